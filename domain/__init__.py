@@ -1,0 +1,1 @@
+"""Types and rules of trading; nothing here does I/O or reads a clock."""

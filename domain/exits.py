@@ -1,0 +1,102 @@
+"""The bracket around a position and how bars and fills change it; every change counts from the next bar."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import msgspec
+
+from domain.candle import Bar
+from domain.order import Cause, Side
+
+
+class ExitPlan(msgspec.Struct, frozen=True):
+    """How a position is managed, distances in R (the distance from entry to the first stop).
+
+    Attributes:
+        partial_r: distance of the partial target, 0 for none.
+        partial_fraction: share of the position taken off at the partial target.
+        break_even: whether the stop moves to the entry once the partial target is filled.
+        trail_start_r: favourable move after which the stop trails, 0 for never.
+        trail_distance_r: distance of the trailing stop behind the best price.
+        timeout_ms: market time after which the position is closed, 0 for never.
+    """
+
+    partial_r: float = 0.0
+    partial_fraction: float = 0.5
+    break_even: bool = True
+    trail_start_r: float = 0.0
+    trail_distance_r: float = 1.0
+    timeout_ms: int = 0
+
+
+class Bracket(msgspec.Struct, frozen=True):
+    """A position's protective prices.
+
+    Attributes:
+        entry: price that R is measured from.
+        first_stop: the stop at entry; it fixes R for ever.
+        stop: the stop in force.
+        target: the price at which the rest is taken off.
+        stop_cause: what a fill at the stop in force will be called.
+        best: most favourable price since entry.
+        worst: least favourable price since entry.
+    """
+
+    side: Side
+    entry: Decimal
+    first_stop: Decimal
+    stop: Decimal
+    target: Decimal
+    plan: ExitPlan
+    opened_at: int
+    stop_cause: Cause = Cause.STOP_LOSS
+    best: Decimal = Decimal(0)
+    worst: Decimal = Decimal(0)
+
+    @property
+    def risk(self) -> Decimal:
+        """R in quote units."""
+        return abs(self.entry - self.first_stop)
+
+    @property
+    def partial_price(self) -> Decimal | None:
+        """Price of the partial target, not rounded; None without one."""
+        if not self.plan.partial_r:
+            return None
+        return self.entry + self.side.sign * self.risk * Decimal(str(self.plan.partial_r))
+
+
+def observe(bracket: Bracket, bar: Bar) -> Bracket:
+    """Return the bracket after a closed bar: extremes updated, stop trailed; never loosens the stop."""
+    high, low = Decimal(repr(bar.high)), Decimal(repr(bar.low))
+    long = bracket.side is Side.LONG
+    best = high if long else low
+    worst = low if long else high
+    if bracket.best:
+        pick = (max, min) if long else (min, max)
+        best, worst = pick[0](best, bracket.best), pick[1](worst, bracket.worst)
+    seen = msgspec.structs.replace(bracket, best=best, worst=worst)
+    gain = bracket.side.sign * (best - bracket.entry)
+    start = Decimal(str(bracket.plan.trail_start_r)) * bracket.risk
+    if not start or gain < start:
+        return seen
+    distance = Decimal(str(bracket.plan.trail_distance_r)) * bracket.risk
+    return tighten(seen, best - bracket.side.sign * distance, Cause.TRAILING_STOP)
+
+
+def after_partial(bracket: Bracket) -> Bracket:
+    """Return the bracket after the partial target has filled: stop at the entry, if the plan says so."""
+    return tighten(bracket, bracket.entry, Cause.BREAK_EVEN) if bracket.plan.break_even else bracket
+
+
+def tighten(bracket: Bracket, stop: Decimal, cause: Cause) -> Bracket:
+    """Return the bracket with the stop moved, unless that would loosen it."""
+    if bracket.side.sign * (stop - bracket.stop) <= 0:
+        return bracket
+    return msgspec.structs.replace(bracket, stop=stop, stop_cause=cause)
+
+
+def timed_out(bracket: Bracket, now: int) -> bool:
+    """Say whether the position has outlived its plan at market time ``now`` (UTC ms)."""
+    return bool(bracket.plan.timeout_ms) and now - bracket.opened_at >= bracket.plan.timeout_ms

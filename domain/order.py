@@ -1,0 +1,137 @@
+"""Orders as the bot asks for them, and what exchanges answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+
+class Side(StrEnum):
+    """Direction of a position."""
+
+    LONG = "long"
+    SHORT = "short"
+
+    @property
+    def sign(self) -> int:
+        """+1 for long, -1 for short."""
+        return 1 if self is Side.LONG else -1
+
+    @property
+    def entry(self) -> OrderSide:
+        """The order side that opens the position."""
+        return OrderSide.BUY if self is Side.LONG else OrderSide.SELL
+
+    @property
+    def exit(self) -> OrderSide:
+        """The order side that closes the position."""
+        return self.entry.opposite
+
+
+class OrderSide(StrEnum):
+    """Direction of an order, spelled as Bybit spells it."""
+
+    BUY = "Buy"
+    SELL = "Sell"
+
+    @property
+    def sign(self) -> int:
+        """+1 for buy, -1 for sell."""
+        return 1 if self is OrderSide.BUY else -1
+
+    @property
+    def opposite(self) -> OrderSide:
+        """The other side."""
+        return OrderSide.SELL if self is OrderSide.BUY else OrderSide.BUY
+
+
+class OrderKind(StrEnum):
+    """How an order finds its price.
+
+    STOP becomes a market order when the price moves against its owner to the trigger, TOUCH when the price
+    moves in its owner's favour to it.
+    """
+
+    MARKET = "Market"
+    LIMIT = "Limit"
+    STOP = "Stop"
+    TOUCH = "Touch"
+
+
+class Cause(StrEnum):
+    """Why an execution happened, in the field's usual words."""
+
+    ENTRY = "entry"
+    STOP_LOSS = "stop_loss"
+    BREAK_EVEN = "break_even"
+    TRAILING_STOP = "trailing_stop_loss"
+    TAKE_PROFIT = "take_profit"
+    PARTIAL = "partial_exit"
+    TIMEOUT = "timeout"
+    FORCE_EXIT = "force_exit"
+    LIQUIDATION = "liquidation"
+    FUNDING = "funding"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRequest:
+    """An order to be sent; ``order_id`` is ours and unique, so that a repeat is refused by the exchange.
+
+    ``stop`` and ``target`` are attached to an entry and protect the position from its first fill on.
+    """
+
+    order_id: str
+    symbol: str
+    side: OrderSide
+    kind: OrderKind
+    qty: Decimal
+    price: Decimal | None = None
+    stop: Decimal | None = None
+    target: Decimal | None = None
+    reduce_only: bool = False
+
+
+class OrderState(StrEnum):
+    """Where an order stands, as far as anybody knows."""
+
+    WORKING = "working"
+    FILLED = "filled"
+    CANCELLED = "cancelled"
+    REJECTED = "rejected"
+    NOT_FOUND = "not_found"
+
+
+@dataclass(frozen=True, slots=True)
+class OrderReport:
+    """An exchange's own account of one order."""
+
+    order_id: str
+    symbol: str
+    state: OrderState
+    filled_qty: Decimal = Decimal(0)
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PositionReport:
+    """An exchange's own account of an open position; ``qty`` is signed, zero prices mean 'not set'."""
+
+    symbol: str
+    qty: Decimal
+    entry_price: Decimal
+    stop: Decimal
+    target: Decimal
+    leverage: Decimal
+    mark_price: Decimal
+    unrealised: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Money in the account, in the settlement coin; ``equity`` includes unrealised profit and loss."""
+
+    equity: Decimal
+    wallet: Decimal
+    available: Decimal

@@ -1,0 +1,110 @@
+"""What the engine needs from the outside, each as small as it can be; contract tests hold the implementations."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from decimal import Decimal
+
+    from domain.candle import Bars, Series
+    from domain.instrument import Instrument
+    from domain.order import Balance, OrderReport, OrderRequest, PositionReport
+    from domain.records import Fill, Receipt, Record
+
+
+class CandleStore(Protocol):
+    """Keeps closed bars of one source. Synchronous; raises Unavailable when it cannot answer now."""
+
+    def save_all_frames(self, frames: Mapping[Any, Any]) -> int:
+        """Store bars keyed by symbol or (symbol, timeframe); return the rows handed in. Idempotent."""
+        ...
+
+    def load_candles(self, symbol: str, limit: int, *, timeframe: str = "15m") -> Bars:
+        """Return the newest ``limit`` bars, oldest first."""
+        ...
+
+    def get_stats(self) -> dict[str, Any]:
+        """Return symbols, total_candles, db_size_mb and database_type."""
+        ...
+
+
+class Ledger(Protocol):
+    """Keeps intents and facts. Synchronous; an append is durable before it returns JOURNALED or better."""
+
+    def append(self, record: Record) -> Receipt:
+        """Keep a record and say where it rests."""
+        ...
+
+    def replay(self) -> Iterable[Record]:
+        """Return every record kept, oldest first."""
+        ...
+
+
+class Broker(Protocol):
+    """Sends orders and reports facts, for one account.
+
+    Every call raises Unavailable when nothing was concluded. ``place`` and ``close`` raise OutcomeUnknown when the
+    order may or may not have arrived, Rejected when it certainly did not.
+    """
+
+    async def instruments(self) -> dict[str, Instrument]:
+        """Return the trading rules of every symbol, by unified name."""
+        ...
+
+    async def balance(self) -> Balance:
+        """Return the account's money."""
+        ...
+
+    async def positions(self) -> list[PositionReport]:
+        """Return all open positions; an empty list means that the exchange said there are none."""
+        ...
+
+    async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
+        """Set the leverage; setting it to what it is already is no error."""
+        ...
+
+    async def place(self, request: OrderRequest) -> None:
+        """Send an order; returns once the exchange has accepted it."""
+        ...
+
+    async def cancel(self, symbol: str, order_id: str) -> None:
+        """Cancel an order; one that is already gone is no error."""
+        ...
+
+    async def set_stop(self, symbol: str, stop: Decimal, target: Decimal | None) -> None:
+        """Move the protective stop, and the target when given, of an open position."""
+        ...
+
+    async def order(self, symbol: str, order_id: str) -> OrderReport:
+        """Look an order up by our id, in open orders, history and executions."""
+        ...
+
+    async def fills_since(self, time: int) -> list[Fill]:
+        """Return every execution at or after market time ``time`` (UTC ms), oldest first."""
+        ...
+
+    def stream(self) -> AsyncIterator[Sequence[Fill]]:
+        """Yield executions as they happen; an empty sequence means: connected anew, ask fills_since."""
+        ...
+
+    def on_bars(self, symbol: str, bars: Bars) -> None:
+        """Take newly closed bars of the finest timeframe; only simulated brokers use them."""
+        ...
+
+    def on_price(self, symbol: str, price: float, time: int) -> None:
+        """Take the last traded price; only simulated brokers use it."""
+        ...
+
+
+class Klines(Protocol):
+    """Fetches closed bars. Raises Unavailable when it cannot answer now, Rejected for an unknown symbol."""
+
+    async def closed(self, series: Series, start: int, end: int) -> Bars:
+        """Return the closed bars with open times in [start, end), oldest first; bars that never were are absent."""
+        ...
+
+    async def latest(self, series: Series, count: int) -> Bars:
+        """Return the newest ``count`` closed bars, oldest first; the unfinished bar is left out."""
+        ...

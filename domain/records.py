@@ -1,0 +1,134 @@
+"""What the ledger holds: intents of ours and facts of the exchange, each a small immutable record."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from enum import IntEnum, StrEnum
+
+import msgspec
+
+from domain.exits import ExitPlan
+from domain.order import Cause, OrderKind, OrderSide, OrderState, Side
+from domain.trade import Trade
+
+
+class Level(IntEnum):
+    """Where a record rests, weakest first. MEMORY is never an acknowledgement."""
+
+    MEMORY = 0
+    MIRRORED = 1
+    JOURNALED = 2
+    SETTLED = 3
+
+
+class Receipt(msgspec.Struct, frozen=True):
+    """The ledger's answer to an append; ``sequence`` is the record's place in the journal, 0 in no journal."""
+
+    level: Level
+    sequence: int = 0
+
+
+class Opening(msgspec.Struct, frozen=True):
+    """What an entry intent knows about the signal behind it; times are UTC milliseconds."""
+
+    strategy: str
+    timeframe: str
+    bar_start: int
+    side: Side
+    entry: Decimal
+    stop: Decimal
+    target: Decimal
+    plan: ExitPlan
+    leverage: Decimal
+    score: float | None = None
+    notes: dict[str, float] = {}
+
+
+class Intent(msgspec.Struct, frozen=True, tag="intent"):
+    """An order that is about to be sent."""
+
+    time: int
+    order_id: str
+    symbol: str
+    side: OrderSide
+    kind: OrderKind
+    qty: Decimal
+    price: Decimal | None = None
+    reduce_only: bool = False
+    cause: Cause = Cause.ENTRY
+    opening: Opening | None = None
+
+
+class OrderEnded(msgspec.Struct, frozen=True, tag="order_ended"):
+    """An order that will not fill any further."""
+
+    time: int
+    order_id: str
+    symbol: str
+    state: OrderState
+    reason: str = ""
+
+
+class Fill(msgspec.Struct, frozen=True, tag="fill"):
+    """An execution the exchange reported; ``exec_id`` makes it unique.
+
+    ``order_id`` is our own id, empty for orders that the exchange made for us (attached stops and targets).
+    For ``cause`` FUNDING, ``fee`` is what was paid (negative: received) and ``qty`` the position it was paid on.
+    """
+
+    time: int
+    exec_id: str
+    order_id: str
+    venue_order_id: str
+    symbol: str
+    side: OrderSide
+    qty: Decimal
+    price: Decimal
+    fee: Decimal
+    closed_qty: Decimal
+    cause: Cause
+    maker: bool = False
+
+
+class StopMoved(msgspec.Struct, frozen=True, tag="stop_moved"):
+    """A protective stop that the exchange has accepted in a new place."""
+
+    time: int
+    digest: str
+    symbol: str
+    stop: Decimal
+    cause: Cause
+
+
+class Close(msgspec.Struct, frozen=True, tag="close"):
+    """A finished trade."""
+
+    time: int
+    trade: Trade
+
+
+class SwitchState(StrEnum):
+    """What the operator allows: everything, no new entries, or nothing but getting out."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPED = "stopped"
+
+
+class Switch(msgspec.Struct, frozen=True, tag="switch"):
+    """A change of the stop switch."""
+
+    time: int
+    state: SwitchState
+    reason: str
+
+
+class DayStarted(msgspec.Struct, frozen=True, tag="day_started"):
+    """The equity with which a UTC day (days since 1970) began; daily limits are measured from it."""
+
+    time: int
+    day: int
+    equity: Decimal
+
+
+Record = Intent | OrderEnded | Fill | StopMoved | Close | Switch | DayStarted

@@ -1,0 +1,85 @@
+"""A finished trade, and the arithmetic of its profit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from domain.errors import BadData
+from domain.order import Side
+
+ZERO = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leg:
+    """One execution of a trade; ``closing`` says whether it reduced the position."""
+
+    exec_id: str
+    time: datetime
+    qty: Decimal
+    price: Decimal
+    fee: Decimal
+    cause: str
+    closing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """One position from flat to flat; money in quote units, times aware and in UTC.
+
+    ``pnl_usd`` is net of fees and funding, ``pnl_percent`` is net profit over entry value, times leverage.
+    ``r_multiple`` is net profit over the money that the first stop put at risk; the excursions are the best and
+    worst price moves, in R. ``trade_id`` follows from the signal, so a redelivery is recognised.
+    """
+
+    symbol: str
+    side: str
+    entry_price: Decimal
+    exit_price: Decimal
+    quantity: Decimal
+    entry_time: datetime
+    exit_time: datetime
+    pnl_usd: Decimal
+    pnl_percent: Decimal
+    exit_reason: str
+    leverage: Decimal = Decimal(1)
+    strategy_name: str = "unknown"
+    trade_id: str = ""
+    source: str = ""
+    mode: str = ""
+    account: str = ""
+    timeframe: str = ""
+    gross_pnl: Decimal = ZERO
+    fees: Decimal = ZERO
+    funding: Decimal = ZERO
+    r_multiple: Decimal = ZERO
+    max_favourable_r: Decimal = ZERO
+    max_adverse_r: Decimal = ZERO
+    score: float | None = None
+    legs: tuple[Leg, ...] = ()
+
+    def __post_init__(self) -> None:
+        Side(self.side)
+        for name in ("entry_time", "exit_time"):
+            if getattr(self, name).utcoffset() is None:
+                raise BadData(f"trade on {self.symbol}: {name} carries no time zone; give aware UTC times")
+
+
+def calculate_pnl(
+    symbol: str, side: str, entry: Decimal, exit_price: Decimal, qty: Decimal, leverage: Decimal
+) -> tuple[Decimal, Decimal]:
+    """Return (profit in quote units, percent of entry value times leverage), before fees and funding.
+
+    Raises:
+        BadData: when side is neither long nor short, in any spelling, or the entry is not positive.
+    """
+    try:
+        sign = Side(side.lower()).sign
+    except ValueError:
+        raise BadData(f"{symbol}: side {side!r} is neither long nor short") from None
+    if entry <= 0:
+        raise BadData(f"{symbol}: entry price {entry} is not positive")
+    move = sign * (exit_price - entry)
+    return move * qty, move / entry * 100 * leverage

@@ -1,0 +1,276 @@
+"""Runs the practice exchange as a process of its own, on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import web
+
+from domain.errors import BadData, ConfigError, Rejected
+from sandbox.clock import wire_ms
+from sandbox.exchange import Exchange, Terms
+from sandbox.faults import Faults
+from sandbox.replay import replay
+from sandbox.rest import Rest, check_signature
+from sandbox.store import SandboxStore
+from sandbox.stream import Streams
+from sandbox.tape import GeneratedTape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from domain.account import Event
+    from sandbox.tape import Tape
+
+log = logging.getLogger(__name__)
+
+REQUESTS_PER_S = 200
+CATCH_UP_STEPS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How to run the practice exchange; ``idle_exit_s`` ends it when nobody has asked anything for so long."""
+
+    state_dir: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    seed: int = 1
+    symbols: int = 12
+    replay: Sequence[str] = ()
+    idle_exit_s: float = 900.0
+    terms: Terms = field(default_factory=Terms)
+
+
+class Server:
+    """Ties exchange, REST, streams and faults to a loopback port."""
+
+    def __init__(self, exchange: Exchange, idle_exit_s: float) -> None:
+        self._exchange = exchange
+        self._faults = Faults()
+        self._streams = Streams(exchange, self._faults)
+        self._rest = Rest(exchange, self._streams.events)
+        self._idle_exit_s = idle_exit_s
+        self._heard = asyncio.get_running_loop().time()
+        self._acknowledged = asyncio.Event()
+        self._budget: dict[int, int] = {}
+        self.stopping = asyncio.Event()
+        self.restart = False
+
+    def application(self) -> web.Application:
+        """Return the web application."""
+        app = web.Application(client_max_size=1 << 20)
+        app.router.add_get("/v5/public/linear", lambda request: self._socket(request, private=False))
+        app.router.add_get("/v5/private", lambda request: self._socket(request, private=True))
+        app.router.add_get("/control/status", self._status)
+        app.router.add_post("/control/faults", self._change)
+        app.router.add_post("/control/ack", self._acknowledge)
+        app.router.add_post("/control/stop", self._stop)
+        app.router.add_route("*", "/v5/{rest:.*}", self._request)
+        return app
+
+    async def run(self) -> None:
+        """Move the market on until told to stop, or until nobody has spoken for long."""
+        market = asyncio.create_task(self._move(), name="market")
+        stop = asyncio.create_task(self.stopping.wait(), name="stop")
+        done, _ = await asyncio.wait({market, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        market.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await market
+        await self._streams.close()
+        for task in done - {stop}:
+            task.result()
+
+    async def _move(self) -> None:
+        exchange, steps = self._exchange, 0
+        while True:
+            if exchange.ended:
+                log.info("the replay has ended; the market stands still")
+                await asyncio.sleep(1)
+                self._leave_when_idle()
+                continue
+            due = exchange.processed_until + exchange.tape.base_ms
+            if exchange.terms.step:
+                await self._wait_for_acknowledgement()
+            elif exchange.clock.now() < due:
+                await asyncio.sleep(min(1.0, exchange.clock.wait_s(due)))
+                self._leave_when_idle()
+                continue
+            behind = not exchange.terms.step and exchange.clock.now() - due > 2 * exchange.tape.base_ms
+            self._streams.events(exchange.advance())
+            self._streams.tick(self._rest)
+            steps += 1
+            if not behind or steps % CATCH_UP_STEPS == 0:
+                await asyncio.sleep(0)
+
+    async def _wait_for_acknowledgement(self) -> None:
+        # bars close every three minutes at the earliest: between those the market may go on by itself
+        if self._exchange.processed_until % max(180_000, self._exchange.tape.base_ms):
+            await asyncio.sleep(0)
+            return
+        await self._acknowledged.wait()
+        self._acknowledged.clear()
+
+    def _leave_when_idle(self) -> None:
+        if asyncio.get_running_loop().time() - self._heard > self._idle_exit_s:
+            log.info("nobody has spoken for %.0f s: leaving", self._idle_exit_s)
+            self.stopping.set()
+
+    async def _socket(self, request: web.Request, *, private: bool) -> web.WebSocketResponse:
+        return await self._streams.serve(request, private=private)
+
+    async def _request(self, request: web.Request) -> web.StreamResponse:
+        self._heard = asyncio.get_running_loop().time()
+        canned = self._faults.canned(request.path)
+        if canned and canned.status != 200:
+            return web.Response(status=canned.status, text="practice fault")
+        body = await request.text()
+        headers = self._spend()
+        if canned and canned.code:
+            return _reply(canned.code, f"practice fault {canned.code}", {}, headers)
+        try:
+            result = self._answer(request, body)
+        except Rejected as error:
+            return _reply(error.code, str(error), {}, headers)
+        if self._faults.loses(request.path):
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        return _reply(0, "OK", result, headers)
+
+    def _answer(self, request: web.Request, body: str) -> dict[str, Any]:
+        route = (request.method, request.path)
+        if self._budget[max(self._budget)] > REQUESTS_PER_S:
+            raise Rejected("Too many visits. Exceeded the API Rate Limit.", 10006)
+        handler = self._rest.public.get(route) or self._rest.private.get(route)
+        if handler is None:
+            raise Rejected(f"practice exchange does not know {request.method} {request.path}", 10001)
+        params: Any = dict(request.query)
+        if request.method == "POST":
+            try:
+                params = msgspec.json.decode(body or "{}", type=dict[str, Any])
+            except msgspec.MsgspecError as error:
+                raise Rejected(f"params error: {error}", 10001) from error
+        if route in self._rest.private:
+            payload = body if request.method == "POST" else request.rel_url.raw_query_string
+            check_signature(self._exchange, request.headers, payload, wire_ms() + self._faults.clock_shift_ms)
+        return handler(params)
+
+    def _spend(self) -> dict[str, str]:
+        second = wire_ms() // 1000
+        spent = self._budget.get(second, 0) + 1
+        self._budget = {second: spent}
+        return {
+            "X-Bapi-Limit": str(REQUESTS_PER_S), "X-Bapi-Limit-Status": str(max(0, REQUESTS_PER_S - spent)),
+            "X-Bapi-Limit-Reset-Timestamp": str((second + 1) * 1000),
+        }  # fmt: skip
+
+    async def _status(self, _: web.Request) -> web.Response:
+        held = self._exchange
+        return web.json_response({
+            "pid": os.getpid(), "market_time": held.now(), "processed_until": held.processed_until,
+            "step": held.terms.step, "ended": held.ended, "symbols": len(held.tape.instruments),
+        })  # fmt: skip
+
+    async def _change(self, request: web.Request) -> web.Response:
+        try:
+            change = self._faults.apply(await request.read())
+        except BadData as error:
+            return web.json_response({"error": str(error)}, status=400)
+        if change.drop:
+            await self._streams.close()
+        return web.json_response({"ok": True})
+
+    async def _acknowledge(self, _: web.Request) -> web.Response:
+        self._heard = asyncio.get_running_loop().time()
+        self._acknowledged.set()
+        return web.json_response({"processed_until": self._exchange.processed_until})
+
+    async def _stop(self, request: web.Request) -> web.Response:
+        self.restart = request.query.get("restart") == "1"
+        self.stopping.set()
+        return web.json_response({"ok": True})
+
+
+def _reply(code: int, message: str, result: dict[str, Any], headers: dict[str, str]) -> web.Response:
+    body = {"retCode": code, "retMsg": message, "result": result, "retExtInfo": {}, "time": wire_ms()}
+    return web.Response(body=msgspec.json.encode(body), content_type="application/json", headers=headers)
+
+
+async def serve(options: Options) -> None:
+    """Run until SIGTERM, SIGINT or idleness; the address is written to ``endpoint.json`` in the state folder.
+
+    Raises:
+        ConfigError: when the folder is in use by another practice exchange, or the port is taken.
+    """
+    options.state_dir.mkdir(parents=True, exist_ok=True)
+    with (options.state_dir / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"practice exchange: {options.state_dir} is in use by another one") from None
+        store = SandboxStore(options.state_dir / "exchange.sqlite")
+        try:
+            again = await _serve_once(options, store)
+        finally:
+            store.close()
+            (options.state_dir / "endpoint.json").unlink(missing_ok=True)
+    if again:
+        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606  starts itself again on its own state
+
+
+async def _serve_once(options: Options, store: SandboxStore) -> bool:
+    exchange = Exchange(_tape(options, store), store, options.terms)
+    server = Server(exchange, options.idle_exit_s)
+    runner = web.AppRunner(server.application(), access_log=None)
+    await runner.setup()
+    site = web.TCPSite(runner, options.host, options.port)
+    try:
+        await site.start()
+    except OSError as error:
+        raise ConfigError(f"practice exchange: cannot listen on {options.host}:{options.port}: {error}") from error
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, server.stopping.set)
+    port = runner.addresses[0][1]
+    _announce(options.state_dir / "endpoint.json", {"pid": os.getpid(), "host": options.host, "port": port})
+    log.info("practice exchange on %s:%s, %s symbols", options.host, port, len(exchange.tape.instruments))
+    try:
+        await server.run()
+    finally:
+        await runner.cleanup()
+    return server.restart
+
+
+def _tape(options: Options, store: SandboxStore) -> Tape:
+    made_of = json.dumps([options.seed, options.symbols, sorted(options.replay)])
+    kept = store.get("tape")
+    if kept is not None and kept != made_of:
+        raise ConfigError(
+            f"practice exchange: {options.state_dir} holds another market (seed, symbols, files: {kept}); "
+            f"use those settings again, or another folder"
+        )
+    store.put("tape", made_of)
+    if options.replay:
+        return replay(options.replay)
+    start = int(store.get("tape_start") or wire_ms() - 13 * 86_400_000)
+    store.put("tape_start", str(start))
+    return GeneratedTape(options.seed, options.symbols, start)
+
+
+def _announce(path: Path, body: dict[str, Any]) -> None:
+    scratch = path.with_suffix(".new")
+    scratch.write_text(json.dumps(body))
+    scratch.replace(path)
