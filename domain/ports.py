@@ -81,8 +81,8 @@ class Broker(Protocol):
         """Look an order up by our id, in open orders, history and executions."""
         ...
 
-    async def fills_since(self, time: int) -> list[Fill]:
-        """Return every execution at or after market time ``time`` (UTC ms), oldest first."""
+    async def fills_since(self, time: int, until: int) -> list[Fill]:
+        """Return every execution with a market time in [time, until] (UTC ms), oldest first."""
         ...
 
     def stream(self) -> AsyncIterator[Sequence[Fill]]:

@@ -1,0 +1,1 @@
+"""Where orders go: Bybit (or its practice twin), or paper."""

@@ -1,0 +1,278 @@
+"""Orders, positions and executions on Bybit, in our own terms."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from ccxt.base.errors import BaseError
+
+from broker.client import ALREADY_THERE
+from domain.errors import BadData, OutcomeUnknown, Rejected
+from domain.ids import parse_order_id
+from domain.instrument import Instrument, unified_symbol
+from domain.order import (
+    Balance,
+    Cause,
+    OrderKind,
+    OrderReport,
+    OrderRequest,
+    OrderSide,
+    OrderState,
+    PositionReport,
+)
+from domain.records import Fill
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from broker.client import BybitClient
+    from domain.candle import Bars
+
+log = structlog.get_logger(__name__)
+
+WINDOW_MS = 7 * 86_400_000
+RECONNECT_S = (0.5, 15.0)
+TRADES = {"Trade", "AdlTrade", "BustTrade", "Settle", "Delivery"}
+CAUSES = {
+    "StopLoss": Cause.STOP_LOSS, "PartialStopLoss": Cause.STOP_LOSS, "TrailingStop": Cause.TRAILING_STOP,
+    "TakeProfit": Cause.TAKE_PROFIT, "PartialTakeProfit": Cause.TAKE_PROFIT,
+}  # fmt: skip
+LEG_CAUSES = {"e": Cause.ENTRY, "p": Cause.PARTIAL}
+STATES = {
+    "New": OrderState.WORKING, "PartiallyFilled": OrderState.WORKING, "Untriggered": OrderState.WORKING,
+    "Triggered": OrderState.WORKING, "Created": OrderState.WORKING, "Filled": OrderState.FILLED,
+    "Cancelled": OrderState.CANCELLED, "PartiallyFilledCanceled": OrderState.CANCELLED,
+    "Deactivated": OrderState.CANCELLED, "Rejected": OrderState.REJECTED,
+}  # fmt: skip
+ZERO = Decimal(0)
+
+
+class BybitBroker:
+    """Trades USDT perpetuals in one-way mode; implements the Broker port."""
+
+    def __init__(self, client: BybitClient) -> None:
+        self._client = client
+        self._by_venue_id: dict[str, Instrument] = {}
+        self._by_symbol: dict[str, Instrument] = {}
+        self._jitter = random.Random()  # noqa: S311  spreads reconnects, guards nothing
+
+    async def instruments(self) -> dict[str, Instrument]:
+        """Return the rules of every USDT perpetual, with its turnover of the last 24 hours."""
+        turnover = {
+            row["symbol"]: _number(row, "turnover24h")
+            for row in (await self._client.get("v5/market/tickers", {"category": "linear"}))["list"]
+        }
+        held: dict[str, Instrument] = {}
+        async for page in self._client.pages("v5/market/instruments-info", {"category": "linear", "limit": 1000}):
+            for row in page:
+                instrument = _instrument(row, turnover.get(row.get("symbol", ""), ZERO))
+                if instrument is not None:
+                    held[instrument.symbol] = instrument
+        self._by_symbol = held
+        self._by_venue_id = {one.venue_id: one for one in held.values()}
+        return held
+
+    async def balance(self) -> Balance:
+        """Return the account's USDT."""
+        result = await self._client.get("v5/account/wallet-balance", {"accountType": "UNIFIED"})
+        account = result["list"][0]
+        coin = next((row for row in account["coin"] if row["coin"] == "USDT"), {})
+        return Balance(_number(coin, "equity"), _number(coin, "walletBalance"), _number(account, "totalAvailableBalance"))
+
+    async def positions(self) -> list[PositionReport]:
+        """Return all open USDT positions, every page of them."""
+        held = []
+        query = {"category": "linear", "settleCoin": "USDT", "limit": 200}
+        async for page in self._client.pages("v5/position/list", query):
+            held += [self._position(row) for row in page if _number(row, "size")]
+        return held
+
+    async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
+        """Set the leverage of a symbol."""
+        text = format(leverage, "f")
+        params = {"category": "linear", "symbol": self._venue_id(symbol), "buyLeverage": text, "sellLeverage": text}
+        try:
+            await self._client.post("v5/position/set-leverage", params)
+        except Rejected as error:
+            if error.code != 110043:  # noqa: PLR2004  "leverage not modified": it is what we want already
+                raise
+
+    async def place(self, request: OrderRequest) -> None:
+        """Send an order; a duplicate id means that an earlier attempt arrived, and is no error."""
+        params: dict[str, Any] = {
+            "category": "linear", "symbol": self._venue_id(request.symbol), "side": request.side.value,
+            "orderType": "Limit" if request.kind is OrderKind.LIMIT else "Market", "qty": format(request.qty, "f"),
+            "orderLinkId": request.order_id, "positionIdx": 0, "reduceOnly": request.reduce_only,
+            "timeInForce": "GTC" if request.kind is OrderKind.LIMIT else "IOC",
+        }  # fmt: skip
+        if request.price is not None:
+            params["price"] = format(request.price, "f")
+        if request.stop is not None:
+            params |= {"stopLoss": format(request.stop, "f"), "slTriggerBy": "LastPrice", "tpslMode": "Full"}
+        if request.target is not None:
+            params |= {"takeProfit": format(request.target, "f"), "tpTriggerBy": "LastPrice", "tpslMode": "Full"}
+        try:
+            await self._client.post("v5/order/create", params)
+        except Rejected as error:
+            if error.code in ALREADY_THERE:
+                raise OutcomeUnknown(f"{request.order_id} is there already") from error
+            raise
+
+    async def cancel(self, symbol: str, order_id: str) -> None:
+        """Cancel an order; one that is gone already is no error."""
+        params = {"category": "linear", "symbol": self._venue_id(symbol), "orderLinkId": order_id}
+        try:
+            await self._client.post("v5/order/cancel", params)
+        except Rejected as error:
+            if error.code != 110001:  # noqa: PLR2004  "order not exists or too late to cancel"
+                raise
+
+    async def set_stop(self, symbol: str, stop: Decimal, target: Decimal | None) -> None:
+        """Move the stop of an open position; the same stop again is no error."""
+        params = {
+            "category": "linear", "symbol": self._venue_id(symbol), "stopLoss": format(stop, "f"), "positionIdx": 0,
+            "tpslMode": "Full", "slTriggerBy": "LastPrice",
+        }  # fmt: skip
+        if target is not None:
+            params |= {"takeProfit": format(target, "f"), "tpTriggerBy": "LastPrice"}
+        try:
+            await self._client.post("v5/position/trading-stop", params)
+        except Rejected as error:
+            if error.code != 34040:  # noqa: PLR2004  "not modified"
+                raise
+
+    async def order(self, symbol: str, order_id: str) -> OrderReport:
+        """Look an order up in open orders, then history, then executions."""
+        query = {"category": "linear", "symbol": self._venue_id(symbol), "orderLinkId": order_id}
+        for path in ("v5/order/realtime", "v5/order/history"):
+            rows = (await self._client.get(path, query)).get("list") or []
+            if rows:
+                row = rows[0]
+                state = STATES.get(row["orderStatus"], OrderState.WORKING)
+                return OrderReport(order_id, symbol, state, _number(row, "cumExecQty"), str(row.get("rejectReason", "")))
+        fills = (await self._client.get("v5/execution/list", query)).get("list") or []
+        if fills:
+            filled = sum((_number(row, "execQty") for row in fills), ZERO)
+            return OrderReport(order_id, symbol, OrderState.FILLED, filled)
+        return OrderReport(order_id, symbol, OrderState.NOT_FOUND)
+
+    async def fills_since(self, time: int, until: int) -> list[Fill]:
+        """Return every execution with a time in [time, until], oldest first, in windows of seven days."""
+        held: dict[str, Fill] = {}
+        start = time
+        while start <= until:
+            query = {"category": "linear", "startTime": start, "endTime": start + WINDOW_MS, "limit": 100}
+            async for page in self._client.pages("v5/execution/list", query):
+                held |= {fill.exec_id: fill for fill in self._fills(page)}
+            start += WINDOW_MS
+        return sorted(held.values(), key=lambda fill: fill.time)
+
+    async def stream(self) -> AsyncIterator[Sequence[Fill]]:
+        """Yield executions as the private stream tells them, and an empty list after each (re)connection."""
+        first, longest = RECONNECT_S
+        pause = first
+        fresh = True
+        while True:
+            try:
+                if fresh:
+                    await self._client.exchange.load_markets()
+                    yield []
+                    fresh = False
+                trades = await self._client.exchange.watch_my_trades()
+            except (BaseError, OSError) as error:
+                log.warning("private stream lost", reason=type(error).__name__)
+                fresh = True
+                await asyncio.sleep(self._jitter.uniform(first / 2, pause))
+                pause = min(longest, pause * 2)
+                continue
+            pause = first
+            yield self._fills([trade["info"] for trade in trades])
+
+    def on_bars(self, symbol: str, bars: Bars) -> None:
+        """Do nothing: a real exchange matches by itself."""
+
+    def on_price(self, symbol: str, price: float, time: int) -> None:
+        """Do nothing: a real exchange has prices of its own."""
+
+    async def account_facts(self) -> dict[str, Any]:
+        """Return what arming checks need: uid, permissions, read-only flag, margin mode."""
+        key = await self._client.get("v5/user/query-api", {})
+        info = await self._client.get("v5/account/info", {})
+        return {
+            "uid": str(key.get("userID") or key.get("id") or ""), "permissions": key.get("permissions") or {},
+            "read_only": bool(int(key.get("readOnly") or 0)), "margin_mode": str(info.get("marginMode", "")),
+        }  # fmt: skip
+
+    async def position_modes(self, symbols: Sequence[str]) -> dict[str, tuple[int, Decimal]]:
+        """Return (positionIdx, leverage) as the exchange has them for each symbol."""
+        modes = {}
+        for symbol in symbols:
+            rows = (await self._client.get("v5/position/list", {"category": "linear", "symbol": self._venue_id(symbol)}))["list"]
+            modes[symbol] = (max(int(row["positionIdx"]) for row in rows), _number(rows[0], "leverage"))
+        return modes
+
+    def _fills(self, rows: Sequence[dict[str, Any]]) -> list[Fill]:
+        held = []
+        for row in rows:
+            try:
+                fill = self._fill(row)
+            except (KeyError, ValueError, ArithmeticError) as error:
+                raise BadData(f"execution {str(row)[:200]}: {error!r}") from error
+            if fill is not None:
+                held.append(fill)
+        return held
+
+    def _fill(self, row: dict[str, Any]) -> Fill | None:
+        instrument = self._by_venue_id.get(row["symbol"])
+        kind = row.get("execType", "Trade")
+        if instrument is None or (kind not in TRADES and kind != "Funding"):
+            return None
+        ours = parse_order_id(row.get("orderLinkId", ""))
+        cause = LEG_CAUSES.get(ours.leg, Cause.UNKNOWN) if ours else CAUSES.get(row.get("stopOrderType", ""), Cause.UNKNOWN)
+        if kind == "Funding":
+            cause = Cause.FUNDING
+        elif kind in {"AdlTrade", "BustTrade"}:
+            cause = Cause.LIQUIDATION
+        return Fill(
+            time=int(row["execTime"]), exec_id=row["execId"], order_id=row.get("orderLinkId", ""),
+            venue_order_id=row["orderId"], symbol=instrument.symbol, side=OrderSide(row["side"]),
+            qty=Decimal(row["execQty"]), price=Decimal(row["execPrice"]), fee=Decimal(row["execFee"] or "0"),
+            closed_qty=Decimal(row.get("closedSize") or "0"), cause=cause,
+            maker=row.get("isMaker") in {True, "true", "True"},
+        )  # fmt: skip
+
+    def _position(self, row: dict[str, Any]) -> PositionReport:
+        instrument = self._by_venue_id.get(row["symbol"])
+        sign = 1 if row["side"] == "Buy" else -1
+        return PositionReport(
+            instrument.symbol if instrument else row["symbol"], sign * _number(row, "size"), _number(row, "avgPrice"),
+            _number(row, "stopLoss"), _number(row, "takeProfit"), _number(row, "leverage"), _number(row, "markPrice"),
+            _number(row, "unrealisedPnl"),
+        )  # fmt: skip
+
+    def _venue_id(self, symbol: str) -> str:
+        found = self._by_symbol.get(symbol)
+        if found is None:
+            raise Rejected(f"the exchange has no {symbol}")
+        return found.venue_id
+
+
+def _instrument(row: dict[str, Any], turnover: Decimal) -> Instrument | None:
+    if row.get("contractType") != "LinearPerpetual" or row.get("settleCoin") != "USDT":
+        return None
+    lot = row["lotSizeFilter"]
+    return Instrument(
+        unified_symbol(row["baseCoin"], row["quoteCoin"], row["settleCoin"]), row["symbol"],
+        Decimal(row["priceFilter"]["tickSize"]), Decimal(lot["qtyStep"]), Decimal(lot["minOrderQty"]),
+        Decimal(lot["maxMktOrderQty"]), _number(lot, "minNotionalValue"),
+        Decimal(row["leverageFilter"]["maxLeverage"]), trading=row["status"] == "Trading", turnover_24h=turnover,
+        funding_interval_ms=int(row.get("fundingInterval") or 480) * 60_000,
+    )  # fmt: skip
+
+
+def _number(row: dict[str, Any], name: str) -> Decimal:
+    return Decimal(str(row.get(name) or "0"))

@@ -1,0 +1,154 @@
+"""Bybit's REST interface through ccxt: signing, rate limits, and errors in our own terms."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ccxt.pro
+import tenacity
+from ccxt.base.errors import (
+    BaseError,
+    DDoSProtection,
+    ExchangeError,
+    PermissionDenied,
+    RateLimitExceeded,
+)
+
+from domain.errors import OutcomeUnknown, Rejected, RevenantError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+GET_ATTEMPTS = 4
+REQUEST_TIMEOUT_MS = 10_000
+RECV_WINDOW_MS = 5_000
+
+# what a retCode says about a request that changes something; all others are refusals for good
+NOT_ACCEPTED = {10006, 10018, 10429, 429}
+UNKNOWN = {10000, 10016, 10019, 110079, 170007}
+ALREADY_THERE = {110072, 170141}
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where an exchange listens and who we are there."""
+
+    rest: str
+    stream: str
+    key: str = ""
+    secret: str = ""
+    loopback: bool = False
+
+
+class BybitClient:
+    """Sends requests; reading ones are repeated a few times, changing ones never."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.exchange = ccxt.pro.bybit(_settings(endpoint))
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self.exchange.close()
+
+    async def get(self, path: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Send a reading request and return its ``result``.
+
+        Raises:
+            Unavailable: when it was not answered in a few attempts.
+            Rejected: when it was refused.
+        """
+        async for attempt in tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(GET_ATTEMPTS),
+            wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
+            retry=tenacity.retry_if_exception_type(Unavailable),
+            reraise=True,
+        ):
+            with attempt:
+                return await self._send("GET", path, params)
+        raise Unavailable(path)
+
+    async def post(self, path: str, params: dict[str, Any]) -> dict[str, Any]:
+        """Send a changing request once and return its ``result``.
+
+        Raises:
+            Rejected: when it was refused for good.
+            Unavailable: when it was certainly not accepted but may be repeated.
+            OutcomeUnknown: when it may or may not have been accepted.
+        """
+        try:
+            return await self._send("POST", path, params)
+        except OutcomeUnknown:
+            raise
+        except Unavailable as error:
+            if isinstance(error, NotAccepted):
+                raise
+            raise OutcomeUnknown(str(error)) from error
+
+    async def pages(self, path: str, params: dict[str, Any]) -> AsyncIterator[list[dict[str, Any]]]:
+        """Yield the ``list`` of every page, following the cursor to its end."""
+        cursor = ""
+        while True:
+            result = await self.get(path, {**params, "cursor": cursor} if cursor else params)
+            yield result.get("list") or []
+            cursor = str(result.get("nextPageCursor") or "")
+            if not cursor:
+                return
+
+    async def _send(self, method: str, path: str, params: dict[str, Any]) -> dict[str, Any]:
+        public = path.startswith(("v5/market/", "v5/system/"))
+        try:
+            body = await self.exchange.request(path, "public" if public else "private", method, params)
+        except BaseError as error:
+            raise _translated(error, path) from error
+        if not isinstance(body, dict) or not isinstance(body.get("result"), dict):
+            raise Unavailable(f"{path}: unreadable answer {str(body)[:120]}")
+        return body["result"]
+
+
+class NotAccepted(Unavailable):
+    """The exchange turned a request away before looking at it; the same one may be sent again."""
+
+
+def _settings(endpoint: Endpoint) -> dict[str, Any]:
+    http, stream = endpoint.rest, endpoint.stream
+    names = ("spot", "futures", "v2", "public", "private")
+    sockets = {
+        "public": {kind: f"{stream}/v5/public/{kind}" for kind in ("spot", "inverse", "option", "linear")},
+        "private": {
+            "spot": {"unified": f"{stream}/v5/private", "nonUnified": f"{stream}/spot/private/v3"},
+            "contract": f"{stream}/v5/private",
+            "usdc": f"{stream}/trade/option/usdc/private/v1",
+            "trade": f"{stream}/v5/trade",
+        },
+    }
+    return {
+        "apiKey": endpoint.key, "secret": endpoint.secret, "timeout": REQUEST_TIMEOUT_MS,
+        "urls": {"api": dict.fromkeys(names, http) | {"ws": sockets}},
+        # our own practice exchange needs no pacing; Bybit allows 600 requests in 5 s per address
+        "enableRateLimit": not endpoint.loopback, "rateLimit": 12,
+        "options": {
+            "defaultType": "swap", "fetchMarkets": {"types": ["linear"]}, "recvWindow": RECV_WINDOW_MS,
+            "adjustForTimeDifference": False,
+        },
+    }  # fmt: skip
+
+
+def _translated(error: BaseError, path: str) -> RevenantError:
+    text = str(error)
+    found = re.search(r'"retCode":\s*(\d+)', text)
+    said = re.search(r'"retMsg":\s*"([^"]*)"', text)
+    message = f"{path}: {said[1] if said else text[:200]}"
+    if found:
+        code = int(found[1])
+        if code in NOT_ACCEPTED:
+            return NotAccepted(message)
+        if code in UNKNOWN:
+            return Unavailable(message)
+        return Rejected(f"{message} (retCode {code})", code)
+    if isinstance(error, (PermissionDenied, RateLimitExceeded, DDoSProtection)):
+        return NotAccepted(message)
+    if isinstance(error, ExchangeError):
+        return Unavailable(message)
+    return Unavailable(f"{path}: {type(error).__name__}")

@@ -1,0 +1,201 @@
+"""Orders filled in the process from the live feed, with spread, fees, slippage and funding."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from domain.account import (
+    LEVERAGE_SAME,
+    NOT_FOUND,
+    SAME_STOPS,
+    AccountState,
+    Event,
+    Execution,
+    SimulatedAccount,
+    VenueOrder,
+)
+from domain.candle import Bars, timeframe_ms
+from domain.errors import BadData, Rejected
+from domain.ids import parse_order_id
+from domain.order import Balance, Cause, OrderReport, OrderRequest, OrderState, PositionReport
+from domain.records import Fill
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from domain.fills import Costs
+    from domain.instrument import Instrument
+
+LINKS_MAX = 5_000
+STREAM_MAX = 10_000
+CAUSES = {"StopLoss": Cause.STOP_LOSS, "TakeProfit": Cause.TAKE_PROFIT}
+FUNDING_RATE = Decimal("0.0001")
+
+
+class _Snapshot(msgspec.Struct):
+    account: AccountState
+    fills: list[Fill] = []
+    closed_until: dict[str, int] = {}
+    ended: dict[str, str] = {}
+
+
+class PaperBroker:
+    """Implements the Broker port on a simulated account that lives in one file.
+
+    ``instruments`` fetches the real exchange's trading rules; ``timeframe`` is the finest one in the feed, whose
+    closed bars move resting orders. Funding is charged at Bybit's base rate, 0.01 % per interval.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        wallet: Decimal,
+        costs: Costs,
+        timeframe: str,
+        instruments: Callable[[], Awaitable[dict[str, Instrument]]],
+    ) -> None:
+        self._path, self._costs, self._step = path, costs, timeframe_ms(timeframe)
+        self._fetch_instruments = instruments
+        self._snapshot = self._load(wallet)
+        self._instruments: dict[str, Instrument] = {}
+        self._account = SimulatedAccount(self._snapshot.account, self._instruments, costs)
+        self._out: asyncio.Queue[list[Fill]] = asyncio.Queue(STREAM_MAX)
+        self._time = 0
+
+    async def instruments(self) -> dict[str, Instrument]:
+        """Return the exchange's trading rules."""
+        self._instruments.update(await self._fetch_instruments())
+        return self._instruments
+
+    async def balance(self) -> Balance:
+        """Return the paper money."""
+        equity = self._account.equity()
+        return Balance(equity, self._account.state.wallet, equity - self._account.margin())
+
+    async def positions(self) -> list[PositionReport]:
+        """Return the paper positions."""
+        return [
+            PositionReport(
+                held.symbol, held.qty, held.avg_price, held.stop, held.target, held.leverage,
+                self._account.last_price(held.symbol) or held.avg_price, self._account.unrealised(held.symbol),
+            )
+            for held in self._account.state.positions.values() if held.qty
+        ]  # fmt: skip
+
+    async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
+        """Set the leverage of a symbol."""
+        self._tolerate(LEVERAGE_SAME, lambda: self._account.set_leverage(symbol, leverage, self._time))
+
+    async def place(self, request: OrderRequest) -> None:
+        """Accept an order; a market order fills at the last price of the feed."""
+        if request.order_id in self._account.state.link_ids:
+            return
+        order = VenueOrder(
+            id="", link_id=request.order_id, symbol=request.symbol, side=request.side, kind=request.kind,
+            qty=request.qty, price=request.price, reduce_only=request.reduce_only, stop=request.stop or Decimal(0),
+            target=request.target or Decimal(0),
+        )  # fmt: skip
+        self._apply(self._account.place(order, self._time, at_once=True))
+
+    async def cancel(self, symbol: str, order_id: str) -> None:
+        """Cancel an order."""
+        venue_id = self._account.state.link_ids.get(order_id, "")
+        self._tolerate(NOT_FOUND, lambda: self._account.cancel(venue_id, self._time))
+
+    async def set_stop(self, symbol: str, stop: Decimal, target: Decimal | None) -> None:
+        """Move the stop of a position."""
+        self._tolerate(SAME_STOPS, lambda: self._account.set_stops(symbol, self._time, stop=stop, target=target))
+
+    async def order(self, symbol: str, order_id: str) -> OrderReport:
+        """Return what became of an order."""
+        venue_id = self._account.state.link_ids.get(order_id)
+        if venue_id is None:
+            return OrderReport(order_id, symbol, OrderState.NOT_FOUND)
+        if venue_id in self._account.state.orders:
+            return OrderReport(order_id, symbol, OrderState.WORKING)
+        filled = sum((f.qty for f in self._snapshot.fills if f.order_id == order_id), Decimal(0))
+        return OrderReport(order_id, symbol, OrderState.FILLED if filled else OrderState.CANCELLED, filled)
+
+    async def fills_since(self, time: int, until: int) -> list[Fill]:
+        """Return the executions with a time in [time, until]."""
+        return [fill for fill in self._snapshot.fills if time <= fill.time <= until]
+
+    async def stream(self) -> AsyncIterator[Sequence[Fill]]:
+        """Yield executions as they happen."""
+        yield []
+        while True:
+            yield await self._out.get()
+
+    def on_bars(self, symbol: str, bars: Bars) -> None:
+        """Match resting orders against bars that closed; bars taken before are passed over."""
+        for bar in bars.rows():
+            closes = bar.open_time + self._step
+            if closes <= self._snapshot.closed_until.get(symbol, 0) or symbol not in self._instruments:
+                continue
+            self._snapshot.closed_until[symbol] = closes
+            self._time = max(self._time, closes)
+            interval = self._instruments[symbol].funding_interval_ms
+            events = self._account.on_bar(symbol, bar, closes)
+            if closes // interval > bar.open_time // interval:
+                events += self._account.on_funding(symbol, FUNDING_RATE, closes)
+            if events:
+                self._apply(events)
+
+    def on_price(self, symbol: str, price: float, time: int) -> None:
+        """Take the last traded price."""
+        if symbol in self._instruments:
+            self._account.mark(symbol, self._instruments[symbol].price(price))
+            self._time = max(self._time, time)
+
+    def _apply(self, events: list[Event]) -> None:
+        fills = [_fill(event) for event in events if isinstance(event, Execution)]
+        self._snapshot.fills = [*self._snapshot.fills, *fills][-LINKS_MAX:]
+        links = self._account.state.link_ids
+        while len(links) > LINKS_MAX:
+            links.pop(next(iter(links)))
+        self._save()
+        if fills:
+            self._out.put_nowait(fills)
+
+    def _tolerate(self, code: int, call: Callable[[], list[Event]]) -> None:
+        try:
+            self._apply(call())
+        except Rejected as error:
+            if error.code != code:
+                raise
+
+    def _load(self, wallet: Decimal) -> _Snapshot:
+        if not self._path.exists():
+            return _Snapshot(AccountState(wallet=wallet, name=f"paper:{self._path.parent.name}"))
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=_Snapshot)
+        except msgspec.MsgspecError as error:
+            raise BadData(f"paper account {self._path}: {error}; move the file away to begin anew") from error
+
+    def _save(self) -> None:
+        scratch = self._path.with_suffix(".new")
+        with scratch.open("wb") as out:
+            out.write(msgspec.json.encode(self._snapshot))
+            out.flush()
+            os.fsync(out.fileno())
+        scratch.replace(self._path)
+
+
+def _fill(event: Execution) -> Fill:
+    ours = parse_order_id(event.link_id)
+    cause = CAUSES.get(event.stop_type, Cause.UNKNOWN)
+    if event.kind == "Funding":
+        cause = Cause.FUNDING
+    elif ours and ours.leg in {"e", "p"}:
+        cause = Cause.ENTRY if ours.leg == "e" else Cause.PARTIAL
+    return Fill(
+        time=event.time, exec_id=event.id, order_id=event.link_id, venue_order_id=event.order_id, symbol=event.symbol,
+        side=event.side, qty=event.qty, price=event.price, fee=event.fee, closed_qty=event.closed, cause=cause,
+        maker=event.maker,
+    )  # fmt: skip

@@ -1,0 +1,29 @@
+"""Where candles come from; the source travels with every candle and decides which table it rests in."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Source(StrEnum):
+    """Every source of candles there is. Names of tables are made from this list and from nothing else."""
+
+    SYNTHETIC = "synthetic"
+    MOCK = "mock"
+    TEST = "test"
+    BYBIT = "bybit"
+    BYBIT_TESTNET = "bybit_testnet"
+    BINANCE = "binance"
+    OKX = "okx"
+    ALPACA = "alpaca"
+    POLYGON = "polygon"
+
+    @property
+    def made_up(self) -> bool:
+        """Whether its prices, or its market, are not real."""
+        return self in {Source.SYNTHETIC, Source.MOCK, Source.TEST, Source.BYBIT_TESTNET}
+
+    @property
+    def practice(self) -> bool:
+        """Whether it is the practice exchange."""
+        return self in {Source.SYNTHETIC, Source.MOCK, Source.TEST}

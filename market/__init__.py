@@ -1,0 +1,1 @@
+"""Live market data: from exchange frames to closed, contiguous bars."""

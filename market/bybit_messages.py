@@ -1,0 +1,137 @@
+"""Bybit v5 public frames, decoded without any I/O."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import msgspec
+
+from domain.candle import Bar
+from domain.errors import BadData
+
+INTERVALS = {
+    "1m": "1", "3m": "3", "5m": "5", "15m": "15", "30m": "30", "1h": "60", "2h": "120", "4h": "240", "6h": "360",
+    "12h": "720", "1d": "D",
+}  # fmt: skip
+TIMEFRAMES = {interval: timeframe for timeframe, interval in INTERVALS.items()}
+
+_KLINE_START = b'{"topic":"kline.'
+
+
+class KlineItem(msgspec.Struct):
+    """One bar of a kline frame; ``confirm`` says whether it is closed, ``timestamp`` is the last trade's."""
+
+    start: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    turnover: float
+    confirm: bool
+    timestamp: int = 0
+
+    def bar(self) -> Bar:
+        """Return the bar."""
+        return Bar(self.start, self.open, self.high, self.low, self.close, self.volume, self.turnover)
+
+
+class _KlineFrame(msgspec.Struct):
+    topic: str
+    data: list[KlineItem]
+
+
+class _Envelope(msgspec.Struct):
+    topic: str = ""
+    op: str = ""
+    success: bool | None = None
+    ret_msg: str = ""
+    req_id: str = ""
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+@dataclass(frozen=True, slots=True)
+class Klines:
+    """Bars of one symbol, by the exchange's own id; a frame at a bar's end carries the closed bar and the next."""
+
+    venue_id: str
+    timeframe: str
+    items: list[KlineItem]
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """An answer to a request of ours; ``request`` is the number we gave it."""
+
+    operation: str
+    success: bool
+    message: str
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class Other:
+    """A well-formed frame that we have no use for."""
+
+    topic: str
+
+
+Message = Klines | Ack | Other
+
+_klines = msgspec.json.Decoder(_KlineFrame, strict=False)
+_envelopes = msgspec.json.Decoder(_Envelope)
+
+
+def decode(frame: bytes) -> Message:
+    """Return what a frame says.
+
+    Raises:
+        BadData: when the frame is no JSON, or not of the form that its topic has.
+    """
+    try:
+        if frame.startswith(_KLINE_START):
+            return _kline_message(_klines.decode(frame))
+        envelope = _envelopes.decode(frame)
+        if envelope.topic.startswith("kline."):
+            return _kline_message(_klines.decode(frame))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadData(f"frame {frame[:80]!r}: {error}") from error
+    if envelope.success is not None or envelope.op:
+        return Ack(envelope.op, envelope.success is not False, envelope.ret_msg, envelope.req_id)
+    return Other(envelope.topic)
+
+
+def kline_topic(venue_id: str, timeframe: str) -> str:
+    """Return the topic of a symbol's bars."""
+    return f"kline.{INTERVALS[timeframe]}.{venue_id}"
+
+
+def subscription(topics: list[str], number: str) -> bytes:
+    """Return the request that subscribes to topics."""
+    return msgspec.json.encode({"req_id": number, "op": "subscribe", "args": topics})
+
+
+def ping(number: str) -> bytes:
+    """Return the heartbeat that Bybit wants every 20 s."""
+    return msgspec.json.encode({"req_id": number, "op": "ping"})
+
+
+def split_topics(topics: list[str], *, count_max: int, chars_max: int) -> list[list[str]]:
+    """Split topics into groups that respect both limits."""
+    groups: list[list[str]] = []
+    chars = 0
+    for topic in topics:
+        if not groups or len(groups[-1]) >= count_max or chars + len(topic) > chars_max:
+            groups.append([])
+            chars = 0
+        groups[-1].append(topic)
+        chars += len(topic)
+    return groups
+
+
+def _kline_message(frame: _KlineFrame) -> Klines:
+    _, interval, venue_id = (*frame.topic.split(".", 2), "", "")[:3]
+    timeframe = TIMEFRAMES.get(interval)
+    if timeframe is None or not venue_id:
+        raise BadData(f"frame with topic {frame.topic!r}: unknown interval or no symbol")
+    return Klines(venue_id, timeframe, frame.data)

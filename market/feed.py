@@ -1,0 +1,345 @@
+"""Keeps Bybit's public streams open, heals their holes, and hands out batches of closed bars."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+import websockets
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
+
+from domain.candle import ClosedBar, Series, timeframe_ms
+from domain.errors import BadData, RevenantError
+from market import bybit_messages as bybit
+from market.frames import Batches, Frames, disagreement
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from domain.ports import Klines
+
+log = structlog.get_logger(__name__)
+
+LATEST = -1
+"""Asks for a silent stream: everything that closed in the meantime, as far as REST knows."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeedLimits:
+    """Every limit of the feed, seconds of the host's monotonic clock.
+
+    Attributes:
+        topics_per_connection: how many streams share a socket.
+        args_chars: Bybit's limit on the length of one subscribe request.
+        ping_s: time between heartbeats.
+        silence_s: a socket with no frame of any kind for so long is dead.
+        stale_s: a stream with no frame for so long is asked about over REST; thrice, and its socket is reopened.
+        confirm_s: how long a bar may stay unconfirmed after its successor was seen.
+        grace_s: how long a batch waits for its last bar.
+        backoff_s: first and longest pause before connecting again; the actual one is drawn below it.
+        fills_at_once: REST requests for holes at a time.
+        batches_waiting: batches not yet taken by the engine; beyond it the sockets are dropped and healed later.
+    """
+
+    topics_per_connection: int = 200
+    args_chars: int = 20_000
+    ping_s: float = 20.0
+    silence_s: float = 30.0
+    stale_s: float = 75.0
+    confirm_s: float = 2.0
+    grace_s: float = 1.5
+    backoff_s: tuple[float, float] = (0.5, 30.0)
+    fills_at_once: int = 8
+    batches_waiting: int = 5_000
+
+
+@dataclass(slots=True)
+class FeedCounters:
+    """What the sockets went through."""
+
+    frames: int = 0
+    malformed: int = 0
+    unknown: int = 0
+    connects: int = 0
+    failures: int = 0
+    refused_topics: int = 0
+    holes: int = 0
+    stale: int = 0
+    mismatches: int = 0
+
+
+@dataclass(slots=True)
+class _Stream:
+    series: Series
+    topic: str
+    heard: float = 0.0
+    price_time: int = 0
+    strikes: int = 0
+    unconfirmed: tuple[int, float] | None = None
+    filling: bool = False
+
+
+@dataclass(slots=True)
+class _Shard:
+    topics: list[str]
+    socket: websockets.asyncio.client.ClientConnection | None = None
+    acked: set[str] = field(default_factory=set)
+
+
+class Feed:
+    """Streams closed bars of many series.
+
+    ``urls`` are tried in turn. ``prices`` holds the last price and its market time per symbol, for whoever asks.
+    """
+
+    def __init__(
+        self, urls: list[str], venue_ids: Mapping[str, str], frames: Frames, klines: Klines, limits: FeedLimits
+    ) -> None:
+        self._urls, self._frames, self._klines, self._limits = urls, frames, klines, limits
+        self._symbols = {venue_id: symbol for symbol, venue_id in venue_ids.items()}
+        self._streams = {
+            series: _Stream(series, bybit.kline_topic(venue_ids[series.symbol], series.timeframe))
+            for series in frames.series
+        }
+        topics = [stream.topic for stream in self._streams.values()]
+        groups = bybit.split_topics(topics, count_max=limits.topics_per_connection, chars_max=limits.args_chars)
+        self._shards = [_Shard(group) for group in groups]
+        self._batches = Batches(frames.series, limits.grace_s)
+        self._added = asyncio.Event()
+        self._wanted: asyncio.Queue[tuple[Series, int | None]] = asyncio.Queue()
+        self._numbers = itertools.count(1)
+        self._jitter = random.Random()  # noqa: S311  spreads reconnects, guards nothing
+        self.counters = FeedCounters()
+        self.prices: dict[str, tuple[float, int]] = {}
+
+    async def run(self, deliver: Callable[[list[ClosedBar]], Awaitable[None]]) -> None:
+        """Stream until cancelled, passing each batch of bars to ``deliver``."""
+        async with asyncio.TaskGroup() as group:
+            for number, shard in enumerate(self._shards):
+                group.create_task(self._keep_open(shard), name=f"feed {number}")
+            for number in range(self._limits.fills_at_once):
+                group.create_task(self._fill_holes(), name=f"fill {number}")
+            group.create_task(self._watch(), name="feed watch")
+            group.create_task(self._hand_out(deliver), name="feed batches")
+
+    def stale(self) -> list[Series]:
+        """Return the series that have said nothing for too long."""
+        now = _now()
+        return [s.series for s in self._streams.values() if now - s.heard > self._limits.stale_s]
+
+    def connected(self) -> bool:
+        """Say whether every socket is open and every topic acknowledged."""
+        return all(shard.socket is not None and len(shard.acked) >= len(shard.topics) for shard in self._shards)
+
+    async def _keep_open(self, shard: _Shard) -> None:
+        first, longest = self._limits.backoff_s
+        pause, hosts = first, itertools.cycle(self._urls)
+        while True:
+            opened = _now()
+            url = next(hosts)
+            try:
+                await self._session(shard, url)
+            except (OSError, WebSocketException, TimeoutError) as error:
+                log.warning("feed connection lost", url=url, reason=str(error) or type(error).__name__)
+            finally:
+                shard.socket = None
+                shard.acked.clear()
+            self.counters.failures += 1
+            # a session that lasted earns a fresh start, one that did not waits longer
+            pause = first if _now() - opened > longest else min(longest, pause * 2)
+            await asyncio.sleep(self._jitter.uniform(first / 2, pause))
+
+    async def _session(self, shard: _Shard, url: str) -> None:
+        settings = {"ping_interval": None, "max_size": 1 << 20, "max_queue": 1024, "proxy": None, "compression": None}
+        async with connect(url, open_timeout=10, close_timeout=2, **settings) as socket:  # type: ignore[arg-type]
+            self.counters.connects += 1
+            shard.socket = socket
+            number = f"sub-{next(self._numbers)}"
+            await socket.send(bybit.subscription(shard.topics, number).decode())
+            await self._read(shard, socket, number)
+
+    async def _read(self, shard: _Shard, socket: websockets.asyncio.client.ClientConnection, number: str) -> None:
+        due = _now() + self._limits.ping_s
+        heard = _now()
+        while True:
+            try:
+                async with asyncio.timeout(max(0.0, due - _now())):
+                    frame = await socket.recv(decode=False)
+            except TimeoutError:
+                if _now() - heard > self._limits.silence_s:
+                    raise TimeoutError(f"no frame for {self._limits.silence_s:.0f} s") from None
+                await socket.send(bybit.ping(f"ping-{next(self._numbers)}").decode())
+                due = _now() + min(self._limits.ping_s, self._limits.silence_s)
+                continue
+            heard = _now()
+            self._take(shard, frame, number)
+
+    def _take(self, shard: _Shard, frame: bytes, number: str) -> None:
+        self.counters.frames += 1
+        try:
+            message = bybit.decode(frame)
+        except BadData as error:
+            self.counters.malformed += 1
+            log.warning("malformed frame ignored", reason=str(error))
+            return
+        if isinstance(message, bybit.Klines):
+            self._take_klines(message)
+        elif isinstance(message, bybit.Ack):
+            self._take_ack(shard, message, number)
+        else:
+            self.counters.unknown += 1
+
+    def _take_ack(self, shard: _Shard, message: bybit.Ack, number: str) -> None:
+        if message.request != number and message.operation != "subscribe":
+            return
+        if message.success:
+            shard.acked.update(shard.topics)
+            return
+        self.counters.refused_topics += 1
+        log.error("exchange refused a subscription", reason=message.message, way_out="check trading.symbols")
+        refused = message.message.partition("topic:")[2]
+        if refused in shard.topics:
+            # one bad topic must not cost the others theirs
+            shard.topics.remove(refused)
+            self._close(shard)
+
+    def _take_klines(self, message: bybit.Klines) -> None:
+        stream = self._streams.get(Series(self._symbols.get(message.venue_id, ""), message.timeframe))
+        if stream is None:
+            self.counters.unknown += 1
+            return
+        stream.heard, stream.strikes = _now(), 0
+        for item in message.items:
+            if item.timestamp >= stream.price_time:
+                stream.price_time = item.timestamp
+                self.prices[stream.series.symbol] = (item.close, item.timestamp)
+            if item.confirm:
+                self._close_bar(stream, item)
+            else:
+                self._see_forming(stream, item.start)
+
+    def _close_bar(self, stream: _Stream, item: bybit.KlineItem) -> None:
+        try:
+            released = self._frames.offer(stream.series, item.bar())
+        except BadData as error:
+            log.warning("impossible bar refused", series=stream.series, reason=str(error))
+            return
+        self._release(released)
+        if not released and self._frames.hole(stream.series):
+            self._want(stream, None)
+
+    def _see_forming(self, stream: _Stream, start: int) -> None:
+        # a bar being formed proves that all before it are closed, confirmed or not
+        if self._frames.hole(stream.series, start) is None:
+            stream.unconfirmed = None
+        elif stream.unconfirmed is None or stream.unconfirmed[0] != start:
+            stream.unconfirmed = (start, _now())
+
+    def _release(self, released: list[ClosedBar]) -> None:
+        if released:
+            self._verify(released)
+            self._batches.add(released, _now())
+            self._added.set()
+
+    def _verify(self, released: list[ClosedBar]) -> None:
+        for closed in released:
+            parts = Series(closed.series.symbol, "3m")
+            if closed.series.timeframe != "15m" or parts not in self._streams:
+                continue
+            bars = self._frames.bars(parts)
+            inside = (bars.open_time >= closed.bar.open_time) & (bars.open_time < closed.close_time)
+            if inside.sum() == timeframe_ms("15m") // timeframe_ms("3m"):
+                differs = disagreement(closed.bar, type(bars)(*(column[inside] for column in bars.columns())))
+                if differs:
+                    self.counters.mismatches += 1
+                    log.warning("15m bar differs from its 3m bars", series=closed.series, reason=differs)
+
+    def _want(self, stream: _Stream, seen_open: int | None) -> None:
+        if not stream.filling:
+            stream.filling = True
+            self.counters.holes += 1
+            self._wanted.put_nowait((stream.series, seen_open))
+
+    async def _fill_holes(self) -> None:
+        while True:
+            series, seen_open = await self._wanted.get()
+            stream = self._streams[series]
+            try:
+                await self._fill(series, seen_open)
+            except RevenantError as error:
+                log.warning("hole not filled yet", series=series, reason=str(error))
+                await asyncio.sleep(self._jitter.uniform(0.2, 1.0))
+            finally:
+                stream.filling = False
+            if self._frames.hole(series):
+                self._want(stream, None)
+
+    async def _fill(self, series: Series, seen_open: int | None) -> None:
+        if seen_open == LATEST:
+            newest = await self._klines.latest(series, 2)
+            seen_open = int(newest.open_time[-1]) + timeframe_ms(series.timeframe) if len(newest) else None
+        hole = self._frames.hole(series, seen_open)
+        if hole is None:
+            return
+        bars = await self._klines.closed(series, *hole)
+        if len(bars) < (hole[1] - hole[0]) // timeframe_ms(series.timeframe):
+            # REST may lag a moment: only what is absent twice was never there
+            await asyncio.sleep(self._limits.confirm_s)
+            bars = await self._klines.closed(series, *hole)
+        log.info("hole filled", series=series, bars=len(bars), start=hole[0], end=hole[1])
+        self._release(self._frames.confirm_absent(series, *hole, bars))
+
+    async def _watch(self) -> None:
+        """Look for streams that fell silent and bars that were never confirmed."""
+        while True:
+            await asyncio.sleep(min(1.0, self._limits.confirm_s / 2))
+            now = _now()
+            for shard in self._shards:
+                if shard.socket is None:
+                    continue
+                for stream in (s for s in self._streams.values() if s.topic in set(shard.topics)):
+                    self._inspect(shard, stream, now)
+            if len(self._batches) > self._limits.batches_waiting:
+                log.error("engine does not keep up with the market: dropping the feed to catch up over REST")
+                for shard in self._shards:
+                    self._close(shard)
+
+    def _inspect(self, shard: _Shard, stream: _Stream, now: float) -> None:
+        if stream.unconfirmed and now - stream.unconfirmed[1] > self._limits.confirm_s:
+            self._want(stream, stream.unconfirmed[0])
+            stream.unconfirmed = None
+        if not stream.heard:
+            stream.heard = now
+        if now - stream.heard > self._limits.stale_s:
+            stream.heard, stream.strikes = now, stream.strikes + 1
+            self.counters.stale += 1
+            log.warning("stream fell silent", series=stream.series, strikes=stream.strikes)
+            self._want(stream, LATEST)
+            if stream.strikes >= 3:  # noqa: PLR2004  the third time, asking politely has failed
+                stream.strikes = 0
+                self._close(shard)
+
+    def _close(self, shard: _Shard) -> None:
+        if shard.socket is not None:
+            shard.socket.transport.abort()
+
+    async def _hand_out(self, deliver: Callable[[list[ClosedBar]], Awaitable[None]]) -> None:
+        while True:
+            wait = self._batches.wait_s(_now())
+            try:
+                async with asyncio.timeout(wait):
+                    await self._added.wait()
+            except TimeoutError:
+                pass
+            self._added.clear()
+            for batch in self._batches.due(_now()):
+                await deliver(batch)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,236 @@
+"""Rolling windows of closed bars, and the rule that nobody ever sees a hole in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from domain.candle import Bar, Bars, ClosedBar, Series, check_bar, timeframe_ms
+from domain.errors import BadData
+
+HELD_MAX = 2_000
+"""Bars that wait behind a hole, per series; what comes after is asked for again later."""
+
+ABSENT_MAX = 1_000
+
+
+class Window:
+    """The newest bars of one series in arrays that never grow; ``capacity`` bars are always at hand."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._columns = [np.zeros(2 * capacity, np.int64), *(np.zeros(2 * capacity) for _ in range(6))]
+        self._end = 0
+
+    def append(self, bar: Bar) -> None:
+        """Add a bar that is newer than all before."""
+        if self._end == 2 * self._capacity:
+            for column in self._columns:
+                column[: self._capacity] = column[self._capacity :]
+            self._end = self._capacity
+        for column, value in zip(self._columns, bar, strict=True):
+            column[self._end] = value
+        self._end += 1
+
+    def bars(self) -> Bars:
+        """Return the window without copying: valid until the next append."""
+        start = max(0, self._end - self._capacity)
+        return Bars(*(column[start : self._end] for column in self._columns))
+
+    def last_time(self) -> int | None:
+        """Return the newest open time, None while empty."""
+        return int(self._columns[0][self._end - 1]) if self._end else None
+
+    def last(self) -> Bar:
+        """Return the newest bar."""
+        values = [column[self._end - 1] for column in self._columns]
+        return Bar(int(values[0]), *(float(value) for value in values[1:]))
+
+
+@dataclass(slots=True)
+class Counters:
+    """What happened to the bars that came in."""
+
+    received: int = 0
+    released: int = 0
+    duplicates: int = 0
+    corrections: int = 0
+    invalid: int = 0
+    filled: int = 0
+    absent: int = 0
+    overflowed: int = 0
+
+
+@dataclass(slots=True)
+class _Line:
+    window: Window
+    step_ms: int
+    held: dict[int, Bar] = field(default_factory=dict)
+    absent: set[int] = field(default_factory=set)
+
+
+class Frames:
+    """All series, each strictly increasing and contiguous.
+
+    A bar that comes after a hole is held until the hole is filled, or until the exchange has said that it has no
+    such bar; then it and its successors are released, each once.
+    """
+
+    def __init__(self, capacities: dict[Series, int]) -> None:
+        self._lines = {key: _Line(Window(size), timeframe_ms(key.timeframe)) for key, size in capacities.items()}
+        self.counters = Counters()
+
+    @property
+    def series(self) -> list[Series]:
+        """Every series kept."""
+        return list(self._lines)
+
+    def bars(self, series: Series) -> Bars:
+        """Return the window of a series, a view that the next bar invalidates."""
+        return self._lines[series].window.bars()
+
+    def last_time(self, series: Series) -> int | None:
+        """Return the open time of the newest released bar."""
+        return self._lines[series].window.last_time()
+
+    def seed(self, series: Series, bars: Bars) -> None:
+        """Fill an empty window with history, from its last unbroken stretch on."""
+        line = self._lines[series]
+        for bar in bars.rows():
+            line.window.append(bar)
+
+    def offer(self, series: Series, bar: Bar) -> list[ClosedBar]:
+        """Take a closed bar and return the bars that became contiguous with it, oldest first.
+
+        Raises:
+            BadData: when the bar is impossible; it is counted and not kept.
+        """
+        line = self._lines[series]
+        self.counters.received += 1
+        try:
+            check_bar(bar, line.step_ms)
+        except BadData:
+            self.counters.invalid += 1
+            raise
+        last = line.window.last_time()
+        if last is not None and bar.open_time <= last:
+            self._repeated(line, bar, last)
+            return []
+        if bar.open_time in line.held:
+            self.counters.duplicates += 1
+            return []
+        if len(line.held) >= HELD_MAX:
+            self.counters.overflowed += 1
+            return []
+        line.held[bar.open_time] = bar
+        return self._release(series, line)
+
+    def hole(self, series: Series, seen_open: int | None = None) -> tuple[int, int] | None:
+        """Return [start, end) of the bars missing before the next held bar, or before a bar seen forming."""
+        line = self._lines[series]
+        last = line.window.last_time()
+        ends = [time for time in (*line.held, seen_open) if time is not None]
+        if last is None or not ends:
+            return None
+        start, end = self._next_time(line, last), min(ends)
+        return (start, end) if start < end else None
+
+    def confirm_absent(self, series: Series, start: int, end: int, had: Bars) -> list[ClosedBar]:
+        """Take the exchange's word for which bars of [start, end) exist; return what is released by it."""
+        line = self._lines[series]
+        released: list[ClosedBar] = []
+        for bar in had.rows():
+            try:
+                fresh = self.offer(series, bar)
+            except BadData:
+                continue
+            self.counters.filled += 1
+            released += fresh
+        present = set(had.open_time.tolist())
+        absent = [time for time in range(start, end, line.step_ms) if time not in present]
+        self.counters.absent += len(absent)
+        line.absent.update(absent)
+        while len(line.absent) > ABSENT_MAX:
+            line.absent.remove(min(line.absent))
+        return released + self._release(series, line)
+
+    def _release(self, series: Series, line: _Line) -> list[ClosedBar]:
+        released: list[ClosedBar] = []
+        while line.held:
+            last = line.window.last_time()
+            due = min(line.held) if last is None else self._next_time(line, last)
+            bar = line.held.pop(due, None)
+            if bar is None:
+                break
+            line.window.append(bar)
+            released.append(ClosedBar(series, bar))
+        self.counters.released += len(released)
+        return released
+
+    def _repeated(self, line: _Line, bar: Bar, last: int) -> None:
+        if bar.open_time == last and bar != line.window.last():
+            self.counters.corrections += 1
+        else:
+            self.counters.duplicates += 1
+
+    @staticmethod
+    def _next_time(line: _Line, last: int) -> int:
+        due = last + line.step_ms
+        while due in line.absent:
+            due += line.step_ms
+        return due
+
+
+class Batches:
+    """Gathers bars that close at the same time into one batch, longer timeframe first, then by symbol.
+
+    A batch is due when every series that closes then has come, or ``grace_s`` after its first bar; batches are
+    given out in the order of time.
+    """
+
+    def __init__(self, series: list[Series], grace_s: float) -> None:
+        self._steps = {key: timeframe_ms(key.timeframe) for key in series}
+        self._grace_s = grace_s
+        self._pending: dict[int, dict[Series, ClosedBar]] = {}
+        self._first_seen: dict[int, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def add(self, bars: list[ClosedBar], now_s: float) -> None:
+        """Take released bars at monotonic time ``now_s``."""
+        for closed in bars:
+            self._pending.setdefault(closed.close_time, {})[closed.series] = closed
+            self._first_seen.setdefault(closed.close_time, now_s)
+
+    def due(self, now_s: float) -> list[list[ClosedBar]]:
+        """Take out the batches that are due."""
+        ready = []
+        for time in sorted(self._pending):
+            if not self._complete(time) and now_s - self._first_seen[time] < self._grace_s:
+                break
+            bars = self._pending.pop(time).values()
+            del self._first_seen[time]
+            ready.append(sorted(bars, key=lambda one: (-self._steps[one.series], one.series.symbol)))
+        return ready
+
+    def wait_s(self, now_s: float) -> float | None:
+        """Return the seconds until the oldest batch is due by grace, None when nothing waits."""
+        if not self._pending:
+            return None
+        return max(0.0, self._first_seen[min(self._pending)] + self._grace_s - now_s)
+
+    def _complete(self, time: int) -> bool:
+        expected = sum(time % step == 0 for step in self._steps.values())
+        return len(self._pending[time]) >= expected
+
+
+def disagreement(whole: Bar, parts: Bars) -> str | None:
+    """Say how a longer bar differs from the shorter bars it should consist of, None when it does not."""
+    if not len(parts):
+        return None
+    built = (parts.open[0], parts.high.max(), parts.low.min(), parts.close[-1])
+    if built == tuple(whole[1:5]):
+        return None
+    return f"exchange says {whole[1:5]}, its parts say {tuple(float(value) for value in built)}"

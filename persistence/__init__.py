@@ -1,0 +1,1 @@
+"""Where things rest: candles, trades, the journal."""

@@ -1,0 +1,341 @@
+"""Closed bars of one source, in PostgreSQL or SQLite."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import sqlalchemy as sa
+import tenacity
+
+from domain.candle import COLUMNS, Bars, Series, join
+from domain.errors import BadData, Unavailable
+from persistence import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from domain.source import Source
+    from persistence.database import Database
+
+    Frames = Mapping[Series | tuple[str, str] | str, Bars | pd.DataFrame]
+
+SAVE_ATTEMPTS = 3
+DRAIN_ROWS = 5_000
+BULK_S = 30.0
+
+_ROW = np.dtype(
+    [("fields", ">i2"), ("size_id", ">i4"), ("series_id", ">i4"), ("size_time", ">i4"), ("open_time", ">i8")]
+    + [item for name in COLUMNS for item in ((f"size_{name}", ">i4"), (name, ">f8"))]
+)
+_COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
+_COPY_TRAILER = b"\xff\xff"
+
+
+class PostgresCandleStorage:
+    """Keeps the closed bars of one source; the same calls on SQLite.
+
+    Bars are given as ``Bars`` or as a DataFrame with UTC times. Saving a bar again changes it only when it differs.
+    Every call is synchronous and raises Unavailable when the database does not answer.
+    """
+
+    def __init__(self, database: Database, source: Source) -> None:
+        self._database, self.source = database, source
+        self._table = schema.candles[source]
+        self._ids: dict[Series, int] = {}
+
+    def save_candles(self, symbol: str, df: Bars | pd.DataFrame, *, timeframe: str = "15m") -> int:
+        """Store bars of one symbol; return the rows handed in."""
+        return self.save_all_frames({Series(symbol, timeframe): df})
+
+    def save_candles_3m(self, symbol: str, df: Bars | pd.DataFrame) -> int:
+        """Store 3-minute bars of one symbol; return the rows handed in."""
+        return self.save_candles(symbol, df, timeframe="3m")
+
+    def save_all_frames(self, frames: Frames) -> int:
+        """Store bars of many series in one transaction; keys are symbols (15m) or (symbol, timeframe)."""
+        held = {_series(key): join([_bars(value)]) for key, value in frames.items() if len(value)}
+        if not held:
+            return 0
+        for attempt in tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(SAVE_ATTEMPTS),
+            wait=tenacity.wait_random_exponential(multiplier=0.05, max=0.5),
+            retry=tenacity.retry_if_exception_type(Unavailable),
+            reraise=True,
+        ):
+            with attempt:
+                self._save(held)
+        return sum(map(len, held.values()))
+
+    def load_candles(self, symbol: str, limit: int, *, timeframe: str = "15m") -> Bars:
+        """Return the newest ``limit`` bars, oldest first; empty when there are none."""
+        held, names = self._table.c, schema.series.c
+        query = (
+            sa.select(held.open_time, *(held[name] for name in COLUMNS))
+            .join(schema.series, names.id == held.series_id)
+            .where(names.source == self.source.value, names.symbol == symbol, names.timeframe == timeframe)
+            .order_by(held.open_time.desc())
+            .limit(limit)
+        )
+        with self._database.transaction(BULK_S) as connection:
+            rows = connection.execute(query).fetchall()
+        return Bars.of([tuple(row) for row in reversed(rows)])
+
+    def cleanup_old_candles(self, days_to_keep: int) -> int:
+        """Delete bars older than ``days_to_keep`` days before each series' newest bar; return how many."""
+        if days_to_keep < 1:
+            raise BadData(f"days_to_keep {days_to_keep}: keep at least one day")
+        held, names = self._table.c, schema.series.c
+        removed = 0
+        with self._database.transaction(BULK_S) as connection:
+            newest = connection.execute(sa.select(names.id, names.latest).where(names.source == self.source.value)).all()
+            for series_id, latest in newest:
+                if latest is None:
+                    continue
+                before = latest - days_to_keep * 86_400_000
+                old = sa.delete(self._table).where(held.series_id == series_id, held.open_time < before)
+                count = connection.execute(old).rowcount
+                if count:
+                    earliest = sa.select(sa.func.min(held.open_time)).where(held.series_id == series_id).scalar_subquery()
+                    shrunk = {"rows": names.rows - count, "earliest": earliest}
+                    connection.execute(sa.update(schema.series).where(names.id == series_id).values(shrunk))
+                removed += count
+        return removed
+
+    def get_stats(self) -> dict[str, Any]:
+        """Return symbols, total_candles, db_size_mb and database_type."""
+        names = schema.series.c
+        query = sa.select(sa.func.count(names.symbol.distinct()), sa.func.coalesce(sa.func.sum(names.rows), 0)).where(
+            names.source == self.source.value, names.rows > 0
+        )
+        with self._database.transaction() as connection:
+            symbols, total = connection.execute(query).one()
+        return {
+            "symbols": int(symbols), "total_candles": int(total), "db_size_mb": self._database.size_mb(),
+            "database_type": self._database.kind,
+        }  # fmt: skip
+
+    def series(self) -> list[dict[str, Any]]:
+        """Return name, span and row count of every series of this source."""
+        names = schema.series.c
+        query = sa.select(names.symbol, names.timeframe, names.earliest, names.latest, names.rows).where(
+            names.source == self.source.value
+        )
+        with self._database.transaction() as connection:
+            return [dict(row._mapping) for row in connection.execute(query.order_by(names.symbol, names.timeframe))]
+
+    def take(self, limit: int) -> dict[Series, Bars]:
+        """Return up to ``limit`` stored bars, whichever come first; used to empty a spill."""
+        held, names = self._table.c, schema.series.c
+        query = (
+            sa.select(names.symbol, names.timeframe, held.open_time, *(held[name] for name in COLUMNS))
+            .join(schema.series, names.id == held.series_id)
+            .where(names.source == self.source.value)
+            .order_by(held.series_id, held.open_time)
+            .limit(limit)
+        )
+        rows: dict[Series, list[Any]] = {}
+        with self._database.transaction(BULK_S) as connection:
+            for row in connection.execute(query):
+                rows.setdefault(Series(row[0], row[1]), []).append(tuple(row[2:]))
+        return {series: Bars.of(held_rows) for series, held_rows in rows.items()}
+
+    def remove(self, frames: Mapping[Series, Bars]) -> None:
+        """Delete the given bars."""
+        held = self._table.c
+        with self._database.transaction(BULK_S) as connection:
+            ids = self._series_ids(connection, list(frames))
+            for series, bars in frames.items():
+                times = (int(bars.open_time[0]), int(bars.open_time[-1]))
+                where = (held.series_id == ids[series], held.open_time.between(*times))
+                count = connection.execute(sa.delete(self._table).where(*where)).rowcount
+                names = schema.series.c
+                connection.execute(
+                    sa.update(schema.series).where(names.id == ids[series]).values(rows=names.rows - count)
+                )
+
+    def _save(self, frames: dict[Series, Bars]) -> None:
+        try:
+            with self._database.transaction(BULK_S) as connection:
+                ids = self._series_ids(connection, list(frames))
+                if self._database.is_postgres:
+                    self._merge_postgres(connection, {ids[series]: bars for series, bars in frames.items()})
+                else:
+                    self._merge_sqlite(connection, {ids[series]: bars for series, bars in frames.items()})
+        except Exception:
+            # an id learnt in a transaction that did not commit is worth nothing
+            self._ids.clear()
+            raise
+
+    def _series_ids(self, connection: sa.Connection, wanted: list[Series]) -> dict[Series, int]:
+        if not all(series in self._ids for series in wanted):
+            names = schema.series
+            fresh = [
+                {"source": self.source.value, "symbol": s.symbol, "timeframe": s.timeframe}
+                for s in wanted if s not in self._ids
+            ]  # fmt: skip
+            insert = self._insert(names).on_conflict_do_nothing(index_elements=["source", "symbol", "timeframe"])
+            connection.execute(insert, fresh)
+            query = sa.select(names.c.symbol, names.c.timeframe, names.c.id).where(names.c.source == self.source.value)
+            self._ids = {Series(row[0], row[1]): row[2] for row in connection.execute(query)}
+        return {series: self._ids[series] for series in wanted}
+
+    def _insert(self, table: sa.Table) -> Any:
+        from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415  two dialects, one spelling
+
+        return (postgresql if self._database.is_postgres else sqlite).insert(table)
+
+    def _merge_postgres(self, connection: sa.Connection, frames: dict[int, Bars]) -> None:
+        """Copy into a staging table, then merge in one statement that also keeps the series' spans."""
+        cursor: Any = connection.connection.cursor()
+        cursor.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS staging (series_id integer, open_time bigint, open float8, high float8,"
+            " low float8, close float8, volume float8, turnover float8) ON COMMIT DELETE ROWS"
+        )
+        cursor.copy_expert("COPY staging FROM STDIN (FORMAT binary)", io.BytesIO(_copy_rows(frames)))
+        cursor.execute(_MERGE[self.source])
+        cursor.close()
+
+    def _merge_sqlite(self, connection: sa.Connection, frames: dict[int, Bars]) -> None:
+        held, names = self._table.c, schema.series.c
+        now = datetime.now(UTC)
+        for series_id, bars in frames.items():
+            span = (int(bars.open_time[0]), int(bars.open_time[-1]))
+            count = sa.select(sa.func.count()).where(held.series_id == series_id, held.open_time.between(*span))
+            before = connection.scalar(count) or 0
+            rows = zip(*(column.tolist() for column in bars.columns()), strict=True)
+            connection.exec_driver_sql(_UPSERT_SQLITE[self.source], [(series_id, *row) for row in rows])
+            after = connection.scalar(count) or 0
+            change = {
+                "rows": names.rows + (after - before), "last_synced": now,
+                "earliest": sa.func.min(sa.func.coalesce(names.earliest, span[0]), span[0]),
+                "latest": sa.func.max(sa.func.coalesce(names.latest, span[1]), span[1]),
+            }  # fmt: skip
+            connection.execute(sa.update(schema.series).where(names.id == series_id).values(change))
+
+
+class HealingCandleStorage:
+    """Writes to the primary storage; while that is away, to a spill next door, which drains back by itself."""
+
+    def __init__(self, primary: PostgresCandleStorage, spill: PostgresCandleStorage) -> None:
+        self._primary, self._spill = primary, spill
+        self.source = primary.source
+        self.degraded = ""
+        self.spilled = 0
+        self.drained = 0
+
+    def save_candles(self, symbol: str, df: Bars | pd.DataFrame, *, timeframe: str = "15m") -> int:
+        """Store bars of one symbol; return the rows handed in."""
+        return self.save_all_frames({Series(symbol, timeframe): df})
+
+    def save_candles_3m(self, symbol: str, df: Bars | pd.DataFrame) -> int:
+        """Store 3-minute bars of one symbol; return the rows handed in."""
+        return self.save_candles(symbol, df, timeframe="3m")
+
+    def save_all_frames(self, frames: Frames) -> int:
+        """Store bars of many series, in the spill when the primary does not answer."""
+        try:
+            saved = self._primary.save_all_frames(frames)
+        except Unavailable as error:
+            self.degraded = str(error)
+            saved = self._spill.save_all_frames(frames)
+            self.spilled += saved
+            return saved
+        self.degraded = ""
+        return saved
+
+    def load_candles(self, symbol: str, limit: int, *, timeframe: str = "15m") -> Bars:
+        """Return the newest bars of both storages together."""
+        spilled = self._spill.load_candles(symbol, limit, timeframe=timeframe)
+        try:
+            held = self._primary.load_candles(symbol, limit, timeframe=timeframe)
+        except Unavailable as error:
+            self.degraded = str(error)
+            return spilled
+        return join([held, spilled])[-limit:]
+
+    def cleanup_old_candles(self, days_to_keep: int) -> int:
+        """Delete old bars from the primary."""
+        return self._primary.cleanup_old_candles(days_to_keep)
+
+    def get_stats(self) -> dict[str, Any]:
+        """Return the primary's figures, or the spill's while it is away, and how many rows still wait there."""
+        waiting = self._spill.get_stats()
+        try:
+            stats = self._primary.get_stats()
+        except Unavailable as error:
+            self.degraded = str(error)
+            return {**waiting, "degraded": self.degraded, "waiting": waiting["total_candles"]}
+        return {**stats, "waiting": waiting["total_candles"]}
+
+    def series(self) -> list[dict[str, Any]]:
+        """Return name, span and row count of every series in the primary."""
+        return self._primary.series()
+
+    def drain(self) -> int:
+        """Move what the spill holds to the primary; return the rows moved. Raises Unavailable while it is away."""
+        moved = 0
+        while frames := self._spill.take(DRAIN_ROWS):
+            moved += self._primary.save_all_frames(frames)
+            self._spill.remove(frames)
+        self.drained += moved
+        self.degraded = ""
+        return moved
+
+
+def _series(key: Series | tuple[str, str] | str) -> Series:
+    return Series(key, "15m") if isinstance(key, str) else Series(*key)
+
+
+def _bars(value: Bars | pd.DataFrame) -> Bars:
+    return value if isinstance(value, Bars) else Bars.from_frame(value)
+
+
+def _copy_rows(frames: dict[int, Bars]) -> bytes:
+    # PostgreSQL's binary COPY: per row a field count, then each field behind its length, all big-endian
+    rows = np.empty(sum(map(len, frames.values())), _ROW)
+    rows["fields"], rows["size_id"], rows["size_time"] = 8, 4, 8
+    start = 0
+    for series_id, bars in frames.items():
+        part = rows[start : start + len(bars)]
+        part["series_id"], part["open_time"] = series_id, bars.open_time
+        for name in COLUMNS:
+            part[f"size_{name}"], part[name] = 8, getattr(bars, name)
+        start += len(bars)
+    return _COPY_HEADER + rows.tobytes() + _COPY_TRAILER
+
+
+def _merge_statement(table: str) -> str:
+    columns = ", ".join(COLUMNS)
+    changes = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS)
+    old = ", ".join(f"o.{name}" for name in COLUMNS)
+    new = ", ".join(f"excluded.{name}" for name in COLUMNS)
+    return (
+        f"WITH merged AS (INSERT INTO {table} AS o (series_id, open_time, {columns})"  # noqa: S608  names from an enum
+        f" SELECT series_id, open_time, {columns} FROM staging"
+        f" ON CONFLICT (series_id, open_time) DO UPDATE SET {changes} WHERE ({old}) IS DISTINCT FROM ({new})"
+        " RETURNING series_id, (xmax = 0) AS fresh),"
+        " fresh AS (SELECT series_id, count(*) FILTER (WHERE fresh) AS n FROM merged GROUP BY series_id),"
+        " span AS (SELECT series_id, min(open_time) AS lo, max(open_time) AS hi FROM staging GROUP BY series_id)"
+        " UPDATE series s SET rows = s.rows + coalesce(fresh.n, 0), last_synced = now(),"
+        " earliest = least(s.earliest, span.lo), latest = greatest(s.latest, span.hi)"
+        " FROM span LEFT JOIN fresh USING (series_id) WHERE s.id = span.series_id"
+    )
+
+
+def _upsert_statement(table: str) -> str:
+    columns = ", ".join(COLUMNS)
+    changes = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS)
+    differs = " OR ".join(f"{name} <> excluded.{name}" for name in COLUMNS)
+    return (
+        f"INSERT INTO {table} (series_id, open_time, {columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  enum
+        f" ON CONFLICT (series_id, open_time) DO UPDATE SET {changes} WHERE {differs}"
+    )
+
+
+_MERGE = {source: _merge_statement(table.name) for source, table in schema.candles.items()}
+_UPSERT_SQLITE = {source: _upsert_statement(table.name) for source, table in schema.candles.items()}

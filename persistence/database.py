@@ -1,0 +1,240 @@
+"""Connections to PostgreSQL or SQLite: every spelling of a URL, deadlines, and errors in our own terms."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+
+from domain.errors import ConfigError, Rejected, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONNECT_S = 3
+CALL_S = 5.0
+POOL_SIZE = 2
+MIGRATION_S = 120.0
+MIGRATION_LOCK = 7_368_641_701
+"""PostgreSQL advisory lock that keeps two starting bots from migrating at once."""
+
+_TRANSIENT_FATAL = ("starting up", "shutting down", "too many", "remaining connection slots", "recovery mode")
+
+
+def parse_url(text: str) -> sa.URL:
+    """Return a database address with its driver filled in; understands postgres:// and postgresql:// too.
+
+    Raises:
+        ConfigError: when it is malformed or of another kind; the text never shows the password.
+    """
+    fixed = re.sub(r"^postgres(ql)?(\+\w+)?://", "postgresql+psycopg2://", text.strip())
+    try:
+        url = make_url(fixed)
+        port = url.port
+    except (ArgumentError, ValueError) as error:
+        raise ConfigError(
+            "DATABASE_URL: cannot be read; write postgresql://user:password@host:5432/name or sqlite:///path"
+        ) from error
+    if url.drivername == "postgresql+psycopg2":
+        if not url.database or not (url.host or url.query.get("host")) or port == 0:
+            raise ConfigError(f"DATABASE_URL: {url.render_as_string()} lacks host or database name")
+        return url
+    if url.drivername == "sqlite" and url.database:
+        return url
+    raise ConfigError(f"DATABASE_URL: {url.drivername}:// is not known; allowed are postgresql:// and sqlite:///path")
+
+
+class Database:
+    """One database; safe to call from several threads, each call bounded in time."""
+
+    def __init__(self, url: str) -> None:
+        self.url = parse_url(url)
+        self.is_postgres = self.url.get_backend_name() == "postgresql"
+        self.kind = "PostgreSQL" if self.is_postgres else "SQLite"
+        self._current = False
+        self._lock = threading.Lock()
+        self._engine = self._connectable()
+
+    def __str__(self) -> str:
+        return self.url.render_as_string(hide_password=True)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._engine.dispose()
+
+    def check(self) -> None:
+        """Connect once, and bring the schema up to date.
+
+        Raises:
+            ConfigError: when the server answered and refused us, so that trying again is useless.
+            Unavailable: when there was no answer.
+        """
+        with self.transaction():
+            pass
+
+    @contextlib.contextmanager
+    def transaction(self, deadline_s: float = CALL_S) -> Iterator[sa.Connection]:
+        """Give a connection inside a transaction; committed at the end, rolled back on any error.
+
+        Raises:
+            Unavailable: no answer within the deadline, connection lost, disk full.
+            Rejected: the database refused the statement.
+            ConfigError: the database refuses us altogether.
+        """
+        self._bring_up_to_date()
+        with self._translated(), self._engine.connect() as connection, self._deadline(connection, deadline_s):
+            with connection.begin():
+                yield connection
+
+    def migrate(self) -> str:
+        """Bring the schema to the newest version and return its name; safe while others do the same."""
+        with self._translated(), self._engine.connect() as connection, self._deadline(connection, MIGRATION_S):
+            if self.is_postgres:
+                connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
+            try:
+                config = _alembic()
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+                connection.commit()
+            finally:
+                if self.is_postgres and not connection.invalidated:
+                    connection.exec_driver_sql(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})")
+                    connection.commit()
+        self._current = True
+        return self.head()
+
+    @staticmethod
+    def head() -> str:
+        """Return the newest schema version that this code knows."""
+        return str(ScriptDirectory.from_config(_alembic()).get_current_head())
+
+    def version(self) -> str | None:
+        """Return the schema version in the database, None when it is empty."""
+        with self._translated(), self._engine.connect() as connection, self._deadline(connection, CALL_S):
+            return MigrationContext.configure(connection).get_current_revision()
+
+    def size_mb(self) -> float:
+        """Return the size of the database in megabytes."""
+        with self.transaction() as connection:
+            if self.is_postgres:
+                size = connection.scalar(sa.text("SELECT pg_database_size(current_database())"))
+            else:
+                pages = connection.scalar(sa.text("PRAGMA page_count"))
+                size = int(pages or 0) * int(connection.scalar(sa.text("PRAGMA page_size")) or 0)
+        return round(int(size or 0) / 1e6, 3)
+
+    def _bring_up_to_date(self) -> None:
+        if self._current:
+            return
+        with self._lock:
+            if self._current:
+                return
+            found = self.version()
+            known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
+            if found is not None and found not in known:
+                raise ConfigError(f"{self}: schema version {found} is newer than this program; update the program")
+            if found != self.head():
+                self.migrate()
+            self._current = True
+
+    def _connectable(self) -> sa.Engine:
+        if self.is_postgres:
+            options = f"-c statement_timeout={int(CALL_S * 1000)} -c lock_timeout=2000 -c timezone=UTC"
+            arguments = {"connect_timeout": CONNECT_S, "options": options, "application_name": "revenant"}
+            try:
+                return sa.create_engine(
+                    self.url, pool_size=POOL_SIZE, max_overflow=2, pool_pre_ping=False, pool_timeout=CALL_S,
+                    connect_args=arguments,
+                )  # fmt: skip
+            except NoSuchModuleError as error:
+                raise ConfigError(f"DATABASE_URL: {error}") from error
+        path = Path(str(self.url.database))
+        if str(path) != ":memory:":
+            _writable(path)
+        engine = sa.create_engine(self.url, pool_size=POOL_SIZE, connect_args={"timeout": CALL_S})
+        sa.event.listen(engine, "connect", _prepare_sqlite)
+        # the driver is told not to begin transactions, so that this decides when one starts
+        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        return engine
+
+    @contextlib.contextmanager
+    def _deadline(self, connection: sa.Connection, seconds: float) -> Iterator[None]:
+        # libpq's own limits do not help against a server that hangs: only closing the socket under it does
+        if not self.is_postgres:
+            yield
+            return
+        timer = threading.Timer(seconds, _cut, [connection.connection.driver_connection])
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except DBAPIError as error:
+            raise self._in_our_terms(error) from error
+        except sa.exc.TimeoutError as error:
+            raise Unavailable(f"{self}: no free connection") from error
+
+    def _in_our_terms(self, error: DBAPIError) -> ConfigError | Rejected | Unavailable:
+        code = getattr(error.orig, "pgcode", None) or ""
+        text = " ".join(str(error.orig).split())
+        if "FATAL:" in text and not code and not any(mark in text for mark in _TRANSIENT_FATAL):
+            return ConfigError(f"DATABASE_URL: {self} refused us: {text.partition('FATAL:')[2].strip()}")
+        permanent = code[:2] in {"22", "23", "28", "42"} if code else not _is_operational(error)
+        if permanent:
+            return Rejected(f"{self}: {text[:300]}")
+        return Unavailable(f"{self}: {text[:300]}")
+
+
+def _is_operational(error: DBAPIError) -> bool:
+    return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or error.connection_invalidated
+
+
+def _cut(driver_connection: object) -> None:
+    with contextlib.suppress(OSError, AttributeError, Exception):
+        handle = socket.socket(fileno=os.dup(driver_connection.fileno()))  # type: ignore[attr-defined]
+        try:
+            handle.shutdown(socket.SHUT_RDWR)
+        finally:
+            handle.close()
+
+
+def _prepare_sqlite(connection: object, _: object) -> None:
+    connection.isolation_level = None  # type: ignore[attr-defined]
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
+        connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
+
+
+def _writable(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise ConfigError(
+            f"database file {path}: {error.strerror}; give a writable folder with data_dir or DATABASE_URL"
+        ) from error
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -1,0 +1,145 @@
+"""The tables, for PostgreSQL and SQLite alike."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from domain.source import Source
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Dialect
+
+metadata = sa.MetaData()
+
+
+class Money(sa.types.TypeDecorator[Decimal]):
+    """Exact decimals: NUMERIC in PostgreSQL, text in SQLite, which would make floats of them."""
+
+    impl = sa.Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> sa.types.TypeEngine[Any]:
+        """Pick the column type."""
+        return dialect.type_descriptor(sa.Numeric() if dialect.name == "postgresql" else sa.Text())
+
+    def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
+        """Write a decimal."""
+        return value if value is None or dialect.name == "postgresql" else format(value, "f")
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:  # noqa: ARG002  fixed by the base
+        """Read a decimal."""
+        return None if value is None else Decimal(value)
+
+
+class UtcTime(sa.types.TypeDecorator[datetime]):
+    """Aware UTC times: timestamptz in PostgreSQL, naive UTC in SQLite."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """Write a time."""
+        if value is None or dialect.name == "postgresql":
+            return value
+        return value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Read a time."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+series = sa.Table(
+    "series",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("timeframe", sa.Text, nullable=False),
+    sa.Column("listed", sa.BigInteger),
+    sa.Column("delisted", sa.BigInteger),
+    sa.Column("earliest", sa.BigInteger),
+    sa.Column("latest", sa.BigInteger),
+    sa.Column("rows", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("last_synced", UtcTime),
+    sa.UniqueConstraint("source", "symbol", "timeframe", name="series_name"),
+)
+
+
+def _candle_table(source: Source) -> sa.Table:
+    return sa.Table(
+        f"ohlcv_{source.value}",
+        metadata,
+        sa.Column("series_id", sa.Integer, sa.ForeignKey("series.id"), primary_key=True, autoincrement=False),
+        sa.Column("open_time", sa.BigInteger, primary_key=True, autoincrement=False),
+        *(
+            sa.Column(name, sa.Double, nullable=False)
+            for name in ("open", "high", "low", "close", "volume", "turnover")
+        ),
+        sa.Column("trades", sa.BigInteger),
+        sqlite_with_rowid=False,
+    )
+
+
+candles = {source: _candle_table(source) for source in Source}
+
+trades = sa.Table(
+    "trades",
+    metadata,
+    sa.Column("trade_id", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("mode", sa.Text, nullable=False),
+    sa.Column("account", sa.Text, nullable=False),
+    sa.Column("symbol", sa.Text, nullable=False),
+    sa.Column("side", sa.Text, nullable=False),
+    sa.Column("strategy_name", sa.Text, nullable=False),
+    sa.Column("timeframe", sa.Text, nullable=False),
+    sa.Column("entry_price", Money, nullable=False),
+    sa.Column("exit_price", Money, nullable=False),
+    sa.Column("quantity", Money, nullable=False),
+    sa.Column("entry_time", UtcTime, nullable=False),
+    sa.Column("exit_time", UtcTime, nullable=False),
+    sa.Column("pnl_usd", Money, nullable=False),
+    sa.Column("pnl_percent", Money, nullable=False),
+    sa.Column("exit_reason", sa.Text, nullable=False),
+    sa.Column("leverage", Money, nullable=False),
+    sa.Column("gross_pnl", Money, nullable=False),
+    sa.Column("fees", Money, nullable=False),
+    sa.Column("funding", Money, nullable=False),
+    sa.Column("r_multiple", Money, nullable=False),
+    sa.Column("max_favourable_r", Money, nullable=False),
+    sa.Column("max_adverse_r", Money, nullable=False),
+    sa.Column("score", sa.Double),
+    sa.Index("trades_by_owner_and_exit", "source", "mode", "account", "exit_time"),
+)
+
+trade_fills = sa.Table(
+    "trade_fills",
+    metadata,
+    sa.Column("trade_id", sa.Text, sa.ForeignKey("trades.trade_id"), primary_key=True),
+    sa.Column("exec_id", sa.Text, primary_key=True),
+    sa.Column("time", UtcTime, nullable=False),
+    sa.Column("qty", Money, nullable=False),
+    sa.Column("price", Money, nullable=False),
+    sa.Column("fee", Money, nullable=False),
+    sa.Column("cause", sa.Text, nullable=False),
+    sa.Column("closing", sa.Boolean, nullable=False),
+)
+
+trade_stats_cache = sa.Table(
+    "trade_stats_cache",
+    metadata,
+    *(sa.Column(name, sa.Text, primary_key=True) for name in ("source", "mode", "account", "period")),
+    *(sa.Column(name, sa.Integer, nullable=False) for name in ("total_trades", "wins", "losses")),
+    sa.Column("win_rate", sa.Double, nullable=False),
+    *(sa.Column(name, Money, nullable=False) for name in ("total_pnl", "avg_win", "avg_loss")),
+    sa.Column("profit_factor", sa.Double),
+    sa.Column("best_trade_pnl", Money),
+    sa.Column("worst_trade_pnl", Money),
+    sa.Column("updated_at", UtcTime, nullable=False),
+)

@@ -1,0 +1,21 @@
+"""Pure decisions on closed bars, and the table of all strategies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from strategies.mean_reversion import MeanReversion
+from strategies.scalp import Scalp
+from strategies.trend_pullback import TrendPullback
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from strategies.strategy import Strategy
+
+TABLE: Mapping[str, type[Strategy]] = {
+    "trend_pullback": TrendPullback,
+    "mean_reversion": MeanReversion,
+    "scalp": Scalp,
+}
+"""Every strategy by the name it has in config.yaml; add yours here (docs/strategies.md shows how)."""

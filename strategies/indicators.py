@@ -1,0 +1,97 @@
+"""Causal, vectorised indicators; row i of every result depends on rows up to i only."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import talib
+
+if TYPE_CHECKING:
+    from domain.candle import Bars
+
+    Column = np.ndarray[tuple[int], np.dtype[np.float64]]
+
+FORGOTTEN = 1e-9
+
+
+def ema(values: Column, span: int) -> Column:
+    """Return the exponential moving average, weight 2 / (span + 1)."""
+    return np.asarray(talib.EMA(values, span)) if len(values) >= span else np.full(len(values), np.nan)
+
+
+def atr(bars: Bars, length: int) -> Column:
+    """Return Wilder's average true range (J. W. Wilder, New Concepts in Technical Trading Systems, 1978)."""
+    if len(bars) <= length:
+        return np.full(len(bars), np.nan)
+    return np.asarray(talib.ATR(bars.high, bars.low, bars.close, length))
+
+
+def mean(values: Column, length: int) -> Column:
+    """Return the simple moving average."""
+    return np.asarray(talib.SMA(values, length)) if len(values) >= length else np.full(len(values), np.nan)
+
+
+def volume_weighted_price(bars: Bars, span: int) -> Column:
+    """Return the exponentially weighted average of the typical price, weighted by volume."""
+    typical = (bars.high + bars.low + bars.close) / 3
+    weight = ema(bars.volume, span)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(weight > 0, ema(typical * bars.volume, span) / weight, np.nan)
+
+
+def band_width(close: Column, length: int) -> Column:
+    """Return the relative width of Bollinger bands, two standard deviations to each side over the mean."""
+    if len(close) < length:
+        return np.full(len(close), np.nan)
+    upper, middle, lower = talib.BBANDS(close, length, 2, 2)
+    return np.asarray((upper - lower) / middle)
+
+
+def percentile_rank(values: Column, length: int) -> Column:
+    """Return the share (0 to 1) of the last ``length`` values that do not exceed the newest."""
+    out = np.full(len(values), np.nan)
+    if len(values) >= length:
+        windows = np.lib.stride_tricks.sliding_window_view(values, length)
+        out[length - 1 :] = (windows <= windows[:, -1:]).mean(axis=1)
+    out[np.isnan(values)] = np.nan
+    return out
+
+
+def pivots(values: Column, left: int, right: int, *, high: bool) -> tuple[np.ndarray, Column]:
+    """Return (rows at which a pivot becomes known, its value): an extreme among ``left`` before and ``right`` after.
+
+    A pivot becomes known ``right`` bars after its extreme.
+    """
+    size = left + right + 1
+    if len(values) < size:
+        return np.empty(0, np.int64), np.empty(0)
+    windows = np.lib.stride_tricks.sliding_window_view(values, size)
+    best = windows.max(axis=1) if high else windows.min(axis=1)
+    found = np.flatnonzero(windows[:, left] == best)
+    return found + size - 1, windows[found, left]
+
+
+def latest(known_at: np.ndarray, values: Column, length: int, *, back: int = 0) -> tuple[Column, Column]:
+    """Return per row the newest known value (``back`` more steps ago) and how many rows ago it became known."""
+    rows = np.arange(length)
+    which = np.searchsorted(known_at, rows, side="right") - 1 - back
+    valid = which >= 0
+    value, age = np.full(length, np.nan), np.full(length, np.nan)
+    value[valid] = values[which[valid]]
+    age[valid] = rows[valid] - known_at[which[valid]]
+    return value, age
+
+
+def align(closes: np.ndarray, outer_closes: np.ndarray, outer: Column) -> Column:
+    """Return, for bars closing at ``closes``, the value of the newest outer bar that had closed by then."""
+    which = np.searchsorted(outer_closes, closes, side="right") - 1
+    out = np.full(len(closes), np.nan)
+    valid = which >= 0
+    out[valid] = outer[which[valid]]
+    return out
+
+
+def memory(span: int) -> int:
+    """Return after how many bars an exponential average of this span has forgotten its start (weight < 1e-9)."""
+    return int(np.ceil(np.log(FORGOTTEN) / np.log(1 - 2 / (span + 1)))) + span

@@ -1,0 +1,51 @@
+"""What a strategy is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+
+    from domain.candle import Bars
+    from domain.signal import Signal
+
+    Columns = dict[str, np.ndarray]
+
+
+class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of every strategy's parameters; unknown names in config.yaml are refused."""
+
+
+class Strategy(Protocol):
+    """Decides on each closed bar of its first timeframe.
+
+    The same object runs live and in a backtest: live steps the last bar, a backtest all of them. ``columns`` must
+    be causal: row i may depend on bars up to i only. ``warmup_bars`` says, per timeframe, after how many bars
+    older ones no longer matter (their weight is below 1e-9).
+    """
+
+    Parameters: ClassVar[type[Parameters]]
+    name: str
+    timeframes: tuple[str, ...]
+    warmup_bars: Mapping[str, int]
+
+    def __init__(self, parameters: Any) -> None:
+        """Take validated parameters."""
+        ...
+
+    def start(self, symbol: str) -> Any:
+        """Return the state that ``step`` works on for one symbol."""
+        ...
+
+    def columns(self, bars: Mapping[str, Bars]) -> Columns:
+        """Return indicator columns, one row per bar of the first timeframe."""
+        ...
+
+    def step(self, i: int, columns: Columns, state: Any) -> Signal | None:
+        """Decide on bar i, changing ``state``."""
+        ...
