@@ -97,9 +97,11 @@ class BybitClient:
                 return
 
     async def _send(self, method: str, path: str, params: dict[str, Any]) -> dict[str, Any]:
-        public = path.startswith(("v5/market/", "v5/system/"))
+        api = "public" if path.startswith(("v5/market/", "v5/system/")) else "private"
+        # ccxt's generated method of that name knows what the request costs of the rate limit
+        call = getattr(self.exchange, f"{api}_{method.lower()}_{re.sub('[/-]', '_', path)}")
         try:
-            body = await self.exchange.request(path, "public" if public else "private", method, params)
+            body = await call(params)
         except BaseError as error:
             raise _translated(error, path) from error
         if not isinstance(body, dict) or not isinstance(body.get("result"), dict):

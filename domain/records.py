@@ -124,11 +124,15 @@ class Switch(msgspec.Struct, frozen=True, tag="switch"):
 
 
 class DayStarted(msgspec.Struct, frozen=True, tag="day_started"):
-    """The equity with which a UTC day (days since 1970) began; daily limits are measured from it."""
+    """How a UTC day (days since 1970) began; daily limits are measured from it.
+
+    ``open_pnl`` is what positions open at that moment had made by then.
+    """
 
     time: int
     day: int
     equity: Decimal
+    open_pnl: Decimal = Decimal(0)
 
 
 Record = Intent | OrderEnded | Fill | StopMoved | Close | Switch | DayStarted

@@ -191,6 +191,14 @@ class Journal:
         return sorted(self._directory.glob("[0-9]*.jsonl"))
 
 
+def read_records(directory: Path) -> Iterator[Record]:
+    """Yield the records of a journal that somebody else may be writing; corrupt lines are passed over."""
+    for path in sorted(directory.glob("[0-9]*.jsonl")):
+        for _, record in _read(path, lambda _path, _data: None):
+            if record is not None:
+                yield record
+
+
 def _read(path: Path, quarantine: Callable[[Path, bytes], None]) -> Iterator[tuple[int, Record | None]]:
     data = path.read_bytes()
     for i, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(keepends=True)):

@@ -1,0 +1,66 @@
+"""How the bot logs: readable lines on a terminal, JSON elsewhere, never a secret."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import MutableMapping, Sequence
+
+    from structlog.typing import EventDict, Processor
+
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+
+
+def configure(style: str, level: str, mode: str, secrets: Sequence[str]) -> None:
+    """Set logging up once for the process.
+
+    Args:
+        style: ``text``, ``json``, or ``auto`` for text on a terminal and JSON elsewhere.
+        level: the least level shown.
+        mode: what every line is marked with, such as SYNTHETIC.
+        secrets: texts that must never appear; they are shown as ``***``.
+    """
+    text = style == "text" or (style == "auto" and sys.stderr.isatty())
+    # longest first, so that a secret inside another one leaves no rest
+    hidden = sorted((secret for secret in secrets if secret), key=len, reverse=True)
+
+    def mark(_: Any, __: str, event: EventDict) -> MutableMapping[str, Any]:
+        event["mode"] = mode.upper()
+        return event
+
+    renderer: Any = structlog.dev.ConsoleRenderer(pad_event_to=24) if text else structlog.processors.JSONRenderer()
+
+    def render(logger: Any, name: str, event: EventDict) -> str:
+        line = str(renderer(logger, name, event))
+        for secret in hidden:
+            line = line.replace(secret, "***")
+        return line
+
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="%H:%M:%S" if text else "iso", utc=True),
+        mark,
+    ]
+    tail: list[Processor] = [] if text else [structlog.processors.format_exc_info]
+    structlog.configure(
+        processors=[*shared, *tail, render],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    formatter = structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *tail, render],
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    for noisy in ("httpx", "aiohttp.access", "ccxt"):
+        # these log whole addresses, with tokens in them
+        logging.getLogger(noisy).setLevel(logging.WARNING)

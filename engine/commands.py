@@ -1,0 +1,68 @@
+"""What the trader wants done; the runtime does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from domain.order import Cause, OrderRequest
+    from domain.records import Intent, Record
+    from domain.signal import Signal
+    from domain.trade import Trade
+
+
+@dataclass(frozen=True, slots=True)
+class PlaceOrder:
+    """Write the intent down, then send the order."""
+
+    intent: Intent
+    request: OrderRequest
+
+
+@dataclass(frozen=True, slots=True)
+class CancelOrder:
+    """Cancel an order that may be gone already."""
+
+    symbol: str
+    order_id: str
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class MoveStop:
+    """Move a position's stop on the exchange, then write it down."""
+
+    digest: str
+    symbol: str
+    stop: Decimal
+    cause: Cause
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordTrade:
+    """Keep a finished trade."""
+
+    trade: Trade
+
+
+@dataclass(frozen=True, slots=True)
+class Remember:
+    """Write a record down."""
+
+    record: Record
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A signal that was not taken: by which gate, and why."""
+
+    signal: Signal
+    gate: str
+    detail: str
+
+
+Command = PlaceOrder | CancelOrder | MoveStop | RecordTrade | Remember | Refused

@@ -1,0 +1,191 @@
+"""Carries the trader's orders out: intent on disk first, then the wire, then the truth about unknown outcomes."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import zlib
+from typing import TYPE_CHECKING
+
+import structlog
+
+from domain.errors import OutcomeUnknown, Rejected, Unavailable
+from domain.order import OrderState
+from domain.records import Level, OrderEnded, Receipt, Record, StopMoved
+from engine.commands import CancelOrder, MoveStop, PlaceOrder
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from decimal import Decimal
+
+    from domain.ports import Broker
+    from engine.commands import Command
+
+log = structlog.get_logger(__name__)
+
+LANES = 4
+LANE_MAX = 1_000
+REPEATS = 4
+LOOKUPS = 6
+NOT_FOUND_NEEDED = 3
+PAUSE_S = (0.2, 5.0)
+
+Executable = PlaceOrder | CancelOrder | MoveStop
+
+
+class Orders:
+    """Works orders off in a few lanes; orders of one symbol share a lane and so keep their order.
+
+    ``append`` writes a record down; ``report`` takes what became of an order, ``nudge`` is called when executions
+    should be asked for.
+    """
+
+    def __init__(
+        self,
+        broker: Broker,
+        append: Callable[[Record], Awaitable[Receipt]],
+        report: Callable[[OrderEnded | StopMoved | MoveStop], Awaitable[None]],
+        nudge: Callable[[], None],
+    ) -> None:
+        self._broker, self._append, self._report, self._nudge = broker, append, report, nudge
+        self._lanes: list[asyncio.Queue[Executable]] = [asyncio.Queue(LANE_MAX) for _ in range(LANES)]
+        self._leverages: dict[str, Decimal] = {}
+        self._jitter = random.Random()  # noqa: S311  spreads retries, guards nothing
+        self.unknown = 0
+        self.placed = 0
+
+    async def put(self, command: Executable) -> None:
+        """Queue a command."""
+        symbol = command.request.symbol if isinstance(command, PlaceOrder) else command.symbol
+        await self._lanes[zlib.crc32(symbol.encode()) % LANES].put(command)
+
+    async def run(self, lane: int) -> None:
+        """Work one lane off until cancelled."""
+        queue = self._lanes[lane]
+        while True:
+            command = await queue.get()
+            try:
+                await self._do(command)
+            finally:
+                queue.task_done()
+
+    async def settled(self) -> None:
+        """Wait until everything queued has been carried out."""
+        for queue in self._lanes:
+            await queue.join()
+
+    async def _do(self, command: Command) -> None:
+        if isinstance(command, PlaceOrder):
+            await self._place(command)
+        elif isinstance(command, CancelOrder):
+            await self._cancel(command)
+        elif isinstance(command, MoveStop):
+            await self._move(command)
+
+    async def _place(self, command: PlaceOrder) -> None:
+        request, time = command.request, command.intent.time
+        receipt = await self._append(command.intent)
+        if receipt.level is Level.MEMORY and not request.reduce_only:
+            await self._ended(command, OrderState.REJECTED, "no durable place for the intent")
+            return
+        try:
+            await self._prepare(command)
+            await self._send(command)
+        except Rejected as error:
+            await self._ended(command, OrderState.REJECTED, str(error))
+        except OutcomeUnknown as error:
+            self.unknown += 1
+            log.warning("order outcome unknown: looking it up", order=request.order_id, reason=str(error))
+            await self._resolve(command)
+        except Unavailable as error:
+            await self._ended(command, OrderState.NOT_FOUND, str(error))
+        else:
+            self.placed += 1
+            log.debug("order accepted", symbol=request.symbol, order=request.order_id, time=time)
+
+    async def _prepare(self, command: PlaceOrder) -> None:
+        opening = command.intent.opening
+        if opening is None or self._leverages.get(command.request.symbol) == opening.leverage:
+            return
+        try:
+            await self._broker.set_leverage(command.request.symbol, opening.leverage)
+        except OutcomeUnknown as error:
+            raise Unavailable(str(error)) from error
+        self._leverages[command.request.symbol] = opening.leverage
+
+    async def _send(self, command: PlaceOrder) -> None:
+        for attempt in range(REPEATS):
+            try:
+                await self._broker.place(command.request)
+            except Unavailable:
+                # turned away unseen: the same id may be sent again
+                if attempt == REPEATS - 1:
+                    raise
+                await self._pause(attempt)
+            else:
+                return
+
+    async def _resolve(self, command: PlaceOrder) -> None:
+        request, absent = command.request, 0
+        for attempt in range(LOOKUPS):
+            await self._pause(attempt)
+            try:
+                found = await self._broker.order(request.symbol, request.order_id)
+            except (Unavailable, Rejected):
+                continue
+            if found.state in {OrderState.WORKING, OrderState.FILLED} or found.filled_qty:
+                self._nudge()
+                return
+            if found.state in {OrderState.CANCELLED, OrderState.REJECTED}:
+                await self._ended(command, found.state, found.reason)
+                return
+            absent += 1
+            if absent >= NOT_FOUND_NEEDED:
+                await self._ended(command, OrderState.NOT_FOUND, "looked up three times")
+                return
+        log.error("order outcome still unknown; its symbol stays locked", order=request.order_id)
+
+    async def _cancel(self, command: CancelOrder) -> None:
+        try:
+            await self._broker.cancel(command.symbol, command.order_id)
+            found = await self._broker.order(command.symbol, command.order_id)
+        except (Unavailable, Rejected, OutcomeUnknown) as error:
+            log.warning("order not cancelled", order=command.order_id, reason=str(error))
+            return
+        if found.filled_qty:
+            self._nudge()
+        if found.state is not OrderState.WORKING:
+            ended = OrderEnded(
+                time=command.time, order_id=command.order_id, symbol=command.symbol, state=found.state, reason="cancelled"
+            )
+            await self._append(ended)
+            await self._report(ended)
+
+    async def _move(self, command: MoveStop) -> None:
+        try:
+            await self._broker.set_stop(command.symbol, command.stop, None)
+        except Rejected as error:
+            log.warning("stop refused", symbol=command.symbol, stop=str(command.stop), reason=str(error))
+            await self._report(command)
+            return
+        except (Unavailable, OutcomeUnknown) as error:
+            log.warning("stop not moved yet", symbol=command.symbol, reason=str(error))
+            return
+        moved = StopMoved(
+            time=command.time, digest=command.digest, symbol=command.symbol, stop=command.stop, cause=command.cause
+        )
+        await self._append(moved)
+        await self._report(moved)
+
+    async def _ended(self, command: PlaceOrder, state: OrderState, reason: str) -> None:
+        request = command.request
+        log.warning("order failed", symbol=request.symbol, order=request.order_id, state=state.value, reason=reason)
+        ended = OrderEnded(
+            time=command.intent.time, order_id=request.order_id, symbol=request.symbol, state=state, reason=reason
+        )
+        await self._append(ended)
+        await self._report(ended)
+
+    async def _pause(self, attempt: int) -> None:
+        first, longest = PAUSE_S
+        await asyncio.sleep(self._jitter.uniform(first / 2, min(longest, first * 2**attempt)))

@@ -1,0 +1,255 @@
+"""Positions as the records tell them: the same records give the same positions, live and at replay."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from domain import ids
+from domain.exits import Bracket
+from domain.order import Cause, OrderState
+from domain.records import Close, Fill, Intent, OrderEnded, Record, StopMoved
+from domain.trade import ZERO, Leg, Trade
+
+if TYPE_CHECKING:
+    from domain.ids import Identity
+    from domain.records import Opening
+
+SEEN_MAX = 100_000
+"""Execution ids remembered, so that a fact told twice counts once."""
+
+
+@dataclass(slots=True)
+class Position:
+    """One position from its entry intent to flat."""
+
+    digest: str
+    symbol: str
+    opening: Opening
+    entry_order: str
+    requested: Decimal
+    intended_at: int
+    bracket: Bracket
+    fills: dict[str, Fill] = field(default_factory=dict)
+    entry_ended: bool = False
+    partial_order: str = ""
+    exit_order: str = ""
+    exit_cause: Cause = Cause.UNKNOWN
+    exit_attempts: int = 0
+    observed_until: int = 0
+
+    @property
+    def opened(self) -> Decimal:
+        """Quantity bought in (or sold short) so far."""
+        return sum((f.qty for f in self._trades() if self._opens(f)), ZERO)
+
+    @property
+    def closed(self) -> Decimal:
+        """Quantity taken out so far."""
+        return sum((f.qty for f in self._trades() if not self._opens(f)), ZERO)
+
+    @property
+    def qty(self) -> Decimal:
+        """Quantity still open."""
+        return self.opened - self.closed
+
+    @property
+    def pending(self) -> bool:
+        """Whether the entry has not filled at all yet."""
+        return not self.opened
+
+    @property
+    def flat(self) -> bool:
+        """Whether the position was open and is not any more."""
+        return self.opened > 0 and self.qty <= 0
+
+    @property
+    def entry_price(self) -> Decimal:
+        """Average price of the entry fills, the signal's price before the first."""
+        return self._average([f for f in self._trades() if self._opens(f)]) or self.opening.entry
+
+    def realised(self) -> Decimal:
+        """Return profit of what was taken out, less all fees and funding so far."""
+        side, entry = self.opening.side.sign, self.entry_price
+        gross = sum((side * (f.price - entry) * f.qty for f in self._trades() if not self._opens(f)), ZERO)
+        return gross - sum((f.fee for f in self.fills.values()), ZERO)
+
+    def unrealised(self, price: Decimal) -> Decimal:
+        """Return the open profit at a price."""
+        return self.opening.side.sign * (price - self.entry_price) * self.qty
+
+    def to_trade(self, who: Identity) -> Trade:
+        """Return the finished trade."""
+        entries = [f for f in self._trades() if self._opens(f)]
+        exits = [f for f in self._trades() if not self._opens(f)]
+        last = max(exits, key=lambda f: f.time)
+        entry, side = self.entry_price, self.opening.side
+        gross = sum((side.sign * (f.price - entry) * f.qty for f in exits), ZERO)
+        fees = sum((f.fee for f in self._trades()), ZERO)
+        funding = sum((f.fee for f in self.fills.values() if f.cause is Cause.FUNDING), ZERO)
+        net = gross - fees - funding
+        value, risk = entry * self.opened, self.bracket.risk
+        return Trade(
+            symbol=self.symbol, side=side.value, entry_price=entry, exit_price=self._average(exits),
+            quantity=self.opened, entry_time=_time(min(f.time for f in entries)), exit_time=_time(last.time),
+            pnl_usd=net, pnl_percent=round(net / value * 100 * self.opening.leverage, 8),
+            exit_reason=self._cause(last).value, leverage=self.opening.leverage, strategy_name=self.opening.strategy,
+            trade_id=ids.trade_id(self.digest), source=who.source, mode=who.mode, account=who.account,
+            timeframe=self.opening.timeframe, gross_pnl=gross, fees=fees, funding=funding,
+            r_multiple=_ratio(net, risk * self.opened),
+            max_favourable_r=_ratio(side.sign * (self.bracket.best - entry), risk) if self.bracket.best else ZERO,
+            max_adverse_r=_ratio(side.sign * (self.bracket.worst - entry), risk) if self.bracket.worst else ZERO,
+            score=self.opening.score,
+            legs=tuple(
+                Leg(exec_id=f.exec_id, time=_time(f.time), qty=f.qty, price=f.price, fee=f.fee,
+                    cause=self._cause(f).value, closing=not self._opens(f))
+                for f in sorted(self.fills.values(), key=lambda f: (f.time, f.exec_id))
+            ),
+        )  # fmt: skip
+
+    def take(self, fill: Fill) -> None:
+        """Add an execution."""
+        self.fills[fill.exec_id] = fill
+        if fill.cause is Cause.FUNDING:
+            return
+        if self._opens(fill):
+            opened_at = min(f.time for f in self._trades())
+            self.bracket = msgspec.structs.replace(self.bracket, entry=self.entry_price, opened_at=opened_at)
+
+    def _opens(self, fill: Fill) -> bool:
+        return fill.side is self.opening.side.entry
+
+    def _trades(self) -> list[Fill]:
+        return [f for f in self.fills.values() if f.cause is not Cause.FUNDING]
+
+    def _cause(self, fill: Fill) -> Cause:
+        if fill.cause is Cause.STOP_LOSS:
+            return self.bracket.stop_cause
+        if fill.cause is Cause.UNKNOWN and fill.order_id and fill.order_id == self.exit_order:
+            return self.exit_cause
+        return fill.cause
+
+    @staticmethod
+    def _average(fills: list[Fill]) -> Decimal:
+        qty = sum((f.qty for f in fills), ZERO)
+        return round(sum((f.qty * f.price for f in fills), ZERO) / qty, 12) if qty else ZERO
+
+
+class Book:
+    """All positions, driven by records alone."""
+
+    def __init__(self) -> None:
+        self._by_digest: dict[str, Position] = {}
+        self._seen: OrderedDict[str, None] = OrderedDict()
+        self.unmatched = 0
+        self.last_fill_time = 0
+
+    def positions(self) -> list[Position]:
+        """Return every position that is pending or open."""
+        return list(self._by_digest.values())
+
+    def find(self, digest: str) -> Position | None:
+        """Return the position of a signal."""
+        return self._by_digest.get(digest)
+
+    def of_symbol(self, symbol: str) -> Position | None:
+        """Return the position in a symbol, pending or open; one that is flat already waits only to be recorded."""
+        return next((held for held in self._by_digest.values() if held.symbol == symbol and not held.flat), None)
+
+    def knows(self, exec_id: str) -> bool:
+        """Say whether an execution has been taken before."""
+        return exec_id in self._seen
+
+    def drop(self, digest: str) -> None:
+        """Forget a position that is flat, or never came to be."""
+        self._by_digest.pop(digest, None)
+
+    def apply(self, record: Record) -> Position | None:
+        """Take a record and return the position that it changed, None when it changed none."""
+        if isinstance(record, Intent):
+            return self._intend(record)
+        if isinstance(record, Fill):
+            return self._fill(record)
+        if isinstance(record, OrderEnded):
+            return self._end(record)
+        if isinstance(record, StopMoved):
+            return self._move(record)
+        if isinstance(record, Close):
+            for held in self.positions():
+                if ids.trade_id(held.digest) == record.trade.trade_id:
+                    self.drop(held.digest)
+        return None
+
+    def _intend(self, intent: Intent) -> Position | None:
+        name = ids.parse_order_id(intent.order_id)
+        if name is None:
+            return None
+        if intent.opening is not None:
+            held = Position(
+                name.digest, intent.symbol, intent.opening, intent.order_id, intent.qty, intent.time,
+                _bracket(intent.opening, intent.time),
+            )  # fmt: skip
+            self._by_digest.setdefault(name.digest, held)
+        found = self._by_digest.get(name.digest)
+        if found is not None and name.leg == "p":
+            found.partial_order = intent.order_id
+        elif found is not None and name.leg == "x":
+            found.exit_order, found.exit_cause = intent.order_id, intent.cause
+            found.exit_attempts = name.attempt + 1
+        return found
+
+    def _fill(self, fill: Fill) -> Position | None:
+        if fill.exec_id in self._seen:
+            return None
+        self._seen[fill.exec_id] = None
+        while len(self._seen) > SEEN_MAX:
+            self._seen.popitem(last=False)
+        self.last_fill_time = max(self.last_fill_time, fill.time)
+        name = ids.parse_order_id(fill.order_id)
+        held = self._by_digest.get(name.digest) if name else self.of_symbol(fill.symbol)
+        if held is None or (held.pending and name is None):
+            self.unmatched += fill.cause is not Cause.FUNDING
+            return None
+        held.take(fill)
+        return held
+
+    def _end(self, ended: OrderEnded) -> Position | None:
+        name = ids.parse_order_id(ended.order_id)
+        held = self._by_digest.get(name.digest) if name else None
+        if held is None or name is None:
+            return None
+        if name.leg == "e":
+            held.entry_ended = True
+            if held.pending and ended.state is not OrderState.FILLED:
+                self.drop(held.digest)
+        elif name.leg == "x" and held.exit_order == ended.order_id:
+            held.exit_order = ""
+        elif name.leg == "p":
+            held.partial_order = "" if ended.state is not OrderState.FILLED else held.partial_order
+        return held
+
+    def _move(self, moved: StopMoved) -> Position | None:
+        held = self._by_digest.get(moved.digest)
+        if held is not None:
+            held.bracket = msgspec.structs.replace(held.bracket, stop=moved.stop, stop_cause=moved.cause)
+        return held
+
+
+def _bracket(opening: Opening, time: int) -> Bracket:
+    return Bracket(
+        side=opening.side, entry=opening.entry, first_stop=opening.stop, stop=opening.stop, target=opening.target,
+        plan=opening.plan, opened_at=time,
+    )  # fmt: skip
+
+
+def _time(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def _ratio(value: Decimal, unit: Decimal) -> Decimal:
+    return round(value / unit, 6) if unit else ZERO

@@ -1,0 +1,108 @@
+"""Tells people what happens: one line per event, and a summary now and then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from domain.trade import ZERO, Trade
+from engine.commands import PlaceOrder, Refused
+
+if TYPE_CHECKING:
+    from engine.runtime import Runtime
+    from engine.trader import Trader
+    from engine.writer import CandleWriter
+
+log = structlog.get_logger(__name__)
+
+
+class Reporter:
+    """Takes what the runtime tells and logs it in words."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+        self._since = 0
+
+    def told(self, kind: str, what: object) -> None:
+        """Take one event."""
+        self.counts[kind] += 1
+        if kind == "batch" and isinstance(what, list):
+            self.counts["bars"] += len(what)
+        elif isinstance(what, PlaceOrder) and what.intent.opening is not None:
+            opening = what.intent.opening
+            log.info(
+                "signal taken", symbol=what.intent.symbol, strategy=opening.strategy, side=opening.side.value,
+                qty=str(what.intent.qty), entry=str(opening.entry), stop=str(opening.stop), target=str(opening.target),
+                trade=what.intent.order_id[3:27],
+            )  # fmt: skip
+        elif isinstance(what, Refused):
+            log.info(
+                "signal refused", symbol=what.signal.symbol, strategy=what.signal.strategy,
+                side=what.signal.side.value, gate=what.gate, reason=what.detail,
+            )  # fmt: skip
+        elif isinstance(what, Trade):
+            log.info(
+                "trade closed", symbol=what.symbol, strategy=what.strategy_name, side=what.side,
+                pnl=f"{what.pnl_usd:+.2f}", r=f"{what.r_multiple:+.2f}", reason=what.exit_reason, trade=what.trade_id,
+            )  # fmt: skip
+        elif kind == "fill":
+            self._fill(what)
+
+    async def summarise(self, runtime: Runtime, trader: Trader, writer: CandleWriter, every_s: float) -> None:
+        """Log a summary line regularly until cancelled."""
+        while True:
+            await asyncio.sleep(every_s)
+            figures = snapshot(runtime, trader, writer)
+            log.info("running", **{name: figures[name] for name in SUMMARY}, new_bars=self.counts["bars"] - self._since)
+            self._since = self.counts["bars"]
+
+    def _fill(self, fill: Any) -> None:
+        log.info(
+            "filled", symbol=fill.symbol, side=fill.side.value, qty=str(fill.qty), price=str(fill.price),
+            fee=f"{fill.fee:.4f}", cause=fill.cause.value,
+        )  # fmt: skip
+
+
+SUMMARY = ("bars", "signals", "taken", "open", "closed", "equity", "day_pnl", "candles_waiting")
+
+
+def snapshot(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str, Any]:
+    """Return the bot's figures of the moment."""
+    positions = trader.book.positions()
+    return {
+        "ready": not runtime.reasons(),
+        "reasons": runtime.reasons(),
+        "market_time": trader.situation.market_time,
+        "bars": trader.counts["bars"],
+        "signals": trader.counts["signals"],
+        "taken": trader.counts["taken"],
+        "opened": trader.counts["opened"],
+        "closed": trader.counts["closed"],
+        "open": sum(not held.pending for held in positions),
+        "pending": sum(held.pending for held in positions),
+        "equity": f"{trader.situation.equity:.2f}",
+        "open_pnl": f"{trader.open_pnl():+.2f}",
+        "day_pnl": f"{trader.day_pnl():+.2f}",
+        "switch": trader.situation.switch.value,
+        "refused": {name[5:]: n for name, n in sorted(trader.counts.items()) if name.startswith("gate:")},
+        "unmatched_fills": trader.book.unmatched,
+        "candles_saved": writer.counters.saved,
+        "candles_waiting": writer.pending,
+        "recovery_s": round(runtime.progress.recovery_s, 3),
+        "candles_loaded": runtime.progress.stored,
+        "candles_fetched": runtime.progress.fetched,
+        "loop_lag_max_ms": round(runtime.progress.lag_max_ms, 1),
+        "positions": [
+            {
+                "symbol": held.symbol, "side": held.opening.side.value, "strategy": held.opening.strategy,
+                "qty": str(held.qty), "entry": str(held.entry_price), "stop": str(held.bracket.stop),
+                "target": str(held.bracket.target), "pending": held.pending,
+                "pnl": str(round(held.realised() + held.unrealised(trader.situation.prices.get(held.symbol, ZERO)), 4))
+                if not held.pending else "0",
+            }
+            for held in positions
+        ],
+    }  # fmt: skip

@@ -1,0 +1,104 @@
+"""The risk gate: how much of a signal is taken, if any, and which rule says no."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from domain.trade import ZERO
+from engine.protections import Protection, blocked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from domain.instrument import Instrument
+    from domain.records import SwitchState
+    from domain.signal import Signal
+    from domain.trade import Trade
+
+
+@dataclass(frozen=True, slots=True)
+class RiskLimits:
+    """The operator's limits; ``max_exposure`` and ``max_position`` are multiples of the equity."""
+
+    percent: Decimal
+    max_open_trades: int
+    max_exposure: Decimal
+    max_position: Decimal
+    daily_loss_percent: Decimal
+    leverage: Decimal
+    fee: Decimal
+    slippage: Decimal
+    protections: tuple[Protection, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the gate has to know of the moment; money in quote units, ``day_pnl`` since the UTC day began."""
+
+    equity: Decimal
+    day_equity: Decimal
+    day_pnl: Decimal
+    exposure: Decimal
+    open_trades: int
+    switch: SwitchState
+    durable: bool
+    now: int
+    closed: Sequence[Trade]
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """A signal that may be taken, with its size and leverage."""
+
+    qty: Decimal
+    leverage: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """A signal that may not be taken."""
+
+    gate: str
+    detail: str
+
+
+def weigh(signal: Signal, instrument: Instrument, limits: RiskLimits, account: Account) -> Approved | Denied:
+    """Return the size of a signal or the first rule that forbids it."""
+    if account.switch != "running":
+        return Denied("switch", f"trading is {account.switch.value}")
+    if not account.durable:
+        return Denied("not_durable", "no durable place for the intent")
+    if not instrument.trading:
+        return Denied("not_trading", "the exchange does not trade it any more")
+    if account.open_trades >= limits.max_open_trades:
+        return Denied("max_open_trades", f"{account.open_trades} positions are open")
+    lost = -account.day_pnl
+    if account.day_equity > 0 and lost >= account.day_equity * limits.daily_loss_percent / 100:
+        return Denied("daily_loss", f"{lost:.2f} lost today, of {account.day_equity:.2f}")
+    reason = blocked(limits.protections, account.closed, signal.symbol, account.now, account.equity)
+    if reason:
+        return Denied("protection", reason)
+    return _size(signal, instrument, limits, account)
+
+
+def _size(signal: Signal, instrument: Instrument, limits: RiskLimits, account: Account) -> Approved | Denied:
+    entry, stop = Decimal(repr(signal.entry)), Decimal(repr(signal.stop))
+    if account.equity <= 0:
+        return Denied("sizing", f"equity is {account.equity}")
+    # at the stop the price distance is lost, and fee and slippage on both ways
+    loss = abs(entry - stop) + (limits.fee + limits.slippage) * (entry + stop)
+    leverage = min(limits.leverage, instrument.max_leverage)
+    by_risk = account.equity * limits.percent / 100 / loss
+    room = min(
+        account.equity * limits.max_position,
+        account.equity * limits.max_exposure - account.exposure,
+        account.equity * leverage - account.exposure,
+    )
+    if room <= ZERO:
+        return Denied("exposure", f"positions are worth {account.exposure:.2f} already")
+    qty = instrument.floor_qty(min(by_risk, room / entry, instrument.max_qty))
+    if qty < instrument.min_qty or qty * entry < instrument.min_notional:
+        return Denied("sizing", f"{qty} is below the exchange's minimum")
+    return Approved(qty, leverage)

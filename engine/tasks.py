@@ -1,0 +1,65 @@
+"""The one place where background tasks are born: named, owned, restarted with growing pauses."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from domain.errors import RevenantError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+log = structlog.get_logger(__name__)
+
+RESTARTS_MAX = 5
+WINDOW_S = 600.0
+PAUSE_S = (0.2, 10.0)
+
+
+class Tasks:
+    """Owns tasks and ends them all when left; ``failed`` resolves with the name of one that could not be kept up."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, asyncio.Task[None]] = {}
+        self._jitter = random.Random()  # noqa: S311  spreads restarts, guards nothing
+        self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._held.values():
+            task.cancel()
+        await asyncio.gather(*self._held.values(), return_exceptions=True)
+
+    def start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Run ``work`` until it returns; when it raises, run it again, at most five times in ten minutes."""
+        self._held[name] = asyncio.create_task(self._keep(name, work), name=name)
+
+    def names(self) -> list[str]:
+        """Return the tasks that are running."""
+        return [name for name, task in self._held.items() if not task.done()]
+
+    async def _keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        falls: deque[float] = deque(maxlen=RESTARTS_MAX)
+        first, longest = PAUSE_S
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                await work()
+            except Exception as error:  # noqa: BLE001  the supervisor is where every failure ends
+                expected = isinstance(error, RevenantError)
+                log.error("task failed", task=name, reason=str(error) or repr(error), exc_info=not expected)
+            else:
+                return
+            if len(falls) == RESTARTS_MAX and loop.time() - falls[0] < WINDOW_S:
+                if not self.failed.done():
+                    self.failed.set_result(name)
+                return
+            falls.append(loop.time())
+            await asyncio.sleep(self._jitter.uniform(first, min(longest, first * 2 ** len(falls))))

@@ -1,0 +1,37 @@
+"""One thread per blocking tier, so that a stuck tier costs one thread and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from domain.errors import Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Tier:
+    """A named thread that calls are made on, one after the other, each waited for at most ``deadline_s``."""
+
+    def __init__(self, name: str, deadline_s: float) -> None:
+        self._name, self._deadline_s = name, deadline_s
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+
+    async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a blocking function; raises Unavailable when it takes too long (it then goes on by itself)."""
+        work = asyncio.get_running_loop().run_in_executor(self._pool, lambda: function(*args, **kwargs))
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await asyncio.shield(work)
+        except TimeoutError:
+            work.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise Unavailable(f"{self._name}: no answer within {self._deadline_s:.0f} s") from None
+
+    def close(self) -> None:
+        """Let the thread end once it has finished what it is doing."""
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,368 @@
+"""The trader: a closed bar or a fact goes in, commands come out. No I/O, no clock, no waiting."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from domain import ids
+from domain.candle import Bars, ClosedBar, Series, timeframe_ms
+from domain.exits import ExitPlan, after_partial, observe, timed_out
+from domain.order import Cause, OrderKind, OrderRequest, OrderState, Side
+from domain.records import (
+    Close,
+    DayStarted,
+    Fill,
+    Intent,
+    Opening,
+    OrderEnded,
+    Record,
+    StopMoved,
+    Switch,
+    SwitchState,
+)
+from domain.trade import ZERO
+from engine.commands import CancelOrder, Command, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
+from engine.positions import Book, Position
+from engine.risk import Account, Approved, RiskLimits, weigh
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from domain.ids import Identity
+    from domain.instrument import Instrument
+    from domain.signal import Signal
+    from domain.trade import Trade
+
+DAY_MS = 86_400_000
+CLOSED_MAX = 5_000
+EXIT_ATTEMPTS_MAX = 999
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One strategy in use: how it decides, and how its positions are managed."""
+
+    strategy: Any
+    exits: ExitPlan
+
+
+@dataclass(frozen=True, slots=True)
+class TraderTerms:
+    """What does not change while the trader lives; ``paper`` marks order ids, ``limit_entries`` their kind."""
+
+    who: Identity
+    limits: RiskLimits
+    plans: Mapping[str, Plan]
+    paper: bool
+    unfilled_timeout_ms: int
+    limit_entries: bool = False
+
+
+@dataclass(slots=True)
+class Situation:
+    """What the outside has told the trader last."""
+
+    equity: Decimal = ZERO
+    durable: bool = True
+    switch: SwitchState = SwitchState.RUNNING
+    stale: frozenset[str] = frozenset()
+    prices: dict[str, Decimal] = field(default_factory=dict)
+    market_time: int = 0
+
+
+class Trader:
+    """Decides entries and exits for all symbols.
+
+    ``bars`` gives the closed bars of a series. The book of positions changes by records only; ``restore`` takes
+    those of an earlier life.
+    """
+
+    def __init__(
+        self, terms: TraderTerms, instruments: dict[str, Instrument], bars: Callable[[Series], Bars]
+    ) -> None:
+        self._terms, self._instruments, self._bars = terms, instruments, bars
+        self.book = Book()
+        self.situation = Situation()
+        self.closed: deque[Trade] = deque(maxlen=CLOSED_MAX)
+        self.counts: Counter[str] = Counter()
+        self._states: dict[tuple[str, str], Any] = {}
+        self._day: DayStarted | None = None
+
+    def restore(self, record: Record) -> None:
+        """Take a record of an earlier life."""
+        if isinstance(record, Switch):
+            self.situation.switch = record.state
+        elif isinstance(record, DayStarted):
+            self._day = record
+        elif not (isinstance(record, Fill) and self.book.knows(record.exec_id)):
+            self.book.apply(record)
+
+    def finished(self) -> list[Command]:
+        """Return the commands that record positions found flat after a restore."""
+        return [command for held in self.book.positions() if held.flat for command in self._finish(held)]
+
+    def warm_up(self, symbol: str, missed_after: int) -> int:
+        """Step every strategy over the bars at hand; return how many signals came after ``missed_after`` (UTC ms).
+
+        Those were missed while the bot was down and lead to no order.
+        """
+        missed = 0
+        for name, plan in self._terms.plans.items():
+            strategy = plan.strategy
+            state = self._states[name, symbol] = strategy.start(symbol)
+            frames = {timeframe: self._bars(Series(symbol, timeframe)) for timeframe in strategy.timeframes}
+            if not all(len(held) for held in frames.values()):
+                continue
+            columns = strategy.columns(frames)
+            for i in range(len(frames[strategy.timeframes[0]])):
+                signal = strategy.step(i, columns, state)
+                missed += signal is not None and signal.time > missed_after
+        self.counts["gate:missed"] += missed
+        return missed
+
+    def on_bar(self, closed: ClosedBar) -> list[Command]:
+        """Manage the position and step the strategies of the bar's symbol."""
+        now = closed.close_time
+        self.situation.market_time = max(self.situation.market_time, now)
+        self.situation.prices[closed.series.symbol] = Decimal(repr(closed.bar.close))
+        self.counts["bars"] += 1
+        commands = self._turn_of_day(now)
+        held = self.book.of_symbol(closed.series.symbol)
+        if held is not None and held.opening.timeframe == closed.series.timeframe:
+            commands += self._manage(held, closed)
+        for name, plan in self._terms.plans.items():
+            if plan.strategy.timeframes[0] == closed.series.timeframe:
+                commands += self._step(name, plan, closed)
+        return commands
+
+    def on_fill(self, fill: Fill) -> list[Command]:
+        """Take an execution; one that is known already changes nothing."""
+        before = self.book.of_symbol(fill.symbol)
+        was_pending = before is not None and before.pending
+        held = self.book.apply(fill)
+        if held is None:
+            return []
+        if held.flat:
+            return self._finish(held)
+        commands: list[Command] = []
+        if was_pending and not held.pending:
+            self.counts["opened"] += 1
+            commands += self._take_partial(held, fill.time)
+        if fill.cause is Cause.PARTIAL and fill.order_id == held.partial_order:
+            wanted = after_partial(held.bracket)
+            if wanted.stop != held.bracket.stop:
+                commands += self._move_stop(held, wanted.stop, wanted.stop_cause, fill.time)
+        return commands
+
+    def on_order_ended(self, ended: OrderEnded) -> list[Command]:
+        """Take the news that an order will not fill any further."""
+        self.book.apply(ended)
+        if ended.state in {OrderState.REJECTED, OrderState.NOT_FOUND}:
+            self.counts["orders_failed"] += 1
+        return []
+
+    def on_stop_moved(self, moved: StopMoved) -> None:
+        """Take the news that the exchange has accepted a new stop."""
+        self.book.apply(moved)
+
+    def on_stop_refused(self, digest: str, cause: Cause, time: int) -> list[Command]:
+        """Get out at the market: the price has passed the stop that was asked for."""
+        held = self.book.find(digest)
+        return self.exit(held, cause, time) if held is not None else []
+
+    def exit(self, held: Position, cause: Cause, time: int) -> list[Command]:
+        """Close what is open of a position at the market, unless that is under way."""
+        if held.exit_order or not held.qty or held.exit_attempts > EXIT_ATTEMPTS_MAX:
+            return []
+        order_id = ids.order_id(held.digest, "x", held.exit_attempts, paper=self._terms.paper)
+        request = OrderRequest(
+            order_id, held.symbol, held.opening.side.exit, OrderKind.MARKET, held.qty, reduce_only=True
+        )
+        return [self._place(request, cause, time)]
+
+    def switch(self, state: SwitchState, reason: str) -> list[Command]:
+        """Let in new entries, or stop them."""
+        self.situation.switch = state
+        return [Remember(Switch(time=self.situation.market_time, state=state, reason=reason))]
+
+    def open_pnl(self) -> Decimal:
+        """Return what open positions have made so far, fees included."""
+        total = ZERO
+        for held in self.book.positions():
+            price = self.situation.prices.get(held.symbol, held.entry_price)
+            total += held.realised() + held.unrealised(price)
+        return total
+
+    def day_pnl(self) -> Decimal:
+        """Return the profit of the current UTC day: closed trades, and the change of open ones; no deposits."""
+        start = self._day.day * DAY_MS if self._day else 0
+        made = sum((t.pnl_usd for t in self.closed if t.exit_time.timestamp() * 1000 >= start), ZERO)
+        return made + self.open_pnl() - (self._day.open_pnl if self._day else ZERO)
+
+    def _turn_of_day(self, now: int) -> list[Command]:
+        day = now // DAY_MS
+        if (self._day is not None and self._day.day >= day) or not self.situation.equity:
+            return []
+        self._day = DayStarted(time=now, day=day, equity=self.situation.equity, open_pnl=self.open_pnl())
+        return [Remember(self._day)]
+
+    def _manage(self, held: Position, closed: ClosedBar) -> list[Command]:
+        now = closed.close_time
+        if held.pending:
+            return self._expire(held, now)
+        if closed.bar.open_time < held.opening.bar_start or held.observed_until >= now:
+            return []
+        held.observed_until = now
+        wanted = observe(held.bracket, closed.bar)
+        held.bracket = msgspec.structs.replace(held.bracket, best=wanted.best, worst=wanted.worst)
+        if timed_out(held.bracket, now):
+            return self.exit(held, Cause.TIMEOUT, now)
+        if wanted.stop != held.bracket.stop:
+            return self._move_stop(held, wanted.stop, wanted.stop_cause, now)
+        return []
+
+    def _expire(self, held: Position, now: int) -> list[Command]:
+        if held.entry_ended or now - held.intended_at < self._terms.unfilled_timeout_ms:
+            return []
+        return [CancelOrder(held.symbol, held.entry_order, now)]
+
+    def _step(self, name: str, plan: Plan, closed: ClosedBar) -> list[Command]:
+        strategy, symbol = plan.strategy, closed.series.symbol
+        state = self._states.get((name, symbol))
+        frames = {timeframe: self._until(symbol, timeframe, closed.close_time) for timeframe in strategy.timeframes}
+        if state is None or not all(len(held) for held in frames.values()):
+            return []
+        columns = strategy.columns(frames)
+        signal = strategy.step(len(frames[strategy.timeframes[0]]) - 1, columns, state)
+        if signal is None:
+            return []
+        self.counts["signals"] += 1
+        if any(len(frames[timeframe]) < bars for timeframe, bars in strategy.warmup_bars.items()):
+            return [self._refuse(signal, "warming_up", "too few bars yet")]
+        return [self._consider(signal, plan)]
+
+    def _until(self, symbol: str, timeframe: str, close_time: int) -> Bars:
+        # the windows may have run ahead of the bar that is being decided on
+        bars = self._bars(Series(symbol, timeframe))
+        last = int(np.searchsorted(bars.open_time, close_time - timeframe_ms(timeframe), side="right"))
+        return bars[:last]
+
+    def _consider(self, signal: Signal, plan: Plan) -> Command:
+        late = self.situation.market_time - signal.time > timeframe_ms(signal.timeframe) // 2
+        if late:
+            return self._refuse(signal, "late", "the market has moved on")
+        if signal.symbol in self.situation.stale:
+            return self._refuse(signal, "stale_feed", "the feed has fallen silent")
+        if self.book.of_symbol(signal.symbol) is not None:
+            return self._refuse(signal, "position_open", "a position is open already")
+        instrument = self._instruments.get(signal.symbol)
+        if instrument is None:
+            return self._refuse(signal, "not_trading", "the exchange has no such symbol")
+        verdict = weigh(signal, instrument, self._terms.limits, self._account())
+        if not isinstance(verdict, Approved):
+            return self._refuse(signal, verdict.gate, verdict.detail)
+        return self._enter(signal, plan, instrument, verdict)
+
+    def _enter(self, signal: Signal, plan: Plan, instrument: Instrument, size: Approved) -> Command:
+        long = signal.side is Side.LONG
+        # a stop is rounded away from the entry and a target towards it, so that neither promises too much
+        stop = instrument.price_down(signal.stop) if long else instrument.price_up(signal.stop)
+        target = instrument.price_down(signal.target) if long else instrument.price_up(signal.target)
+        entry = instrument.price(signal.entry)
+        digest = ids.signal_digest(
+            self._terms.who, signal.strategy, signal.symbol, signal.timeframe, signal.bar_start
+        )
+        opening = Opening(
+            strategy=signal.strategy, timeframe=signal.timeframe, bar_start=signal.bar_start, side=signal.side,
+            entry=entry, stop=stop, target=target, plan=plan.exits, leverage=size.leverage, notes=signal.notes,
+        )  # fmt: skip
+        limited = self._terms.limit_entries
+        request = OrderRequest(
+            ids.order_id(digest, "e", 0, paper=self._terms.paper), signal.symbol, signal.side.entry,
+            OrderKind.LIMIT if limited else OrderKind.MARKET, size.qty, entry if limited else None, stop, target,
+        )  # fmt: skip
+        self.counts["taken"] += 1
+        return self._place(request, Cause.ENTRY, signal.time, opening)
+
+    def _place(self, request: OrderRequest, cause: Cause, time: int, opening: Opening | None = None) -> PlaceOrder:
+        intent = Intent(
+            time=time, order_id=request.order_id, symbol=request.symbol, side=request.side, kind=request.kind,
+            qty=request.qty, price=request.price, reduce_only=request.reduce_only, cause=cause, opening=opening,
+        )  # fmt: skip
+        # the book learns at once, so that the next bar does not decide the same again
+        self.book.apply(intent)
+        return PlaceOrder(intent, request)
+
+    def _take_partial(self, held: Position, time: int) -> list[Command]:
+        price, instrument = held.bracket.partial_price, self._instruments.get(held.symbol)
+        if price is None or instrument is None or held.partial_order:
+            return []
+        qty = instrument.floor_qty(held.qty * Decimal(str(held.opening.plan.partial_fraction)))
+        if qty < instrument.min_qty or held.qty - qty < instrument.min_qty:
+            return []
+        request = OrderRequest(
+            ids.order_id(held.digest, "p", 0, paper=self._terms.paper), held.symbol, held.opening.side.exit,
+            OrderKind.LIMIT, qty, instrument.price(price), reduce_only=True,
+        )  # fmt: skip
+        return [self._place(request, Cause.PARTIAL, time)]
+
+    def _move_stop(self, held: Position, stop: Decimal, cause: Cause, time: int) -> list[Command]:
+        instrument = self._instruments[held.symbol]
+        rounded = instrument.price_down(stop) if held.opening.side is Side.LONG else instrument.price_up(stop)
+        if held.opening.side.sign * (rounded - held.bracket.stop) < instrument.tick:
+            return []
+        return [MoveStop(held.digest, held.symbol, rounded, cause, time)]
+
+    def _finish(self, held: Position) -> list[Command]:
+        trade = held.to_trade(self._terms.who)
+        self.book.drop(held.digest)
+        self.closed.append(trade)
+        self.counts["closed"] += 1
+        commands: list[Command] = [RecordTrade(trade)]
+        if held.partial_order and not any(f.cause is Cause.PARTIAL for f in held.fills.values()):
+            commands.append(CancelOrder(held.symbol, held.partial_order, self.situation.market_time))
+        return commands
+
+    def _account(self) -> Account:
+        seen = self.situation
+        held = self.book.positions()
+        exposure = sum(
+            (max(p.qty, p.requested if p.pending else ZERO) * seen.prices.get(p.symbol, p.entry_price) for p in held),
+            ZERO,
+        )
+        return Account(
+            equity=seen.equity, day_equity=self._day.equity if self._day else seen.equity, day_pnl=self.day_pnl(),
+            exposure=exposure, open_trades=len(held), switch=seen.switch, durable=seen.durable, now=seen.market_time,
+            closed=self.closed,
+        )  # fmt: skip
+
+    def _refuse(self, signal: Signal, gate: str, detail: str) -> Refused:
+        self.counts[f"gate:{gate}"] += 1
+        return Refused(signal, gate, detail)
+
+
+def replay(trader: Trader, records: Iterable[Record]) -> list[Trade]:
+    """Bring a trader to where its records say it was; return the trades that they hold."""
+    trades: dict[str, Trade] = {}
+    for record in records:
+        trader.restore(record)
+        if isinstance(record, Close):
+            trades.setdefault(record.trade.trade_id, record.trade)
+    return list(trades.values())
+
+
+def catch_up(trader: Trader, symbol: str, bars: Bars) -> None:
+    """Show an open position the bars that closed since it opened, without acting on them yet."""
+    held = trader.book.of_symbol(symbol)
+    if held is None or held.pending:
+        return
+    start = int(np.searchsorted(bars.open_time, held.opening.bar_start, side="right"))
+    for bar in bars[start:].rows():
+        seen = observe(held.bracket, bar)
+        held.bracket = msgspec.structs.replace(held.bracket, best=seen.best, worst=seen.worst)

@@ -1,0 +1,169 @@
+"""Saves closed bars behind the back of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import structlog
+
+from domain.candle import Bar, Bars, ClosedBar, Series
+from domain.errors import RevenantError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from engine.threads import Tier
+
+log = structlog.get_logger(__name__)
+
+BATCH_ROWS = 20_000
+RETRY_S = 1.0
+DRAIN_S = 2.0
+
+
+class Storage(Protocol):
+    """What the writer needs of a candle storage."""
+
+    degraded: str
+
+    def save_all_frames(self, frames: Mapping[Any, Any]) -> int:
+        """Store bars."""
+        ...
+
+    def drain(self) -> int:
+        """Move spilled bars home."""
+        ...
+
+    def get_stats(self) -> dict[str, Any]:
+        """Return symbols, total_candles, db_size_mb and database_type."""
+        ...
+
+
+@dataclass(slots=True)
+class WriterCounters:
+    """What became of the bars handed in."""
+
+    queued: int = 0
+    saved: int = 0
+    failures: int = 0
+    overflowed: int = 0
+    last_error: str = ""
+
+
+class CandleWriter:
+    """Takes closed bars, coalesces them by series and time, saves them in batches on a thread of its own.
+
+    At most ``pending_max`` bars wait; beyond that a bar is not queued, and its series' window is saved whole once
+    the storage keeps up again (``window`` returns a copy of it).
+    """
+
+    def __init__(
+        self, storage: Storage, tier: Tier, window: Callable[[Series], Bars], *, pending_max: int, summary_s: float
+    ) -> None:
+        self._storage, self._tier, self._window = storage, tier, window
+        self._pending_max, self._summary_s = pending_max, summary_s
+        self._pending: dict[Series, dict[int, Bar]] = {}
+        self._count = 0
+        self._missed: set[Series] = set()
+        self._added = asyncio.Event()
+        self.counters = WriterCounters()
+
+    @property
+    def pending(self) -> int:
+        """How many bars wait to be saved."""
+        return self._count
+
+    def add(self, bars: list[ClosedBar]) -> None:
+        """Queue closed bars."""
+        for closed in bars:
+            held = self._pending.setdefault(closed.series, {})
+            if self._count >= self._pending_max and closed.bar.open_time not in held:
+                self.counters.overflowed += 1
+                self._missed.add(closed.series)
+                continue
+            self._count += closed.bar.open_time not in held
+            held[closed.bar.open_time] = closed.bar
+            self.counters.queued += 1
+        self._added.set()
+
+    async def run(self) -> None:
+        """Save until cancelled."""
+        while True:
+            await self._added.wait()
+            self._added.clear()
+            try:
+                await self.flush()
+            except RevenantError as error:
+                self._note(error)
+                await asyncio.sleep(RETRY_S)
+                self._added.set()
+
+    async def flush(self) -> None:
+        """Save everything that waits; raises when the storage fails, and keeps what is not saved."""
+        while self._count:
+            taken = self._take()
+            frames = {series: Bars.of([rows[time] for time in sorted(rows)]) for series, rows in taken.items()}
+            try:
+                self.counters.saved += await self._tier.call(self._storage.save_all_frames, frames)
+            except BaseException:
+                self._put_back(taken)
+                raise
+        missed, self._missed = self._missed, set()
+        for series in missed:
+            await self._tier.call(self._storage.save_all_frames, {series: self._window(series)})
+
+    async def drain(self) -> None:
+        """Bring spilled bars home whenever the storage answers again, until cancelled."""
+        while True:
+            await asyncio.sleep(DRAIN_S)
+            if not getattr(self._storage, "degraded", "") and not self.counters.last_error:
+                continue
+            try:
+                moved = await self._tier.call(self._storage.drain)
+            except Unavailable:
+                continue
+            self.counters.last_error = ""
+            if moved:
+                log.info("database is back: spilled candles moved home", candles=moved)
+
+    async def summarise(self) -> None:
+        """Every summary period save what is unsaved and log what there is, until cancelled."""
+        while True:
+            await asyncio.sleep(self._summary_s)
+            try:
+                await self.flush()
+                stats = await self._tier.call(self._storage.get_stats)
+            except RevenantError as error:
+                self._note(error)
+                continue
+            log.info(
+                "candle summary", saved=self.counters.saved, waiting=self._count, candles=stats["total_candles"],
+                symbols=stats["symbols"], size_mb=stats["db_size_mb"], database=stats["database_type"],
+            )  # fmt: skip
+
+    def _note(self, error: RevenantError) -> None:
+        self.counters.failures += 1
+        if str(error) != self.counters.last_error:
+            log.error("candles not saved yet", reason=str(error), waiting=self._count)
+        self.counters.last_error = str(error)
+
+    def _take(self) -> dict[Series, dict[int, Bar]]:
+        taken: dict[Series, dict[int, Bar]] = {}
+        rows = 0
+        for series in list(self._pending):
+            if rows >= BATCH_ROWS:
+                break
+            taken[series] = self._pending.pop(series)
+            rows += len(taken[series])
+        self._count -= rows
+        return taken
+
+    def _put_back(self, taken: dict[Series, dict[int, Bar]]) -> None:
+        for series, rows in taken.items():
+            held = self._pending.setdefault(series, {})
+            for time, bar in rows.items():
+                if time not in held:
+                    held[time] = bar
+                    self._count += 1

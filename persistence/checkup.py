@@ -1,0 +1,107 @@
+"""Looks at what records rest on: database rights, Redis's habits, the disk."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import redis
+import sqlalchemy as sa
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from domain.errors import ConfigError, RevenantError
+from domain.finding import Finding, State
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from persistence.database import Database
+
+FREE_WARN = 2 << 30
+FREE_FAIL = 100 << 20
+REDIS_S = 2.0
+EPHEMERAL = ("DYNO", "RAILWAY_ENVIRONMENT")
+
+
+def check_database(database: Database) -> list[Finding]:
+    """Connect, compare the schema version, and try every right that the bot needs."""
+    try:
+        version = database.version()
+        findings = [Finding("database", State.OK, f"{database.kind} answers ({database})")]
+        if version == database.head():
+            findings.append(Finding("schema", State.OK, f"version {version}"))
+        else:
+            findings.append(Finding("schema", State.WARN, f"version {version or 'none'}, newest is {database.head()}: run manage.py migrate"))
+        findings.append(_rights(database) if version else Finding("rights", State.WARN, "not tried before migrate"))
+    except ConfigError as error:
+        return [Finding("database", State.FAIL, str(error))]
+    except RevenantError as error:
+        return [Finding("database", State.WARN, f"{error}: the bot would start without it")]
+    return findings
+
+
+def check_redis(url: str) -> Finding:
+    """Connect to Redis and look at its eviction and persistence."""
+    if not url:
+        return Finding("redis", State.OK, "not configured: state lives in SQLite files")
+    try:
+        client = redis.Redis.from_url(
+            url, socket_timeout=REDIS_S, socket_connect_timeout=REDIS_S, retry=Retry(NoBackoff(), 0)
+        )
+    except ValueError as error:
+        return Finding("redis", State.FAIL, f"REDIS_URL: {error}; write redis://host:6379/0 or rediss://")
+    try:
+        policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "unknown")
+        limit = int(client.config_get("maxmemory").get("maxmemory", 0))
+        info = client.info("persistence")
+    except redis.exceptions.AuthenticationError as error:
+        return Finding("redis", State.FAIL, f"refused us: {error}; check REDIS_URL")
+    except redis.exceptions.RedisError as error:
+        return Finding("redis", State.WARN, f"no answer: {error}")
+    finally:
+        client.close()
+    if limit and str(policy).startswith("allkeys"):
+        return Finding("redis", State.WARN, f"maxmemory-policy {policy} may silently drop records; set noeviction")
+    kept = "append-only file" if info.get("aof_enabled") else "snapshots only: up to minutes are lost in a crash"
+    return Finding("redis", State.OK if info.get("aof_enabled") else State.WARN, f"eviction {policy}; {kept}")
+
+
+def check_folder(folder: Path) -> list[Finding]:
+    """Write, sync and remove a file in the data folder; look at the free space and at how long the disk lives."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".doctor"
+        with probe.open("wb") as out:
+            out.write(b"x" * 4096)
+            out.flush()
+            os.fsync(out.fileno())
+        probe.unlink()
+    except OSError as error:
+        return [Finding("data folder", State.FAIL, f"{folder}: {error.strerror}; set data_dir to a writable folder")]
+    free = shutil.disk_usage(folder).free
+    state = State.FAIL if free < FREE_FAIL else State.WARN if free < FREE_WARN else State.OK
+    findings = [
+        Finding("data folder", State.OK, f"{folder} can be written and synced"),
+        Finding("free space", state, f"{free / (1 << 30):.1f} GiB"),
+    ]
+    host = next((name for name in EPHEMERAL if name in os.environ), None)
+    if host and not os.environ.get("RAILWAY_VOLUME_MOUNT_PATH"):
+        findings.append(Finding("disk", State.WARN, "does not outlive the container: the journal survives kill -9 only; add a volume"))
+    return findings
+
+
+def _rights(database: Database) -> Finding:
+    try:
+        with database.transaction() as connection:
+            nested = connection.begin_nested()
+            connection.execute(sa.text("INSERT INTO series (source, symbol, timeframe) VALUES ('test', 'DOCTOR', '1m')"))
+            connection.execute(sa.text("UPDATE series SET listed = 0 WHERE symbol = 'DOCTOR'"))
+            connection.execute(sa.text("DELETE FROM series WHERE symbol = 'DOCTOR'"))
+            if database.is_postgres:
+                connection.execute(sa.text("CREATE TEMP TABLE doctor (x integer)"))
+            nested.rollback()
+    except RevenantError as error:
+        return Finding("rights", State.FAIL, f"{error}; grant SELECT, INSERT, UPDATE, DELETE, CREATE and TEMP")
+    return Finding("rights", State.OK, "may insert, update, delete and stage")
