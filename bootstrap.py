@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
+from broker.arming import arm
 from broker.bybit import BybitBroker
 from broker.client import BybitClient, Endpoint
 from broker.paper import PaperBroker
@@ -26,6 +27,7 @@ from domain.fills import Costs
 from domain.finding import Finding, State
 from domain.ids import Identity
 from domain.source import Source
+from engine import universe
 from engine.protections import MINUTE_MS, Protection
 from engine.recovery import CandleRecovery
 from engine.reports import Reporter, snapshot
@@ -45,6 +47,7 @@ from persistence.journal import Journal
 from persistence.trades import TradeTrackerPostgres
 from sandbox.child import SandboxProcess
 from sandbox.exchange import Terms
+from settings import Settings, StrategyChoice
 from strategies import TABLE
 
 if TYPE_CHECKING:
@@ -52,7 +55,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from domain.instrument import Instrument
-    from settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -120,15 +122,15 @@ def plans(settings: Settings, finest_ms: int = 0) -> dict[str, Plan]:
         ConfigError: for an unknown strategy or parameter.
     """
     held = {}
-    choices = settings.strategies or {name: None for name in TABLE}
+    choices = settings.strategies or {name: StrategyChoice() for name in TABLE}
     for name, choice in choices.items():
         if name not in TABLE:
             raise ConfigError(f"strategies.{name}: no such strategy; there are {', '.join(sorted(TABLE))}")
-        if choice is not None and not choice.enabled:
+        if not choice.enabled:
             continue
         kind = TABLE[name]
         try:
-            parameters = msgspec.convert(choice.parameters if choice else {}, kind.Parameters)
+            parameters = msgspec.convert(choice.parameters, kind.Parameters)
         except msgspec.ValidationError as error:
             raise ConfigError(f"strategies.{name}.parameters: {error}") from error
         strategy = kind(parameters)
@@ -136,8 +138,8 @@ def plans(settings: Settings, finest_ms: int = 0) -> dict[str, Plan]:
         if step < finest_ms:
             log.warning("strategy left out: the candle files are too coarse for it", strategy=name)
             continue
-        exits = choice.exits.model_dump() if choice else {}
-        bars = exits.pop("timeout_bars", 0)
+        exits = choice.exits.model_dump()
+        bars = exits.pop("timeout_bars")
         held[name] = Plan(strategy, ExitPlan(**exits, timeout_ms=bars * step))
     if not held:
         raise ConfigError("strategies: none is enabled; enable one in config.yaml")
@@ -167,33 +169,6 @@ def costs(settings: Settings) -> Costs:
     return Costs(paper.taker_fee, paper.maker_fee, paper.half_spread, paper.slippage)
 
 
-def choose_symbols(settings: Settings, instruments: Mapping[str, Instrument]) -> list[str]:
-    """Return the symbols to trade: those listed, or the ones with the most turnover, less the blacklist.
-
-    Raises:
-        ConfigError: when none is left.
-    """
-    by_venue_id = {held.venue_id: held.symbol for held in instruments.values()}
-    blacklist = {by_venue_id.get(name, name) for name in settings.trading.blacklist}
-    if settings.trading.symbols:
-        chosen = []
-        for name in settings.trading.symbols:
-            symbol = by_venue_id.get(name, name)
-            if symbol not in instruments:
-                log.error("symbol left out: the exchange has none of that name", symbol=name, way_out="trading.symbols")
-            elif not instruments[symbol].trading:
-                log.error("symbol left out: the exchange does not trade it any more", symbol=name)
-            elif symbol not in blacklist:
-                chosen.append(symbol)
-    else:
-        ranked = sorted(instruments.values(), key=lambda held: (-held.turnover_24h, held.symbol))
-        chosen = [held.symbol for held in ranked if held.trading and held.symbol not in blacklist]
-        chosen = chosen[: settings.trading.top]
-    if not chosen:
-        raise ConfigError("trading.symbols: none of them can be traded; list symbols such as BTC/USDT:USDT, or set top")
-    return list(dict.fromkeys(chosen))
-
-
 def sandbox_process(settings: Settings) -> SandboxProcess:
     """Return the practice exchange as the settings want it."""
     held = settings.sandbox
@@ -213,6 +188,11 @@ class Venue:
     client: BybitClient
     streams: list[str]
     sandbox: SandboxProcess | None
+
+    @property
+    def base_ms(self) -> int:
+        """Length of the finest bars there are, 0 when there is no limit."""
+        return int(self.sandbox.status.get("base_ms", 0)) if self.sandbox else 0
 
 
 async def open_venue(settings: Settings, stack: contextlib.AsyncExitStack) -> Venue:
@@ -235,37 +215,6 @@ async def open_venue(settings: Settings, stack: contextlib.AsyncExitStack) -> Ve
     return Venue(client, [f"{stream}/v5/public/linear" for stream in streams], sandbox)
 
 
-async def arm(settings: Settings, broker: BybitBroker, symbols: list[str]) -> str:
-    """Check that live trading is meant and safe, and return the account's uid.
-
-    Raises:
-        ConfigError: naming everything that stands against it.
-    """
-    facts = await broker.account_facts()
-    against = []
-    if settings.live_confirm != facts["uid"]:
-        against.append("LIVE_CONFIRM is not the account's uid: set it to the uid to say that real money is meant")
-    if any("withdraw" in str(right).lower() for rights in facts["permissions"].values() for right in rights):
-        against.append("the API key may withdraw: make one that may trade only")
-    if facts["read_only"]:
-        against.append("the API key is read-only: it cannot trade")
-    if not facts["permissions"].get("ContractTrade"):
-        against.append("the API key lacks the contract trading right")
-    if facts["margin_mode"] not in {"REGULAR_MARGIN", "ISOLATED_MARGIN"}:
-        against.append(f"margin mode is {facts['margin_mode']}: set cross (REGULAR) or ISOLATED margin")
-    if not against:
-        for symbol in symbols:
-            await broker.set_leverage(symbol, settings.trading.leverage)
-        for symbol, (index, leverage) in (await broker.position_modes(symbols)).items():
-            if index:
-                against.append(f"{symbol} is in hedge mode: switch the account to one-way mode")
-            elif leverage != settings.trading.leverage:
-                against.append(f"{symbol} reads back leverage {leverage}, wanted {settings.trading.leverage}")
-    if against:
-        raise ConfigError("live trading is not armed:\n  - " + "\n  - ".join(against))
-    return str(facts["uid"])
-
-
 async def live(settings: Settings) -> int:
     """Run the bot until SIGTERM or SIGINT; return the exit code."""
     stopping = asyncio.Event()
@@ -277,7 +226,7 @@ async def live(settings: Settings) -> int:
 
 
 async def _live(settings: Settings, stack: contextlib.AsyncExitStack, stopping: asyncio.Event) -> int:
-    strategy_plans = plans(settings)
+    plans(settings)
     _make_folder(settings.data_dir)
     main = database(settings)
     stack.callback(main.close)
@@ -287,100 +236,156 @@ async def _live(settings: Settings, stack: contextlib.AsyncExitStack, stopping: 
     instruments = await _patiently(exchange.instruments, stopping)
     if instruments is None:
         return 0
-    symbols = choose_symbols(settings, instruments)
-    base_ms = int(venue.sandbox.status.get("base_ms", 0)) if venue.sandbox else 0
-    if base_ms > timeframe_ms(ALWAYS[0]):
-        strategy_plans = plans(settings, base_ms)
+    symbols = symbols_of(settings, instruments)
+    who = await _owner(settings, exchange, symbols)
+    bot = await _assemble(settings, stack, main, venue, exchange, instruments, symbols, who)
+    health = Health(
+        settings.health.host,
+        settings.health.port,
+        settings.data_dir / "health.json",
+        bot.runtime.reasons,
+        lambda: {"source": who.source, "mode": who.mode.upper(), "account": who.account, **bot.snapshot()},
+    )
+    port = await health.start()
+    stack.push_async_callback(health.stop)
+    address = f"http://{settings.health.host}:{port}/readyz"
+    log.info(
+        "starting", source=who.source, account=who.account, symbols=len(symbols), database=main.kind, health=address
+    )
+    async with Tasks() as tasks:
+        if venue.sandbox is not None:
+            tasks.start("practice exchange", venue.sandbox.watch)
+        tasks.start("recovery", bot.runtime.recover_with_patience)
+        code = await _trade(bot, tasks, stopping)
+        log.info("stopping: no new entries; positions keep their stops on the exchange")
+        await bot.runtime.stop(STOP_S)
+    figures = bot.snapshot()
+    log.info("stopped", **{name: figures[name] for name in ("bars", "opened", "closed", "open")})
+    return code
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    """The assembled bot."""
+
+    runtime: Runtime
+    trader: Trader
+    writer: CandleWriter
+    reporter: Reporter
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the figures of the moment."""
+        return snapshot(self.runtime, self.trader, self.writer)
+
+
+async def _owner(settings: Settings, exchange: BybitBroker, symbols: list[str]) -> Identity:
     account = "paper"
     if settings.source.practice:
         account = (await exchange.account_facts())["uid"]
     elif settings.mode == "live":
-        account = await arm(settings, exchange, symbols)
-    who = Identity(settings.source.value, settings.mode, account)
+        account = await arm(exchange, settings.live_confirm, symbols, settings.trading.leverage)
     note = settings.data_dir / f"owner-{settings.source}-{settings.mode}.json"
     note.write_bytes(msgspec.json.encode(account))
+    return Identity(settings.source.value, settings.mode, account)
+
+
+async def _assemble(
+    settings: Settings,
+    stack: contextlib.AsyncExitStack,
+    main: Database,
+    venue: Venue,
+    exchange: BybitBroker,
+    instruments: dict[str, Instrument],
+    symbols: list[str],
+    who: Identity,
+) -> Bot:
     ledger = Journal(journal_folder(settings, who), who)
     stack.callback(ledger.close)
-
-    wanted = _wanted(settings, symbols, strategy_plans, base_ms)
+    strategy_plans = plans(settings, venue.base_ms)
+    wanted = _wanted(settings, symbols, strategy_plans, venue.base_ms)
+    finest = min((series.timeframe for series in wanted), key=timeframe_ms)
     frames = Frames(wanted)
     venue_ids = {symbol: instruments[symbol].venue_id for symbol in symbols}
     klines = BybitKlines(venue.client, venue_ids)
-    feed_limits = FeedLimits(
-        stale_s=settings.feed.stale_s, grace_s=settings.feed.grace_s,
-        topics_per_connection=settings.feed.topics_per_connection,
-    )  # fmt: skip
-    feed = Feed(venue.streams, venue_ids, frames, klines, feed_limits)
     paper = settings.mode == "paper"
     terms = TraderTerms(
-        who, limits(settings), strategy_plans, paper=paper, unfilled_timeout_ms=settings.trading.unfilled_timeout_s * 1000
+        who,
+        limits(settings),
+        strategy_plans,
+        paper=paper,
+        unfilled_timeout_ms=settings.trading.unfilled_timeout_s * 1000,
+        limit_entries=settings.trading.entry_order == "limit",
     )
     trader = Trader(terms, instruments, frames.bars)
-    finest = min((series.timeframe for series in wanted), key=timeframe_ms)
-    broker: Any = exchange
-    if paper:
-        broker = PaperBroker(
-            paper_account_file(settings, who), settings.paper.wallet, costs(settings), finest, exchange.instruments
-        )
-        await broker.instruments()
+    broker = await _paper_broker(settings, who, finest, exchange) if paper else exchange
     tiers = Tiers(Tier("journal", 10), Tier("candles", 60), Tier("trades", 10))
     for tier in (tiers.journal, tiers.candles, tiers.trades):
         stack.callback(tier.close)
     storage = candle_storage(settings, main)
     writer = CandleWriter(
-        storage, tiers.candles, lambda series: frames.bars(series).copy(), pending_max=settings.storage.pending_max,
+        storage,
+        tiers.candles,
+        lambda series: frames.bars(series).copy(),
+        pending_max=settings.storage.pending_max,
         summary_s=settings.storage.summary_s,
-    )  # fmt: skip
+    )
     reporter = Reporter()
     parts = Parts(
-        trader=trader, broker=broker, feed=feed, klines=klines, windows=frames, writer=writer, ledger=ledger,
+        trader=trader,
+        broker=broker,
+        feed=Feed(venue.streams, venue_ids, frames, klines, _feed_limits(settings)),
+        klines=klines,
+        windows=frames,
+        writer=writer,
+        ledger=ledger,
         candles=CandleRecovery(storage, tiers.candles, klines, frames, writer.add),
-        trades=tracker(main, ledger, who, trader), tiers=tiers, wanted=wanted, finest=finest, told=reporter.told,
+        trades=tracker(main, ledger, who, trader),
+        tiers=tiers,
+        wanted=wanted,
+        finest=finest,
+        told=reporter.told,
         acknowledge=venue.sandbox.acknowledge if venue.sandbox and settings.sandbox.step else None,
-    )  # fmt: skip
-    runtime = Runtime(parts)
-    health = Health(
-        settings.health.host, settings.health.port, settings.data_dir / "health.json", runtime.reasons,
-        lambda: {**snapshot(runtime, trader, writer), "source": who.source, "mode": who.mode.upper(), "account": who.account},
-    )  # fmt: skip
-    port = await health.start()
-    stack.push_async_callback(health.stop)
-    log.info(
-        "starting", source=who.source, account=who.account, symbols=len(symbols), database=main.kind,
-        strategies=",".join(strategy_plans), health=f"http://{settings.health.host}:{port}/readyz",
-    )  # fmt: skip
-    async with Tasks() as tasks:
-        if venue.sandbox is not None:
-            tasks.start("practice exchange", venue.sandbox.watch)
-        tasks.start("recovery", runtime.recover_with_patience)
-        code = await _trade(runtime, tasks, stopping, lambda: reporter.summarise(runtime, trader, writer, SUMMARY_S))
-        log.info("stopping: no new entries; positions keep their stops on the exchange")
-        await runtime.stop(STOP_S)
-    log.info("stopped", **{name: snapshot(runtime, trader, writer)[name] for name in ("bars", "opened", "closed", "open")})
-    return code
+    )
+    return Bot(Runtime(parts), trader, writer, reporter)
 
 
-async def _trade(runtime: Runtime, tasks: Tasks, stopping: asyncio.Event, summarise: Any) -> int:
-    stop = asyncio.ensure_future(stopping.wait())
+def symbols_of(settings: Settings, instruments: Mapping[str, Instrument]) -> list[str]:
+    """Return the symbols that the settings choose; raises ConfigError when none can be traded."""
+    chosen = settings.trading
+    return universe.choose(instruments, chosen.symbols, chosen.blacklist, chosen.top)
+
+
+async def _paper_broker(settings: Settings, who: Identity, finest: str, exchange: BybitBroker) -> PaperBroker:
+    path = journal_folder(settings, who) / "paper-account.json"
+    broker = PaperBroker(path, settings.paper.wallet, costs(settings), finest, exchange.instruments)
+    await broker.instruments()
+    return broker
+
+
+def _feed_limits(settings: Settings) -> FeedLimits:
+    feed = settings.feed
+    return FeedLimits(stale_s=feed.stale_s, grace_s=feed.grace_s, topics_per_connection=feed.topics_per_connection)
+
+
+async def _trade(bot: Bot, tasks: Tasks, stopping: asyncio.Event) -> int:
+    stop: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
     try:
-        while not runtime.progress.recovered:
-            done, _ = await asyncio.wait({stop, tasks.failed}, timeout=0.05, return_when=asyncio.FIRST_COMPLETED)
+        while not bot.runtime.progress.recovered:
+            done, _ = await asyncio.wait([stop, tasks.failed], timeout=0.05, return_when=asyncio.FIRST_COMPLETED)
             if done:
                 return 0 if stop in done else 70
-        runtime.start(tasks)
-        tasks.start("summary", summarise)
-        done, _ = await asyncio.wait({stop, tasks.failed}, return_when=asyncio.FIRST_COMPLETED)
+        bot.runtime.start(tasks)
+        tasks.start("summary", lambda: bot.reporter.summarise(bot.runtime, bot.trader, bot.writer, SUMMARY_S))
+        done, _ = await asyncio.wait([stop, tasks.failed], return_when=asyncio.FIRST_COMPLETED)
         if tasks.failed in done:
-            log.critical("a task could not be kept running: leaving, so that a fresh start can recover", task=tasks.failed.result())
+            log.critical(
+                "a task could not be kept running: leaving, so that a fresh start can recover",
+                task=tasks.failed.result(),
+            )
             return 70
         return 0
     finally:
         stop.cancel()
-
-
-def paper_account_file(settings: Settings, who: Identity) -> Path:
-    """Return where the paper account of an owner rests."""
-    return journal_folder(settings, who) / "paper-account.json"
 
 
 def _wanted(settings: Settings, symbols: list[str], used: Mapping[str, Plan], base_ms: int) -> dict[Series, int]:
@@ -405,7 +410,7 @@ def _check_database(main: Database) -> None:
     try:
         main.check()
     except Unavailable as error:
-        log.error("database unreachable: starting without it, candles go to the spill, trades to the journal", reason=str(error))
+        log.warning("database unreachable: candles go to the spill, trades to the journal", reason=str(error))
     except Rejected as error:
         raise ConfigError(f"database: {error}") from error
 
@@ -451,10 +456,12 @@ async def _check_exchange(settings: Settings, *, live_too: bool) -> list[Finding
             offset = int(answer["timeNano"]) / 1e9 - (before + time.time()) / 2
             state = State.OK if abs(offset) < CLOCK_WARN_S else State.WARN
             findings = [Finding("clock", state, f"{offset * 1000:+.0f} ms against the exchange")]
-            symbols = choose_symbols(settings, await exchange.instruments())
+            symbols = symbols_of(settings, await exchange.instruments())
             findings.append(Finding("exchange", State.OK, f"{len(symbols)} symbols can be traded"))
             if live_too or settings.mode == "live":
-                findings.append(Finding("live", State.OK, f"armed for account {await arm(settings, exchange, symbols)}"))
+                leverage = settings.trading.leverage
+                uid = await arm(exchange, settings.live_confirm, symbols, leverage)
+                findings.append(Finding("live", State.OK, f"armed for account {uid}"))
         except ConfigError as error:
             return [*findings, Finding("live", State.FAIL, str(error))]
         except (Unavailable, Rejected) as error:

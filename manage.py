@@ -36,7 +36,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Config = Annotated[Path | None, typer.Option("-c", "--config", help="Configuration file.")]
 
 
-def _print(body: Any, as_json: bool) -> None:  # noqa: FBT001  a flag handed on
+def _print(body: Any, as_json: bool) -> None:
     if as_json:
         print(json.dumps(body, default=str, indent=2))
     elif isinstance(body, list):
@@ -57,7 +57,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 
 
 @app.command()
-def doctor(config: Config = None, as_json: AsJson = False, live: Annotated[bool, typer.Option()] = False) -> None:  # noqa: FBT002
+def doctor(config: Config = None, as_json: AsJson = False, live: Annotated[bool, typer.Option()] = False) -> None:
     """Check configuration, folders, database, Redis, exchange, clock and keys."""
     results = asyncio.run(bootstrap.checkup(settings_module.load(config), live_too=live))
     if as_json:
@@ -70,7 +70,7 @@ def doctor(config: Config = None, as_json: AsJson = False, live: Annotated[bool,
 
 
 @app.command()
-def migrate(config: Config = None, as_json: AsJson = False) -> None:  # noqa: FBT002
+def migrate(config: Config = None, as_json: AsJson = False) -> None:
     """Bring the database schema to the newest version."""
     settings = settings_module.load(config)
     held = bootstrap.database(settings)
@@ -79,19 +79,24 @@ def migrate(config: Config = None, as_json: AsJson = False) -> None:  # noqa: FB
 
 
 @app.command()
-def status(config: Config = None, as_json: AsJson = False) -> None:  # noqa: FBT002
+def status(config: Config = None, as_json: AsJson = False) -> None:
     """Show what the running bot is doing."""
     settings = settings_module.load(config)
     body = _ask(settings.data_dir / "health.json")
     if body is None:
-        _print({"running": False, "hint": f"no bot answers for {settings.data_dir}; start it with python live_bot.py"}, as_json)
+        _print(
+            {"running": False, "hint": f"no bot answers for {settings.data_dir}; start it with python live_bot.py"},
+            as_json,
+        )
         raise typer.Exit(FAILED)
     _print({"running": True, **body}, as_json)
     raise typer.Exit(OK if body["ready"] else DEGRADED)
 
 
 @app.command()
-def stats(config: Config = None, as_json: AsJson = False, days: Annotated[int | None, typer.Option(min=1)] = None) -> None:  # noqa: FBT002
+def stats(
+    config: Config = None, as_json: AsJson = False, days: Annotated[int | None, typer.Option(min=1)] = None
+) -> None:
     """Show the figures of closed trades."""
     settings = settings_module.load(config)
     held, degraded = _tracker(settings)
@@ -108,7 +113,7 @@ def stats(config: Config = None, as_json: AsJson = False, days: Annotated[int | 
 
 
 @app.command("db-stats")
-def db_stats(config: Config = None, as_json: AsJson = False) -> None:  # noqa: FBT002
+def db_stats(config: Config = None, as_json: AsJson = False) -> None:
     """Show what the database and the spill hold."""
     settings = settings_module.load(config)
     storage = bootstrap.candle_storage(settings, bootstrap.database(settings))
@@ -122,14 +127,26 @@ def db_stats(config: Config = None, as_json: AsJson = False) -> None:  # noqa: F
 @trades_app.command("list")
 def list_trades(
     config: Config = None,
-    as_json: AsJson = False,  # noqa: FBT002
+    as_json: AsJson = False,
     limit: Annotated[int, typer.Option("-n", "--limit", min=1)] = 50,
 ) -> None:
     """List the newest closed trades, newest last."""
     settings = settings_module.load(config)
     held, degraded = _tracker(settings)
     rows = [asdict(trade) for trade in held.trades()[-limit:]]
-    shown = ("exit_time", "symbol", "side", "strategy_name", "quantity", "entry_price", "exit_price", "pnl_usd", "r_multiple", "exit_reason", "trade_id")
+    shown = (
+        "exit_time",
+        "symbol",
+        "side",
+        "strategy_name",
+        "quantity",
+        "entry_price",
+        "exit_price",
+        "pnl_usd",
+        "r_multiple",
+        "exit_reason",
+        "trade_id",
+    )
     if not as_json:
         rows = [{name: _short(row[name]) for name in shown} for row in rows]
     _print(rows, as_json)
@@ -137,7 +154,7 @@ def list_trades(
 
 
 @app.command("show-config")
-def show_config(config: Config = None, as_json: AsJson = False) -> None:  # noqa: FBT002
+def show_config(config: Config = None, as_json: AsJson = False) -> None:
     """Show the settings in force, secrets masked."""
     body = settings_module.shown(settings_module.load(config))
     print(json.dumps(body, indent=2) if as_json else _as_yaml(body))
@@ -152,7 +169,7 @@ def sandbox_serve(
     symbols: Annotated[int, typer.Option(min=1, max=1000, help="How many made-up markets.")] = 20,
     wallet: Annotated[str, typer.Option(help="USDT to begin with.")] = "10000",
     replay: Annotated[list[str] | None, typer.Option(help="Candle file to play, PATH or SYMBOL=PATH.")] = None,
-    step: Annotated[bool, typer.Option("--step", help="Move on only when told.")] = False,  # noqa: FBT002
+    step: Annotated[bool, typer.Option("--step", help="Move on only when told.")] = False,
     idle_exit: Annotated[float, typer.Option(help="Leave after so many silent seconds.")] = 900.0,
 ) -> None:
     """Run the practice exchange alone: Bybit v5 REST and WebSocket on loopback."""
@@ -183,7 +200,7 @@ def _tracker(settings: settings_module.Settings) -> tuple[Any, bool]:
 def _ask(endpoint: Path) -> dict[str, Any] | None:
     try:
         note = json.loads(endpoint.read_text())
-        with urllib.request.urlopen(f"http://{note['host']}:{note['port']}/status", timeout=5) as answer:  # noqa: S310  our own
+        with urllib.request.urlopen(f"http://{note['host']}:{note['port']}/status", timeout=5) as answer:
             body: dict[str, Any] = json.load(answer)
     except (OSError, ValueError, urllib.error.URLError):
         return None

@@ -53,6 +53,7 @@ class Trading(Section):
         blacklist: symbols never traded.
         leverage: leverage set for every symbol.
         history_bars: bars kept in memory per series.
+        entry_order: ``market``, or ``limit`` at the signal's price.
         unfilled_timeout_s: market seconds after which an entry order that has not filled is cancelled.
     """
 
@@ -62,6 +63,7 @@ class Trading(Section):
     blacklist: tuple[str, ...] = ()
     leverage: Decimal = Field(Decimal(5), ge=1, le=100)
     history_bars: int = Field(1000, ge=100, le=5000)
+    entry_order: Literal["market", "limit"] = "market"
     unfilled_timeout_s: int = Field(1800, ge=10)
 
 
@@ -284,7 +286,7 @@ def load(config: Path | None = None, environment: Mapping[str, str] | None = Non
     try:
         settings = Settings.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(_problems(error, tree))) from None
+        raise ConfigError("\n".join(_problems(error))) from None
     _check_names(settings)
     return settings
 
@@ -349,7 +351,7 @@ def _parsed(text: str) -> Any:
         return text
 
 
-def _problems(error: ValidationError, tree: Any) -> Iterator[str]:
+def _problems(error: ValidationError) -> Iterator[str]:
     for problem in error.errors():
         path = [str(part) for part in problem["loc"]]
         where = ".".join(path)

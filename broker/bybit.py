@@ -80,8 +80,10 @@ class BybitBroker:
         """Return the account's USDT."""
         result = await self._client.get("v5/account/wallet-balance", {"accountType": "UNIFIED"})
         account = result["list"][0]
-        coin = next((row for row in account["coin"] if row["coin"] == "USDT"), {})
-        return Balance(_number(coin, "equity"), _number(coin, "walletBalance"), _number(account, "totalAvailableBalance"))
+        coin: dict[str, Any] = next((row for row in account["coin"] if row["coin"] == "USDT"), {})
+        return Balance(
+            _number(coin, "equity"), _number(coin, "walletBalance"), _number(account, "totalAvailableBalance")
+        )
 
     async def positions(self) -> list[PositionReport]:
         """Return all open USDT positions, every page of them."""
@@ -153,7 +155,9 @@ class BybitBroker:
             if rows:
                 row = rows[0]
                 state = STATES.get(row["orderStatus"], OrderState.WORKING)
-                return OrderReport(order_id, symbol, state, _number(row, "cumExecQty"), str(row.get("rejectReason", "")))
+                return OrderReport(
+                    order_id, symbol, state, _number(row, "cumExecQty"), str(row.get("rejectReason", ""))
+                )
         fills = (await self._client.get("v5/execution/list", query)).get("list") or []
         if fills:
             filled = sum((_number(row, "execQty") for row in fills), ZERO)
@@ -211,7 +215,9 @@ class BybitBroker:
         """Return (positionIdx, leverage) as the exchange has them for each symbol."""
         modes = {}
         for symbol in symbols:
-            rows = (await self._client.get("v5/position/list", {"category": "linear", "symbol": self._venue_id(symbol)}))["list"]
+            rows = (
+                await self._client.get("v5/position/list", {"category": "linear", "symbol": self._venue_id(symbol)})
+            )["list"]
             modes[symbol] = (max(int(row["positionIdx"]) for row in rows), _number(rows[0], "leverage"))
         return modes
 
@@ -232,7 +238,9 @@ class BybitBroker:
         if instrument is None or (kind not in TRADES and kind != "Funding"):
             return None
         ours = parse_order_id(row.get("orderLinkId", ""))
-        cause = LEG_CAUSES.get(ours.leg, Cause.UNKNOWN) if ours else CAUSES.get(row.get("stopOrderType", ""), Cause.UNKNOWN)
+        cause = (
+            LEG_CAUSES.get(ours.leg, Cause.UNKNOWN) if ours else CAUSES.get(row.get("stopOrderType", ""), Cause.UNKNOWN)
+        )
         if kind == "Funding":
             cause = Cause.FUNDING
         elif kind in {"AdlTrade", "BustTrade"}:

@@ -106,7 +106,8 @@ class BybitClient:
             raise _translated(error, path) from error
         if not isinstance(body, dict) or not isinstance(body.get("result"), dict):
             raise Unavailable(f"{path}: unreadable answer {str(body)[:120]}")
-        return body["result"]
+        result: dict[str, Any] = body["result"]
+        return result
 
 
 class NotAccepted(Unavailable):

@@ -42,7 +42,6 @@ class _Snapshot(msgspec.Struct):
     account: AccountState
     fills: list[Fill] = []
     closed_until: dict[str, int] = {}
-    ended: dict[str, str] = {}
 
 
 class PaperBroker:
@@ -103,7 +102,7 @@ class PaperBroker:
         )  # fmt: skip
         self._apply(self._account.place(order, self._time, at_once=True))
 
-    async def cancel(self, symbol: str, order_id: str) -> None:
+    async def cancel(self, symbol: str, order_id: str) -> None:  # noqa: ARG002  the port names it
         """Cancel an order."""
         venue_id = self._account.state.link_ids.get(order_id, "")
         self._tolerate(NOT_FOUND, lambda: self._account.cancel(venue_id, self._time))

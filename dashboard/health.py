@@ -21,7 +21,12 @@ class Health:
     """
 
     def __init__(
-        self, host: str, port: int, endpoint: Path, reasons: Callable[[], list[str]], status: Callable[[], dict[str, Any]]
+        self,
+        host: str,
+        port: int,
+        endpoint: Path,
+        reasons: Callable[[], list[str]],
+        status: Callable[[], dict[str, Any]],
     ) -> None:
         self._host, self._port, self._endpoint = host, port, endpoint
         self._reasons, self._status = reasons, status

@@ -277,9 +277,14 @@ class SimulatedAccount:
             raise Rejected("OrderLinkedID is duplicate", DUPLICATE)
         if order.qty < rules.min_qty or rules.floor_qty(order.qty) != order.qty or order.qty > rules.max_qty:
             raise Rejected(f"Qty invalid: {order.qty} (min {rules.min_qty}, step {rules.step})", BAD_REQUEST)
-        for value in (order.price, order.trigger, order.stop, order.target):
-            if value and rules.price(value) != value:
-                raise Rejected(f"price invalid: {value} is no multiple of tick {rules.tick}", BAD_REQUEST)
+        wrong = next(
+            (p for p in (order.price, order.trigger, order.stop, order.target) if p and rules.price(p) != p), None
+        )
+        if wrong is not None:
+            raise Rejected(f"price invalid: {wrong} is no multiple of tick {rules.tick}", BAD_REQUEST)
+        self._check_money(order, rules)
+
+    def _check_money(self, order: VenueOrder, rules: Instrument) -> None:
         held = self.position(order.symbol)
         if order.reduce_only:
             if held.qty * order.side.sign >= 0:
@@ -307,9 +312,8 @@ class SimulatedAccount:
         rules = self._instruments[order.symbol]
         if order.kind is OrderKind.MARKET:
             self._execute(order, fills.market_price(order.side, reference, rules, self._costs), now, maker=False)
-        elif order.kind is OrderKind.LIMIT and order.price is not None:
-            if order.side.sign * (order.price - reference) >= 0:
-                self._execute(order, reference, now, maker=False)
+        elif order.kind is OrderKind.LIMIT and order.price and order.side.sign * (order.price - reference) >= 0:
+            self._execute(order, reference, now, maker=False)
 
     def _waiting(self, symbol: str) -> list[VenueOrder]:
         held = [order for order in self.state.orders.values() if order.symbol == symbol]
@@ -355,7 +359,8 @@ class SimulatedAccount:
             Execution(
                 id=self._uuid(number), sequence=number, time=now, order_id=order.id, link_id=order.link_id,
                 symbol=order.symbol, side=order.side, qty=qty, price=price, fee=fee, maker=maker, closed=closed,
-                order_type="Limit" if order.kind is OrderKind.LIMIT else "Market", leaves=order.qty - order.filled - qty,
+                order_type="Limit" if order.kind is OrderKind.LIMIT else "Market",
+                leaves=order.qty - order.filled - qty,
                 fee_rate=self._costs.maker if maker else self._costs.taker, order_qty=order.qty,
                 stop_type=order.stop_type, create_type=order.create_type,
             )

@@ -125,13 +125,14 @@ class Bars:
             raise BadData(f"candle table lacks the columns {', '.join(missing)}")
         named = next((name for name in ("date", "timestamp", "open_time") if name in frame.columns), None)
         times = frame[named].array if named else frame.index.array
-        columns = [np.ascontiguousarray(frame[name].to_numpy(np.float64)) for name in (*PRICES, "volume")]
+        prices = [np.ascontiguousarray(frame[name].to_numpy(np.float64)) for name in (*PRICES, "volume")]
         turnover = (
             np.ascontiguousarray(frame["turnover"].to_numpy(np.float64))
             if "turnover" in frame.columns
-            else columns[3] * columns[4]
+            else prices[3] * prices[4]
         )
-        return cls(_milliseconds(times), *columns, turnover)
+        opened, high, low, close, volume = prices
+        return cls(_milliseconds(times), opened, high, low, close, volume, turnover)
 
     def to_frame(self) -> pd.DataFrame:
         """Return a DataFrame with an index of UTC open times named ``timestamp``."""
@@ -164,7 +165,7 @@ class Bars:
 
     def missing(self, step_ms: int) -> list[int]:
         """Return the open times absent between the first and the last bar."""
-        if len(self) < 2:
+        if not len(self):
             return []
         full = np.arange(self.open_time[0], self.open_time[-1] + step_ms, step_ms)
         absent: list[int] = np.setdiff1d(full, self.open_time).tolist()

@@ -156,7 +156,11 @@ class Orders:
             self._nudge()
         if found.state is not OrderState.WORKING:
             ended = OrderEnded(
-                time=command.time, order_id=command.order_id, symbol=command.symbol, state=found.state, reason="cancelled"
+                time=command.time,
+                order_id=command.order_id,
+                symbol=command.symbol,
+                state=found.state,
+                reason="cancelled",
             )
             await self._append(ended)
             await self._report(ended)

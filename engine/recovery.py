@@ -79,7 +79,7 @@ class CandleRecovery:
             try:
                 fetched = await self._missing(series, held, count)
             except (Unavailable, Rejected) as error:
-                log.error("candles not fetched", series=series, reason=str(error))
+                log.warning("candles not fetched", series=series, reason=str(error))
                 fetched = Bars.empty()
         self._report.fetched += len(fetched)
         self._save([ClosedBar(series, bar) for bar in fetched.rows()])

@@ -406,7 +406,7 @@ class Runtime:
         try:
             await self._p.broker.set_stop(there.symbol, stop, target)
         except (Rejected, OutcomeUnknown) as error:
-            log.error("stop refused: closing the position", symbol=there.symbol, reason=str(error))
+            log.warning("stop refused: closing the position", symbol=there.symbol, reason=str(error))
             held = self._p.trader.book.of_symbol(there.symbol)
             if held is not None:
                 await self._dispatch(self._p.trader.exit(held, Cause.STOP_LOSS, self._market_time()))

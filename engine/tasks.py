@@ -52,7 +52,7 @@ class Tasks:
         while True:
             try:
                 await work()
-            except Exception as error:  # noqa: BLE001  the supervisor is where every failure ends
+            except Exception as error:
                 expected = isinstance(error, RevenantError)
                 log.error("task failed", task=name, reason=str(error) or repr(error), exc_info=not expected)
             else:

@@ -83,9 +83,7 @@ class Trader:
     those of an earlier life.
     """
 
-    def __init__(
-        self, terms: TraderTerms, instruments: dict[str, Instrument], bars: Callable[[Series], Bars]
-    ) -> None:
+    def __init__(self, terms: TraderTerms, instruments: dict[str, Instrument], bars: Callable[[Series], Bars]) -> None:
         self._terms, self._instruments, self._bars = terms, instruments, bars
         self.book = Book()
         self.situation = Situation()
@@ -275,9 +273,7 @@ class Trader:
         stop = instrument.price_down(signal.stop) if long else instrument.price_up(signal.stop)
         target = instrument.price_down(signal.target) if long else instrument.price_up(signal.target)
         entry = instrument.price(signal.entry)
-        digest = ids.signal_digest(
-            self._terms.who, signal.strategy, signal.symbol, signal.timeframe, signal.bar_start
-        )
+        digest = ids.signal_digest(self._terms.who, signal.strategy, signal.symbol, signal.timeframe, signal.bar_start)
         opening = Opening(
             strategy=signal.strategy, timeframe=signal.timeframe, bar_start=signal.bar_start, side=signal.side,
             entry=entry, stop=stop, target=target, plan=plan.exits, leverage=size.leverage, notes=signal.notes,

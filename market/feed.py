@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import structlog
-import websockets
-from websockets.asyncio.client import connect
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
 
 from domain.candle import ClosedBar, Series, timeframe_ms
@@ -87,7 +86,7 @@ class _Stream:
 @dataclass(slots=True)
 class _Shard:
     topics: list[str]
-    socket: websockets.asyncio.client.ClientConnection | None = None
+    socket: ClientConnection | None = None
     acked: set[str] = field(default_factory=set)
 
 
@@ -163,7 +162,7 @@ class Feed:
             await socket.send(bybit.subscription(shard.topics, number).decode())
             await self._read(shard, socket, number)
 
-    async def _read(self, shard: _Shard, socket: websockets.asyncio.client.ClientConnection, number: str) -> None:
+    async def _read(self, shard: _Shard, socket: ClientConnection, number: str) -> None:
         due = _now() + self._limits.ping_s
         heard = _now()
         while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -20,7 +21,7 @@ class Window:
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._columns = [np.zeros(2 * capacity, np.int64), *(np.zeros(2 * capacity) for _ in range(6))]
+        self._columns: list[Any] = [np.zeros(2 * capacity, np.int64), *(np.zeros(2 * capacity) for _ in range(6))]
         self._end = 0
 
     def append(self, bar: Bar) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from domain.source import Source
     from persistence.database import Database
 
-    Frames = Mapping[Series | tuple[str, str] | str, Bars | pd.DataFrame]
+    Frames = Mapping[Any, Bars | pd.DataFrame]
 
 SAVE_ATTEMPTS = 3
 DRAIN_ROWS = 5_000
@@ -92,7 +92,9 @@ class PostgresCandleStorage:
         held, names = self._table.c, schema.series.c
         removed = 0
         with self._database.transaction(BULK_S) as connection:
-            newest = connection.execute(sa.select(names.id, names.latest).where(names.source == self.source.value)).all()
+            newest = connection.execute(
+                sa.select(names.id, names.latest).where(names.source == self.source.value)
+            ).all()
             for series_id, latest in newest:
                 if latest is None:
                     continue
@@ -100,7 +102,9 @@ class PostgresCandleStorage:
                 old = sa.delete(self._table).where(held.series_id == series_id, held.open_time < before)
                 count = connection.execute(old).rowcount
                 if count:
-                    earliest = sa.select(sa.func.min(held.open_time)).where(held.series_id == series_id).scalar_subquery()
+                    earliest = (
+                        sa.select(sa.func.min(held.open_time)).where(held.series_id == series_id).scalar_subquery()
+                    )
                     shrunk = {"rows": names.rows - count, "earliest": earliest}
                     connection.execute(sa.update(schema.series).where(names.id == series_id).values(shrunk))
                 removed += count
@@ -126,7 +130,7 @@ class PostgresCandleStorage:
             names.source == self.source.value
         )
         with self._database.transaction() as connection:
-            return [dict(row._mapping) for row in connection.execute(query.order_by(names.symbol, names.timeframe))]
+            return [dict(row) for row in connection.execute(query.order_by(names.symbol, names.timeframe)).mappings()]
 
     def take(self, limit: int) -> dict[Series, Bars]:
         """Return up to ``limit`` stored bars, whichever come first; used to empty a spill."""
@@ -315,7 +319,7 @@ def _merge_statement(table: str) -> str:
     old = ", ".join(f"o.{name}" for name in COLUMNS)
     new = ", ".join(f"excluded.{name}" for name in COLUMNS)
     return (
-        f"WITH merged AS (INSERT INTO {table} AS o (series_id, open_time, {columns})"  # noqa: S608  names from an enum
+        f"WITH merged AS (INSERT INTO {table} AS o (series_id, open_time, {columns})"
         f" SELECT series_id, open_time, {columns} FROM staging"
         f" ON CONFLICT (series_id, open_time) DO UPDATE SET {changes} WHERE ({old}) IS DISTINCT FROM ({new})"
         " RETURNING series_id, (xmax = 0) AS fresh),"
@@ -332,7 +336,7 @@ def _upsert_statement(table: str) -> str:
     changes = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS)
     differs = " OR ".join(f"{name} <> excluded.{name}" for name in COLUMNS)
     return (
-        f"INSERT INTO {table} (series_id, open_time, {columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608  enum
+        f"INSERT INTO {table} (series_id, open_time, {columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
         f" ON CONFLICT (series_id, open_time) DO UPDATE SET {changes} WHERE {differs}"
     )
 

@@ -33,7 +33,13 @@ def check_database(database: Database) -> list[Finding]:
         if version == database.head():
             findings.append(Finding("schema", State.OK, f"version {version}"))
         else:
-            findings.append(Finding("schema", State.WARN, f"version {version or 'none'}, newest is {database.head()}: run manage.py migrate"))
+            findings.append(
+                Finding(
+                    "schema",
+                    State.WARN,
+                    f"version {version or 'none'}, newest is {database.head()}: run manage.py migrate",
+                )
+            )
         findings.append(_rights(database) if version else Finding("rights", State.WARN, "not tried before migrate"))
     except ConfigError as error:
         return [Finding("database", State.FAIL, str(error))]
@@ -54,7 +60,7 @@ def check_redis(url: str) -> Finding:
         return Finding("redis", State.FAIL, f"REDIS_URL: {error}; write redis://host:6379/0 or rediss://")
     try:
         policy = client.config_get("maxmemory-policy").get("maxmemory-policy", "unknown")
-        limit = int(client.config_get("maxmemory").get("maxmemory", 0))
+        limit = int(str(client.config_get("maxmemory").get("maxmemory") or 0))
         info = client.info("persistence")
     except redis.exceptions.AuthenticationError as error:
         return Finding("redis", State.FAIL, f"refused us: {error}; check REDIS_URL")
@@ -88,7 +94,11 @@ def check_folder(folder: Path) -> list[Finding]:
     ]
     host = next((name for name in EPHEMERAL if name in os.environ), None)
     if host and not os.environ.get("RAILWAY_VOLUME_MOUNT_PATH"):
-        findings.append(Finding("disk", State.WARN, "does not outlive the container: the journal survives kill -9 only; add a volume"))
+        findings.append(
+            Finding(
+                "disk", State.WARN, "does not outlive the container: the journal survives kill -9 only; add a volume"
+            )
+        )
     return findings
 
 
@@ -96,7 +106,9 @@ def _rights(database: Database) -> Finding:
     try:
         with database.transaction() as connection:
             nested = connection.begin_nested()
-            connection.execute(sa.text("INSERT INTO series (source, symbol, timeframe) VALUES ('test', 'DOCTOR', '1m')"))
+            connection.execute(
+                sa.text("INSERT INTO series (source, symbol, timeframe) VALUES ('test', 'DOCTOR', '1m')")
+            )
             connection.execute(sa.text("UPDATE series SET listed = 0 WHERE symbol = 'DOCTOR'"))
             connection.execute(sa.text("DELETE FROM series WHERE symbol = 'DOCTOR'"))
             if database.is_postgres:

@@ -94,9 +94,13 @@ class Database:
             ConfigError: the database refuses us altogether.
         """
         self._bring_up_to_date()
-        with self._translated(), self._engine.connect() as connection, self._deadline(connection, deadline_s):
-            with connection.begin():
-                yield connection
+        with (
+            self._translated(),
+            self._engine.connect() as connection,
+            self._deadline(connection, deadline_s),
+            connection.begin(),
+        ):
+            yield connection
 
     def migrate(self) -> str:
         """Bring the schema to the newest version and return its name; safe while others do the same."""

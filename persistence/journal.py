@@ -93,7 +93,7 @@ class Journal:
                 self._write(record)
             except OSError as error:
                 self.state.failures += 1
-                log.error("journal write failed", reason=str(error), way_out="free or repair the disk")
+                log.critical("journal write failed", reason=str(error), way_out="free or repair the disk")
                 self._abandon()
                 return Receipt(Level.MEMORY)
             return Receipt(Level.JOURNALED, self._sequence)
@@ -174,7 +174,9 @@ class Journal:
         except msgspec.MsgspecError as error:
             raise BadData(f"journal {path}: {error}") from error
         if header.schema > SCHEMA:
-            raise ConfigError(f"journal {path} was written by a newer program (format {header.schema}); update this one")
+            raise ConfigError(
+                f"journal {path} was written by a newer program (format {header.schema}); update this one"
+            )
         if (header.source, header.mode, header.account) != tuple(self._who):
             raise ConfigError(f"journal {path} belongs to {header.source}/{header.mode}/{header.account}")
 

@@ -65,7 +65,7 @@ class TradeTrackerPostgres:
             held.source == self._who.source, held.mode == self._who.mode, held.account == self._who.account
         )
         with self._database.transaction() as connection:
-            rows = [Trade(**dict(row._mapping)) for row in connection.execute(query)]
+            rows = [Trade(**row) for row in connection.execute(query).mappings()]
         with self._lock:
             self._known |= {row.trade_id: row for row in rows}
             self._complete = True
@@ -107,7 +107,13 @@ class TradeTrackerPostgres:
         return len(self._unsettled)
 
     def calculate_pnl(
-        self, symbol: str, side: str, entry: Decimal, exit: Decimal, qty: Decimal, leverage: Decimal  # noqa: A002
+        self,
+        symbol: str,
+        side: str,
+        entry: Decimal,
+        exit: Decimal,
+        qty: Decimal,
+        leverage: Decimal,
     ) -> tuple[Decimal, Decimal]:
         """Return (profit in quote units, percent of entry value times leverage), before fees and funding."""
         return domain_trade.calculate_pnl(symbol, side, entry, exit, qty, leverage)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -37,8 +37,8 @@ class Terms:
     wallet: Decimal = Decimal(10_000)
     uid: str = "1000001"
     key: str = "practice-key"
-    secret: str = "practice-secret"
-    costs: Costs = Costs()
+    secret: str = "practice-secret"  # noqa: S105  opens nothing but the practice exchange
+    costs: Costs = field(default_factory=Costs)
 
 
 class Exchange:

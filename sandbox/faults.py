@@ -97,7 +97,8 @@ class Faults:
 
     def canned(self, path: str) -> Answer | None:
         """Take a canned answer for a path, if one is left."""
-        return _take(self.answers, path)
+        found: Answer | None = _take(self.answers, path)
+        return found
 
     def loses(self, path: str) -> bool:
         """Take the order to lose an answer to a path, if one is left."""

@@ -105,7 +105,9 @@ def _from_csv(text: str) -> Bars:
     out = []
     for row in rows[1:]:
         values = [float(row[i]) for i in at.values()]
-        out.append([_time_ms(row[time]), *values, float(row[turnover]) if turnover is not None else values[3] * values[4]])
+        out.append(
+            [_time_ms(row[time]), *values, float(row[turnover]) if turnover is not None else values[3] * values[4]]
+        )
     return Bars.of(out)
 
 

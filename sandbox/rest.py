@@ -141,7 +141,8 @@ class Rest:
             "lowPrice24h": shapes.text(day.low.min() if len(day) else last),
             "turnover24h": f"{day.turnover.sum():.4f}", "volume24h": f"{day.volume.sum():.4f}",
             "fundingRate": shapes.text(FUNDING_RATE), "fundingIntervalHour": str(interval // 3_600_000),
-            "nextFundingTime": str((exchange.processed_until // interval + 1) * interval), "tickDirection": "ZeroPlusTick",
+            "nextFundingTime": str((exchange.processed_until // interval + 1) * interval),
+            "tickDirection": "ZeroPlusTick",
             "bid1Price": shapes.text(rules.price_down(last - half)), "bid1Size": "100", "basis": "", "basisRate": "",
             "ask1Price": shapes.text(rules.price_up(last + half)), "ask1Size": "100", "deliveryTime": "0",
             "deliveryFeeRate": "", "predictedDeliveryPrice": "",
@@ -150,7 +151,8 @@ class Rest:
     def _risk_limit(self, params: Params) -> Result:
         wanted = [params["symbol"]] if params.get("symbol") else sorted(self._exchange.by_venue_id)
         rows = [
-            {"id": 1, "symbol": name, "riskLimitValue": "2000000", "maintenanceMargin": "0.005", "initialMargin": "0.02",
+            {"id": 1, "symbol": name, "riskLimitValue": "2000000", "maintenanceMargin": "0.005",
+             "initialMargin": "0.02",
              "isLowestRisk": 1, "maxLeverage": shapes.text(self._exchange.by_venue_id[name].max_leverage),
              "mmDeduction": ""}
             for name in wanted if name in self._exchange.by_venue_id
@@ -197,7 +199,7 @@ class Rest:
                 raise Rejected("TriggerDirection invalid", BAD_REQUEST)
             kind = OrderKind.STOP if (rises == 1) == (side is OrderSide.BUY) else OrderKind.TOUCH
         link_id = str(params.get("orderLinkId", ""))
-        if len(link_id) > 36 or not link_id.replace("-", "").replace("_", "").isalnum() and link_id:
+        if len(link_id) > 36 or (not link_id.replace("-", "").replace("_", "").isalnum() and link_id):
             raise Rejected("params error: OrderLinkId invalid", BAD_REQUEST)
         order = VenueOrder(
             id="", link_id=link_id, symbol=symbol, side=side, kind=kind, qty=_decimal(params, "qty") or Decimal(0),
@@ -257,12 +259,12 @@ class Rest:
         start, end = self._window(params)
         limit = _limit(params, 50, 100)
         symbol = self._symbol(params) if params.get("symbol") else ""
-        rows = self._exchange.store.executions(
-            symbol, start, end, before=_integer(params, "cursor", FAR), limit=limit
-        )
+        rows = self._exchange.store.executions(symbol, start, end, before=_integer(params, "cursor", FAR), limit=limit)
         more = str(rows[-1].sequence) if len(rows) == limit else ""
         link = params.get("orderLinkId")
-        shown = [shapes.execution(held, self._venue_id(held.symbol)) for held in rows if not link or held.link_id == link]
+        shown = [
+            shapes.execution(held, self._venue_id(held.symbol)) for held in rows if not link or held.link_id == link
+        ]
         return {"category": "linear", "list": shown, "nextPageCursor": more}
 
     def _closed_pnl(self, params: Params) -> Result:

@@ -30,7 +30,6 @@ from sandbox.tape import GeneratedTape
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from domain.account import Event
     from sandbox.tape import Tape
 
 log = logging.getLogger(__name__)
@@ -181,7 +180,8 @@ class Server:
         held = self._exchange
         return web.json_response({
             "pid": os.getpid(), "market_time": held.now(), "processed_until": held.processed_until,
-            "step": held.terms.step, "base_ms": held.tape.base_ms, "ended": held.ended, "symbols": len(held.tape.instruments),
+            "step": held.terms.step, "base_ms": held.tape.base_ms, "ended": held.ended,
+            "symbols": len(held.tape.instruments),
         })  # fmt: skip
 
     async def _change(self, request: web.Request) -> web.Response:

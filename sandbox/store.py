@@ -113,9 +113,7 @@ class SandboxStore:
         )
         return [msgspec.json.decode(row[0], type=Execution) for row in rows]
 
-    def closed_pnl(
-        self, symbol: str, start: int, end: int, *, before: int, limit: int
-    ) -> list[tuple[int, ClosedPnl]]:
+    def closed_pnl(self, symbol: str, start: int, end: int, *, before: int, limit: int) -> list[tuple[int, ClosedPnl]]:
         """Return a page of closed profits with their sequence numbers, newest first."""
         rows = self._db.execute(
             "SELECT sequence, body FROM closed_pnl WHERE time BETWEEN ? AND ? AND sequence < ?"

@@ -164,7 +164,9 @@ class Streams:
         channel, *rest = topic.split(".")
         if channel == "kline" and len(rest) == 2:
             step = INTERVALS.get(rest[0])
-            return step is not None and step % self._exchange.tape.base_ms == 0 and rest[1] in self._exchange.by_venue_id
+            return (
+                step is not None and step % self._exchange.tape.base_ms == 0 and rest[1] in self._exchange.by_venue_id
+            )
         return channel in {"tickers", "publicTrade"} and rest[0] in self._exchange.by_venue_id
 
     def _kline(self, topic: str, interval: str, venue_id: str) -> bytes:
@@ -200,7 +202,9 @@ class Streams:
     def _publish_private(self, topic: str, data: list[dict[str, Any]]) -> None:
         if topic in self._faults.silence:
             return
-        frame = _encode({"id": f"{topic}-{next(self._numbers)}", "topic": topic, "creationTime": wire_ms(), "data": data})
+        frame = _encode(
+            {"id": f"{topic}-{next(self._numbers)}", "topic": topic, "creationTime": wire_ms(), "data": data}
+        )
         for peer in self._peers:
             if peer.authorised and topic in peer.topics:
                 self._deliver(peer, frame)

@@ -120,11 +120,8 @@ class GeneratedTape:
         sigma = track.volatility * float(np.exp(rng.normal(0, 0.35)))
         noise = rng.standard_t(5, BLOCK) * sigma * 0.77
         pull = 0.02 * (track.drift_home - begins)
-        regime = rng.random()
-        if regime < 0.5:
-            path = self._trend(rng, noise, sigma, pull)
-        else:
-            path = self._range(noise, sigma, pull)
+        trending = rng.random() < 0.5
+        path = self._trend(rng, noise, sigma, pull) if trending else self._range(noise, sigma, pull)
         track.starts.append(begins + float(path[-1]))
         track.blocks.append(self._shape(track, rng, begins, path, sigma, number))
 
@@ -163,7 +160,9 @@ class GeneratedTape:
         turnover = track.minute_turnover * bursts * np.exp(rng.normal(0, 0.5, BLOCK))
         times = self._start + (number * BLOCK + np.arange(BLOCK)) * MINUTE_MS
         volume = np.round(turnover / close, 4)
-        return Bars(times, opened, np.maximum(high, opened), np.minimum(low, opened), close, volume, np.round(turnover, 4))
+        return Bars(
+            times, opened, np.maximum(high, opened), np.minimum(low, opened), close, volume, np.round(turnover, 4)
+        )
 
 
 class ReplayTape:

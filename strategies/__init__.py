@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from strategies.mean_reversion import MeanReversion
 from strategies.scalp import Scalp
@@ -11,11 +11,10 @@ from strategies.trend_pullback import TrendPullback
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from strategies.strategy import Strategy
 
-TABLE: Mapping[str, type[Strategy]] = {
+TABLE: Mapping[str, type[Any]] = {
     "trend_pullback": TrendPullback,
     "mean_reversion": MeanReversion,
     "scalp": Scalp,
 }
-"""Every strategy by the name it has in config.yaml; add yours here (docs/strategies.md shows how)."""
+"""Every strategy, a class of the Strategy protocol, by the name it has in config.yaml; add yours here (docs/strategies.md shows how)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 import msgspec
 
@@ -21,7 +21,10 @@ class Parameters(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every strategy's parameters; unknown names in config.yaml are refused."""
 
 
-class Strategy(Protocol):
+State = TypeVar("State")
+
+
+class Strategy(Protocol[State]):
     """Decides on each closed bar of its first timeframe.
 
     The same object runs live and in a backtest: live steps the last bar, a backtest all of them. ``columns`` must
@@ -29,7 +32,7 @@ class Strategy(Protocol):
     older ones no longer matter (their weight is below 1e-9).
     """
 
-    Parameters: ClassVar[type[Parameters]]
+    Parameters: ClassVar[Any]
     name: str
     timeframes: tuple[str, ...]
     warmup_bars: Mapping[str, int]
@@ -38,7 +41,7 @@ class Strategy(Protocol):
         """Take validated parameters."""
         ...
 
-    def start(self, symbol: str) -> Any:
+    def start(self, symbol: str) -> State:
         """Return the state that ``step`` works on for one symbol."""
         ...
 
@@ -46,6 +49,6 @@ class Strategy(Protocol):
         """Return indicator columns, one row per bar of the first timeframe."""
         ...
 
-    def step(self, i: int, columns: Columns, state: Any) -> Signal | None:
+    def step(self, i: int, columns: Columns, state: State) -> Signal | None:
         """Decide on bar i, changing ``state``."""
         ...
