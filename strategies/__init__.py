@@ -17,4 +17,4 @@ TABLE: Mapping[str, type[Any]] = {
     "mean_reversion": MeanReversion,
     "scalp": Scalp,
 }
-"""Every strategy, a class of the Strategy protocol, by the name it has in config.yaml; add yours here (docs/strategies.md shows how)."""
+"""Every strategy by the name it has in config.yaml; add yours here (docs/strategies.md shows how)."""

@@ -1,0 +1,138 @@
+"""The whole bot as a process, for tests that start, watch and kill it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+ROOT = Path(__file__).parent.parent
+WAIT_S = 60.0
+
+
+def until(check: Callable[[], Any], what: str, seconds: float = WAIT_S) -> Any:
+    """Ask again and again until the answer is true, and return it."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = check()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError(f"waited {seconds:.0f} s for {what}")
+
+
+class Bot:
+    """live_bot.py on a data folder, with settings from the environment."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("REVENANT", "DATABASE", "REDIS"))}
+        self.environment = {
+            **clean, "REVENANT__DATA_DIR": str(folder / "data"), "PORT": "0", "REVENANT__LOG_FORMAT": "json",
+            "REVENANT__SANDBOX__SPEED": "600", "REVENANT__SANDBOX__SYMBOLS": "6", "REVENANT_CONFIG": str(ROOT / "config.yaml"),
+            **settings,
+        }  # fmt: skip
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def start(self) -> None:
+        (self.data / "health.json").unlink(missing_ok=True)
+        with (self.folder / "bot.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, str(ROOT / "live_bot.py")], cwd=self.folder, env=self.environment, stdout=log, stderr=log
+            )
+
+    def wait_ready(self) -> dict[str, Any]:
+        def ready() -> dict[str, Any] | None:
+            assert self.process is not None
+            assert self.process.poll() is None, f"the bot ended: {self.log()[-3000:]}"
+            status = self.status()
+            return status if status and status["ready"] else None
+
+        return until(ready, f"the bot to be ready ({self.status()})")
+
+    def wait_for(self, what: str, check: Callable[[dict[str, Any]], bool], seconds: float = WAIT_S) -> dict[str, Any]:
+        def asked() -> dict[str, Any] | None:
+            status = self.status()
+            return status if status and check(status) else None
+
+        return until(asked, what, seconds)
+
+    def get(self, path: str) -> tuple[int, dict[str, Any]] | None:
+        try:
+            note = json.loads((self.data / "health.json").read_text())
+            with urllib.request.urlopen(f"http://{note['host']}:{note['port']}{path}", timeout=5) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+        except (OSError, ValueError):
+            return None
+
+    def status(self) -> dict[str, Any] | None:
+        answer = self.get("/status")
+        return answer[1] if answer else None
+
+    def kill9(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        assert self.process is not None
+        self.process.terminate()
+        return self.process.wait(timeout=30)
+
+    def log(self) -> str:
+        return (self.folder / "bot.log").read_text()
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+
+    def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "manage.py"), *arguments], cwd=self.folder, env=self.environment,
+            capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    def practice_folder(self) -> Path:
+        return next(self.data.glob("practice-*"))
+
+    def exchange_rows(self, table: str) -> list[dict[str, Any]]:
+        """Return the practice exchange's own record: the witness."""
+        with sqlite3.connect(f"file:{self.practice_folder() / 'exchange.sqlite'}?mode=ro", uri=True) as db:
+            return [json.loads(row[0]) for row in db.execute(f"SELECT body FROM {table} ORDER BY rowid")]
+
+    def database(self) -> sqlite3.Connection:
+        return sqlite3.connect(f"file:{self.data / 'revenant.sqlite'}?mode=ro", uri=True)
+
+    def close(self) -> None:
+        """End the bot and its practice exchange."""
+        if self.process is not None and self.process.poll() is None:
+            self.kill9()
+        for note in self.data.glob("practice-*/endpoint.json"):
+            try:
+                exchange = psutil.Process(json.loads(note.read_text())["pid"])
+                exchange.kill()
+                exchange.wait(5)
+            except (psutil.Error, OSError, ValueError):
+                continue
+
+
+def holes(times: list[int], step_ms: int) -> int:
+    """Return how many bars are missing between the first and the last."""
+    return (times[-1] - times[0]) // step_ms + 1 - len(times) if times else 0

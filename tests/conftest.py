@@ -1,0 +1,67 @@
+"""What all tests share: real servers, and a bot or practice exchange that can be killed."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests import servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[servers.Postgres]:
+    """A PostgreSQL server for the whole run."""
+    try:
+        server = servers.Postgres()
+    except servers.NotFound as error:
+        pytest.skip(str(error))
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[servers.Postgres]:
+    """A PostgreSQL server for one test to kill and freeze."""
+    try:
+        server = servers.Postgres()
+    except servers.NotFound as error:
+        pytest.skip(str(error))
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[servers.Redis]:
+    """A Redis or Valkey server for one test to kill and freeze."""
+    try:
+        server = servers.Redis()
+    except servers.NotFound as error:
+        pytest.skip(str(error))
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def postgres_url(postgres: servers.Postgres) -> str:
+    """The address of an empty PostgreSQL database."""
+    name = f"test_{next(_numbers)}"
+    postgres.sql(f"CREATE DATABASE {name}")
+    return postgres.dsn(name)
+
+
+@pytest.fixture(params=["postgresql", "sqlite"])
+def database_url(request: pytest.FixtureRequest, tmp_path) -> str:
+    """The address of an empty database, once of each kind."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'test.sqlite'}"
+    return str(request.getfixturevalue("postgres_url"))

@@ -1,0 +1,183 @@
+"""The whole program on the practice exchange, as its user runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import urllib.request
+
+import pytest
+
+from tests.bot import Bot, holes, until
+
+STEPS = {"3m": 180_000, "15m": 900_000}
+
+
+def stored_times(bot: Bot) -> dict[tuple[str, str], list[int]]:
+    query = (
+        "SELECT s.symbol, s.timeframe, o.open_time FROM ohlcv_synthetic o JOIN series s ON s.id = o.series_id"
+        " ORDER BY s.symbol, s.timeframe, o.open_time"
+    )
+    found: dict[tuple[str, str], list[int]] = {}
+    with bot.database() as db:
+        for symbol, timeframe, time in db.execute(query):
+            found.setdefault((symbol, timeframe), []).append(time)
+    return found
+
+
+def check_against_the_exchange(bot: Bot) -> dict[str, int]:
+    """Every position that the exchange saw closed is one trade row with the same fills, and nothing else is."""
+    executions = {row["id"]: row for row in bot.exchange_rows("executions") if row["kind"] == "Trade"}
+    with bot.database() as db:
+        fills = [row[0] for row in db.execute("SELECT exec_id FROM trade_fills WHERE cause <> 'funding'")]
+        trades = db.execute("SELECT count(*), count(DISTINCT trade_id) FROM trades").fetchone()
+    net: dict[str, float] = {}
+    open_fills: dict[str, list[str]] = {}
+    closed: set[str] = set()
+    for row in executions.values():
+        signed = float(row["qty"]) * (1 if row["side"] == "Buy" else -1)
+        net[row["symbol"]] = net.get(row["symbol"], 0.0) + signed
+        open_fills.setdefault(row["symbol"], []).append(row["id"])
+        if abs(net[row["symbol"]]) < 1e-9:
+            closed.update(open_fills.pop(row["symbol"]))
+    assert len(fills) == len(set(fills))
+    assert trades[0] == trades[1]
+    assert set(fills) <= closed
+    return {"missing": len(closed - set(fills)), "trades": trades[0], "fills": len(fills)}
+
+
+def test_candles_flow_and_trades_open_and_close(make_bot):
+    """On the embedded default the bot trades by itself and leaves true records."""
+    bot = make_bot()
+    bot.start()
+    bot.wait_ready()
+
+    status = bot.wait_for("three closed trades", lambda s: s["closed"] >= 3)
+    assert bot.stop() == 0
+
+    assert status["mode"] == "SYNTHETIC"
+    figures = check_against_the_exchange(bot)
+    assert figures["missing"] == 0
+    assert figures["trades"] >= 3
+    for (_, timeframe), times in stored_times(bot).items():
+        assert holes(times, STEPS[timeframe]) == 0
+    assert all(line["mode"] == "SYNTHETIC" for line in bot.lines())
+
+
+def test_kill_9_and_again_without_a_lost_or_doubled_record(make_bot):
+    """Killed at any moment, the bot comes back, fetches what is missing, and manages what it held."""
+    bot = make_bot()
+    bot.start()
+    bot.wait_ready()
+    bot.wait_for("an open position", lambda s: s["open"] >= 1)
+    for closed in (1, 3):
+        bot.kill9()
+        bot.start()
+        status = bot.wait_ready()
+        assert status["candles_loaded"] > 10 * status["candles_fetched"] or status["candles_fetched"] < 2_000
+        bot.wait_for("trades to close", lambda s, n=closed: s["closed"] >= n)
+    bot.wait_for("the book and the exchange to agree", lambda s: s["unmatched_fills"] == 0)
+    assert bot.stop() == 0
+
+    assert check_against_the_exchange(bot)["missing"] == 0
+    for (_, timeframe), times in stored_times(bot).items():
+        assert holes(times, STEPS[timeframe]) == 0
+
+
+def test_ready_tells_alive_from_able_to_trade(make_bot):
+    """/healthz says that the loop runs; /readyz says why the bot cannot trade."""
+    bot = make_bot()
+    bot.start()
+    bot.wait_ready()
+
+    assert bot.get("/healthz") == (200, {"alive": True})
+    assert bot.get("/readyz") == (200, {"ready": True, "reasons": []})
+    note = json.loads((bot.practice_folder() / "endpoint.json").read_text())
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{note['port']}/control/faults", data=b'{"refuse": true, "drop": true}', method="POST"
+    )
+    urllib.request.urlopen(request).close()
+    code, body = until(lambda: (found := bot.get("/readyz")) and found[0] == 503 and found, "the bot to notice")
+
+    assert code == 503
+    assert "feed is not connected" in body["reasons"]
+
+
+def test_the_practice_exchange_outlives_the_bot_and_is_found_again(make_bot):
+    """Killing the bot does not kill the witness; stopping the bot in good order does."""
+    bot = make_bot()
+    bot.start()
+    bot.wait_ready()
+    pid = json.loads((bot.practice_folder() / "endpoint.json").read_text())["pid"]
+    bot.kill9()
+
+    os.kill(pid, 0)
+    bot.start()
+    bot.wait_ready()
+    assert json.loads((bot.practice_folder() / "endpoint.json").read_text())["pid"] == pid
+    assert bot.stop() == 0
+    until(lambda: not (bot.practice_folder() / "endpoint.json").exists(), "the exchange to leave")
+
+
+def test_a_killed_practice_exchange_is_started_again_on_its_state(make_bot):
+    """The witness itself may die: it comes back with its orders and moves on over the time it was down."""
+    bot = make_bot()
+    bot.start()
+    bot.wait_ready()
+    bot.wait_for("a taken signal", lambda s: s["opened"] >= 1)
+    before = len(bot.exchange_rows("executions"))
+    os.kill(json.loads((bot.practice_folder() / "endpoint.json").read_text())["pid"], signal.SIGKILL)
+
+    bot.wait_for("trades to go on", lambda s: s["closed"] >= 2)
+    assert len(bot.exchange_rows("executions")) > before
+    assert bot.stop() == 0
+    assert check_against_the_exchange(bot)["missing"] == 0
+
+
+def test_operator_commands_answer_in_json(make_bot):
+    """status, stats, db-stats, trades list, show-config and doctor work beside a running bot."""
+    bot = make_bot()
+    bot.start()
+    bot.wait_ready()
+    bot.wait_for("a closed trade", lambda s: s["closed"] >= 1)
+
+    status = json.loads(bot.manage("status", "--json").stdout)
+    stats = json.loads(bot.manage("stats", "--json").stdout)
+    db_stats = json.loads(bot.manage("db-stats", "--json").stdout)
+    trades = json.loads(bot.manage("trades", "list", "--json").stdout)
+    config = json.loads(bot.manage("show-config", "--json").stdout)
+    doctor = json.loads(bot.manage("doctor", "--json").stdout)
+    assert status["running"]
+    assert stats["total_trades"] >= 1
+    assert {"symbols", "total_candles", "db_size_mb", "database_type"} <= set(db_stats)
+    assert trades[0]["mode"] == "synthetic"
+    assert config["risk"]["percent"] == "0.5"
+    assert {"database", "data folder", "free space", "redis"} <= {row["name"] for row in doctor}
+    assert bot.stop() == 0
+    assert bot.manage("status", "--json").returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"DATA_SOURCE": "nonsense"}, "source: 'nonsense'"),
+        ({"DATABASE_URL": "mysql://a:secretword@b/c"}, "mysql:// is not known"),
+        ({"DATABASE_URL": "postgres://a:secretword@"}, "DATABASE_URL"),
+        ({"REVENANT__RISK__PERCENT": "eleven"}, "risk.percent: 'eleven'"),
+        ({"REVENANT__RISK__PERCENTT": "1"}, "did you mean percent?"),
+        ({"REVENANT__TRADING__MODE": "live"}, "does not go with source synthetic"),
+        ({"REVENANT__TRADING__SYMBOLS": '["NOPE/USDT:USDT"]'}, "none of them can be traded"),
+        ({"REVENANT__DATA_DIR": "/proc/nowhere"}, "data_dir"),
+        ({"DATA_SOURCE": "mock"}, "sandbox.replay"),
+    ],
+)
+def test_what_cannot_work_is_one_clear_line_and_exit_code_2(make_bot, settings, said):
+    """A wrong configuration ends the start with the key, the value and the way out, and shows no secret."""
+    bot = make_bot(**settings)
+    bot.start()
+    assert bot.process.wait(timeout=60) == 2
+
+    assert said in bot.log()
+    assert "Traceback" not in bot.log()
+    assert "secretword" not in bot.log()
