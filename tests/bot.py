@@ -41,7 +41,7 @@ class Bot:
         clean = {name: value for name, value in os.environ.items() if not name.startswith(("REVENANT", "DATABASE", "REDIS"))}
         self.environment = {
             **clean, "REVENANT__DATA_DIR": str(folder / "data"), "PORT": "0", "REVENANT__LOG_FORMAT": "json",
-            "REVENANT__SANDBOX__SPEED": "600", "REVENANT__SANDBOX__SYMBOLS": "6", "REVENANT_CONFIG": str(ROOT / "config.yaml"),
+            "REVENANT__SANDBOX__SPEED": "900", "REVENANT__SANDBOX__SYMBOLS": "12", "REVENANT_CONFIG": str(ROOT / "config.yaml"),
             **settings,
         }  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None

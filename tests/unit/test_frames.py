@@ -1,0 +1,98 @@
+"""Whatever arrives in whatever order, what leaves is contiguous, strictly increasing, and each bar once."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from domain.candle import Bar, Bars, ClosedBar, Series
+from domain.errors import BadData
+from market.frames import Batches, Frames, Window, disagreement
+
+THREE, FIFTEEN = Series("A", "3m"), Series("A", "15m")
+STEP = 180_000
+
+
+def bar(i: int, close: float = 10.0) -> Bar:
+    return Bar(i * STEP, 10.0, 12.0, 9.0, close, 1.0, 10.0)
+
+
+@settings(max_examples=300)
+@given(
+    st.lists(st.integers(0, 30), max_size=80),
+    st.sets(st.integers(0, 30), max_size=8),
+    st.integers(2, 12),
+)
+def test_released_bars_are_contiguous_and_unique(arrivals, never_existed, capacity):
+    frames = Frames({THREE: capacity})
+    frames.seed(THREE, Bars.of([bar(-1)]))
+    released = []
+    for i in [i for i in arrivals if i not in never_existed]:
+        released += frames.offer(THREE, bar(i))
+        hole = frames.hole(THREE)
+        if hole and i % 3 == 0:
+            exists = [t // STEP for t in range(*hole, STEP) if t // STEP not in never_existed]
+            released += frames.confirm_absent(THREE, *hole, Bars.of([bar(k) for k in exists]))
+
+    times = [closed.bar.open_time // STEP for closed in released]
+    assert times == sorted(set(times))
+    reached = times[-1] if times else -1
+    assert times == [i for i in range(reached + 1) if i not in never_existed]
+    kept = frames.bars(THREE).open_time // STEP
+    assert kept.tolist() == ([-1, *times])[-len(kept) :]
+    assert len(kept) <= capacity
+
+
+def test_a_repeated_bar_counts_and_a_changed_one_is_a_correction():
+    frames = Frames({THREE: 10})
+    frames.offer(THREE, bar(1))
+    assert frames.offer(THREE, bar(1)) == []
+    assert frames.offer(THREE, bar(1, 11.0)) == []
+    assert (frames.counters.duplicates, frames.counters.corrections) == (1, 1)
+
+
+def test_an_impossible_bar_is_counted_and_refused():
+    frames = Frames({THREE: 10})
+    with pytest.raises(BadData):
+        frames.offer(THREE, bar(1)._replace(high=1.0))
+    assert frames.counters.invalid == 1
+    assert frames.last_time(THREE) is None
+
+
+def test_a_bar_seen_forming_shows_the_hole_before_it():
+    frames = Frames({THREE: 10})
+    frames.offer(THREE, bar(1))
+    assert frames.hole(THREE, 2 * STEP) is None
+    assert frames.hole(THREE, 4 * STEP) == (2 * STEP, 4 * STEP)
+
+
+def test_the_window_keeps_the_newest_bars_without_growing():
+    window = Window(3)
+    for i in range(20):
+        window.append(bar(i))
+    assert (window.bars().open_time // STEP).tolist() == [17, 18, 19]
+    assert window.last() == bar(19)
+
+
+def test_a_batch_waits_for_all_and_puts_the_longer_timeframe_first():
+    batches = Batches([Series("B", "3m"), THREE, FIFTEEN], 1.5)
+    closes = ClosedBar(FIFTEEN, Bar(0, 1, 1, 1, 1, 1, 1))
+    batches.add([ClosedBar(THREE, bar(4)), closes], 0.0)
+    assert batches.due(0.1) == []
+    batches.add([ClosedBar(Series("B", "3m"), bar(4))], 0.2)
+    (batch,) = batches.due(0.3)
+    assert [closed.series for closed in batch] == [FIFTEEN, THREE, Series("B", "3m")]
+
+
+def test_a_batch_does_not_wait_longer_than_its_grace_nor_overtake_an_older_one():
+    batches = Batches([THREE, Series("B", "3m")], 1.5)
+    batches.add([ClosedBar(THREE, bar(1))], 0.0)
+    batches.add([ClosedBar(THREE, bar(2)), ClosedBar(Series("B", "3m"), bar(2))], 1.0)
+    assert batches.due(1.0) == []
+    assert batches.wait_s(1.0) == 0.5
+    assert [batch[0].bar.open_time // STEP for batch in batches.due(1.6)] == [1, 2]
+
+
+def test_a_long_bar_is_compared_with_its_parts():
+    parts = Bars.of([bar(i) for i in range(5)])
+    assert disagreement(Bar(0, 10.0, 12.0, 9.0, 10.0, 5, 50), parts) is None
+    assert "exchange says" in disagreement(Bar(0, 10.0, 12.5, 9.0, 10.0, 5, 50), parts)
