@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from domain.trade import ZERO
 from engine.protections import Protection, blocked
 
 if TYPE_CHECKING:
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
     from domain.records import SwitchState
     from domain.signal import Signal
     from domain.trade import Trade
+
+LEAST_SHARE = Decimal("0.25")
+"""A signal that the exposure limit would cut to less than this share of its size is not taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,9 @@ def _size(signal: Signal, instrument: Instrument, limits: RiskLimits, account: A
         account.equity * limits.max_exposure - account.exposure,
         account.equity * leverage - account.exposure,
     )
-    if room <= ZERO:
-        return Denied("exposure", f"positions are worth {account.exposure:.2f} already")
+    wanted = min(by_risk, account.equity * limits.max_position / entry)
+    if room / entry < wanted * LEAST_SHARE:
+        return Denied("exposure", f"only {room:.2f} of room is left, too little to be worth its fees")
     qty = instrument.floor_qty(min(by_risk, room / entry, instrument.max_qty))
     if qty < instrument.min_qty or qty * entry < instrument.min_notional:
         return Denied("sizing", f"{qty} is below the exchange's minimum")

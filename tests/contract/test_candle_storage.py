@@ -1,0 +1,146 @@
+"""Every candle storage keeps the seeds' calls and the same promises, on PostgreSQL and SQLite."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+
+from domain.candle import Bars, Series
+from domain.errors import BadData
+from domain.source import Source
+from persistence.candles import HealingCandleStorage, PostgresCandleStorage
+from persistence.database import Database
+
+BTC, PEPE = "BTC/USDT:USDT", "1000PEPE/USDT:USDT"
+DAY = 86_400_000
+
+
+def bars(count: int, start: int = 0, step: int = 900_000, seed: int = 1) -> Bars:
+    rng = np.random.default_rng(seed)
+    price = rng.uniform(1e-9, 1e5, count)
+    return Bars.of(
+        (start + i * step, price[i], price[i] * 1.1, price[i] * 0.9, price[i], rng.random() * 1e9, rng.random())
+        for i in range(count)
+    )
+
+
+def same(one: Bars, other: Bars) -> bool:
+    return all(np.array_equal(a, b) for a, b in zip(one.columns(), other.columns(), strict=True))
+
+
+@pytest.fixture(params=["plain", "healing"])
+def storage(request, database_url, tmp_path):
+    database = Database(database_url)
+    held = PostgresCandleStorage(database, Source.SYNTHETIC)
+    if request.param == "healing":
+        spill = Database(f"sqlite:///{tmp_path / 'spill.sqlite'}")
+        held = HealingCandleStorage(held, PostgresCandleStorage(spill, Source.SYNTHETIC))
+    yield held
+    database.close()
+
+
+def test_bars_come_back_exactly_as_they_were_saved(storage):
+    held = bars(50)
+    assert storage.save_candles(BTC, held) == 50
+    assert same(storage.load_candles(BTC, 100), held)
+    assert same(storage.load_candles(BTC, 10), held[-10:])
+
+
+def test_tables_with_times_are_taken_too(storage):
+    held = bars(20)
+    storage.save_candles(BTC, held.to_frame())
+    loaded = storage.load_candles(BTC, 100)
+    assert same(loaded, held)
+    pd.testing.assert_frame_equal(loaded.to_frame(), held.to_frame())
+
+
+def test_saving_again_changes_nothing_and_a_correction_updates(storage):
+    held = bars(30)
+    storage.save_candles(BTC, held)
+    storage.save_candles(BTC, held)
+    changed = Bars.of([row._replace(close=row.open) for row in held.rows()[-3:]])
+    storage.save_candles(BTC, changed)
+    assert storage.get_stats()["total_candles"] == 30
+    assert same(storage.load_candles(BTC, 3), changed)
+
+
+def test_timeframes_and_symbols_are_kept_apart(storage):
+    storage.save_candles_3m(BTC, bars(10, step=180_000, seed=2))
+    storage.save_candles(PEPE, bars(4, seed=3))
+    frames = {BTC: bars(5, seed=4), (PEPE, "3m"): bars(6, step=180_000, seed=5), Series(BTC, "1h"): bars(2, step=3_600_000)}
+    assert storage.save_all_frames(frames) == 13
+    assert [len(storage.load_candles(*key)) for key in ((BTC, 99), (PEPE, 99))] == [5, 4]
+    assert len(storage.load_candles(BTC, 99, timeframe="3m")) == 10
+    assert len(storage.load_candles(PEPE, 99, timeframe="3m")) == 6
+    stats = storage.get_stats()
+    assert (stats["symbols"], stats["total_candles"]) == (2, 27)
+    assert stats["database_type"] in {"PostgreSQL", "SQLite"}
+    assert stats["db_size_mb"] > 0
+
+
+def test_a_bar_twice_in_one_save_is_one_row_and_the_later_wins(storage):
+    row = bars(1).rows()[0]
+    storage.save_candles(BTC, Bars.of([row, row._replace(volume=7.0)]))
+    assert storage.load_candles(BTC, 9).volume.tolist() == [7.0]
+
+
+def test_the_series_table_knows_span_and_count(storage):
+    storage.save_candles(BTC, bars(10, start=900_000 * 100))
+    storage.save_candles(BTC, bars(10, start=900_000 * 95))
+    (row,) = storage.series()
+    assert (row["earliest"], row["latest"], row["rows"]) == (900_000 * 95, 900_000 * 109, 15)
+
+
+def test_cleanup_counts_from_the_newest_bar(storage):
+    storage.save_candles(BTC, bars(5 * 96))
+    assert storage.cleanup_old_candles(2) == 5 * 96 - 2 * 96 - 1
+    assert storage.get_stats()["total_candles"] == 2 * 96 + 1
+    assert storage.load_candles(BTC, 9999).open_time[0] == 5 * DAY - 900_000 - 2 * DAY
+    with pytest.raises(BadData, match="at least one day"):
+        storage.cleanup_old_candles(0)
+
+
+def test_nothing_saved_is_nothing_loaded(storage):
+    assert len(storage.load_candles("NONE/USDT:USDT", 5)) == 0
+    assert storage.save_all_frames({}) == 0
+    assert storage.save_candles(BTC, Bars.empty()) == 0
+
+
+def test_sources_never_mix(database_url):
+    database = Database(database_url)
+    made_up, real = (PostgresCandleStorage(database, source) for source in (Source.SYNTHETIC, Source.BYBIT))
+    made_up.save_candles(BTC, bars(3))
+    assert len(real.load_candles(BTC, 9)) == 0
+    assert real.get_stats()["total_candles"] == 0
+    with database.transaction() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM candles_synthetic")) == 3
+        assert connection.scalar(sa.text("SELECT count(*) FROM candles_bybit")) == 0
+    database.close()
+
+
+def test_two_writers_of_one_series_end_with_one_row_per_bar(database_url):
+    databases = [Database(database_url) for _ in range(2)]
+    databases[0].check()
+    problems = []
+
+    def write(database):
+        storage = PostgresCandleStorage(database, Source.SYNTHETIC)
+        try:
+            for i in range(20):
+                storage.save_candles(BTC, bars(50, start=i * 900_000 * 10))
+        except Exception as error:
+            problems.append(error)
+
+    threads = [threading.Thread(target=write, args=[database]) for database in databases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert problems == []
+    assert PostgresCandleStorage(databases[0], Source.SYNTHETIC).get_stats()["total_candles"] == 240
+    for database in databases:
+        database.close()

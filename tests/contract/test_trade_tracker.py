@@ -1,0 +1,142 @@
+"""The trade tracker keeps each trade once, exactly, on PostgreSQL and SQLite, with the journal before both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal as D
+
+import pytest
+import sqlalchemy as sa
+
+from domain.errors import BadData
+from domain.ids import Identity
+from domain.records import Close, Level
+from domain.trade import Leg, Trade
+from persistence.database import Database
+from persistence.journal import Journal
+from persistence.trades import TradeTrackerPostgres
+
+WHO = Identity("synthetic", "synthetic", "1")
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def trade(number: int, pnl: str = "1.5", symbol: str = "BTC/USDT:USDT", days_ago: float = 0.5) -> Trade:
+    end = NOW - timedelta(days=days_ago)
+    leg = Leg(exec_id=f"x{number}", time=end, qty=D("0.1"), price=D("65000.123456789"), fee=D("0.0000001"), cause="entry", closing=False)
+    return Trade(
+        symbol, "long", D("65000.123456789"), D("65100"), D("0.1"), end - timedelta(hours=1), end, D(pnl), D("0.2"),
+        "take_profit", D(5), "scalp", trade_id=f"t{number}", timeframe="3m", fees=D("0.1"), legs=(leg,), score=0.7,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def world(database_url, tmp_path):
+    database, journal = Database(database_url), Journal(tmp_path / "journal", WHO)
+    yield database, journal, TradeTrackerPostgres(database, journal, WHO, lambda: NOW)
+    journal.close()
+    database.close()
+
+
+def count(database, table) -> int:
+    with database.transaction() as connection:
+        return connection.scalar(sa.text(f"SELECT count(*) FROM {table}"))
+
+
+def test_a_trade_is_settled_once_and_comes_back_exactly(world):
+    database, journal, tracker = world
+    assert tracker.add_trade(trade(1)) is Level.SETTLED
+    assert tracker.add_trade(trade(1)) is Level.SETTLED
+    assert (count(database, "trades"), count(database, "trade_fills")) == (1, 1)
+    assert [type(record) for record in journal.replay()] == [Close]
+
+    again = TradeTrackerPostgres(database, journal, WHO, lambda: NOW)
+    assert again.load() == 1
+    (held,) = again.trades()
+    expected = replace(trade(1), source="synthetic", mode="synthetic", account="1", legs=())
+    assert held == expected
+
+
+def test_what_is_only_in_the_journal_is_settled_at_the_next_start(world):
+    database, journal, tracker = world
+    journal.append(Close(time=1, trade=replace(trade(7), source="synthetic", mode="synthetic", account="1")))
+    for record in journal.replay():
+        tracker.restore(record.trade)
+    assert tracker.unsettled == 1
+    assert tracker.settle() == 0
+    assert count(database, "trades") == 1
+
+
+def test_the_statistics_cache_follows(world):
+    database, _, tracker = world
+    for number, (pnl, days) in enumerate([("10", 0.1), ("-4", 5), ("6", 20), ("-2", 100)]):
+        tracker.add_trade(trade(number, pnl, days_ago=days))
+    with database.transaction() as connection:
+        rows = connection.execute(sa.text("SELECT period, total_trades, total_pnl FROM trade_stats_cache")).all()
+    assert {(row[0], row[1], D(str(row[2]))) for row in rows} == {
+        ("all_time", 4, D(10)), ("last_7d", 2, D(6)), ("last_30d", 3, D(12)),
+    }  # fmt: skip
+
+
+def test_statistics_are_those_of_the_period(world):
+    _, _, tracker = world
+    for number, (pnl, symbol, days) in enumerate([("10", "A", 0.1), ("-4", "A", 0.2), ("6", "B", 3), ("-2", "C", 40)]):
+        tracker.add_trade(trade(number, pnl, symbol, days))
+    stats = tracker.get_statistics(7)
+    assert (stats.total_trades, stats.wins, stats.losses, stats.total_pnl) == (3, 2, 1, D(12))
+    assert stats.profit_factor == 4.0
+    assert stats.win_rate == pytest.approx(66.667, abs=0.01)
+    assert (stats.best_trade.pnl_usd, stats.worst_trade.pnl_usd) == (D(10), D(-4))
+    assert (stats.trading_days, stats.daily_avg) == (2, D(6))
+    assert [symbol for symbol, _ in stats.top_symbols] == ["A", "B"]
+    assert tracker.get_statistics().total_trades == 4
+    with pytest.raises(BadData):
+        tracker.get_statistics(0)
+
+
+def test_the_message_says_what_there_is(world):
+    _, _, tracker = world
+    tracker.load()
+    assert tracker.format_stats_message() == "📊 *No trades recorded yet*"
+    tracker.add_trade(trade(1, "10"))
+    text = tracker.format_stats_message(7)
+    assert "Last 7 days" in text
+    assert "Profit Factor: ∞ (no losses)" in text
+    assert "Total PnL: $10.00" in text
+
+
+def test_profit_is_long_or_short_in_any_spelling_and_nothing_else(world):
+    _, _, tracker = world
+    assert tracker.calculate_pnl("A", "LONG", D(100), D(110), D(2), D(5)) == (D(20), D(50))
+    assert tracker.calculate_pnl("A", "short", D(100), D(110), D(2), D(5)) == (D(-20), D(-50))
+    with pytest.raises(BadData, match="neither long nor short"):
+        tracker.calculate_pnl("A", "buy", D(100), D(110), D(2), D(5))
+
+
+def test_a_strangers_trade_is_refused(world):
+    _, _, tracker = world
+    with pytest.raises(BadData, match="belongs to"):
+        tracker.add_trade(replace(trade(1), mode="live"))
+
+
+def test_naive_times_are_refused():
+    with pytest.raises(BadData, match="no time zone"):
+        replace(trade(1), exit_time=datetime(2026, 1, 1))
+
+
+def test_a_hand_made_trade_gets_a_deterministic_id(world):
+    database, _, tracker = world
+    bare = replace(trade(1), trade_id="", legs=())
+    tracker.add_trade(bare)
+    tracker.add_trade(bare)
+    assert count(database, "trades") == 1
+
+
+def test_a_trade_that_the_database_refuses_is_parked_and_holds_nothing_else_back(world):
+    database, _, tracker = world
+    poison = replace(trade(1), legs=(replace(trade(1).legs[0], cause=None),))
+    assert tracker.add_trade(poison) is Level.JOURNALED
+    assert tracker.add_trade(trade(2)) is Level.JOURNALED
+    assert list(tracker.parked) == ["t1"]
+    assert count(database, "trades") == 1
+    assert tracker.get_statistics().total_trades == 2

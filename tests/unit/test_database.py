@@ -1,0 +1,83 @@
+"""Database addresses in every spelling, and errors in our own terms."""
+
+import pytest
+
+from domain.errors import ConfigError, Rejected, Unavailable
+from persistence.database import Database, parse_url
+from tests.servers import free_port
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg", "postgresql+asyncpg"])
+def test_every_spelling_of_postgresql_is_understood(scheme):
+    url = parse_url(f"{scheme}://me:pass%40word@host:5433/name?sslmode=require")
+    assert url.drivername == "postgresql+psycopg2"
+    assert (url.password, url.port, url.database) == ("pass@word", 5433, "name")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "host", "mysql://a:hidden@b/c", "postgres://a:hidden@", "postgres://a:hidden@host:port/d", "sqlite://", "postgresql:///", "://x"],
+)
+def test_addresses_that_cannot_work_are_refused_without_showing_the_password(text):
+    with pytest.raises(ConfigError) as error:
+        parse_url(text)
+    assert "hidden" not in str(error.value)
+    assert "DATABASE_URL" in str(error.value)
+
+
+def test_nobody_there_is_unavailable():
+    with pytest.raises(Unavailable):
+        Database(f"postgresql://a@127.0.0.1:{free_port()}/d").check()
+
+
+def test_a_server_that_refuses_us_is_a_configuration_error(postgres):
+    for url in (postgres.dsn("no_such_database"), postgres.dsn("postgres").replace("revenant@", "stranger@")):
+        with pytest.raises(ConfigError, match="refused us"):
+            Database(url).check()
+
+
+def test_a_refused_statement_is_rejected(database_url):
+    database = Database(database_url)
+    with pytest.raises(Rejected), database.transaction() as connection:
+        connection.exec_driver_sql("INSERT INTO trades (trade_id) VALUES (NULL)")
+    database.close()
+
+
+def test_a_failed_transaction_leaves_nothing_and_the_next_one_works(database_url):
+    database = Database(database_url)
+    with pytest.raises(ZeroDivisionError), database.transaction() as connection:
+        connection.exec_driver_sql("INSERT INTO series (source, symbol, timeframe) VALUES ('a', 'b', 'c')")
+        raise ZeroDivisionError
+    with database.transaction() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM series").scalar() == 0
+    database.close()
+
+
+def test_migrating_twice_changes_nothing_and_models_match_the_schema(database_url):
+    from alembic.autogenerate import compare_metadata
+    from alembic.runtime.migration import MigrationContext
+
+    from persistence.schema import metadata
+
+    database = Database(database_url)
+    assert database.version() is None
+    assert database.migrate() == database.migrate() == database.version() == database.head()
+    with database.transaction() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    database.close()
+
+
+def test_a_newer_schema_than_the_program_knows_is_refused(database_url):
+    database = Database(database_url)
+    database.migrate()
+    with database.transaction() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    with pytest.raises(ConfigError, match="newer than this program"):
+        Database(database_url).check()
+    database.close()
+
+
+def test_a_file_that_cannot_be_written_is_a_clear_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="writable folder"):
+        Database(f"sqlite:///{tmp_path / 'file' / 'db.sqlite'}")

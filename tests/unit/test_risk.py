@@ -1,0 +1,117 @@
+"""The risk gate: sizes that never exceed their risk, and every rule that says no."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal as D
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.instrument import Instrument
+from domain.order import Side
+from domain.records import SwitchState
+from domain.signal import Signal
+from domain.trade import Trade
+from engine.protections import Protection, blocked
+from engine.risk import Account, Approved, Denied, RiskLimits, weigh
+
+RULES = Instrument("A/USDT:USDT", "AUSDT", D("0.1"), D("0.01"), D("0.01"), D(100_000), D(5), D(50))
+LIMITS = RiskLimits(
+    percent=D(1), max_open_trades=3, max_exposure=D(4), max_position=D(2), daily_loss_percent=D(5), leverage=D(5),
+    fee=D("0.00055"), slippage=D("0.0003"),
+)  # fmt: skip
+ACCOUNT = Account(
+    equity=D(10_000), day_equity=D(10_000), day_pnl=D(0), exposure=D(0), open_trades=0, switch=SwitchState.RUNNING,
+    durable=True, now=10**12, closed=(),
+)  # fmt: skip
+
+
+def signal(entry=100.0, stop=98.0, target=104.0) -> Signal:
+    return Signal("s", RULES.symbol, "3m", 0, 180_000, Side.LONG if stop < entry else Side.SHORT, entry, stop, target)
+
+
+@given(
+    st.floats(0.5, 50_000), st.floats(0.002, 0.2), st.integers(50, 1_000_000), st.sampled_from(["0.001", "0.1", "1", "10"]), st.booleans()
+)
+def test_the_loss_at_the_stop_never_exceeds_the_percentage(entry, distance, equity, step, long):
+    sign = 1 if long else -1
+    rules = replace(RULES, step=D(step), min_qty=D(step))
+    one = signal(entry, entry * (1 - sign * distance), entry * (1 + sign * 2 * distance))
+    verdict = weigh(one, rules, LIMITS, replace(ACCOUNT, equity=D(equity)))
+    if isinstance(verdict, Approved):
+        costs = (LIMITS.fee + LIMITS.slippage) * D(repr(one.entry)) + (LIMITS.fee + LIMITS.slippage) * D(repr(one.stop))
+        assert verdict.qty * (abs(D(repr(one.entry)) - D(repr(one.stop))) + costs) <= D(equity) / 100 * (1 + D("1e-20"))
+        assert verdict.qty * D(repr(one.entry)) <= D(equity) * 2
+        assert verdict.qty % D(step) == 0
+        assert verdict.qty * D(repr(one.entry)) >= 5
+    else:
+        assert verdict.gate in {"sizing", "exposure"}
+
+
+@pytest.mark.parametrize(
+    ("change", "gate"),
+    [
+        ({"switch": SwitchState.PAUSED}, "switch"),
+        ({"switch": SwitchState.STOPPED}, "switch"),
+        ({"durable": False}, "not_durable"),
+        ({"open_trades": 3}, "max_open_trades"),
+        ({"day_pnl": D(-500)}, "daily_loss"),
+        ({"exposure": D(40_000)}, "exposure"),
+        ({"exposure": D(39_900)}, "exposure"),
+        ({"equity": D(0)}, "sizing"),
+        ({"equity": D(2)}, "sizing"),
+    ],
+)
+def test_each_limit_says_no_by_its_name(change, gate):
+    assert isinstance(weigh(signal(), RULES, LIMITS, ACCOUNT), Approved)
+    verdict = weigh(signal(), RULES, LIMITS, replace(ACCOUNT, **change))
+    assert isinstance(verdict, Denied)
+    assert verdict.gate == gate
+
+
+def test_a_symbol_that_is_no_longer_traded_is_refused():
+    assert weigh(signal(), replace(RULES, trading=False), LIMITS, ACCOUNT).gate == "not_trading"
+
+
+def test_leverage_is_capped_by_the_instrument():
+    assert weigh(signal(), replace(RULES, max_leverage=D(3)), LIMITS, ACCOUNT).leverage == 3
+
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def trade(minutes_ago: int, pnl: int = -10, reason: str = "stop_loss", symbol: str = RULES.symbol) -> Trade:
+    end = NOW - timedelta(minutes=minutes_ago)
+    return Trade(symbol, "long", D(100), D(99), D(1), end - timedelta(minutes=5), end, D(pnl), D(pnl) / 10, reason)
+
+
+def protection(method: str, **change) -> Protection:
+    base = Protection(method, 60 * 60_000, 2, 30 * 60_000, False, D(0), D("0.001"))
+    return replace(base, **change)
+
+
+@pytest.mark.parametrize(
+    ("held", "closed", "expected"),
+    [
+        (protection("CooldownPeriod"), [trade(10)], True),
+        (protection("CooldownPeriod"), [trade(31)], False),
+        (protection("CooldownPeriod"), [trade(10, symbol="B/USDT:USDT")], False),
+        (protection("StoplossGuard"), [trade(20), trade(10)], True),
+        (protection("StoplossGuard"), [trade(10)], False),
+        (protection("StoplossGuard"), [trade(20), trade(10, reason="take_profit")], False),
+        (protection("StoplossGuard"), [trade(90), trade(10)], False),
+        (protection("StoplossGuard"), [trade(20, symbol="B"), trade(10, symbol="C")], True),
+        (protection("StoplossGuard", only_per_pair=True), [trade(20, symbol="B"), trade(10, symbol="C")], False),
+        (protection("LowProfitPairs"), [trade(20), trade(10)], True),
+        (protection("LowProfitPairs"), [trade(20, 50), trade(10)], False),
+        (protection("MaxDrawdown"), [trade(20, 100, "take_profit"), trade(10)], False),
+        (protection("MaxDrawdown"), [trade(20, -10), trade(10, -10)], True),
+        (protection("MaxDrawdown", max_drawdown=D("0.5")), [trade(20, -10), trade(10, -10)], False),
+    ],
+)
+def test_protections_block_and_let_go(held, closed, expected):
+    reason = blocked([held], closed, RULES.symbol, int(NOW.timestamp() * 1000), D(10_000))
+    assert bool(reason) == expected
+    if reason:
+        assert held.method in reason

@@ -1,0 +1,97 @@
+"""Settings: who beats whom, and what is refused in which words."""
+
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import settings
+from domain.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+def load(tmp_path, text="", **environment):
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return settings.load(path, environment)
+
+
+def test_the_shipped_file_holds_only_known_keys():
+    held = settings.load(ROOT / "config.yaml", {})
+    assert held.mode == "synthetic"
+    assert set(held.strategies) == {"trend_pullback", "mean_reversion", "scalp"}
+
+
+def test_the_environment_beats_the_file(tmp_path):
+    held = load(tmp_path, "risk: {percent: 2, max_open_trades: 3}", RISK_PERCENT="0.5", REVENANT__SANDBOX__SPEED="7")
+    assert (held.risk.percent, held.risk.max_open_trades, held.sandbox.speed) == (Decimal("0.5"), 3, 7.0)
+
+
+def test_lists_can_come_from_the_environment(tmp_path):
+    held = load(tmp_path, REVENANT__TRADING__SYMBOLS='["BTC/USDT:USDT", "ETHUSDT"]')
+    assert held.trading.symbols == ("BTC/USDT:USDT", "ETHUSDT")
+
+
+def test_keys_of_digits_only_stay_text(tmp_path):
+    held = load(tmp_path, BYBIT_API_KEY="0123", BYBIT_API_SECRET="456", LIVE_CONFIRM="789")
+    assert held.bybit.api_key.get_secret_value() == "0123"
+    assert held.live_confirm == "789"
+
+
+def test_settings_cannot_be_changed(tmp_path):
+    with pytest.raises(ValueError, match="frozen"):
+        load(tmp_path).risk.percent = Decimal(5)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("risk: {percnt: 1}", "risk.percnt: no such setting; did you mean percent?"),
+        ("nonsense: 1", "nonsense: no such setting; allowed are"),
+        ("risk: {percent: 11}", "risk.percent: 11: Input should be less than or equal to 10"),
+        ("risk: {percent: .nan}", "risk.percent"),
+        ("trading: {top: many}", "trading.top: 'many'"),
+        ("risk: {max_position: 9}", "risk.max_position: 9 is above risk.max_exposure 4"),
+        ("risk: {protections: [{method: Foo}]}", "risk.protections.0.method: 'Foo'"),
+        ("risk: {protections: [{method: MaxDrawdown, x: 1}]}", "risk.protections.0.x: no such setting"),
+        ("source: okx", "history only"),
+        ("source: synthetic\ntrading: {mode: live}", "does not go with source synthetic"),
+        ("source: bybit\ntrading: {mode: live}", "needs BYBIT_API_KEY"),
+        ("source: test", "needs candle files"),
+        ("strategies: {scalp: {parameters: {timeframe: 3x}}}", "strategies.scalp.parameters.timeframe"),
+        ("a: [", "is no valid YAML in line 1"),
+        ("- a", "must be a table of sections"),
+        ("a: &x 1\nb: *x", "anchors"),
+        ("x" * 70_000, "larger than"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_path_and_what_is_allowed(tmp_path, text, said):
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, text)
+    assert said in str(error.value)
+
+
+def test_a_named_file_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        settings.load(tmp_path / "absent.yaml", {})
+
+
+def test_secrets_never_show(tmp_path):
+    held = load(tmp_path, BYBIT_API_SECRET="canary-1", DATABASE_URL="postgresql://a:canary-2@h/d", REDIS_URL="redis://:canary-3@h")
+    assert "canary" not in repr(held) + str(settings.shown(held)) + str(held)
+    with pytest.raises(ConfigError) as error:
+        load(tmp_path, "bybit: {api_secret: [canary-4]}\ndatabase_url: [canary-5]")
+    assert "canary" not in str(error.value)
+
+
+@given(st.text(max_size=300))
+def test_no_text_gets_through_or_raises_anything_else(tmp_path_factory, text):
+    path = tmp_path_factory.mktemp("fuzz") / "config.yaml"
+    path.write_text(text, encoding="utf-8", errors="replace")
+    try:
+        settings.load(path, {})
+    except ConfigError:
+        pass

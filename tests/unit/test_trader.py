@@ -1,0 +1,303 @@
+"""The trader: from signals to commands, from executions to trades, the same after a restart."""
+
+from decimal import Decimal as D
+
+import msgspec
+import pytest
+
+from domain import ids
+from domain.candle import Bar, Bars, ClosedBar, Series
+from domain.exits import ExitPlan
+from domain.ids import Identity
+from domain.instrument import Instrument
+from domain.order import Cause, OrderKind, OrderSide, OrderState, Side
+from domain.records import Close, Fill, OrderEnded, Record, StopMoved, SwitchState
+from domain.signal import Signal
+from engine.commands import CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
+from engine.risk import RiskLimits
+from engine.trader import Plan, Trader, TraderTerms, replay
+
+WHO = Identity("synthetic", "synthetic", "1")
+A = "A/USDT:USDT"
+RULES = Instrument(A, "AUSDT", D("0.1"), D("0.01"), D("0.01"), D(100_000), D(5), D(50))
+STEP = 180_000
+
+
+class Scripted:
+    """A strategy that signals on the bars it is told."""
+
+    name = "scripted"
+    timeframes = ("3m",)
+    warmup_bars = {"3m": 1}
+
+    def __init__(self, on: dict[int, Side]):
+        self.on = on
+
+    def start(self, symbol):
+        return symbol
+
+    def columns(self, bars):
+        return {"open_time": bars["3m"].open_time, "close": bars["3m"].close}
+
+    def step(self, i, columns, state):
+        start, close = int(columns["open_time"][i]), float(columns["close"][i])
+        side = self.on.get(start // STEP)
+        if side is None:
+            return None
+        return Signal("scripted", state, "3m", start, start + STEP, side, close, close - side.sign * 2, close + side.sign * 5)
+
+
+class World:
+    """A trader with bars at hand, and a record of everything written down."""
+
+    def __init__(self, on=None, exits=ExitPlan(), limit_entries=False):
+        self.rows: list[Bar] = []
+        self.records: list[Record] = []
+        limits = RiskLimits(D(1), 3, D(10), D(10), D(5), D(5), D("0.0005"), D(0))
+        self.terms = TraderTerms(
+            WHO, limits, {"scripted": Plan(Scripted(on or {}), exits)}, paper=False, unfilled_timeout_ms=2 * STEP,
+            limit_entries=limit_entries,
+        )  # fmt: skip
+        self.trader = self.fresh()
+        self.number = 0
+
+    def fresh(self) -> Trader:
+        trader = Trader(self.terms, {A: RULES}, lambda _: Bars.of(self.rows))
+        trader.situation.equity = D(10_000)
+        trader.warm_up(A, 0)
+        return trader
+
+    def bar(self, close=100.0, high=None, low=None):
+        start = len(self.rows) * STEP
+        row = Bar(start, close, high or close + 0.5, low or close - 0.5, close, 1.0, 1.0)
+        self.rows.append(row)
+        commands = self.trader.on_bar(ClosedBar(Series(A, "3m"), row))
+        for command in commands:
+            if isinstance(command, PlaceOrder):
+                self.records.append(command.intent)
+            elif isinstance(command, Remember):
+                self.records.append(command.record)
+        return [command for command in commands if not isinstance(command, Remember)]
+
+    def fill(self, command=None, *, qty=None, price="100", side=None, cause=Cause.UNKNOWN, fee="0"):
+        self.number += 1
+        request = command.request if command else None
+        one = Fill(
+            time=len(self.rows) * STEP + self.number, exec_id=f"x{self.number}", order_id=request.order_id if request else "",
+            venue_order_id="v", symbol=A, side=side or request.side, qty=D(qty) if qty else request.qty, price=D(price),
+            fee=D(fee), closed_qty=D(0), cause=cause,
+        )  # fmt: skip
+        self.records.append(one)
+        return self.trader.on_fill(one)
+
+    def entered(self, price="100"):
+        (command,) = self.bar()
+        return command, self.fill(command, price=price, cause=Cause.ENTRY)
+
+
+def test_a_signal_becomes_one_protected_order_with_a_derived_id():
+    world = World({0: Side.LONG})
+    (command,) = world.bar()
+    assert isinstance(command, PlaceOrder)
+    digest = ids.signal_digest(WHO, "scripted", A, "3m", 0)
+    assert command.request.order_id == f"L1-{digest}-e0"
+    assert (command.request.stop, command.request.target) == (D("98.0"), D("105.0"))
+    assert command.intent.opening.bar_start == 0
+
+
+def test_one_position_per_symbol_and_every_refusal_named():
+    world = World({0: Side.LONG, 1: Side.LONG, 2: Side.SHORT})
+    world.bar()
+    (refused,) = world.bar()
+    assert (type(refused), refused.gate) == (Refused, "position_open")
+    assert world.trader.counts["gate:position_open"] == 1
+
+
+def test_a_stopped_trade_is_recorded_net_of_fees_with_its_r():
+    world = World({0: Side.LONG})
+    entry, _ = world.entered()
+    world.bar(99.0, low=97.0)
+    (command,) = world.fill(side=OrderSide.SELL, qty=str(entry.request.qty), price="98", cause=Cause.STOP_LOSS, fee="1.5")
+    trade = command.trade
+    assert isinstance(command, RecordTrade)
+    assert trade.pnl_usd == -2 * entry.request.qty - D("1.5")
+    assert trade.gross_pnl == -2 * entry.request.qty
+    assert trade.r_multiple == pytest.approx(trade.pnl_usd / (2 * entry.request.qty), abs=D("1e-6"))
+    assert (trade.exit_reason, trade.trade_id) == ("stop_loss", ids.trade_id(entry.request.order_id[3:27]))
+    assert trade.max_adverse_r == D("-1.5")
+    assert len(trade.legs) == 2
+    assert world.trader.book.positions() == []
+
+
+def test_after_the_partial_target_the_stop_goes_to_the_entry_and_says_so():
+    world = World({0: Side.LONG}, ExitPlan(partial_r=1.5, partial_fraction=0.5))
+    entry, (partial,) = world.entered()
+    assert (partial.request.kind, partial.request.price, partial.request.reduce_only) == (OrderKind.LIMIT, D("103.0"), True)
+    assert partial.request.qty == RULES.floor_qty(entry.request.qty / 2)
+    world.records.append(partial.intent)
+    (move,) = world.fill(partial, price="103", cause=Cause.PARTIAL)
+    assert (move.stop, move.cause) == (D("100.0"), Cause.BREAK_EVEN)
+    world.trader.on_stop_moved(StopMoved(time=1, digest=move.digest, symbol=A, stop=move.stop, cause=move.cause))
+    rest = entry.request.qty - partial.request.qty
+    (command,) = world.fill(side=OrderSide.SELL, qty=str(rest), price="100", cause=Cause.STOP_LOSS)
+    assert command.trade.exit_reason == "break_even"
+    assert command.trade.pnl_usd == 3 * partial.request.qty
+
+
+def test_the_stop_trails_the_best_price_and_never_loosens():
+    world = World({0: Side.LONG}, ExitPlan(trail_start_r=1.0, trail_distance_r=1.0))
+    world.entered()
+    (move,) = world.bar(103, high=103.0)
+    assert (move.stop, move.cause) == (D("101.0"), Cause.TRAILING_STOP)
+    world.trader.on_stop_moved(StopMoved(time=1, digest=move.digest, symbol=A, stop=move.stop, cause=move.cause))
+    assert world.bar(101.5, high=102.0) == []
+    (move,) = world.bar(104, high=104.0)
+    assert move.stop == D("102.0")
+
+
+def test_a_stop_that_the_exchange_did_not_take_is_asked_for_again():
+    world = World({0: Side.LONG}, ExitPlan(trail_start_r=1.0))
+    world.entered()
+    assert isinstance(world.bar(103, high=103.0)[0], MoveStop)
+    assert isinstance(world.bar(103, high=103.0)[0], MoveStop)
+
+
+def test_a_refused_stop_closes_the_position_once():
+    world = World({0: Side.LONG}, ExitPlan(trail_start_r=1.0))
+    world.entered()
+    (move,) = world.bar(103, high=103.0)
+    (exit_,) = world.trader.on_stop_refused(move.digest, move.cause, 1)
+    assert (exit_.request.reduce_only, exit_.request.order_id[-2:]) == (True, "x0")
+    assert world.trader.on_stop_refused(move.digest, move.cause, 1) == []
+    (command,) = world.fill(exit_, price="100.9")
+    assert command.trade.exit_reason == "trailing_stop_loss"
+
+
+def test_a_position_past_its_time_is_closed_and_tried_again_when_that_fails():
+    world = World({0: Side.LONG}, ExitPlan(timeout_ms=2 * STEP))
+    world.entered()
+    assert world.bar() == []
+    assert world.bar() == []
+    (exit_,) = world.bar()
+    assert exit_.intent.cause is Cause.TIMEOUT
+    assert world.bar() == []
+    world.trader.on_order_ended(OrderEnded(time=1, order_id=exit_.request.order_id, symbol=A, state=OrderState.NOT_FOUND))
+    (again,) = world.bar()
+    assert again.request.order_id[-2:] == "x1"
+    assert world.fill(again)[0].trade.exit_reason == "timeout"
+
+
+def test_an_entry_that_does_not_fill_in_time_is_cancelled():
+    world = World({0: Side.LONG}, limit_entries=True)
+    (command,) = world.bar()
+    assert command.request.price == D("100.0")
+    assert world.bar() == []
+    (cancel,) = world.bar()
+    assert isinstance(cancel, CancelOrder)
+    world.trader.on_order_ended(OrderEnded(time=1, order_id=cancel.order_id, symbol=A, state=OrderState.CANCELLED))
+    assert world.trader.book.positions() == []
+
+
+def test_an_execution_told_twice_counts_once():
+    world = World({0: Side.LONG})
+    world.entered()
+    again = msgspec.structs.replace(world.records[-1])
+    assert world.trader.on_fill(again) == []
+    assert world.trader.book.positions()[0].opened == again.qty
+
+
+def test_funding_is_part_of_the_net_result():
+    world = World({0: Side.LONG})
+    entry, _ = world.entered()
+    world.fill(side=OrderSide.BUY, qty="1", cause=Cause.FUNDING, fee="0.25")
+    (command,) = world.fill(side=OrderSide.SELL, qty=str(entry.request.qty), price="105", cause=Cause.TAKE_PROFIT)
+    assert command.trade.funding == D("0.25")
+    assert command.trade.pnl_usd == 5 * entry.request.qty - D("0.25")
+
+
+def test_executions_of_strangers_are_counted_and_change_nothing():
+    world = World()
+    assert world.fill(side=OrderSide.BUY, qty="1") == []
+    assert world.trader.book.unmatched == 1
+    assert world.trader.book.positions() == []
+
+
+@pytest.mark.parametrize("cut", range(12))
+def test_killed_after_any_record_the_trader_is_where_it_was(cut):
+    """Replaying the first n records gives the book that the first n records gave; nothing else is remembered."""
+    world = World({0: Side.LONG, 4: Side.SHORT}, ExitPlan(partial_r=1.5))
+    entry, (partial,) = world.entered("100.1")
+    world.records.append(partial.intent)
+    (move,) = world.fill(partial, price="103", cause=Cause.PARTIAL, fee="0.3")
+    world.records.append(StopMoved(time=1, digest=move.digest, symbol=A, stop=move.stop, cause=move.cause))
+    world.trader.on_stop_moved(world.records[-1])
+    rest = entry.request.qty - partial.request.qty
+    (done,) = world.fill(side=OrderSide.SELL, qty=str(rest), price="100.1", cause=Cause.STOP_LOSS)
+    world.records.append(Close(time=2, trade=done.trade))
+    for _ in range(3):
+        world.bar()
+    (second,) = world.bar()
+    world.fill(second, cause=Cause.ENTRY)
+
+    records = world.records[:cut]
+    one, other = world.fresh(), world.fresh()
+    trades = replay(one, records)
+    # delivered twice, as after a crash between a fact and its acknowledgement
+    replay(other, [record for record in records for _ in range(2 if isinstance(record, Fill) else 1)])
+    assert one.book.positions() == other.book.positions()
+    open_now = [held for held in one.book.positions() if not held.flat]
+    assert len(open_now) <= 1
+    finished = [command.trade for command in one.finished() if isinstance(command, RecordTrade)] + trades
+    assert len({trade.trade_id for trade in finished}) == len(finished)
+    if any(isinstance(record, Fill) and record.cause is Cause.STOP_LOSS for record in records):
+        assert finished == [done.trade]
+        assert finished[0].exit_reason == "break_even"
+
+
+def test_the_daily_loss_counts_open_losses_starts_anew_each_utc_day_and_ignores_deposits():
+    world = World({0: Side.LONG})
+    entry, _ = world.entered()
+    world.bar(95.0, high=100.0, low=94.0)
+    assert world.trader.day_pnl() == -5 * entry.request.qty
+    world.trader.situation.equity += 50_000
+    assert world.trader.day_pnl() == -5 * entry.request.qty
+    while len(world.rows) * STEP % 86_400_000:
+        world.bar(95.0, high=95.1, low=94.9)
+    world.bar(95.0, high=95.1, low=94.9)
+    assert world.trader.day_pnl() == 0
+    world.bar(94.0, high=95.1, low=93.9)
+    assert world.trader.day_pnl() == -1 * entry.request.qty
+
+
+def test_the_switch_survives_a_restart():
+    world = World({1: Side.LONG})
+    world.bar()
+    (remember,) = world.trader.switch(SwitchState.PAUSED, "lunch")
+    again = world.fresh()
+    replay(again, [remember.record])
+    assert again.situation.switch is SwitchState.PAUSED
+    world.trader = again
+    (refused,) = world.bar()
+    assert refused.gate == "switch"
+
+
+def test_a_signal_on_an_old_bar_is_not_traded():
+    world = World({0: Side.LONG})
+    world.trader.situation.market_time = 5 * STEP
+    (refused,) = world.bar()
+    assert refused.gate == "late"
+
+
+def test_a_silent_feed_blocks_entries():
+    world = World({0: Side.LONG})
+    world.trader.situation.stale = frozenset({A})
+    assert world.bar()[0].gate == "stale_feed"
+
+
+def test_signals_missed_while_down_are_counted_and_lead_to_no_order():
+    world = World({2: Side.LONG, 4: Side.LONG})
+    for _ in range(6):
+        world.bar()
+    again = world.fresh()
+    assert again.warm_up(A, 4 * STEP) == 1
+    assert again.book.positions() == []
