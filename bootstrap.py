@@ -48,7 +48,7 @@ from persistence.trades import TradeTrackerPostgres
 from sandbox.child import SandboxProcess
 from sandbox.exchange import Terms
 from settings import Settings, StrategyChoice
-from strategies import TABLE
+from strategies.table import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -236,8 +236,10 @@ class Feed:
         # a bar being formed proves that all before it are closed, confirmed or not
         if self._frames.hole(stream.series, start) is None:
             stream.unconfirmed = None
-        elif stream.unconfirmed is None or stream.unconfirmed[0] != start:
-            stream.unconfirmed = (start, _now())
+        else:
+            # the clock runs from the first bar that stayed unconfirmed, however many have followed it
+            since = stream.unconfirmed[1] if stream.unconfirmed else _now()
+            stream.unconfirmed = (start, since)
 
     def _release(self, released: list[ClosedBar]) -> None:
         if released:

@@ -70,8 +70,8 @@ class Server:
     def application(self) -> web.Application:
         """Return the web application."""
         app = web.Application(client_max_size=1 << 20)
-        app.router.add_get("/v5/public/linear", lambda request: self._socket(request, private=False))
-        app.router.add_get("/v5/private", lambda request: self._socket(request, private=True))
+        app.router.add_get("/v5/public/linear", self._public_socket)
+        app.router.add_get("/v5/private", self._private_socket)
         app.router.add_get("/control/status", self._status)
         app.router.add_post("/control/faults", self._change)
         app.router.add_post("/control/ack", self._acknowledge)
@@ -127,8 +127,11 @@ class Server:
             log.info("nobody has spoken for %.0f s: leaving", self._idle_exit_s)
             self.stopping.set()
 
-    async def _socket(self, request: web.Request, *, private: bool) -> web.WebSocketResponse:
-        return await self._streams.serve(request, private=private)
+    async def _public_socket(self, request: web.Request) -> web.WebSocketResponse:
+        return await self._streams.serve(request, private=False)
+
+    async def _private_socket(self, request: web.Request) -> web.WebSocketResponse:
+        return await self._streams.serve(request, private=True)
 
     async def _request(self, request: web.Request) -> web.StreamResponse:
         self._heard = asyncio.get_running_loop().time()

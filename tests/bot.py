@@ -38,7 +38,9 @@ class Bot:
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(("REVENANT", "DATABASE", "REDIS"))}
+        clean = {
+            name: value for name, value in os.environ.items() if not name.startswith(("REVENANT", "DATABASE", "REDIS"))
+        }
         self.environment = {
             **clean, "REVENANT__DATA_DIR": str(folder / "data"), "PORT": "0", "REVENANT__LOG_FORMAT": "json",
             "REVENANT__SANDBOX__SPEED": "900", "REVENANT__SANDBOX__SYMBOLS": "12", "REVENANT_CONFIG": str(ROOT / "config.yaml"),
@@ -54,7 +56,11 @@ class Bot:
         (self.data / "health.json").unlink(missing_ok=True)
         with (self.folder / "bot.log").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "live_bot.py")], cwd=self.folder, env=self.environment, stdout=log, stderr=log
+                [sys.executable, str(ROOT / "live_bot.py")],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
             )
 
     def wait_ready(self) -> dict[str, Any]:

@@ -225,7 +225,17 @@ class Redis(Server):
         return {}
 
     def command(self) -> list[str]:
-        return [self.bin, "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder), "--appendonly", "yes"]
+        return [
+            self.bin,
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            str(self.folder),
+            "--appendonly",
+            "yes",
+        ]
 
     def answers(self) -> bool:
         import redis

@@ -71,7 +71,11 @@ def test_saving_again_changes_nothing_and_a_correction_updates(storage):
 def test_timeframes_and_symbols_are_kept_apart(storage):
     storage.save_candles_3m(BTC, bars(10, step=180_000, seed=2))
     storage.save_candles(PEPE, bars(4, seed=3))
-    frames = {BTC: bars(5, seed=4), (PEPE, "3m"): bars(6, step=180_000, seed=5), Series(BTC, "1h"): bars(2, step=3_600_000)}
+    frames = {
+        BTC: bars(5, seed=4),
+        (PEPE, "3m"): bars(6, step=180_000, seed=5),
+        Series(BTC, "1h"): bars(2, step=3_600_000),
+    }
     assert storage.save_all_frames(frames) == 13
     assert [len(storage.load_candles(*key)) for key in ((BTC, 99), (PEPE, 99))] == [5, 4]
     assert len(storage.load_candles(BTC, 99, timeframe="3m")) == 10

@@ -23,9 +23,17 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 def trade(number: int, pnl: str = "1.5", symbol: str = "BTC/USDT:USDT", days_ago: float = 0.5) -> Trade:
     end = NOW - timedelta(days=days_ago)
-    leg = Leg(exec_id=f"x{number}", time=end, qty=D("0.1"), price=D("65000.123456789"), fee=D("0.0000001"), cause="entry", closing=False)
+    leg = Leg(
+        exec_id=f"x{number}",
+        time=end,
+        qty=D("0.1"),
+        price=D("65000.123456789"),
+        fee=D("0.0000001"),
+        cause="entry",
+        closing=False,
+    )
     return Trade(
-        symbol, "long", D("65000.123456789"), D("65100"), D("0.1"), end - timedelta(hours=1), end, D(pnl), D("0.2"),
+        symbol, "long", D("65000.123456789"), D(65100), D("0.1"), end - timedelta(hours=1), end, D(pnl), D("0.2"),
         "take_profit", D(5), "scalp", trade_id=f"t{number}", timeframe="3m", fees=D("0.1"), legs=(leg,), score=0.7,
     )  # fmt: skip
 

@@ -65,7 +65,7 @@ def test_started_without_a_database_the_storage_heals_and_migrates_later(own_pos
 
 
 def test_a_hung_database_gives_up_within_its_deadline(own_postgres):
-    """libpq's own limits do not help here; ours does."""
+    """Libpq's own limits do not help here; ours does."""
     database = Database(own_postgres.dsn("postgres"))
     database.check()
     own_postgres.freeze()
@@ -87,7 +87,9 @@ def test_trades_during_an_outage_are_journaled_and_settle_afterwards(own_postgre
     tracker = TradeTrackerPostgres(database, journal, WHO, lambda: end)
 
     def trade(number: int) -> Trade:
-        return Trade(BTC, "long", D(1), D(2), D(1), end - timedelta(hours=1), end, D(1), D(1), "timeout", trade_id=f"t{number}")
+        return Trade(
+            BTC, "long", D(1), D(2), D(1), end - timedelta(hours=1), end, D(1), D(1), "timeout", trade_id=f"t{number}"
+        )
 
     assert tracker.add_trade(trade(1)) is Level.SETTLED
     own_postgres.kill9()
@@ -110,7 +112,10 @@ def test_the_bot_trades_through_an_outage_of_its_database(own_postgres, tmp_path
         bot.wait_for("trading", lambda s: s["opened"] >= 1)
         own_postgres.kill9()
         before = bot.status()
-        bot.wait_for("trades to go on without it", lambda s: s["closed"] >= before["closed"] + 1 and s["bars"] > before["bars"] + 200)
+        bot.wait_for(
+            "trades to go on without it",
+            lambda s: s["closed"] >= before["closed"] + 1 and s["bars"] > before["bars"] + 200,
+        )
         own_postgres.start()
         bot.wait_for("everything to be saved", lambda s: s["candles_waiting"] == 0)
         until(lambda: bot.manage("db-stats", "--json").stdout.count('"waiting": 0'), "the spill to drain")

@@ -73,13 +73,13 @@ def test_a_market_order_waits_for_the_next_open_when_the_market_steps():
 
 
 def test_fees_slippage_and_closed_profit_are_exact():
-    costs = Costs(taker=D("0.001"), maker=D("0"), half_spread=D("0.001"), slippage=D("0.001"))
+    costs = Costs(taker=D("0.001"), maker=D(0), half_spread=D("0.001"), slippage=D("0.001"))
     held = account(costs)
     held.place(order(), 1, at_once=True)
     held.place(order(OrderSide.SELL, reduce_only=True), 2, at_once=True)
 
     # bought at 100.2, sold at 99.8, and a thousandth of each value in fees
-    assert held.state.wallet == D(10_000) - D("4") - D("10") * D("0.001") * (D("100.2") + D("99.8"))
+    assert held.state.wallet == D(10_000) - D(4) - D(10) * D("0.001") * (D("100.2") + D("99.8"))
 
 
 def test_limits_pay_maker_fees_when_the_price_comes_to_them():
@@ -158,7 +158,8 @@ steps = st.lists(
 @given(steps)
 def test_money_adds_up_whatever_happens(actions):
     """Wallet = start + closed gross - fees - funding, and closed profits carry the same fees; nothing rests reduce-only
-    on a flat position, and a protected position is protected for exactly its size."""
+    on a flat position, and a protected position is protected for exactly its size.
+    """
     costs = Costs(D("0.0005"), D("0.0002"), D("0.0001"), D("0.0002"))
     held = account(costs, 1_000_000)
     price, time, events = 100.0, 60_000, []
@@ -171,7 +172,9 @@ def test_money_adds_up_whatever_happens(actions):
                 events += held.place(order(side, qty=str(qty), stop=stop, target=target), time, at_once=True)
             elif kind == "limit":
                 side = OrderSide.BUY if move < 0 else OrderSide.SELL
-                events += held.place(order(side, OrderKind.LIMIT, str(qty), price=RULES.price(price + move)), time, at_once=True)
+                events += held.place(
+                    order(side, OrderKind.LIMIT, str(qty), price=RULES.price(price + move)), time, at_once=True
+                )
             elif kind == "fund":
                 events += held.on_funding(SYMBOL, D("0.0001"), time)
             elif kind == "stops" and held.position(SYMBOL).qty:

@@ -38,14 +38,23 @@ def test_the_order_of_keys_does_not_matter():
 @pytest.mark.parametrize(
     ("frame", "expected"),
     [
-        (b'{"success":true,"ret_msg":"","conn_id":"x","req_id":"sub-1","op":"subscribe"}', bybit.Ack("subscribe", True, "", "sub-1")),
-        (b'{"success":true,"ret_msg":"pong","conn_id":"x","req_id":"p1","op":"ping"}', bybit.Ack("ping", True, "pong", "p1")),
+        (
+            b'{"success":true,"ret_msg":"","conn_id":"x","req_id":"sub-1","op":"subscribe"}',
+            bybit.Ack("subscribe", True, "", "sub-1"),
+        ),
+        (
+            b'{"success":true,"ret_msg":"pong","conn_id":"x","req_id":"p1","op":"ping"}',
+            bybit.Ack("ping", True, "pong", "p1"),
+        ),
         (b'{"req_id":"9","op":"pong","args":["1675418560633"],"conn_id":"x"}', bybit.Ack("pong", True, "", "9")),
         (
             b'{"success":false,"ret_msg":"error:handler not found,topic:kline.3.NOPE","conn_id":"x","req_id":"","op":"subscribe"}',
             bybit.Ack("subscribe", False, "error:handler not found,topic:kline.3.NOPE", ""),
         ),
-        (b'{"topic":"tickers.BTCUSDT","type":"delta","data":{"symbol":"BTCUSDT"},"cs":1,"ts":2}', bybit.Other("tickers.BTCUSDT")),
+        (
+            b'{"topic":"tickers.BTCUSDT","type":"delta","data":{"symbol":"BTCUSDT"},"cs":1,"ts":2}',
+            bybit.Other("tickers.BTCUSDT"),
+        ),
     ],
 )
 def test_answers_and_other_topics_are_told_apart(frame, expected):
@@ -54,7 +63,15 @@ def test_answers_and_other_topics_are_told_apart(frame, expected):
 
 @pytest.mark.parametrize(
     "frame",
-    [b"", b"pong", b"[]", b'{"topic":"kline.3.X","data":[{}]}', b'{"topic":"kline.9.X","data":[]}', PAIR[:-40], PAIR.replace(b'"12"', b'"twelve"')],
+    [
+        b"",
+        b"pong",
+        b"[]",
+        b'{"topic":"kline.3.X","data":[{}]}',
+        b'{"topic":"kline.9.X","data":[]}',
+        PAIR[:-40],
+        PAIR.replace(b'"12"', b'"twelve"'),
+    ],
 )
 def test_malformed_frames_are_bad_data(frame):
     with pytest.raises(BadData, match="frame"):

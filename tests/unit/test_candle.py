@@ -12,7 +12,9 @@ from domain.errors import BadData
 GOOD = Bar(180_000, 10.0, 12.0, 9.0, 11.0, 5.0, 50.0)
 
 
-@pytest.mark.parametrize(("text", "expected"), [("3m", 180_000), ("15m", 900_000), ("1h", 3_600_000), ("1d", 86_400_000)])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("3m", 180_000), ("15m", 900_000), ("1h", 3_600_000), ("1d", 86_400_000)]
+)
 def test_timeframes_are_counts_of_units(text, expected):
     assert timeframe_ms(text) == expected
 

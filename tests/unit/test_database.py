@@ -7,7 +7,9 @@ from persistence.database import Database, parse_url
 from tests.servers import free_port
 
 
-@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg", "postgresql+asyncpg"])
+@pytest.mark.parametrize(
+    "scheme", ["postgres", "postgresql", "postgresql+psycopg2", "postgresql+psycopg", "postgresql+asyncpg"]
+)
 def test_every_spelling_of_postgresql_is_understood(scheme):
     url = parse_url(f"{scheme}://me:pass%40word@host:5433/name?sslmode=require")
     assert url.drivername == "postgresql+psycopg2"
@@ -16,7 +18,16 @@ def test_every_spelling_of_postgresql_is_understood(scheme):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "host", "mysql://a:hidden@b/c", "postgres://a:hidden@", "postgres://a:hidden@host:port/d", "sqlite://", "postgresql:///", "://x"],
+    [
+        "",
+        "host",
+        "mysql://a:hidden@b/c",
+        "postgres://a:hidden@",
+        "postgres://a:hidden@host:port/d",
+        "sqlite://",
+        "postgresql:///",
+        "://x",
+    ],
 )
 def test_addresses_that_cannot_work_are_refused_without_showing_the_password(text):
     with pytest.raises(ConfigError) as error:

@@ -32,7 +32,11 @@ def signal(entry=100.0, stop=98.0, target=104.0) -> Signal:
 
 
 @given(
-    st.floats(0.5, 50_000), st.floats(0.002, 0.2), st.integers(50, 1_000_000), st.sampled_from(["0.001", "0.1", "1", "10"]), st.booleans()
+    st.floats(0.5, 50_000),
+    st.floats(0.002, 0.2),
+    st.integers(50, 1_000_000),
+    st.sampled_from(["0.001", "0.1", "1", "10"]),
+    st.booleans(),
 )
 def test_the_loss_at_the_stop_never_exceeds_the_percentage(entry, distance, equity, step, long):
     sign = 1 if long else -1

@@ -80,7 +80,12 @@ def test_a_named_file_that_is_not_there_is_an_error(tmp_path):
 
 
 def test_secrets_never_show(tmp_path):
-    held = load(tmp_path, BYBIT_API_SECRET="canary-1", DATABASE_URL="postgresql://a:canary-2@h/d", REDIS_URL="redis://:canary-3@h")
+    held = load(
+        tmp_path,
+        BYBIT_API_SECRET="canary-1",
+        DATABASE_URL="postgresql://a:canary-2@h/d",
+        REDIS_URL="redis://:canary-3@h",
+    )
     assert "canary" not in repr(held) + str(settings.shown(held)) + str(held)
     with pytest.raises(ConfigError) as error:
         load(tmp_path, "bybit: {api_secret: [canary-4]}\ndatabase_url: [canary-5]")

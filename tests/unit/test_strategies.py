@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-import strategies
 from domain.candle import Bars, resample, timeframe_ms
 from domain.errors import ConfigError
 from sandbox.tape import GeneratedTape
 from strategies import indicators as ta
+from strategies.table import TABLE
 from strategies.trend_pullback import TrendPullback
 
 START = 1_763_000_000_000
@@ -22,7 +22,7 @@ VARIANTS = [
 
 
 def build(name, parameters):
-    kind = strategies.TABLE[name]
+    kind = TABLE[name]
     return kind(kind.Parameters(**parameters))
 
 
@@ -84,7 +84,9 @@ def test_a_window_of_the_warm_up_gives_the_signals_of_all_history(name, paramete
 @pytest.mark.parametrize(("name", "parameters"), VARIANTS)
 def test_signals_appear_on_both_sides_with_stop_and_target_in_order(name, parameters):
     strategy = build(name, parameters)
-    given = [s for symbol in TAPE.instruments for s in signals(strategy, frames_of(symbol, strategy.timeframes), symbol) if s]
+    given = [
+        s for symbol in TAPE.instruments for s in signals(strategy, frames_of(symbol, strategy.timeframes), symbol) if s
+    ]
     assert {signal.side for signal in given} == {"long", "short"}
     for signal in given:
         assert signal.side.sign * signal.stop < signal.side.sign * signal.entry < signal.side.sign * signal.target

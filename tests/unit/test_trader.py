@@ -44,7 +44,9 @@ class Scripted:
         side = self.on.get(start // STEP)
         if side is None:
             return None
-        return Signal("scripted", state, "3m", start, start + STEP, side, close, close - side.sign * 2, close + side.sign * 5)
+        return Signal(
+            "scripted", state, "3m", start, start + STEP, side, close, close - side.sign * 2, close + side.sign * 5
+        )
 
 
 class World:
@@ -117,7 +119,9 @@ def test_a_stopped_trade_is_recorded_net_of_fees_with_its_r():
     world = World({0: Side.LONG})
     entry, _ = world.entered()
     world.bar(99.0, low=97.0)
-    (command,) = world.fill(side=OrderSide.SELL, qty=str(entry.request.qty), price="98", cause=Cause.STOP_LOSS, fee="1.5")
+    (command,) = world.fill(
+        side=OrderSide.SELL, qty=str(entry.request.qty), price="98", cause=Cause.STOP_LOSS, fee="1.5"
+    )
     trade = command.trade
     assert isinstance(command, RecordTrade)
     assert trade.pnl_usd == -2 * entry.request.qty - D("1.5")
@@ -132,7 +136,11 @@ def test_a_stopped_trade_is_recorded_net_of_fees_with_its_r():
 def test_after_the_partial_target_the_stop_goes_to_the_entry_and_says_so():
     world = World({0: Side.LONG}, ExitPlan(partial_r=1.5, partial_fraction=0.5))
     entry, (partial,) = world.entered()
-    assert (partial.request.kind, partial.request.price, partial.request.reduce_only) == (OrderKind.LIMIT, D("103.0"), True)
+    assert (partial.request.kind, partial.request.price, partial.request.reduce_only) == (
+        OrderKind.LIMIT,
+        D("103.0"),
+        True,
+    )
     assert partial.request.qty == RULES.floor_qty(entry.request.qty / 2)
     world.records.append(partial.intent)
     (move,) = world.fill(partial, price="103", cause=Cause.PARTIAL)
@@ -181,7 +189,9 @@ def test_a_position_past_its_time_is_closed_and_tried_again_when_that_fails():
     (exit_,) = world.bar()
     assert exit_.intent.cause is Cause.TIMEOUT
     assert world.bar() == []
-    world.trader.on_order_ended(OrderEnded(time=1, order_id=exit_.request.order_id, symbol=A, state=OrderState.NOT_FOUND))
+    world.trader.on_order_ended(
+        OrderEnded(time=1, order_id=exit_.request.order_id, symbol=A, state=OrderState.NOT_FOUND)
+    )
     (again,) = world.bar()
     assert again.request.order_id[-2:] == "x1"
     assert world.fill(again)[0].trade.exit_reason == "timeout"

@@ -1,0 +1,20 @@
+"""The table of all strategies."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from strategies.mean_reversion import MeanReversion
+from strategies.scalp import Scalp
+from strategies.trend_pullback import TrendPullback
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+TABLE: Mapping[str, type[Any]] = {
+    "trend_pullback": TrendPullback,
+    "mean_reversion": MeanReversion,
+    "scalp": Scalp,
+}
+"""Every strategy by the name it has in config.yaml; add yours here (docs/strategies.md shows how)."""

@@ -1,0 +1,237 @@
+"""Both brokers keep the same promises: Bybit's on the practice exchange, and paper."""
+
+from __future__ import annotations
+
+import asyncio
+from decimal import Decimal as D
+
+import pytest
+
+from broker.arming import against_key, against_modes, arm
+from broker.bybit import BybitBroker
+from broker.paper import PaperBroker
+from domain.candle import Bar, Bars
+from domain.errors import ConfigError, OutcomeUnknown, Rejected, Unavailable
+from domain.fills import Costs
+from domain.ids import order_id
+from domain.order import Cause, OrderKind, OrderRequest, OrderSide, OrderState
+from tests.practice import START, practice
+
+BTC = "BTC/USDT:USDT"
+DIGEST = "ABCDEFGHIJKLMNOPQRSTUVWX"
+
+
+@pytest.fixture(params=["bybit", "paper"])
+async def venue(request, tmp_path):
+    """(broker, price, is paper)"""
+    async with practice(tmp_path / "exchange", speed=0.001) as exchange:
+        client = exchange.client()
+        bybit = BybitBroker(client)
+        rules = await bybit.instruments()
+        price = exchange.exchange.account.last_price(BTC)
+        broker = bybit
+        if request.param == "paper":
+            broker = PaperBroker(tmp_path / "paper.json", D(10_000), Costs(), "3m", bybit.instruments)
+            assert await broker.instruments() == rules
+            broker.on_price(BTC, float(price), 1_000)
+        yield broker, price, request.param == "paper"
+        await client.close()
+
+
+def entry(mark: D, attempt: int = 0, **more) -> OrderRequest:
+    tick = D("0.1")
+    stop, target = (mark * D("0.98")).quantize(tick), (mark * D("1.02")).quantize(tick)
+    values = {"kind": OrderKind.MARKET, "qty": D("0.01"), "stop": stop, "target": target, **more}
+    return OrderRequest(order_id(DIGEST, "e", attempt, paper=False), BTC, OrderSide.BUY, **values)
+
+
+async def test_a_market_entry_is_filled_and_protected(venue):
+    broker, price, paper = venue
+    await broker.set_leverage(BTC, D(5))
+    await broker.set_leverage(BTC, D(5))
+    request = entry(price)
+    await broker.place(request)
+
+    (position,) = await broker.positions()
+    assert (position.qty, position.stop, position.target, position.leverage) == (
+        D("0.01"),
+        request.stop,
+        request.target,
+        D(5),
+    )
+    (fill,) = await broker.fills_since(0 if paper else START, START + 30 * 86_400_000)
+    assert (fill.order_id, fill.qty, fill.cause, fill.side) == (request.order_id, D("0.01"), Cause.ENTRY, OrderSide.BUY)
+    assert fill.fee == fill.qty * fill.price * D("0.00055")
+    assert (await broker.order(BTC, request.order_id)).state is OrderState.FILLED
+    balance = await broker.balance()
+    assert balance.wallet == 10_000 - fill.fee
+
+
+async def test_a_stop_moves_and_moving_it_again_is_no_error(venue):
+    broker, price, _ = venue
+    await broker.place(entry(price))
+    new = (price * D("0.99")).quantize(D("0.1"))
+    await broker.set_stop(BTC, new, None)
+    await broker.set_stop(BTC, new, None)
+    (position,) = await broker.positions()
+    assert position.stop == new
+    assert position.target == entry(price).target
+    with pytest.raises(Rejected):
+        await broker.set_stop(BTC, (price * D("1.5")).quantize(D("0.1")), None)
+
+
+async def test_a_limit_order_rests_is_found_and_cancelled_twice_without_error(venue):
+    broker, price, _ = venue
+    request = entry(price, kind=OrderKind.LIMIT, price=(price * D("0.95")).quantize(D("0.1")), stop=None, target=None)
+    await broker.place(request)
+    assert (await broker.order(BTC, request.order_id)).state is OrderState.WORKING
+    await broker.cancel(BTC, request.order_id)
+    await broker.cancel(BTC, request.order_id)
+    assert (await broker.order(BTC, request.order_id)).state is OrderState.CANCELLED
+    assert (await broker.order(BTC, order_id(DIGEST, "e", 9, paper=False))).state is OrderState.NOT_FOUND
+
+
+async def test_the_same_order_id_never_buys_twice(venue):
+    broker, price, _ = venue
+    await broker.place(entry(price))
+    try:
+        await broker.place(entry(price))
+    except OutcomeUnknown:
+        assert (await broker.order(BTC, entry(price).order_id)).state is OrderState.FILLED
+    (position,) = await broker.positions()
+    assert position.qty == D("0.01")
+
+
+async def test_a_close_only_reduces_and_leaves_nothing(venue):
+    broker, price, _ = venue
+    await broker.place(entry(price))
+    out = OrderRequest(
+        order_id(DIGEST, "x", 0, paper=False), BTC, OrderSide.SELL, OrderKind.MARKET, D("0.01"), reduce_only=True
+    )
+    await broker.place(out)
+    assert await broker.positions() == []
+    with pytest.raises(Rejected):
+        await broker.place(
+            OrderRequest(
+                order_id(DIGEST, "x", 1, paper=False),
+                BTC,
+                OrderSide.SELL,
+                OrderKind.MARKET,
+                D("0.01"),
+                reduce_only=True,
+            )
+        )
+
+
+async def test_what_cannot_be_is_rejected(venue):
+    broker, price, _ = venue
+    for change in ({"qty": D("0.0001")}, {"qty": D(900)}):
+        with pytest.raises(Rejected):
+            await broker.place(entry(price, **change))
+
+
+async def test_executions_are_told_as_they_happen(venue):
+    broker, price, _ = venue
+    stream = broker.stream()
+    assert list(await anext(stream)) == []
+    told = asyncio.ensure_future(anext(stream))
+    await asyncio.sleep(0.3)
+    await broker.place(entry(price))
+    (fill,) = await asyncio.wait_for(told, 5)
+    assert (fill.order_id, fill.cause) == (entry(price).order_id, Cause.ENTRY)
+    await stream.aclose()
+
+
+async def test_paper_stops_by_the_feeds_bars_and_survives_a_restart(tmp_path):
+    async with practice(tmp_path / "exchange", speed=0.001) as exchange:
+        client = exchange.client()
+        bybit = BybitBroker(client)
+
+        async def opened() -> PaperBroker:
+            broker = PaperBroker(tmp_path / "paper.json", D(10_000), Costs(), "3m", bybit.instruments)
+            await broker.instruments()
+            return broker
+
+        broker = await opened()
+        broker.on_price(BTC, 60_000.0, 1_000)
+        await broker.place(entry(D(60_000)))
+        broker = await opened()
+        assert len(await broker.positions()) == 1
+        calm, crash = (Bar(t, 60_000, 60_100, low, 60_000, 1, 1) for t, low in ((180_000, 59_900), (360_000, 50_000)))
+        broker.on_bars(BTC, Bars.of([calm]))
+        assert len(await broker.positions()) == 1
+        broker.on_bars(BTC, Bars.of([calm, crash]))
+        broker.on_bars(BTC, Bars.of([crash]))
+        assert await broker.positions() == []
+        fills = await broker.fills_since(0, 2**50)
+        assert [fill.cause for fill in fills] == [Cause.ENTRY, Cause.STOP_LOSS]
+        assert [fill.cause for fill in await (await opened()).fills_since(0, 2**50)] == [Cause.ENTRY, Cause.STOP_LOSS]
+        await client.close()
+
+
+@pytest.fixture
+async def bybit(tmp_path):
+    async with practice(tmp_path, speed=0.001) as exchange:
+        client = exchange.client()
+        broker = BybitBroker(client)
+        await broker.instruments()
+        yield exchange, broker
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        ({"answer": {"path": "/v5/order/create", "code": 10016}}, OutcomeUnknown),
+        ({"answer": {"path": "/v5/order/create", "status": 502}}, OutcomeUnknown),
+        ({"lose_answer": {"path": "/v5/order/create"}}, OutcomeUnknown),
+        ({"answer": {"path": "/v5/order/create", "code": 10006}}, Unavailable),
+        ({"answer": {"path": "/v5/order/create", "status": 403}}, Unavailable),
+        ({"answer": {"path": "/v5/order/create", "code": 110007}}, Rejected),
+        ({"answer": {"path": "/v5/order/create", "code": 10001}}, Rejected),
+    ],
+)
+async def test_every_failure_of_an_order_is_classed_as_what_it_proves(bybit, fault, kind):
+    exchange, broker = bybit
+    await exchange.faults(**fault)
+    with pytest.raises(kind) as error:
+        await broker.place(entry(exchange.exchange.account.last_price(BTC)))
+    assert type(error.value) is kind or issubclass(type(error.value), kind)
+    landed = "lose_answer" in fault
+    assert len(await broker.positions()) == landed
+
+
+async def test_reading_is_repeated_a_few_times_and_then_unavailable(bybit):
+    exchange, broker = bybit
+    await exchange.faults(answer={"path": "/v5/position/list", "status": 500, "times": 2})
+    assert await broker.positions() == []
+    await exchange.faults(answer={"path": "/v5/position/list", "status": 500, "times": 50})
+    with pytest.raises(Unavailable):
+        await broker.positions()
+
+
+async def test_arming_names_everything_that_stands_against_it(bybit):
+    exchange, broker = bybit
+    symbols = [BTC, "ETH/USDT:USDT"]
+    with pytest.raises(ConfigError, match="LIVE_CONFIRM"):
+        await arm(broker, "12345", symbols, D(3))
+    assert await arm(broker, exchange.exchange.terms.uid, symbols, D(3)) == exchange.exchange.terms.uid
+    assert (await broker.position_modes([BTC]))[BTC] == (0, D(3))
+
+
+def test_keys_that_may_withdraw_or_cannot_trade_are_refused():
+    facts = {
+        "uid": "1",
+        "permissions": {"ContractTrade": ["Order"], "Wallet": []},
+        "read_only": False,
+        "margin_mode": "REGULAR_MARGIN",
+    }
+    assert against_key(facts, "1") == []
+    bad = {
+        "uid": "1",
+        "permissions": {"Wallet": ["AccountTransfer", "Withdraw"]},
+        "read_only": True,
+        "margin_mode": "PORTFOLIO_MARGIN",
+    }
+    assert len(against_key(bad, "")) == 5
+    assert len(against_modes({"A": (1, D(5)), "B": (0, D(4)), "C": (0, D(5))}, D(5))) == 2

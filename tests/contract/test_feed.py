@@ -1,0 +1,186 @@
+"""The feed against a misbehaving exchange: what comes out is always contiguous, increasing, and each bar once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+
+import pytest
+
+from domain.candle import ClosedBar, Series, timeframe_ms
+from market.feed import Feed, FeedLimits
+from market.frames import Frames
+from market.klines import BybitKlines
+from tests.practice import practice, until
+
+LIMITS = FeedLimits(
+    topics_per_connection=3, ping_s=0.5, silence_s=2.0, stale_s=0.6, confirm_s=0.2, grace_s=0.2, backoff_s=(0.05, 0.3)
+)
+SYMBOLS = ["BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT"]
+
+
+class Listener:
+    """A feed on a practice exchange, and everything that it delivered."""
+
+    def __init__(self, exchange, limits=LIMITS, urls=None, symbols=SYMBOLS):
+        rules = exchange.exchange.tape.instruments
+        self.client = exchange.client()
+        self.series = [Series(symbol, timeframe) for symbol in symbols for timeframe in ("3m", "15m")]
+        self.frames = Frames(dict.fromkeys(self.series, 300))
+        ids = {symbol: rules[symbol].venue_id for symbol in symbols}
+        self.klines = BybitKlines(self.client, ids)
+        self.feed = Feed(urls or [exchange.stream], ids, self.frames, self.klines, limits)
+        self.batches: list[list[ClosedBar]] = []
+        self.tape = exchange.exchange.tape
+
+    async def __aenter__(self):
+        for series in self.series:
+            self.frames.seed(series, await self.klines.latest(series, 50))
+        self.first = {series: self.frames.last_time(series) for series in self.series}
+        self.task = asyncio.create_task(self.feed.run(self._take))
+        return self
+
+    async def __aexit__(self, *_):
+        self.task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self.task
+        await self.client.close()
+
+    async def _take(self, batch):
+        self.batches.append(batch)
+
+    def bars(self):
+        held = defaultdict(list)
+        for batch in self.batches:
+            for closed in batch:
+                held[closed.series].append(closed.bar)
+        return held
+
+    def count(self):
+        return min((len(self.bars()[series]) for series in self.series if series.timeframe == "3m"), default=0)
+
+    def check(self):
+        """Contiguous from the seed on, and equal to what the market really did."""
+        for series, bars in self.bars().items():
+            step = timeframe_ms(series.timeframe)
+            times = [bar.open_time for bar in bars]
+            assert times == list(range(self.first[series] + step, times[-1] + step, step)), series
+            for bar in bars:
+                truth = self.tape.bars(series.symbol, bar.open_time, bar.open_time + step)
+                assert (bar.open, bar.close) == (truth.open[0], truth.close[-1])
+                assert (bar.high, bar.low) == (truth.high.max(), truth.low.min())
+        for batch in self.batches:
+            assert len({closed.close_time for closed in batch}) == 1
+            order = [(-timeframe_ms(closed.series.timeframe), closed.series.symbol) for closed in batch]
+            assert order == sorted(order)
+
+
+async def test_closed_bars_arrive_in_whole_batches(tmp_path):
+    async with practice(tmp_path, speed=1_200) as exchange, Listener(exchange) as listener:
+        await until(lambda: listener.count() >= 12, "bars")
+        listener.check()
+        whole = [batch for batch in listener.batches if batch[0].close_time % 900_000 == 0]
+        assert all(len(batch) == 6 for batch in whole)
+        assert listener.feed.counters.mismatches == 0
+        assert listener.feed.connected()
+        assert set(listener.feed.prices) == set(SYMBOLS)
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        {"duplicate": True},
+        {"reorder": True},
+        {"delay_ms": 5},
+        {"withhold_confirm": ["kline.3.BTCUSDT", "kline.15.ETHUSDT"]},
+        {"silence": ["kline.3.SOLUSDT"]},
+        {"duplicate": True, "reorder": True, "withhold_confirm": ["kline.3.ETHUSDT"]},
+    ],
+    ids=lambda switches: "+".join(switches),
+)
+async def test_bars_stay_whole_whatever_the_stream_does(tmp_path, switches):
+    async with practice(tmp_path, speed=900) as exchange, Listener(exchange) as listener:
+        await until(lambda: listener.count() >= 2, "the feed to run")
+        await exchange.faults(**switches)
+        reached = listener.count()
+        await until(lambda: listener.count() >= reached + 8, "bars under the fault", 40)
+        await exchange.faults(reset=True)
+        await until(lambda: listener.count() >= reached + 11, "bars after the fault", 40)
+        listener.check()
+
+
+async def test_dropped_connections_come_back_with_every_topic_and_no_hole(tmp_path):
+    async with practice(tmp_path, speed=900) as exchange, Listener(exchange) as listener:
+        await until(lambda: listener.count() >= 2, "the feed to run")
+        for _ in range(3):
+            reached = listener.count()
+            await exchange.faults(drop=True)
+            await until(lambda n=reached: listener.count() >= n + 4, "bars after the drop")
+        listener.check()
+        assert listener.feed.counters.connects >= 2 * 4
+        assert listener.feed.connected()
+
+
+async def test_an_outage_is_filled_before_the_next_bar_is_shown(tmp_path):
+    async with practice(tmp_path, speed=900) as exchange, Listener(exchange) as listener:
+        await until(lambda: listener.count() >= 2, "the feed to run")
+        await exchange.faults(refuse=True, drop=True)
+        await until(lambda: not listener.feed.connected(), "the feed to notice")
+        missed_until = exchange.exchange.processed_until + 1_800_000
+        await until(lambda: exchange.exchange.processed_until > missed_until, "half an hour to be missed")
+        await exchange.faults(refuse=False)
+        await until(lambda: listener.bars()[listener.series[0]][-1].open_time > missed_until, "the feed to catch up")
+        listener.check()
+        assert listener.frames.counters.filled > 0
+
+
+async def test_a_dead_host_is_left_for_the_other(tmp_path):
+    async with practice(tmp_path, speed=900) as exchange:
+        async with Listener(exchange, urls=["ws://127.0.0.1:9/none", exchange.stream]) as listener:
+            await until(lambda: listener.count() >= 2, "bars from the other host")
+            listener.check()
+
+
+async def test_a_topic_the_exchange_refuses_costs_the_others_nothing(tmp_path):
+    async with practice(tmp_path, speed=900) as exchange:
+        listener = Listener(exchange, FeedLimits(backoff_s=(0.05, 0.3), grace_s=0.2))
+        del exchange.exchange.by_venue_id["ETHUSDT"]
+        listener.frames = Frames({series: 300 for series in listener.series if "ETH" not in series.symbol})
+        listener.series = list(listener.frames.series)
+        async with listener:
+            # the refused topic stands in front of the others
+            shard = listener.feed._shards[0]
+            shard.topics.insert(0, "kline.3.ETHUSDT")
+            await until(lambda: listener.feed.counters.refused_topics == 1, "the refusal")
+            await until(lambda: listener.count() >= 2, "the other symbols")
+
+
+async def test_malformed_and_impossible_data_is_counted_and_harms_nothing(tmp_path):
+    async with practice(tmp_path, speed=900) as exchange, Listener(exchange) as listener:
+        await until(lambda: listener.count() >= 2, "the feed to run")
+        shard = listener.feed._shards[0]
+        for frame in (
+            b"\xff\xfe", b"{}", b'{"topic":"kline.3.BTCUSDT","data":[{"start":1}]}', b'{"topic":"orderbook.1.X","data":{}}',
+            b'{"topic":"kline.3.BTCUSDT","data":[{"start":180000,"end":1,"open":"-1","close":"nan","high":"1","low":"2",'
+            b'"volume":"1","turnover":"1","confirm":true,"timestamp":1}]}',
+        ):  # fmt: skip
+            listener.feed._take(shard, frame, "x")
+        reached = listener.count()
+        await until(lambda: listener.count() >= reached + 2, "bars to go on")
+        listener.check()
+        assert listener.feed.counters.malformed == 2
+        assert listener.frames.counters.invalid == 1
+
+
+async def test_rest_gives_closed_bars_only_over_any_number_of_pages(tmp_path):
+    async with practice(tmp_path, speed=0.001) as exchange:
+        listener = Listener(exchange)
+        series = Series(SYMBOLS[0], "3m")
+        newest = await listener.klines.latest(series, 2_500)
+        assert len(newest) == 2_500
+        assert newest.missing(180_000) == []
+        assert newest.open_time[-1] + 180_000 <= exchange.exchange.processed_until
+        some = await listener.klines.closed(series, int(newest.open_time[100]), int(newest.open_time[2_200]))
+        assert some.open_time.tolist() == newest.open_time[100:2_200].tolist()
+        await listener.client.close()

@@ -1,0 +1,240 @@
+"""The architecture as a table, and the habits that keep it."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+MAY_IMPORT = {
+    "domain": set(),
+    "settings": {"domain"},
+    "market": {"domain"},
+    "strategies": {"domain"},
+    "broker": {"domain"},
+    "engine": {"domain"},
+    "persistence": {"domain"},
+    "sandbox": {"domain"},
+    "dashboard": {"domain", "engine"},
+    "bootstrap": {
+        "domain",
+        "settings",
+        "market",
+        "strategies",
+        "broker",
+        "engine",
+        "persistence",
+        "sandbox",
+        "dashboard",
+    },
+    "live_bot": {"domain", "settings", "bootstrap"},
+    "manage": {"domain", "settings", "bootstrap", "persistence", "sandbox"},
+}
+"""Which of our packages each may import; a package without a row here fails the test."""
+
+HOME = {
+    "sqlalchemy": {"persistence"},
+    "psycopg2": {"persistence"},
+    "sqlite3": {"persistence", "sandbox"},
+    "redis": {"persistence"},
+    "ccxt": {"broker"},
+    "websockets": {"market"},
+    "aiohttp": {"sandbox", "dashboard"},
+    "talib": {"strategies"},
+    "pydantic": {"settings"},
+    "typer": {"manage"},
+}
+"""Drivers and frameworks have one home each."""
+
+PURE = ("domain", "strategies", "engine/trader.py", "engine/positions.py", "engine/risk.py", "engine/protections.py",
+        "market/bybit_messages.py", "market/frames.py")  # fmt: skip
+"""Parts that decide: no waiting, no clock, no I/O, no chance."""
+
+IMPURE = {
+    "asyncio",
+    "time",
+    "os",
+    "socket",
+    "threading",
+    "random",
+    "subprocess",
+    "pathlib",
+    "tenacity",
+    "requests",
+    "urllib",
+}
+
+LINES_MAX, FUNCTION_MAX = 520, 60
+
+
+def sources() -> list[Path]:
+    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    skipped = ("tests/", "benchmarks/", "persistence/migrations/")
+    return [ROOT / name for name in listed.split() if not name.startswith(skipped) and (ROOT / name).exists()]
+
+
+FILES = sources()
+TREES = {path: ast.parse(path.read_text()) for path in FILES}
+
+
+def package(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def imported(tree: ast.AST) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add(node.module)
+    return found
+
+
+def test_every_package_has_a_row_and_every_row_a_package():
+    assert {package(path) for path in FILES} == set(MAY_IMPORT)
+
+
+def test_imports_point_one_way():
+    graphlib.TopologicalSorter({name: needs for name, needs in MAY_IMPORT.items()}).prepare()
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path, tree in TREES.items()
+        for name in {module.split(".")[0] for module in imported(tree)} & set(MAY_IMPORT)
+        if name != package(path) and name not in MAY_IMPORT[package(path)]
+    ]
+    assert wrong == []
+
+
+def test_no_two_modules_import_each_other():
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
+    graph = {name: imported(TREES[path]) & set(modules) - {name} for name, path in modules.items()}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_drivers_have_one_home():
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path, tree in TREES.items()
+        for name in {module.split(".")[0] for module in imported(tree)} & set(HOME)
+        if package(path) not in HOME[name]
+    ]
+    assert wrong == []
+
+
+def test_what_decides_is_pure():
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {name}"
+        for path, tree in TREES.items()
+        for name in {module.split(".")[0] for module in imported(tree)} & IMPURE
+        if str(path.relative_to(ROOT)).startswith(PURE)
+    ]
+    assert wrong == []
+
+
+def test_only_settings_read_the_environment():
+    # the doctor asks on which host it runs; the daemon ends itself with os._exit
+    allowed = {"settings.py", "persistence/checkup.py"}
+    users = {str(path.relative_to(ROOT)) for path in FILES if re.search(r"os\.environ|getenv", path.read_text())}
+    assert users <= allowed
+
+
+def test_tasks_have_owners():
+    """Outside the supervisor, tasks are born in task groups, or are awaited where they are made."""
+    allowed = {"engine/tasks.py", "sandbox/server.py", "sandbox/stream.py"}
+    users = {
+        str(path.relative_to(ROOT))
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr == "create_task"
+        and not (isinstance(node.func.value, ast.Name) and node.func.value.id == "group")
+    }
+    assert users <= allowed
+
+
+def test_no_state_at_module_level():
+    wrong = []
+    for path, tree in TREES.items():
+        assert not any(isinstance(node, ast.Global) for node in ast.walk(tree)), path
+        for node in tree.body:
+            targets = (
+                node.targets
+                if isinstance(node, ast.Assign)
+                else [node.target]
+                if isinstance(node, ast.AnnAssign)
+                else []
+            )
+            for target in targets:
+                if isinstance(target, ast.Name) and not re.fullmatch(r"[A-Z_][A-Za-z0-9_]*|_?[a-z_]+", target.id):
+                    wrong.append(f"{path.name}: {target.id}")
+                if (
+                    isinstance(target, ast.Name)
+                    and target.id.islower()
+                    and isinstance(getattr(node, "value", None), ast.Dict | ast.List | ast.Set)
+                ):
+                    wrong.append(f"{path.name}: {target.id}")
+    assert wrong == []
+
+
+def test_catch_all_handlers_are_where_every_failure_ends():
+    allowed = {"engine/tasks.py", "persistence/candles.py", "engine/writer.py"}
+    wrong = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or getattr(node.type, "id", "") in {"Exception", "BaseException"})
+        and str(path.relative_to(ROOT)) not in allowed
+    ]
+    assert wrong == []
+
+
+@pytest.mark.parametrize("word", ["pickle.loads", "shell=True", "TODO", "FIXME", "eval(", "yaml.load("])
+def test_some_words_appear_nowhere(word):
+    assert [str(path) for path in FILES if word in path.read_text()] == []
+
+
+def test_files_and_functions_stay_readable():
+    long_files = [f"{path.relative_to(ROOT)}: {n}" for path in FILES if (n := path.read_text().count("\n")) > LINES_MAX]
+    long_functions = [
+        f"{path.relative_to(ROOT)} {node.name}: {n}"
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (n := node.end_lineno - node.lineno + 1) > FUNCTION_MAX
+    ]
+    assert long_files == []
+    assert long_functions == []
+
+
+def test_every_module_begins_with_a_sentence():
+    wrong = [
+        str(path)
+        for path, tree in TREES.items()
+        if not (ast.get_docstring(tree) or "").split("\n")[0].endswith((".", "?", ":"))
+    ]
+    assert wrong == []
+
+
+def test_the_lock_has_hashes_and_names_no_host():
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        text = (ROOT / name).read_text()
+        pins = re.findall(r"^[a-z0-9_.-]+==", text, re.MULTILINE)
+        assert len(pins) > 30
+        assert "http" not in text.replace("aiohttp", "").replace("httpx", "")
+        assert "--index-url" not in text
+        assert text.count("--hash=sha256:") > len(pins)
+
+
+def test_nothing_is_left_behind_in_the_working_tree():
+    assert "data/" in (ROOT / ".gitignore").read_text()
+    assert os.path.exists(ROOT / "Procfile")
