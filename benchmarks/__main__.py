@@ -1,0 +1,65 @@
+"""Runs every benchmark and prints one table: ``make bench``, or ``python -m benchmarks NAME...``."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks import candles, feed, lag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """What is measured, and what it should reach."""
+
+    what: str
+    wanted: str
+    measure: Callable[[], tuple[float, str]]
+    holds: Callable[[float], bool]
+
+
+BENCHMARKS = {
+    "candles": Benchmark(
+        "50 symbols x 2 timeframes saved to PostgreSQL: times faster than the ORM row by row",
+        ">= 100",
+        candles.measure,
+        lambda ratio: ratio >= 100,
+    ),
+    "feed": Benchmark(
+        "decoded and applied messages per second, relative to a bare websockets loop",
+        ">= 0.6",
+        feed.measure,
+        lambda ratio: ratio >= 0.6,
+    ),
+    "lag": Benchmark(
+        "event loop lag at p99 while 500 symbols close a bar and are saved, ms",
+        "< 20",
+        lag.measure,
+        lambda p99: p99 < 20,
+    ),
+}
+
+
+def main(names: list[str]) -> int:
+    """Run the named benchmarks, or all; return 1 when one does not reach what it should."""
+    table = Table("benchmark", "wanted", "measured", "holds", "details")
+    failed = False
+    for name in track(names or list(BENCHMARKS), description="measuring", console=Console(stderr=True)):
+        held = BENCHMARKS[name]
+        value, details = held.measure()
+        failed |= not held.holds(value)
+        table.add_row(held.what, held.wanted, f"{value:.2f}", "yes" if held.holds(value) else "NO", details)
+    Console(width=None if sys.stdout.isatty() else 180).print(table)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))
