@@ -240,11 +240,11 @@ async def _live(settings: Settings, stack: contextlib.AsyncExitStack, stopping: 
     who = await _owner(settings, exchange, symbols)
     bot = await _assemble(settings, stack, main, venue, exchange, instruments, symbols, who)
     health = Health(
-        settings.health.host,
-        settings.health.port,
+        (settings.health.host, settings.health.port),
         settings.data_dir / "health.json",
         bot.runtime.reasons,
         lambda: {"source": who.source, "mode": who.mode.upper(), "account": who.account, **bot.snapshot()},
+        bot.runtime.switch,
     )
     port = await health.start()
     stack.push_async_callback(health.stop)
@@ -328,6 +328,7 @@ async def _assemble(
         lambda series: frames.bars(series).copy(),
         pending_max=settings.storage.pending_max,
         summary_s=settings.storage.summary_s,
+        keep_days=settings.storage.candle_days,
     )
     reporter = Reporter()
     parts = Parts(

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 from rich.console import Console
@@ -91,6 +92,20 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
         raise typer.Exit(FAILED)
     _print({"running": True, **body}, as_json)
     raise typer.Exit(OK if body["ready"] else DEGRADED)
+
+
+@app.command()
+def switch(
+    state: Annotated[str, typer.Argument(help="running, paused (no new entries) or stopped.")],
+    config: Config = None,
+    as_json: AsJson = False,
+    reason: Annotated[str, typer.Option(help="Kept with the change.")] = "operator",
+) -> None:
+    """Turn the running bot's stop switch; it stays as it is over a restart."""
+    settings = settings_module.load(config)
+    body = _ask(settings.data_dir / "health.json", f"/switch/{quote(state)}?reason={quote(reason)}", "POST")
+    _print(body or {"error": f"no bot answers for {settings.data_dir}"}, as_json)
+    raise typer.Exit(OK if body and "switch" in body else FAILED)
 
 
 @app.command()
@@ -197,12 +212,17 @@ def _tracker(settings: settings_module.Settings) -> tuple[Any, bool]:
     return held, degraded
 
 
-def _ask(endpoint: Path) -> dict[str, Any] | None:
+def _ask(endpoint: Path, path: str = "/status", method: str = "GET") -> dict[str, Any] | None:
     try:
         note = json.loads(endpoint.read_text())
-        with urllib.request.urlopen(f"http://{note['host']}:{note['port']}/status", timeout=5) as answer:
+        address = f"http://{note['host']}:{note['port']}{path}"
+        request = urllib.request.Request(address, method=method, headers={"Authorization": f"Bearer {note['token']}"})
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
             body: dict[str, Any] = json.load(answer)
-    except (OSError, ValueError, urllib.error.URLError):
+    except urllib.error.HTTPError as error:
+        answered: dict[str, Any] = json.load(error)
+        return answered
+    except (OSError, ValueError, KeyError):
         return None
     return body
 

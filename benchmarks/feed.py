@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import contextlib
+import hashlib
 import multiprocessing
+import re
+import socket
 import statistics
 import time
 from typing import TYPE_CHECKING
 
 import msgspec
 from websockets.asyncio.client import connect
-from websockets.asyncio.server import serve
 
 from domain.candle import Bars, Series
 from market.bybit_messages import kline_topic
@@ -21,10 +25,9 @@ from tests.servers import free_port
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
-    from websockets.asyncio.server import ServerConnection
-
 SYMBOLS, BARS, PUSHES, ROUNDS = 50, 40, 15, 5
 STEP = 180_000
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 def frames_to_send() -> list[str]:
@@ -51,32 +54,42 @@ def _item(number: int, *, confirm: bool) -> dict[str, object]:
 
 
 def push_frames(port: int, ready: Event) -> None:
-    """Serve: every client that has said something gets all frames."""
-    sent = frames_to_send()
+    """Serve: every client that has said something gets all frames, in pieces as large as the socket takes.
 
-    async def handle(socket: ServerConnection) -> None:
-        await socket.recv()
-        for frame in sent:
-            await socket.send(frame)
-        await socket.wait_closed()
+    A real server library would be slower than the client under test, so the few bytes of protocol are written here.
+    """
+    sent = b"".join(_framed(text.encode()) for text in frames_to_send())
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        ready.set()
+        while True:
+            client, _ = listening.accept()
+            with client, contextlib.suppress(OSError):
+                key = re.search(rb"Sec-WebSocket-Key: (\S+)", client.recv(65_536), re.IGNORECASE)
+                assert key
+                accept = base64.b64encode(hashlib.sha1(key[1] + GUID).digest())
+                client.sendall(
+                    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                    b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+                )
+                client.recv(65_536)
+                client.sendall(sent)
+                client.recv(65_536)
 
-    async def run() -> None:
-        async with serve(handle, "127.0.0.1", port, compression=None):
-            ready.set()
-            await asyncio.get_running_loop().create_future()
 
-    asyncio.run(run())
+def _framed(payload: bytes) -> bytes:
+    # RFC 6455: final text frame, unmasked, with a 16-bit length
+    return b"\x81\x7e" + len(payload).to_bytes(2, "big") + payload
 
 
 async def bare(port: int, count: int) -> float:
     """Return messages per second of a loop that only receives."""
     settings = {"max_queue": 1024, "compression": None, "proxy": None, "ping_interval": None}
-    async with connect(f"ws://127.0.0.1:{port}", **settings) as socket:
-        await socket.send("go")
-        await socket.recv(decode=False)
+    async with connect(f"ws://127.0.0.1:{port}", **settings) as stream:
+        await stream.send("go")
+        await stream.recv(decode=False)
         began = time.perf_counter()
         for _ in range(count - 1):
-            await socket.recv(decode=False)
+            await stream.recv(decode=False)
         return (count - 1) / (time.perf_counter() - began)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from domain.candle import Bar, Bars, ClosedBar, Series
+from domain.candle import Bar, Bars, Series
 from domain.exits import ExitPlan
 from domain.ids import Identity
 from domain.source import Source
@@ -27,6 +27,8 @@ from tests.servers import Postgres
 SYMBOLS, HISTORY, ROUNDS = 500, 700, 12
 STEPS = {"15m": 900_000, "3m": 180_000}
 PROBE_S = 0.002
+FRAMES_PER_READ = 200
+"""A socket hands over about so many frames before the loop goes on."""
 
 
 def measure() -> tuple[float, str]:
@@ -69,9 +71,7 @@ async def _measure(url: str, folder: Path) -> tuple[float, str]:
     return p99, f"{ROUNDS} x {len(series)} bars, max {max(lags):.1f} ms, {len(lags)} probes"
 
 
-async def _close_all(
-    frames: Frames, trader: Trader, writer: CandleWriter, series: list[Series], number: int
-) -> None:
+async def _close_all(frames: Frames, trader: Trader, writer: CandleWriter, series: list[Series], number: int) -> None:
     batch = []
     for key in series:
         step = STEPS[key.timeframe]
@@ -79,6 +79,8 @@ async def _close_all(
         price = last.close * (1.001 if (number + len(key.symbol)) % 2 else 0.999)
         row = Bar(last.open_time + step, last.close, max(last.close, price), min(last.close, price), price, 1.0, price)
         batch += frames.offer(key, row)
+        if len(batch) % FRAMES_PER_READ == 0:
+            await asyncio.sleep(0)
     writer.add(batch)
     for closed in batch:
         trader.on_bar(closed)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from domain.order import PositionReport
     from domain.ports import Broker, Klines, Ledger
-    from domain.records import Receipt, Record
+    from domain.records import Receipt, Record, SwitchState
     from domain.trade import Trade
     from engine.commands import Command
     from engine.tasks import Tasks
@@ -40,9 +40,12 @@ EVENTS_MAX = 10_000
 BALANCE_S = 5.0
 SETTLE_S = 5.0
 RECONCILE_S = 60.0
+INSTRUMENTS_S = 3_600.0
 RECOVERY_RETRY_S = 2.0
 NUDGE_PAUSE_S = 0.5
 HOUR_MS = 3_600_000
+STEP_LOOK_S = 0.05
+STEP_LOST_S = 10.0
 
 
 class Trades(Protocol):
@@ -212,7 +215,10 @@ class Runtime:
         tasks.start("candle drain", p.writer.drain)
         tasks.start("candle summary", p.writer.summarise)
         tasks.start("feed", lambda: p.feed.run(self._events.put))
+        tasks.start("instruments", self._refresh_instruments)
         tasks.start("lag", self._measure_lag)
+        if p.acknowledge is not None:
+            tasks.start("stepping", self._keep_stepping)
 
     async def append(self, record: Record) -> Receipt:
         """Write a record to the ledger on its own thread."""
@@ -272,7 +278,9 @@ class Runtime:
         p.writer.add(batch)
         if p.acknowledge is not None:
             # a stepping market must look the same on every run, however the sockets race
-            await self._take_fills_since(recovery.fills_start(p.trader, self._market_time()))
+            with contextlib.suppress(Unavailable, Rejected):
+                await self._take_fills_since(recovery.fills_start(p.trader, self._market_time()))
+                await self._refresh_balance()
         p.trader.situation.stale = frozenset(series.symbol for series in p.feed.stale())
         for symbol, (price, time) in p.feed.prices.items():
             p.broker.on_price(symbol, price, time)
@@ -298,6 +306,21 @@ class Runtime:
                 self._events.task_done()
         if self._p.acknowledge is not None:
             await self._p.acknowledge(time)
+
+    async def _keep_stepping(self) -> None:
+        """Ask a stepping market for its first bars once we listen, and again if a step got lost on the way."""
+        loop = asyncio.get_running_loop()
+        while not self._p.feed.connected():
+            await asyncio.sleep(STEP_LOOK_S)
+        seen, since = -1, -STEP_LOST_S
+        while self._p.acknowledge is not None:
+            if seen == self.progress.batches and loop.time() - since > STEP_LOST_S:
+                since = loop.time()
+                await self._p.acknowledge(self._market_time())
+            elif seen != self.progress.batches:
+                since = loop.time() if seen >= 0 else since
+                seen = self.progress.batches
+            await asyncio.sleep(STEP_LOOK_S)
 
     async def _take_fills(self, fills: Sequence[Fill]) -> None:
         trader = self._p.trader
@@ -359,6 +382,22 @@ class Runtime:
         self._p.trader.situation.equity = balance.equity
         self.progress.broker_error = ""
         self.progress.balance_at = asyncio.get_running_loop().time()
+
+    async def _refresh_instruments(self) -> None:
+        while True:
+            await asyncio.sleep(INSTRUMENTS_S)
+            try:
+                fresh = await self._p.broker.instruments()
+            except (Unavailable, Rejected) as error:
+                log.warning("trading rules not refreshed", reason=str(error))
+                continue
+            for symbol in self._p.trader.update_instruments(fresh):
+                log.warning("symbol is not traded any more: no new entries", symbol=symbol)
+
+    async def switch(self, state: SwitchState, reason: str) -> None:
+        """Let new entries in, or stop them; the choice survives a restart."""
+        await self._dispatch(self._p.trader.switch(state, reason))
+        log.warning("switch", state=state.value, reason=reason)
 
     async def _listen(self) -> None:
         async for fills in self._p.broker.stream():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -188,6 +188,16 @@ class Trader:
         """Let in new entries, or stop them."""
         self.situation.switch = state
         return [Remember(Switch(time=self.situation.market_time, state=state, reason=reason))]
+
+    def update_instruments(self, fresh: Mapping[str, Instrument]) -> list[str]:
+        """Take the exchange's rules anew; return the symbols that are not traded any more."""
+        gone = []
+        for symbol, held in self._instruments.items():
+            now = fresh.get(symbol, replace(held, trading=False))
+            if held.trading and not now.trading:
+                gone.append(symbol)
+            self._instruments[symbol] = now
+        return gone
 
     def open_pnl(self) -> Decimal:
         """Return what open positions have made so far, fees included."""

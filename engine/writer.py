@@ -40,6 +40,10 @@ class Storage(Protocol):
         """Return symbols, total_candles, db_size_mb and database_type."""
         ...
 
+    def cleanup_old_candles(self, days_to_keep: int) -> int:
+        """Delete old bars."""
+        ...
+
 
 @dataclass(slots=True)
 class WriterCounters:
@@ -56,14 +60,21 @@ class CandleWriter:
     """Takes closed bars, coalesces them by series and time, saves them in batches on a thread of its own.
 
     At most ``pending_max`` bars wait; beyond that a bar is not queued, and its series' window is saved whole once
-    the storage keeps up again (``window`` returns a copy of it).
+    the storage keeps up again (``window`` returns a copy of it). ``keep_days`` above 0 removes older bars at times.
     """
 
     def __init__(
-        self, storage: Storage, tier: Tier, window: Callable[[Series], Bars], *, pending_max: int, summary_s: float
+        self,
+        storage: Storage,
+        tier: Tier,
+        window: Callable[[Series], Bars],
+        *,
+        pending_max: int,
+        summary_s: float,
+        keep_days: int = 0,
     ) -> None:
         self._storage, self._tier, self._window = storage, tier, window
-        self._pending_max, self._summary_s = pending_max, summary_s
+        self._pending_max, self._summary_s, self._keep_days = pending_max, summary_s, keep_days
         self._pending: dict[Series, dict[int, Bar]] = {}
         self._count = 0
         self._missed: set[Series] = set()
@@ -104,9 +115,8 @@ class CandleWriter:
         """Save everything that waits; raises when the storage fails, and keeps what is not saved."""
         while self._count:
             taken = self._take()
-            frames = {series: Bars.of([rows[time] for time in sorted(rows)]) for series, rows in taken.items()}
             try:
-                self.counters.saved += await self._tier.call(self._storage.save_all_frames, frames)
+                self.counters.saved += await self._tier.call(self._save, taken)
             except BaseException:
                 self._put_back(taken)
                 raise
@@ -134,6 +144,9 @@ class CandleWriter:
             await asyncio.sleep(self._summary_s)
             try:
                 await self.flush()
+                if self._keep_days:
+                    removed = await self._tier.call(self._storage.cleanup_old_candles, self._keep_days)
+                    log.info("old candles removed", candles=removed, days_kept=self._keep_days)
                 stats = await self._tier.call(self._storage.get_stats)
             except RevenantError as error:
                 self._note(error)
@@ -142,6 +155,11 @@ class CandleWriter:
                 "candle summary", saved=self.counters.saved, waiting=self._count, candles=stats["total_candles"],
                 symbols=stats["symbols"], size_mb=stats["db_size_mb"], database=stats["database_type"],
             )  # fmt: skip
+
+    def _save(self, taken: dict[Series, dict[int, Bar]]) -> int:
+        # on the storage's thread, so that building hundreds of tables costs the loop nothing
+        frames = {series: Bars.of([rows[time] for time in sorted(rows)]) for series, rows in taken.items()}
+        return self._storage.save_all_frames(frames)
 
     def _note(self, error: RevenantError) -> None:
         self.counters.failures += 1

@@ -13,7 +13,6 @@ INTERVALS = {
     "1m": "1", "3m": "3", "5m": "5", "15m": "15", "30m": "30", "1h": "60", "2h": "120", "4h": "240", "6h": "360",
     "12h": "720", "1d": "D",
 }  # fmt: skip
-TIMEFRAMES = {interval: timeframe for timeframe, interval in INTERVALS.items()}
 
 _KLINE_START = b'{"topic":"kline.'
 
@@ -36,9 +35,11 @@ class KlineItem(msgspec.Struct):
         return Bar(self.start, self.open, self.high, self.low, self.close, self.volume, self.turnover)
 
 
-class _KlineFrame(msgspec.Struct):
+class Klines(msgspec.Struct):
+    """Bars of one topic; a frame at a bar's end carries the closed bar and the next."""
+
     topic: str
-    data: list[KlineItem]
+    items: list[KlineItem] = msgspec.field(name="data")
 
 
 class _Envelope(msgspec.Struct):
@@ -48,15 +49,6 @@ class _Envelope(msgspec.Struct):
     ret_msg: str = ""
     req_id: str = ""
     data: msgspec.Raw = msgspec.Raw(b"null")
-
-
-@dataclass(frozen=True, slots=True)
-class Klines:
-    """Bars of one symbol, by the exchange's own id; a frame at a bar's end carries the closed bar and the next."""
-
-    venue_id: str
-    timeframe: str
-    items: list[KlineItem]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +70,7 @@ class Other:
 
 Message = Klines | Ack | Other
 
-_klines = msgspec.json.Decoder(_KlineFrame, strict=False)
+_klines = msgspec.json.Decoder(Klines, strict=False)
 _envelopes = msgspec.json.Decoder(_Envelope)
 
 
@@ -90,10 +82,10 @@ def decode(frame: bytes) -> Message:
     """
     try:
         if frame.startswith(_KLINE_START):
-            return _kline_message(_klines.decode(frame))
+            return _klines.decode(frame)
         envelope = _envelopes.decode(frame)
         if envelope.topic.startswith("kline."):
-            return _kline_message(_klines.decode(frame))
+            return _klines.decode(frame)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadData(f"frame {frame[:80]!r}: {error}") from error
     if envelope.success is not None or envelope.op:
@@ -127,11 +119,3 @@ def split_topics(topics: list[str], *, count_max: int, chars_max: int) -> list[l
         groups[-1].append(topic)
         chars += len(topic)
     return groups
-
-
-def _kline_message(frame: _KlineFrame) -> Klines:
-    _, interval, venue_id = (*frame.topic.split(".", 2), "", "")[:3]
-    timeframe = TIMEFRAMES.get(interval)
-    if timeframe is None or not venue_id:
-        raise BadData(f"frame with topic {frame.topic!r}: unknown interval or no symbol")
-    return Klines(venue_id, timeframe, frame.data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 from dataclasses import dataclass, field
@@ -77,7 +78,10 @@ class _Stream:
     series: Series
     topic: str
     heard: float = 0.0
+    pushes: int = 0
+    pushes_seen: int = 0
     price_time: int = 0
+    forming: int = 0
     strikes: int = 0
     unconfirmed: tuple[int, float] | None = None
     filling: bool = False
@@ -88,6 +92,9 @@ class _Shard:
     topics: list[str]
     socket: ClientConnection | None = None
     acked: set[str] = field(default_factory=set)
+    request: str = ""
+    frames: int = 0
+    silent: bool = False
 
 
 class Feed:
@@ -100,12 +107,12 @@ class Feed:
         self, urls: list[str], venue_ids: Mapping[str, str], frames: Frames, klines: Klines, limits: FeedLimits
     ) -> None:
         self._urls, self._frames, self._klines, self._limits = urls, frames, klines, limits
-        self._symbols = {venue_id: symbol for symbol, venue_id in venue_ids.items()}
         self._streams = {
             series: _Stream(series, bybit.kline_topic(venue_ids[series.symbol], series.timeframe))
             for series in frames.series
         }
-        topics = [stream.topic for stream in self._streams.values()]
+        self._by_topic = {stream.topic: stream for stream in self._streams.values()}
+        topics = list(self._by_topic)
         groups = bybit.split_topics(topics, count_max=limits.topics_per_connection, chars_max=limits.args_chars)
         self._shards = [_Shard(group) for group in groups]
         self._batches = Batches(frames.series, limits.grace_s)
@@ -157,29 +164,39 @@ class Feed:
         settings = {"ping_interval": None, "max_size": 1 << 20, "max_queue": 1024, "proxy": None, "compression": None}
         async with connect(url, open_timeout=10, close_timeout=2, **settings) as socket:  # type: ignore[arg-type]
             self.counters.connects += 1
-            shard.socket = socket
-            number = f"sub-{next(self._numbers)}"
-            await socket.send(bybit.subscription(shard.topics, number).decode())
-            await self._read(shard, socket, number)
+            shard.socket, shard.silent = socket, False
+            shard.request = f"sub-{next(self._numbers)}"
+            await socket.send(bybit.subscription(shard.topics, shard.request).decode())
+            async with asyncio.TaskGroup() as group:
+                pinging = group.create_task(self._ping(shard, socket), name="feed ping")
+                # no deadline per frame: the pinging task watches for silence, and cuts the socket
+                while True:
+                    try:
+                        frame = await socket.recv(decode=False)
+                    except WebSocketException:
+                        pinging.cancel()
+                        break
+                    self._take(shard, frame)
+        raise ConnectionError(f"silent for {self._limits.silence_s:.0f} s" if shard.silent else "closed")
 
-    async def _read(self, shard: _Shard, socket: ClientConnection, number: str) -> None:
-        due = _now() + self._limits.ping_s
-        heard = _now()
+    async def _ping(self, shard: _Shard, socket: ClientConnection) -> None:
+        # frames are counted, not timed: looking at the clock for each of them would cost more than decoding it
+        pause = min(self._limits.ping_s, self._limits.silence_s / 2)
+        seen, since = shard.frames, _now()
         while True:
-            try:
-                async with asyncio.timeout(max(0.0, due - _now())):
-                    frame = await socket.recv(decode=False)
-            except TimeoutError:
-                if _now() - heard > self._limits.silence_s:
-                    raise TimeoutError(f"no frame for {self._limits.silence_s:.0f} s") from None
+            await asyncio.sleep(pause)
+            if shard.frames != seen:
+                seen, since = shard.frames, _now()
+            elif _now() - since > self._limits.silence_s:
+                shard.silent = True
+                socket.transport.abort()
+                return
+            with contextlib.suppress(WebSocketException):
                 await socket.send(bybit.ping(f"ping-{next(self._numbers)}").decode())
-                due = _now() + min(self._limits.ping_s, self._limits.silence_s)
-                continue
-            heard = _now()
-            self._take(shard, frame, number)
 
-    def _take(self, shard: _Shard, frame: bytes, number: str) -> None:
+    def _take(self, shard: _Shard, frame: bytes) -> None:
         self.counters.frames += 1
+        shard.frames += 1
         try:
             message = bybit.decode(frame)
         except BadData as error:
@@ -189,12 +206,12 @@ class Feed:
         if isinstance(message, bybit.Klines):
             self._take_klines(message)
         elif isinstance(message, bybit.Ack):
-            self._take_ack(shard, message, number)
+            self._take_ack(shard, message)
         else:
             self.counters.unknown += 1
 
-    def _take_ack(self, shard: _Shard, message: bybit.Ack, number: str) -> None:
-        if message.request != number and message.operation != "subscribe":
+    def _take_ack(self, shard: _Shard, message: bybit.Ack) -> None:
+        if message.request != shard.request and message.operation != "subscribe":
             return
         if message.success:
             shard.acked.update(shard.topics)
@@ -208,11 +225,11 @@ class Feed:
             self._close(shard)
 
     def _take_klines(self, message: bybit.Klines) -> None:
-        stream = self._streams.get(Series(self._symbols.get(message.venue_id, ""), message.timeframe))
+        stream = self._by_topic.get(message.topic)
         if stream is None:
             self.counters.unknown += 1
             return
-        stream.heard, stream.strikes = _now(), 0
+        stream.pushes += 1
         for item in message.items:
             if item.timestamp >= stream.price_time:
                 stream.price_time = item.timestamp
@@ -234,6 +251,9 @@ class Feed:
 
     def _see_forming(self, stream: _Stream, start: int) -> None:
         # a bar being formed proves that all before it are closed, confirmed or not
+        if start == stream.forming and stream.unconfirmed is None:
+            return
+        stream.forming = start
         if self._frames.hole(stream.series, start) is None:
             stream.unconfirmed = None
         else:
@@ -314,6 +334,8 @@ class Feed:
         if stream.unconfirmed and now - stream.unconfirmed[1] > self._limits.confirm_s:
             self._want(stream, stream.unconfirmed[0])
             stream.unconfirmed = None
+        if stream.pushes != stream.pushes_seen:
+            stream.pushes_seen, stream.heard, stream.strikes = stream.pushes, now, 0
         if not stream.heard:
             stream.heard = now
         if now - stream.heard > self._limits.stale_s:

@@ -34,6 +34,10 @@ _ROW = np.dtype(
 )
 _COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
 _COPY_TRAILER = b"\xff\xff"
+_STAGING = (
+    "CREATE TEMP TABLE IF NOT EXISTS staging (series_id integer, open_time bigint, open float8, high float8,"
+    " low float8, close float8, volume float8, turnover float8) ON COMMIT DELETE ROWS"
+)
 
 
 class PostgresCandleStorage:
@@ -58,7 +62,7 @@ class PostgresCandleStorage:
 
     def save_all_frames(self, frames: Frames) -> int:
         """Store bars of many series in one transaction; keys are symbols (15m) or (symbol, timeframe)."""
-        held = {_series(key): join([_bars(value)]) for key, value in frames.items() if len(value)}
+        held = {_series(key): _ordered(_bars(value)) for key, value in frames.items() if len(value)}
         if not held:
             return 0
         for attempt in tenacity.Retrying(
@@ -165,11 +169,13 @@ class PostgresCandleStorage:
     def _save(self, frames: dict[Series, Bars]) -> None:
         try:
             with self._database.transaction(BULK_S) as connection:
+                info = connection.info
                 ids = self._series_ids(connection, list(frames))
                 if self._database.is_postgres:
                     self._merge_postgres(connection, {ids[series]: bars for series, bars in frames.items()})
                 else:
                     self._merge_sqlite(connection, {ids[series]: bars for series, bars in frames.items()})
+            info["staging"] = True
         except Exception:
             # an id learnt in a transaction that did not commit is worth nothing
             self._ids.clear()
@@ -196,10 +202,9 @@ class PostgresCandleStorage:
     def _merge_postgres(self, connection: sa.Connection, frames: dict[int, Bars]) -> None:
         """Copy into a staging table, then merge in one statement that also keeps the series' spans."""
         cursor: Any = connection.connection.cursor()
-        cursor.execute(
-            "CREATE TEMP TABLE IF NOT EXISTS staging (series_id integer, open_time bigint, open float8, high float8,"
-            " low float8, close float8, volume float8, turnover float8) ON COMMIT DELETE ROWS"
-        )
+        if "staging" not in connection.info:
+            # lasts as long as the connection; a transaction that fails takes it away again
+            cursor.execute(_STAGING)
         cursor.copy_expert("COPY staging FROM STDIN (FORMAT binary)", io.BytesIO(_copy_rows(frames)))
         cursor.execute(_MERGE[self.source])
         cursor.close()
@@ -299,17 +304,23 @@ def _bars(value: Bars | pd.DataFrame) -> Bars:
     return value if isinstance(value, Bars) else Bars.from_frame(value)
 
 
+def _ordered(bars: Bars) -> Bars:
+    # most saves are one new bar per series, for which sorting would cost more than storing
+    if len(bars) == 1 or bool((np.diff(bars.open_time) > 0).all()):
+        return bars
+    return join([bars])
+
+
 def _copy_rows(frames: dict[int, Bars]) -> bytes:
     # PostgreSQL's binary COPY: per row a field count, then each field behind its length, all big-endian
-    rows = np.empty(sum(map(len, frames.values())), _ROW)
+    held = list(frames.values())
+    counts = [len(bars) for bars in held]
+    rows = np.empty(sum(counts), _ROW)
     rows["fields"], rows["size_id"], rows["size_time"] = 8, 4, 8
-    start = 0
-    for series_id, bars in frames.items():
-        part = rows[start : start + len(bars)]
-        part["series_id"], part["open_time"] = series_id, bars.open_time
-        for name in COLUMNS:
-            part[f"size_{name}"], part[name] = 8, getattr(bars, name)
-        start += len(bars)
+    rows["series_id"] = np.repeat(list(frames), counts)
+    rows["open_time"] = np.concatenate([bars.open_time for bars in held])
+    for name in COLUMNS:
+        rows[f"size_{name}"], rows[name] = 8, np.concatenate([getattr(bars, name) for bars in held])
     return _COPY_HEADER + rows.tobytes() + _COPY_TRAILER
 
 

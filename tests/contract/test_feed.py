@@ -165,7 +165,7 @@ async def test_malformed_and_impossible_data_is_counted_and_harms_nothing(tmp_pa
             b'{"topic":"kline.3.BTCUSDT","data":[{"start":180000,"end":1,"open":"-1","close":"nan","high":"1","low":"2",'
             b'"volume":"1","turnover":"1","confirm":true,"timestamp":1}]}',
         ):  # fmt: skip
-            listener.feed._take(shard, frame, "x")
+            listener.feed._take(shard, frame)
         reached = listener.count()
         await until(lambda: listener.count() >= reached + 2, "bars to go on")
         listener.check()

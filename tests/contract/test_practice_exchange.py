@@ -28,9 +28,7 @@ async def test_unmodified_ccxt_trades_on_it(tmp_path):
             markets = await ex.load_markets()
             assert markets[BTC]["precision"] == {"amount": 0.001, "price": 0.1}
             candles = await ex.fetch_ohlcv(BTC, "3m", limit=5)
-            assert [later[0] - earlier[0] for earlier, later in itertools.pairwise(candles)] == [
-                180_000
-            ] * 4
+            assert [later[0] - earlier[0] for earlier, later in itertools.pairwise(candles)] == [180_000] * 4
             assert (await ex.fetch_balance())["USDT"]["total"] == 10_000
             await ex.set_leverage(5, BTC)
             with pytest.raises(ccxt.BadRequest, match="110043"):

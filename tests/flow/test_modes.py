@@ -1,0 +1,155 @@
+"""Paper, live and replay: the same bot on other feeds and brokers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from domain.candle import resample
+from sandbox.tape import GeneratedTape
+from tests.bot import ROOT, until
+from tests.practice import START
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+UID = "1000001"
+
+
+@pytest.fixture
+def exchange(tmp_path) -> Iterator[dict[str, str]]:
+    """A practice exchange run alone, and the settings that make the bot take it for Bybit."""
+    state = tmp_path / "exchange"
+    command = [sys.executable, str(ROOT / "manage.py"), "sandbox", "serve", "--state", str(state)]
+    process = subprocess.Popen([*command, "--speed", "900", "--symbols", "12"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    until((state / "endpoint.json").exists, "the exchange to start")
+    port = json.loads((state / "endpoint.json").read_text())["port"]
+    yield {
+        "DATA_SOURCE": "bybit",
+        "REVENANT__BYBIT__REST": f"http://127.0.0.1:{port}",
+        "REVENANT__BYBIT__STREAMS": json.dumps([f"ws://127.0.0.1:{port}"]),
+    }
+    process.terminate()
+    assert process.wait(timeout=10) == 0
+
+
+def trades(bot) -> list[dict]:
+    return json.loads(bot.manage("trades", "list", "--json", "-n", "1000").stdout)
+
+
+def test_paper_trades_on_the_feed_and_sends_no_order(make_bot, exchange, tmp_path):
+    """No key is needed, the account on the exchange stays untouched, and a restart forgets nothing."""
+    bot = make_bot(**exchange)
+    bot.start()
+    bot.wait_ready()
+    bot.wait_for("a closed paper trade", lambda s: s["closed"] >= 1)
+    bot.wait_for("an open paper position", lambda s: s["open"] >= 1)
+    bot.kill9()
+    before = {row["trade_id"] for row in trades(bot)}
+    bot.start()
+    status = bot.wait_ready()
+    assert status["mode"] == "PAPER"
+    bot.wait_for("more trades", lambda s: s["closed"] >= 2)
+    assert bot.stop() == 0
+
+    held = trades(bot)
+    assert before <= {row["trade_id"] for row in held}
+    assert len({row["trade_id"] for row in held}) == len(held) >= 2
+    assert {row["mode"] for row in held} == {"paper"}
+    assert json.loads((tmp_path / "exchange" / "endpoint.json").read_text())
+    assert sum(row["fees"] > "0" for row in held) == len(held)
+
+
+def test_live_starts_only_when_armed(make_bot, exchange):
+    """Without the account's uid in LIVE_CONFIRM nothing starts; with it, it trades and says LIVE."""
+    live = {
+        **exchange, "REVENANT__TRADING__MODE": "live", "BYBIT_API_KEY": "practice-key", "BYBIT_API_SECRET": "practice-secret",
+    }  # fmt: skip
+    unarmed = make_bot("unarmed", **live, LIVE_CONFIRM="42")
+    unarmed.start()
+    assert unarmed.process.wait(timeout=60) == 2
+    assert "LIVE_CONFIRM is not the account's uid" in unarmed.log()
+
+    armed = make_bot("armed", **live, LIVE_CONFIRM=UID)
+    doctor = armed.manage("doctor", "--live", "--json")
+    assert {"name": "live", "state": "ok", "detail": f"armed for account {UID}"} in json.loads(doctor.stdout)
+    armed.start()
+    assert armed.wait_ready()["mode"] == "LIVE"
+    armed.wait_for("a closed trade", lambda s: s["closed"] >= 1)
+    assert armed.stop() == 0
+    assert {row["account"] for row in trades(armed)} == {UID}
+    assert "practice-secret" not in armed.log()
+
+
+def candle_files(folder) -> list[str]:
+    tape = GeneratedTape(11, 3, START)
+    paths = []
+    for symbol in tape.instruments:
+        path = folder / f"{symbol.split('/')[0]}_USDT_USDT-3m.csv"
+        bars = resample(tape.bars(symbol, START, START + 20 * 86_400_000), 180_000, 60_000)
+        with path.open("w", newline="") as out:
+            writer = csv.writer(out)
+            writer.writerow(["timestamp", "open", "high", "low", "close", "volume", "turnover"])
+            writer.writerows(bars.rows())
+        paths.append(str(path))
+    return paths
+
+
+def test_two_runs_over_the_same_files_trade_the_same(make_bot, tmp_path):
+    """In step mode the market waits for the bot, so that runs can be compared trade by trade."""
+    files = json.dumps(candle_files(tmp_path))
+    runs = []
+    for name in ("one", "two"):
+        bot = make_bot(name, DATA_SOURCE="test", REVENANT__SANDBOX__REPLAY=files, REVENANT__SANDBOX__STEP="true")
+        bot.start()
+        bot.wait_ready()
+        bot.wait_for("thirty trades", lambda s: s["closed"] >= 30, 100)
+        assert bot.stop() == 0
+        runs.append(trades(bot))
+        bot.close()
+    common = min(map(len, runs))
+    assert common >= 30
+    same = [{key: row[key] for key in row if key != "legs"} for row in runs[0][:common]]
+    assert same == [{key: row[key] for key in row if key != "legs"} for row in runs[1][:common]]
+
+
+def test_the_switch_stops_entries_and_survives_a_kill(make_bot):
+    """manage.py switch needs the token of the running bot; what it set holds after kill -9."""
+    bot = make_bot()
+    bot.start()
+    bot.wait_ready()
+    assert bot.manage("switch", "nonsense").returncode == 1
+    assert bot.manage("switch", "paused", "--reason", "lunch").returncode == 0
+    until(lambda: bot.status()["switch"] == "paused", "the switch")
+    code, body = bot.get("/readyz")
+    assert (code, body["reasons"]) == (503, ["trading is paused"])
+    bot.kill9()
+    bot.start()
+    status = bot.wait_for("recovery", lambda s: s["bars"] > 100)
+    assert status["switch"] == "paused"
+    bot.wait_for("signals refused by the switch", lambda s: s["refused"].get("switch", 0) >= 1)
+    taken = bot.status()["taken"]
+    assert taken == 0
+    assert bot.manage("switch", "running").returncode == 0
+    bot.wait_for("trading again", lambda s: s["taken"] >= 1)
+    assert bot.stop() == 0
+
+
+def test_started_without_its_database_the_bot_trades_and_says_so(make_bot):
+    """An unreachable database is no reason not to start; candles wait in the spill, trades in the journal."""
+    bot = make_bot(DATABASE_URL="postgresql://nobody:hush-hush@127.0.0.1:9/none")
+    bot.start()
+    bot.wait_ready()
+    bot.wait_for("a closed trade", lambda s: s["closed"] >= 1)
+    assert bot.stop() == 0
+    assert "database unreachable" in bot.log()
+    assert "hush-hush" not in bot.log()
+    report = bot.manage("db-stats", "--json")
+    assert report.returncode == 3
+    assert json.loads(report.stdout)["waiting"] > 0
+    assert json.loads(report.stdout)["unsettled"] >= 1
