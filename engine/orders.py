@@ -36,6 +36,8 @@ Executable = PlaceOrder | CancelOrder | MoveStop
 class Orders:
     """Works orders off in a few lanes; orders of one symbol share a lane and so keep their order.
 
+    ``in_flight`` names the orders queued or being sent.
+
     ``append`` writes a record down; ``report`` takes what became of an order, ``nudge`` is called when executions
     should be asked for.
     """
@@ -51,12 +53,15 @@ class Orders:
         self._lanes: list[asyncio.Queue[Executable]] = [asyncio.Queue(LANE_MAX) for _ in range(LANES)]
         self._leverages: dict[str, Decimal] = {}
         self._jitter = random.Random()  # noqa: S311  spreads retries, guards nothing
+        self.in_flight: set[str] = set()
         self.unknown = 0
         self.placed = 0
 
     async def put(self, command: Executable) -> None:
         """Queue a command."""
         symbol = command.request.symbol if isinstance(command, PlaceOrder) else command.symbol
+        if isinstance(command, PlaceOrder):
+            self.in_flight.add(command.request.order_id)
         await self._lanes[zlib.crc32(symbol.encode()) % LANES].put(command)
 
     async def run(self, lane: int) -> None:
@@ -67,6 +72,8 @@ class Orders:
             try:
                 await self._do(command)
             finally:
+                if isinstance(command, PlaceOrder):
+                    self.in_flight.discard(command.request.order_id)
                 queue.task_done()
 
     async def settled(self) -> None:

@@ -38,6 +38,7 @@ class Position:
     fills: dict[str, Fill] = field(default_factory=dict)
     entry_ended: bool = False
     partial_order: str = ""
+    partial_attempts: int = 0
     exit_order: str = ""
     exit_cause: Cause = Cause.UNKNOWN
     exit_attempts: int = 0
@@ -62,6 +63,11 @@ class Position:
     def pending(self) -> bool:
         """Whether the entry has not filled at all yet."""
         return not self.opened
+
+    @property
+    def partial_taken(self) -> bool:
+        """Whether the partial target has filled, at least in part."""
+        return any(f.cause is Cause.PARTIAL for f in self.fills.values())
 
     @property
     def flat(self) -> bool:
@@ -130,7 +136,8 @@ class Position:
     def _cause(self, fill: Fill) -> Cause:
         if fill.cause is Cause.STOP_LOSS:
             return self.bracket.stop_cause
-        if fill.cause is Cause.UNKNOWN and fill.order_id and fill.order_id == self.exit_order:
+        name = ids.parse_order_id(fill.order_id)
+        if fill.cause is Cause.UNKNOWN and name is not None and name.leg == "x":
             return self.exit_cause
         return fill.cause
 
@@ -197,7 +204,7 @@ class Book:
             self._by_digest.setdefault(name.digest, held)
         found = self._by_digest.get(name.digest)
         if found is not None and name.leg == "p":
-            found.partial_order = intent.order_id
+            found.partial_order, found.partial_attempts = intent.order_id, name.attempt + 1
         elif found is not None and name.leg == "x":
             found.exit_order, found.exit_cause = intent.order_id, intent.cause
             found.exit_attempts = name.attempt + 1

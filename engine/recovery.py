@@ -17,7 +17,7 @@ from domain.records import OrderEnded
 from engine.trader import catch_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from domain.ports import Broker, CandleStore, Klines
     from engine.threads import Tier
@@ -103,20 +103,21 @@ class CandleRecovery:
         return join(parts) if parts else Bars.empty()
 
 
-async def settle_orders(trader: Trader, broker: Broker, until: int) -> list[OrderEnded]:
-    """Learn what became of everything under way when the last life ended.
+async def settle_orders(trader: Trader, broker: Broker, until: int, in_flight: Collection[str]) -> list[OrderEnded]:
+    """Look up every order whose end is not known, but for those in flight; return the ones that have ended unfilled.
 
-    Executions since the last known one are taken first; then each entry and exit still open is looked up, and those
-    that the exchange does not know, or has ended, are returned as ended. Raises Unavailable when the exchange does
-    not answer: then nothing may be concluded.
+    Executions must have been taken before, so that a filled order is known as such. Raises Unavailable when the
+    exchange does not answer: then nothing may be concluded.
     """
     ended = []
     for held in trader.book.positions():
-        for order_id in {held.entry_order if held.pending else "", held.exit_order} - {""}:
+        partial = "" if held.partial_taken else held.partial_order
+        open_orders = {held.entry_order if held.pending else "", held.exit_order, partial} - {"", *in_flight}
+        for order_id in sorted(open_orders):
             found = await broker.order(held.symbol, order_id)
             if parse_order_id(order_id) and found.state is not OrderState.WORKING and not found.filled_qty:
                 ended.append(
-                    OrderEnded(time=until, order_id=order_id, symbol=held.symbol, state=found.state, reason="at start")
+                    OrderEnded(time=until, order_id=order_id, symbol=held.symbol, state=found.state, reason="looked up")
                 )
     return ended
 

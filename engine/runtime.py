@@ -177,10 +177,8 @@ class Runtime:
         symbols = sorted({series.symbol for series in p.wanted})
         self.progress.missed_signals = recovery.warm_up(p.trader, p.windows, symbols, self._last_lived(records))
         await self._take_fills_since(recovery.fills_start(p.trader, until))
-        for ended in await recovery.settle_orders(p.trader, p.broker, until):
-            await self.append(ended)
-            await self._dispatch(p.trader.on_order_ended(ended))
-        await self._dispatch(p.trader.finished())
+        await self._settle_orders()
+        await self._dispatch(p.trader.resume())
         await self._compare_positions()
         self.progress.recovered = True
         self.progress.recovery_s = asyncio.get_running_loop().time() - started
@@ -227,11 +225,15 @@ class Runtime:
         return receipt
 
     async def stop(self, deadline_s: float) -> None:
-        """Save what is unsaved, as far as the deadline allows; the journal is durable already."""
+        """Take the last executions and save what is unsaved, as far as the deadline allows.
+
+        What does not fit is not lost: the journal is durable already, and the next start asks the exchange again.
+        """
         with contextlib.suppress(TimeoutError, RevenantError):
             async with asyncio.timeout(deadline_s):
-                while not self._finished.empty():
-                    await self._p.tiers.trades.call(self._p.trades.add_trade, self._finished.get_nowait())
+                if self.progress.recovered:
+                    await self._take_fills_since(recovery.fills_start(self._p.trader, self._market_time()))
+                    await self._finished.join()
                 await self._p.writer.flush()
 
     def reasons(self) -> list[str]:
@@ -359,6 +361,8 @@ class Runtime:
             except Unavailable as error:
                 # the thread goes on with it by itself; its fills are in the journal in any case
                 log.warning("trade not settled yet", trade=trade.trade_id, reason=str(error))
+            finally:
+                self._finished.task_done()
 
     async def _settle(self) -> None:
         while True:
@@ -417,10 +421,19 @@ class Runtime:
                 start = recovery.fills_start(self._p.trader, self._market_time())
                 fills = await self._p.broker.fills_since(start, self._market_time() + 24 * HOUR_MS)
                 await self._events.put(fills)
+                await self._events.join()
+                await self._settle_orders()
                 await self._compare_positions()
             except (Unavailable, Rejected, BadData) as error:
                 log.warning("reconciliation postponed", reason=str(error))
             await asyncio.sleep(NUDGE_PAUSE_S)
+
+    async def _settle_orders(self) -> None:
+        """Learn what became of orders whose end nobody has told us; those being sent right now are left alone."""
+        ended = await recovery.settle_orders(self._p.trader, self._p.broker, self._market_time(), self.orders.in_flight)
+        for one in ended:
+            await self.append(one)
+            await self._dispatch(self._p.trader.on_order_ended(one))
 
     async def _compare_positions(self) -> None:
         """Compare our book with the exchange's own report; give a position without a stop its stop back."""

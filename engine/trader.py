@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 DAY_MS = 86_400_000
 CLOSED_MAX = 5_000
 EXIT_ATTEMPTS_MAX = 999
+PARTIAL_ATTEMPTS_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +102,21 @@ class Trader:
         elif not (isinstance(record, Fill) and self.book.knows(record.exec_id)):
             self.book.apply(record)
 
-    def finished(self) -> list[Command]:
-        """Return the commands that record positions found flat after a restore."""
-        return [command for held in self.book.positions() if held.flat for command in self._finish(held)]
+    def resume(self) -> list[Command]:
+        """Return what was still to be done when the last life ended.
+
+        Positions that are flat are recorded; a partial target that was never placed is placed; a stop that was to
+        follow a filled partial target follows.
+        """
+        commands: list[Command] = []
+        for held in self.book.positions():
+            if held.flat:
+                commands += self._finish(held)
+            elif not held.pending and held.partial_taken:
+                commands += self._follow_partial(held, self.situation.market_time)
+            elif not held.pending:
+                commands += self._take_partial(held, self.situation.market_time)
+        return commands
 
     def warm_up(self, symbol: str, missed_after: int) -> int:
         """Step every strategy over the bars at hand; return how many signals came after ``missed_after`` (UTC ms).
@@ -152,10 +165,8 @@ class Trader:
         if was_pending and not held.pending:
             self.counts["opened"] += 1
             commands += self._take_partial(held, fill.time)
-        if fill.cause is Cause.PARTIAL and fill.order_id == held.partial_order:
-            wanted = after_partial(held.bracket)
-            if wanted.stop != held.bracket.stop:
-                commands += self._move_stop(held, wanted.stop, wanted.stop_cause, fill.time)
+        if fill.cause is Cause.PARTIAL:
+            commands += self._follow_partial(held, fill.time)
         return commands
 
     def on_order_ended(self, ended: OrderEnded) -> list[Command]:
@@ -163,7 +174,11 @@ class Trader:
         self.book.apply(ended)
         if ended.state in {OrderState.REJECTED, OrderState.NOT_FOUND}:
             self.counts["orders_failed"] += 1
-        return []
+        name = ids.parse_order_id(ended.order_id)
+        held = self.book.find(name.digest) if name and name.leg == "p" else None
+        # a partial target that never arrived is placed again; one that was refused is not
+        lost = held is not None and ended.state is OrderState.NOT_FOUND and not held.partial_taken
+        return self._take_partial(held, ended.time) if held is not None and lost else []
 
     def on_stop_moved(self, moved: StopMoved) -> None:
         """Take the news that the exchange has accepted a new stop."""
@@ -307,16 +322,23 @@ class Trader:
 
     def _take_partial(self, held: Position, time: int) -> list[Command]:
         price, instrument = held.bracket.partial_price, self._instruments.get(held.symbol)
-        if price is None or instrument is None or held.partial_order:
+        spent = held.partial_attempts >= PARTIAL_ATTEMPTS_MAX
+        if price is None or instrument is None or held.partial_order or spent:
             return []
         qty = instrument.floor_qty(held.qty * Decimal(str(held.opening.plan.partial_fraction)))
         if qty < instrument.min_qty or held.qty - qty < instrument.min_qty:
             return []
         request = OrderRequest(
-            ids.order_id(held.digest, "p", 0, paper=self._terms.paper), held.symbol, held.opening.side.exit,
-            OrderKind.LIMIT, qty, instrument.price(price), reduce_only=True,
+            ids.order_id(held.digest, "p", held.partial_attempts, paper=self._terms.paper), held.symbol,
+            held.opening.side.exit, OrderKind.LIMIT, qty, instrument.price(price), reduce_only=True,
         )  # fmt: skip
         return [self._place(request, Cause.PARTIAL, time)]
+
+    def _follow_partial(self, held: Position, time: int) -> list[Command]:
+        wanted = after_partial(held.bracket)
+        if wanted.stop == held.bracket.stop:
+            return []
+        return self._move_stop(held, wanted.stop, wanted.stop_cause, time)
 
     def _move_stop(self, held: Position, stop: Decimal, cause: Cause, time: int) -> list[Command]:
         instrument = self._instruments[held.symbol]
@@ -331,7 +353,7 @@ class Trader:
         self.closed.append(trade)
         self.counts["closed"] += 1
         commands: list[Command] = [RecordTrade(trade)]
-        if held.partial_order and not any(f.cause is Cause.PARTIAL for f in held.fills.values()):
+        if held.partial_order and not held.partial_taken:
             commands.append(CancelOrder(held.symbol, held.partial_order, self.situation.market_time))
         return commands
 

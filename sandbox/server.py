@@ -227,15 +227,16 @@ async def serve(options: Options) -> None:
             raise ConfigError(f"practice exchange: {options.state_dir} is in use by another one") from None
         store = SandboxStore(options.state_dir / "exchange.sqlite")
         try:
-            again = await _serve_once(options, store)
+            port = await _serve_once(options, store)
         finally:
             store.close()
             (options.state_dir / "endpoint.json").unlink(missing_ok=True)
-    if again:
-        os.execv(sys.executable, [sys.executable, *sys.argv])  # noqa: S606  starts itself again on its own state
+    if port:
+        # starts itself again on its own state, at the same address; of two --port the later counts
+        os.execv(sys.executable, [sys.executable, *sys.argv, "--port", str(port)])  # noqa: S606
 
 
-async def _serve_once(options: Options, store: SandboxStore) -> bool:
+async def _serve_once(options: Options, store: SandboxStore) -> int:
     exchange = Exchange(_tape(options, store), store, options.terms)
     server = Server(exchange, options.idle_exit_s)
     runner = web.AppRunner(server.application(), access_log=None)
@@ -248,14 +249,14 @@ async def _serve_once(options: Options, store: SandboxStore) -> bool:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stopping.set)
-    port = runner.addresses[0][1]
+    port = int(runner.addresses[0][1])
     _announce(options.state_dir / "endpoint.json", {"pid": os.getpid(), "host": options.host, "port": port})
     log.info("practice exchange on %s:%s, %s symbols", options.host, port, len(exchange.tape.instruments))
     try:
         await server.run()
     finally:
         await runner.cleanup()
-    return server.restart
+    return port if server.restart else 0
 
 
 def _tape(options: Options, store: SandboxStore) -> Tape:

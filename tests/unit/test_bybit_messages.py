@@ -80,9 +80,11 @@ def test_malformed_frames_are_bad_data(frame):
 @given(st.binary(max_size=200) | st.integers(0, len(PAIR) - 1).map(lambda i: PAIR[:i] + b"\xff" + PAIR[i + 1 :]))
 def test_no_bytes_raise_anything_else(frame):
     try:
-        bybit.decode(frame)
-    except BadData:
-        pass
+        message = bybit.decode(frame)
+    except BadData as error:
+        assert "frame" in str(error)
+    else:
+        assert isinstance(message, bybit.Klines | bybit.Ack | bybit.Other)
 
 
 def test_topics_are_split_by_count_and_by_characters():

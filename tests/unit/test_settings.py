@@ -97,6 +97,8 @@ def test_no_text_gets_through_or_raises_anything_else(tmp_path_factory, text):
     path = tmp_path_factory.mktemp("fuzz") / "config.yaml"
     path.write_text(text, encoding="utf-8", errors="replace")
     try:
-        settings.load(path, {})
-    except ConfigError:
-        pass
+        held = settings.load(path, {})
+    except ConfigError as error:
+        assert str(error)
+    else:
+        assert held == settings.Settings()

@@ -257,7 +257,7 @@ def test_killed_after_any_record_the_trader_is_where_it_was(cut):
     assert one.book.positions() == other.book.positions()
     open_now = [held for held in one.book.positions() if not held.flat]
     assert len(open_now) <= 1
-    finished = [command.trade for command in one.finished() if isinstance(command, RecordTrade)] + trades
+    finished = [command.trade for command in one.resume() if isinstance(command, RecordTrade)] + trades
     assert len({trade.trade_id for trade in finished}) == len(finished)
     if any(isinstance(record, Fill) and record.cause is Cause.STOP_LOSS for record in records):
         assert finished == [done.trade]
@@ -311,3 +311,46 @@ def test_signals_missed_while_down_are_counted_and_lead_to_no_order():
     again = world.fresh()
     assert again.warm_up(A, 4 * STEP) == 1
     assert again.book.positions() == []
+
+
+def test_killed_before_its_partial_target_was_placed_the_bot_places_it():
+    world = World({0: Side.LONG}, ExitPlan(partial_r=1.5))
+    _, (partial,) = world.entered()
+    again = world.fresh()
+    replay(again, world.records)
+    (placed,) = again.resume()
+    assert placed.request == partial.request
+    assert again.resume() == []
+
+
+def test_killed_before_the_stop_followed_the_partial_target_it_follows():
+    world = World({0: Side.LONG}, ExitPlan(partial_r=1.5))
+    _, (partial,) = world.entered()
+    world.records.append(partial.intent)
+    (move,) = world.fill(partial, price="103", cause=Cause.PARTIAL)
+    again = world.fresh()
+    replay(again, world.records)
+    (resumed,) = again.resume()
+    assert (resumed.stop, resumed.cause) == (move.stop, Cause.BREAK_EVEN)
+
+
+def test_a_partial_target_lost_on_its_way_is_placed_again_under_a_new_id_but_not_for_ever():
+    world = World({0: Side.LONG}, ExitPlan(partial_r=1.5))
+    _, (partial,) = world.entered()
+    placed = [partial]
+    while True:
+        name = placed[-1].request.order_id
+        ended = OrderEnded(time=1, order_id=name, symbol=A, state=OrderState.NOT_FOUND)
+        commands = world.trader.on_order_ended(ended)
+        if not commands:
+            break
+        placed += commands
+    assert [one.request.order_id[-2:] for one in placed] == ["p0", "p1", "p2"]
+
+
+def test_a_symbol_that_is_delisted_gets_no_more_entries():
+    world = World({1: Side.LONG})
+    world.bar()
+    assert world.trader.update_instruments({}) == [A]
+    assert world.bar()[0].gate == "not_trading"
+    assert world.trader.update_instruments({A: RULES}) == []
