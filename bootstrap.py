@@ -237,8 +237,10 @@ async def _live(settings: Settings, stack: contextlib.AsyncExitStack, stopping: 
     if instruments is None:
         return 0
     symbols = symbols_of(settings, instruments)
-    who = await _owner(settings, exchange, symbols)
-    bot = await _assemble(settings, stack, main, venue, exchange, instruments, symbols, who)
+    who = await _patiently(lambda: _owner(settings, exchange, symbols), stopping)
+    if who is None:
+        return 0
+    bot = _assemble(settings, stack, main, venue, exchange, instruments, symbols, who)
     health = Health(
         (settings.health.host, settings.health.port),
         settings.data_dir / "health.json",
@@ -289,7 +291,7 @@ async def _owner(settings: Settings, exchange: BybitBroker, symbols: list[str]) 
     return Identity(settings.source.value, settings.mode, account)
 
 
-async def _assemble(
+def _assemble(
     settings: Settings,
     stack: contextlib.AsyncExitStack,
     main: Database,
@@ -317,7 +319,7 @@ async def _assemble(
         limit_entries=settings.trading.entry_order == "limit",
     )
     trader = Trader(terms, instruments, frames.bars)
-    broker = await _paper_broker(settings, who, finest, exchange) if paper else exchange
+    broker = _paper_broker(settings, who, finest, exchange, instruments) if paper else exchange
     tiers = Tiers(Tier("journal", 10), Tier("candles", 60), Tier("trades", 10))
     for tier in (tiers.journal, tiers.candles, tiers.trades):
         stack.callback(tier.close)
@@ -356,11 +358,11 @@ def symbols_of(settings: Settings, instruments: Mapping[str, Instrument]) -> lis
     return universe.choose(instruments, chosen.symbols, chosen.blacklist, chosen.top)
 
 
-async def _paper_broker(settings: Settings, who: Identity, finest: str, exchange: BybitBroker) -> PaperBroker:
+def _paper_broker(
+    settings: Settings, who: Identity, finest: str, exchange: BybitBroker, instruments: dict[str, Instrument]
+) -> PaperBroker:
     path = journal_folder(settings, who) / "paper-account.json"
-    broker = PaperBroker(path, settings.paper.wallet, costs(settings), finest, exchange.instruments)
-    await broker.instruments()
-    return broker
+    return PaperBroker(path, settings.paper.wallet, costs(settings), finest, exchange.instruments, instruments)
 
 
 def _feed_limits(settings: Settings) -> FeedLimits:

@@ -47,8 +47,8 @@ class _Snapshot(msgspec.Struct):
 class PaperBroker:
     """Implements the Broker port on a simulated account that lives in one file.
 
-    ``instruments`` fetches the real exchange's trading rules; ``timeframe`` is the finest one in the feed, whose
-    closed bars move resting orders. Funding is charged at Bybit's base rate, 0.01 % per interval.
+    ``instruments`` are the real exchange's trading rules, ``fetch_instruments`` asks for them anew. ``timeframe`` is
+    the finest one in the feed, whose closed bars move resting orders. Funding is charged at Bybit's base rate, 0.01 % per interval.
     """
 
     def __init__(
@@ -57,12 +57,12 @@ class PaperBroker:
         wallet: Decimal,
         costs: Costs,
         timeframe: str,
-        instruments: Callable[[], Awaitable[dict[str, Instrument]]],
+        fetch_instruments: Callable[[], Awaitable[dict[str, Instrument]]],
+        instruments: dict[str, Instrument],
     ) -> None:
         self._path, self._costs, self._step = path, costs, timeframe_ms(timeframe)
-        self._fetch_instruments = instruments
+        self._fetch_instruments, self._instruments = fetch_instruments, dict(instruments)
         self._snapshot = self._load(wallet)
-        self._instruments: dict[str, Instrument] = {}
         self._account = SimulatedAccount(self._snapshot.account, self._instruments, costs)
         self._out: asyncio.Queue[list[Fill]] = asyncio.Queue(STREAM_MAX)
         self._time = 0

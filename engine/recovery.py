@@ -33,7 +33,7 @@ class Windows(Protocol):
     """The rolling windows that recovery fills."""
 
     def seed(self, series: Series, bars: Bars) -> None:
-        """Fill an empty window."""
+        """Put history in place of what a window holds."""
         ...
 
     def bars(self, series: Series) -> Bars:

@@ -152,6 +152,7 @@ class Runtime:
         self._finished: asyncio.Queue[Trade] = asyncio.Queue(EVENTS_MAX)
         self.orders = Orders(parts.broker, self.append, self._events.put, self._nudged.set)
         self.progress = Progress()
+        self._records: list[Record] | None = None
 
     async def recover(self) -> None:
         """Bring everything back to where it was, and catch up with what happened since.
@@ -160,9 +161,7 @@ class Runtime:
             Unavailable: when the exchange cannot be asked; nothing has been concluded then.
         """
         p, started = self._p, asyncio.get_running_loop().time()
-        records = await p.tiers.journal.call(lambda: list(p.ledger.replay()))
-        journaled = replay(p.trader, records)
-        await self._restore_trades(journaled)
+        records = await self._remember()
         report = await p.candles.run(p.wanted)
         self.progress.stored, self.progress.fetched = report.stored, report.fetched
         until = self._market_time()
@@ -187,6 +186,15 @@ class Runtime:
             candles_fetched=report.fetched, positions=len(p.trader.book.positions()), trades=len(p.trades.trades()),
             missed_signals=self.progress.missed_signals,
         )  # fmt: skip
+
+    async def _remember(self) -> list[Record]:
+        # once only: a start that has to be tried again must not live its past twice
+        if self._records is None:
+            p = self._p
+            records = await p.tiers.journal.call(lambda: list(p.ledger.replay()))
+            await self._restore_trades(replay(p.trader, records))
+            self._records = records
+        return self._records
 
     async def recover_with_patience(self) -> None:
         """Recover, again and again until the exchange answers."""

@@ -34,6 +34,10 @@ class Window:
             column[self._end] = value
         self._end += 1
 
+    def clear(self) -> None:
+        """Forget all bars."""
+        self._end = 0
+
     def bars(self) -> Bars:
         """Return the window without copying: valid until the next append."""
         start = max(0, self._end - self._capacity)
@@ -96,8 +100,10 @@ class Frames:
         return self._lines[series].window.last_time()
 
     def seed(self, series: Series, bars: Bars) -> None:
-        """Fill an empty window with history, from its last unbroken stretch on."""
+        """Put history in place of what the window holds."""
         line = self._lines[series]
+        line.window.clear()
+        line.held.clear()
         for bar in bars.rows():
             line.window.append(bar)
 

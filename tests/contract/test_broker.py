@@ -31,7 +31,9 @@ async def venue(request, tmp_path):
         price = exchange.exchange.account.last_price(BTC)
         broker = bybit
         if request.param == "paper":
-            broker = PaperBroker(tmp_path / "paper.json", D(10_000), Costs(), "3m", bybit.instruments)
+            broker = PaperBroker(
+                tmp_path / "paper.json", D(10_000), Costs(), "3m", bybit.instruments, await bybit.instruments()
+            )
             assert await broker.instruments() == rules
             broker.on_price(BTC, float(price), 1_000)
         yield broker, price, request.param == "paper"
@@ -148,7 +150,9 @@ async def test_paper_stops_by_the_feeds_bars_and_survives_a_restart(tmp_path):
         bybit = BybitBroker(client)
 
         async def opened() -> PaperBroker:
-            broker = PaperBroker(tmp_path / "paper.json", D(10_000), Costs(), "3m", bybit.instruments)
+            broker = PaperBroker(
+                tmp_path / "paper.json", D(10_000), Costs(), "3m", bybit.instruments, await bybit.instruments()
+            )
             await broker.instruments()
             return broker
 

@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
@@ -84,6 +85,40 @@ def test_live_starts_only_when_armed(make_bot, exchange):
     assert armed.stop() == 0
     assert {row["account"] for row in trades(armed)} == {UID}
     assert "practice-secret" not in armed.log()
+
+
+def test_a_start_that_the_exchange_interrupts_goes_on_where_it_was(make_bot, exchange):
+    """The exchange fails in the middle of the recovery, several times over: nothing is lived twice."""
+    live = {
+        **exchange, "REVENANT__TRADING__MODE": "live", "BYBIT_API_KEY": "practice-key", "BYBIT_API_SECRET": "practice-secret",
+        "LIVE_CONFIRM": UID,
+    }  # fmt: skip
+    bot = make_bot(**live)
+    bot.start()
+    bot.wait_ready()
+    bot.wait_for("an open position and a closed trade", lambda s: s["closed"] >= 1 and s["open"] >= 1)
+    bot.kill9()
+    before = {row["trade_id"] for row in trades(bot)}
+    for path in ("/v5/account/wallet-balance", "/v5/position/list"):
+        body = json.dumps({"answer": {"path": path, "status": 502, "times": 9}}).encode()
+        request = urllib.request.Request(
+            f"{exchange['REVENANT__BYBIT__REST']}/control/faults", data=body, method="POST"
+        )
+        urllib.request.urlopen(request).close()
+    bot.start()
+    status = bot.wait_ready()
+    assert bot.log().count("start waits for the exchange") >= 3
+    assert status["pending"] == 0
+    bot.wait_for("more trades", lambda s: s["closed"] >= 1)
+    assert bot.stop() == 0
+    held = [row["trade_id"] for row in trades(bot)]
+    assert len(held) == len(set(held))
+    assert before <= set(held)
+    with bot.database() as db:
+        rows = db.execute(
+            "SELECT series_id, count(*), (max(open_time) - min(open_time)) FROM ohlcv_bybit GROUP BY 1"
+        ).fetchall()
+    assert {span // (count - 1) for _, count, span in rows} == {180_000, 900_000}
 
 
 def candle_files(folder) -> list[str]:

@@ -96,3 +96,12 @@ def test_a_long_bar_is_compared_with_its_parts():
     parts = Bars.of([bar(i) for i in range(5)])
     assert disagreement(Bar(0, 10.0, 12.0, 9.0, 10.0, 5, 50), parts) is None
     assert "exchange says" in disagreement(Bar(0, 10.0, 12.5, 9.0, 10.0, 5, 50), parts)
+
+
+def test_seeding_again_replaces_what_was_there():
+    frames = Frames({THREE: 10})
+    frames.seed(THREE, Bars.of([bar(1), bar(2)]))
+    frames.offer(THREE, bar(5))
+    frames.seed(THREE, Bars.of([bar(1), bar(2), bar(3)]))
+    assert (frames.bars(THREE).open_time // STEP).tolist() == [1, 2, 3]
+    assert frames.hole(THREE) is None
