@@ -78,6 +78,7 @@ class _Stream:
     series: Series
     topic: str
     heard: float = 0.0
+    asked: float = 0.0
     pushes: int = 0
     pushes_seen: int = 0
     price_time: int = 0
@@ -117,7 +118,8 @@ class Feed:
         self._shards = [_Shard(group) for group in groups]
         self._batches = Batches(frames.series, limits.grace_s)
         self._added = asyncio.Event()
-        self._wanted: asyncio.Queue[tuple[Series, int | None]] = asyncio.Queue()
+        # each series waits there at most once
+        self._wanted: asyncio.Queue[tuple[Series, int | None]] = asyncio.Queue(len(self._streams) + 1)
         self._numbers = itertools.count(1)
         self._jitter = random.Random()  # noqa: S311  spreads reconnects, guards nothing
         self.counters = FeedCounters()
@@ -222,7 +224,14 @@ class Feed:
         if refused in shard.topics:
             # one bad topic must not cost the others theirs
             shard.topics.remove(refused)
+            self._forget(refused)
             self._close(shard)
+
+    def _forget(self, topic: str) -> None:
+        stream = self._by_topic.pop(topic, None)
+        if stream is not None:
+            del self._streams[stream.series]
+            self._batches.forget(stream.series)
 
     def _take_klines(self, message: bybit.Klines) -> None:
         stream = self._by_topic.get(message.topic)
@@ -289,7 +298,9 @@ class Feed:
     async def _fill_holes(self) -> None:
         while True:
             series, seen_open = await self._wanted.get()
-            stream = self._streams[series]
+            stream = self._streams.get(series)
+            if stream is None:
+                continue
             try:
                 await self._fill(series, seen_open)
             except RevenantError as error:
@@ -323,8 +334,8 @@ class Feed:
             for shard in self._shards:
                 if shard.socket is None:
                     continue
-                for stream in (s for s in self._streams.values() if s.topic in set(shard.topics)):
-                    self._inspect(shard, stream, now)
+                for topic in shard.topics:
+                    self._inspect(shard, self._by_topic[topic], now)
             if len(self._batches) > self._limits.batches_waiting:
                 log.error("engine does not keep up with the market: dropping the feed to catch up over REST")
                 for shard in self._shards:
@@ -338,8 +349,8 @@ class Feed:
             stream.pushes_seen, stream.heard, stream.strikes = stream.pushes, now, 0
         if not stream.heard:
             stream.heard = now
-        if now - stream.heard > self._limits.stale_s:
-            stream.heard, stream.strikes = now, stream.strikes + 1
+        if now - max(stream.heard, stream.asked) > self._limits.stale_s:
+            stream.asked, stream.strikes = now, stream.strikes + 1
             self.counters.stale += 1
             log.warning("stream fell silent", series=stream.series, strikes=stream.strikes)
             self._want(stream, LATEST)

@@ -205,6 +205,10 @@ class Batches:
     def __len__(self) -> int:
         return len(self._pending)
 
+    def forget(self, series: Series) -> None:
+        """Wait for a series no longer."""
+        self._steps.pop(series, None)
+
     def add(self, bars: list[ClosedBar], now_s: float) -> None:
         """Take released bars at monotonic time ``now_s``."""
         for closed in bars:
@@ -219,7 +223,7 @@ class Batches:
                 break
             bars = self._pending.pop(time).values()
             del self._first_seen[time]
-            ready.append(sorted(bars, key=lambda one: (-self._steps[one.series], one.series.symbol)))
+            ready.append(sorted(bars, key=lambda one: (-timeframe_ms(one.series.timeframe), one.series.symbol)))
         return ready
 
     def wait_s(self, now_s: float) -> float | None:

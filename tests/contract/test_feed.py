@@ -143,17 +143,35 @@ async def test_a_dead_host_is_left_for_the_other(tmp_path):
 
 
 async def test_a_topic_the_exchange_refuses_costs_the_others_nothing(tmp_path):
+    """The refused series is dropped: nobody waits for it, and the feed is whole without it."""
     async with practice(tmp_path, speed=900) as exchange:
-        listener = Listener(exchange, FeedLimits(backoff_s=(0.05, 0.3), grace_s=0.2))
-        del exchange.exchange.by_venue_id["ETHUSDT"]
-        listener.frames = Frames({series: 300 for series in listener.series if "ETH" not in series.symbol})
-        listener.series = list(listener.frames.series)
+        listener = Listener(exchange, FeedLimits(backoff_s=(0.05, 0.3), grace_s=30, stale_s=2))
         async with listener:
-            # the refused topic stands in front of the others
-            shard = listener.feed._shards[0]
-            shard.topics.insert(0, "kline.3.ETHUSDT")
-            await until(lambda: listener.feed.counters.refused_topics == 1, "the refusal")
-            await until(lambda: listener.count() >= 2, "the other symbols")
+            await until(lambda: listener.count() >= 2, "the feed to run")
+            gone = [series for series in listener.series if "ETH" in series.symbol]
+            del exchange.exchange.by_venue_id["ETHUSDT"]
+            listener.series = [series for series in listener.series if series not in gone]
+            await exchange.faults(drop=True)
+            await until(lambda: listener.feed.counters.refused_topics == 2, "the refusals")
+            reached = listener.count()
+            await until(lambda: listener.count() >= reached + 4, "the other symbols, without waiting for the grace")
+            await until(lambda: listener.feed.connected() and not listener.feed.stale(), "the feed to be whole")
+
+
+async def test_a_silent_stream_is_told_as_long_as_it_is_silent(tmp_path):
+    async with practice(tmp_path, speed=900) as exchange, Listener(exchange) as listener:
+        await until(lambda: listener.count() >= 2, "the feed to run")
+        assert listener.feed.stale() == []
+        silent = Series("ETH/USDT:USDT", "15m")
+        await exchange.faults(silence=["kline.15.ETHUSDT"])
+        await until(lambda: listener.feed.stale() == [silent], "the silence to be noticed")
+        asked = listener.feed.counters.stale
+        await until(
+            lambda: listener.feed.counters.stale >= asked + 2 or listener.feed.stale() != [silent], "further strikes"
+        )
+        assert listener.feed.stale() == [silent]
+        await exchange.faults(reset=True)
+        await until(lambda: listener.feed.stale() == [], "the stream to be heard again")
 
 
 async def test_malformed_and_impossible_data_is_counted_and_harms_nothing(tmp_path):
