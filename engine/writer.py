@@ -26,7 +26,7 @@ DRAIN_S = 2.0
 class Storage(Protocol):
     """What the writer needs of a candle storage."""
 
-    degraded: str
+    waiting: bool
 
     def save_all_frames(self, frames: Mapping[Any, Any]) -> int:
         """Store bars."""
@@ -117,6 +117,7 @@ class CandleWriter:
             taken = self._take()
             try:
                 self.counters.saved += await self._tier.call(self._save, taken)
+                self.counters.last_error = ""
             except BaseException:
                 self._put_back(taken)
                 raise
@@ -128,13 +129,12 @@ class CandleWriter:
         """Bring spilled bars home whenever the storage answers again, until cancelled."""
         while True:
             await asyncio.sleep(DRAIN_S)
-            if not getattr(self._storage, "degraded", "") and not self.counters.last_error:
+            if not self._storage.waiting:
                 continue
             try:
                 moved = await self._tier.call(self._storage.drain)
             except Unavailable:
                 continue
-            self.counters.last_error = ""
             if moved:
                 log.info("database is back: spilled candles moved home", candles=moved)
 

@@ -228,12 +228,16 @@ class PostgresCandleStorage:
 
 
 class HealingCandleStorage:
-    """Writes to the primary storage; while that is away, to a spill next door, which drains back by itself."""
+    """Writes to the primary storage; while that is away, to a spill next door, which ``drain`` brings home.
+
+    ``waiting`` says whether the spill may hold anything; at first nobody knows what an earlier life has left there.
+    """
 
     def __init__(self, primary: PostgresCandleStorage, spill: PostgresCandleStorage) -> None:
         self._primary, self._spill = primary, spill
         self.source = primary.source
         self.degraded = ""
+        self.waiting = True
         self.spilled = 0
         self.drained = 0
 
@@ -251,6 +255,7 @@ class HealingCandleStorage:
             saved = self._primary.save_all_frames(frames)
         except Unavailable as error:
             self.degraded = str(error)
+            self.waiting = True
             saved = self._spill.save_all_frames(frames)
             self.spilled += saved
             return saved
@@ -292,7 +297,7 @@ class HealingCandleStorage:
             moved += self._primary.save_all_frames(frames)
             self._spill.remove(frames)
         self.drained += moved
-        self.degraded = ""
+        self.degraded, self.waiting = "", False
         return moved
 
 

@@ -55,6 +55,30 @@ def test_candles_go_to_the_spill_and_drain_back(own_postgres, tmp_path):
     np.testing.assert_array_equal(storage.load_candles(BTC, 99, timeframe="3m").open_time, bars(0, 25).open_time)
 
 
+def test_a_save_that_succeeds_again_does_not_hide_what_waits_in_the_spill(own_postgres, tmp_path):
+    """Back before anybody drained: the next save goes home, and the spill is still known to hold bars."""
+    storage = healing(own_postgres.dsn("postgres"), tmp_path)
+    storage.drain()
+    assert not storage.waiting
+    own_postgres.kill9()
+    storage.save_candles_3m(BTC, bars(0))
+    own_postgres.start()
+    storage.save_candles_3m(BTC, bars(10))
+    assert not storage.degraded
+    assert storage.waiting
+    assert storage.drain() == 10
+    assert not storage.waiting
+
+
+def test_what_an_earlier_life_left_in_the_spill_is_brought_home(own_postgres, tmp_path):
+    own_postgres.kill9()
+    healing(own_postgres.dsn("postgres"), tmp_path).save_candles_3m(BTC, bars(0))
+    own_postgres.start()
+    again = healing(own_postgres.dsn("postgres"), tmp_path)
+    assert again.waiting
+    assert again.drain() == 10
+
+
 def test_started_without_a_database_the_storage_heals_and_migrates_later(own_postgres, tmp_path):
     own_postgres.kill9()
     storage = healing(own_postgres.dsn("postgres"), tmp_path)
