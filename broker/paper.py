@@ -47,9 +47,9 @@ class _Snapshot(msgspec.Struct):
 class PaperBroker:
     """Implements the Broker port on a simulated account that lives in one file.
 
-    ``instruments`` are the real exchange's trading rules, ``fetch_instruments`` asks for them anew. ``timeframe`` is
-    the finest one in the feed, whose closed bars move resting orders. Funding is charged at Bybit's base rate, 0.01 % per
-    interval.
+    ``instruments`` are the real exchange's trading rules, ``fetch_instruments`` asks for them anew. ``timeframe``
+    is the finest one in the feed, whose closed bars move resting orders. Funding is charged at Bybit's base rate of
+    0.01 % per interval.
     """
 
     def __init__(
