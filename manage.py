@@ -8,6 +8,7 @@ import logging
 import urllib.error
 import urllib.request
 from dataclasses import asdict
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
@@ -228,7 +229,9 @@ def _ask(endpoint: Path, path: str = "/status", method: str = "GET") -> dict[str
 
 
 def _short(value: Any) -> str:
-    return f"{value.normalize():f}"[:12] if isinstance(value, Decimal) else str(value)[:19]
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    return f"{value.normalize():f}"[:12] if isinstance(value, Decimal) else str(value)
 
 
 def _as_yaml(body: dict[str, Any]) -> str:
