@@ -11,7 +11,7 @@ import structlog
 from ccxt.base.errors import BaseError
 
 from broker.client import ALREADY_THERE
-from domain.errors import BadData, OutcomeUnknown, Rejected
+from domain.errors import OutcomeUnknown, Rejected, Unavailable
 from domain.ids import parse_order_id
 from domain.instrument import Instrument, unified_symbol
 from domain.order import (
@@ -58,6 +58,7 @@ class BybitBroker:
         self._client = client
         self._by_venue_id: dict[str, Instrument] = {}
         self._by_symbol: dict[str, Instrument] = {}
+        self.malformed = 0
         self._jitter = random.Random()  # noqa: S311  spreads reconnects, guards nothing
 
     async def instruments(self) -> dict[str, Instrument]:
@@ -69,7 +70,12 @@ class BybitBroker:
         held: dict[str, Instrument] = {}
         async for page in self._client.pages("v5/market/instruments-info", {"category": "linear", "limit": 1000}):
             for row in page:
-                instrument = _instrument(row, turnover.get(row.get("symbol", ""), ZERO))
+                try:
+                    instrument = _instrument(row, turnover.get(row.get("symbol", ""), ZERO))
+                except (KeyError, ValueError, TypeError, ArithmeticError) as error:
+                    self.malformed += 1
+                    log.warning("trading rules cannot be read: symbol left out", row=str(row)[:80], reason=repr(error))
+                    continue
                 if instrument is not None:
                     held[instrument.symbol] = instrument
         self._by_symbol = held
@@ -79,8 +85,11 @@ class BybitBroker:
     async def balance(self) -> Balance:
         """Return the account's USDT."""
         result = await self._client.get("v5/account/wallet-balance", {"accountType": "UNIFIED"})
-        account = result["list"][0]
-        coin: dict[str, Any] = next((row for row in account["coin"] if row["coin"] == "USDT"), {})
+        try:
+            account = result["list"][0]
+            coin: dict[str, Any] = next((row for row in account["coin"] if row["coin"] == "USDT"), {})
+        except (KeyError, IndexError, TypeError) as error:
+            raise Unavailable(f"wallet balance cannot be read: {error!r}") from error
         return Balance(
             _number(coin, "equity"), _number(coin, "walletBalance"), _number(account, "totalAvailableBalance")
         )
@@ -226,8 +235,11 @@ class BybitBroker:
         for row in rows:
             try:
                 fill = self._fill(row)
-            except (KeyError, ValueError, ArithmeticError) as error:
-                raise BadData(f"execution {str(row)[:200]}: {error!r}") from error
+            except (KeyError, ValueError, TypeError, ArithmeticError) as error:
+                # one row that cannot be read must not hide the others
+                self.malformed += 1
+                log.error("execution cannot be read", row=str(row)[:200], reason=repr(error))
+                continue
             if fill is not None:
                 held.append(fill)
         return held

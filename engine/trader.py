@@ -225,7 +225,11 @@ class Trader:
     def day_pnl(self) -> Decimal:
         """Return the profit of the current UTC day: closed trades, and the change of open ones; no deposits."""
         start = self._day.day * DAY_MS if self._day else 0
-        made = sum((t.pnl_usd for t in self.closed if t.exit_time.timestamp() * 1000 >= start), ZERO)
+        made = ZERO
+        for trade in reversed(self.closed):
+            if trade.exit_time.timestamp() * 1000 < start:
+                break
+            made += trade.pnl_usd
         return made + self.open_pnl() - (self._day.open_pnl if self._day else ZERO)
 
     def _turn_of_day(self, now: int) -> list[Command]:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 from decimal import Decimal as D
+from pathlib import Path
 
 import pytest
 
@@ -239,3 +242,57 @@ def test_keys_that_may_withdraw_or_cannot_trade_are_refused():
     }
     assert len(against_key(bad, "")) == 5
     assert len(against_modes({"A": (1, D(5)), "B": (0, D(4)), "C": (0, D(5))}, D(5))) == 2
+
+
+class Recorded:
+    """A client that answers with recorded bodies."""
+
+    def __init__(self, instruments, executions=()):
+        self.bodies = {"v5/market/instruments-info": instruments, "v5/execution/list": executions}
+
+    async def get(self, path, params):
+        return {"list": self.bodies.get(path, [])}
+
+    async def pages(self, path, params):
+        yield self.bodies[path]
+
+
+def execution(**change):
+    row = {
+        "symbol": "BTCUSDT", "orderId": "v", "orderLinkId": "", "side": "Sell", "execFee": "0.1", "execId": "x", "execPrice": "1",
+        "execQty": "1", "execType": "Trade", "execTime": "1672282722429", "stopOrderType": "StopLoss", "closedSize": "1", "isMaker": False,
+    }  # fmt: skip
+    return {**row, **change}
+
+
+RULES = {
+    "symbol": "BTCUSDT", "contractType": "LinearPerpetual", "status": "Trading", "baseCoin": "BTC", "quoteCoin": "USDT",
+    "settleCoin": "USDT", "leverageFilter": {"maxLeverage": "100"}, "priceFilter": {"tickSize": "0.1"},
+    "lotSizeFilter": {"qtyStep": "0.001", "minOrderQty": "0.001", "maxMktOrderQty": "100", "minNotionalValue": "5"},
+}  # fmt: skip
+
+
+async def test_rows_that_cannot_be_read_are_counted_and_hide_no_other():
+    broker = BybitBroker(Recorded([RULES, {"symbol": "ODDUSDT", "contractType": "LinearPerpetual", "settleCoin": "USDT"}],
+        [execution(), execution(execQty="many"), {}, execution(execId="f", execType="Funding"), execution(symbol="NOPE"),
+         execution(execId="n", unknownField=[1], execType="SomethingNew")]))  # fmt: skip
+    assert list(await broker.instruments()) == [BTC]
+    fills = await broker.fills_since(0, 1)
+    assert [(fill.exec_id, fill.cause) for fill in fills] == [("x", Cause.STOP_LOSS), ("f", Cause.FUNDING)]
+    assert broker.malformed == 3
+
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "rest_bybit_v5"
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="recorded exchange bodies are not beside the checkout")
+async def test_the_recorded_trading_rules_of_the_real_exchange_are_understood():
+    body = json.loads(gzip.decompress((DATA / "instruments-info_linear_2026-08-09.json.gz").read_bytes()))["result"][
+        "list"
+    ]
+    broker = BybitBroker(Recorded(body))
+    rules = await broker.instruments()
+    assert broker.malformed == 0
+    assert len(rules) > 300
+    assert rules["1000000MOG/USDT:USDT"].venue_id == "1000000MOGUSDT"
+    assert all(held.tick > 0 and held.step > 0 and held.min_qty >= held.step for held in rules.values())
