@@ -62,6 +62,7 @@ STOP_S = 2.0
 SUMMARY_S = 10.0
 PATIENCE_S = 2.0
 CLOCK_WARN_S = 0.5
+STEP_GRACE_S = 60.0
 ALWAYS = ("3m", "15m")
 
 
@@ -367,7 +368,9 @@ def _paper_broker(
 
 def _feed_limits(settings: Settings) -> FeedLimits:
     feed = settings.feed
-    return FeedLimits(stale_s=feed.stale_s, grace_s=feed.grace_s, topics_per_connection=feed.topics_per_connection)
+    # a stepping market stands still until a batch is handled: then there is no reason to go on without the whole of it
+    grace_s = STEP_GRACE_S if settings.sandbox.step else feed.grace_s
+    return FeedLimits(stale_s=feed.stale_s, grace_s=grace_s, topics_per_connection=feed.topics_per_connection)
 
 
 async def _trade(bot: Bot, tasks: Tasks, stopping: asyncio.Event) -> int:

@@ -45,7 +45,7 @@ RECOVERY_RETRY_S = 2.0
 NUDGE_PAUSE_S = 0.5
 HOUR_MS = 3_600_000
 STEP_LOOK_S = 0.05
-STEP_LOST_S = 10.0
+STEP_LOST_S = 30.0
 
 
 class Trades(Protocol):

@@ -137,8 +137,10 @@ class Feed:
 
     def stale(self) -> list[Series]:
         """Return the series that have said nothing for too long."""
-        now = _now()
-        return [s.series for s in self._streams.values() if now - s.heard > self._limits.stale_s]
+        now, longest = _now(), self._limits.stale_s
+        # a push that the watch has not seen yet is news all the same
+        silent = (s for s in self._streams.values() if s.pushes == s.pushes_seen and now - s.heard > longest)
+        return [stream.series for stream in silent]
 
     def connected(self) -> bool:
         """Say whether every socket is open and every topic acknowledged."""

@@ -158,6 +158,22 @@ async def test_a_topic_the_exchange_refuses_costs_the_others_nothing(tmp_path):
             await until(lambda: listener.feed.connected() and not listener.feed.stale(), "the feed to be whole")
 
 
+async def test_a_stream_is_not_silent_from_its_first_push_on(tmp_path):
+    """The very first batch finds no stream silent, though the watch has not looked yet."""
+    async with practice(tmp_path, speed=900) as exchange:
+        listener = Listener(exchange, FeedLimits(stale_s=75, confirm_s=20, grace_s=5))
+        seen = []
+
+        async def take(batch):
+            seen.append(listener.feed.stale())
+
+        listener._take = take
+        async with listener:
+            assert len(listener.feed.stale()) == 6
+            await until(lambda: seen, "the first batch")
+            assert seen[0] == []
+
+
 async def test_a_silent_stream_is_told_as_long_as_it_is_silent(tmp_path):
     async with practice(tmp_path, speed=900) as exchange, Listener(exchange) as listener:
         await until(lambda: listener.count() >= 2, "the feed to run")
