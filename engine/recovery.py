@@ -130,7 +130,7 @@ def fills_start(trader: Trader, until: int) -> int:
     return min(times, default=until) - OVERLAP_MS
 
 
-def warm_up(trader: Trader, windows: Windows, symbols: list[str], stored_until: dict[str, int]) -> int:
+async def warm_up(trader: Trader, windows: Windows, symbols: list[str], stored_until: dict[str, int]) -> int:
     """Step all strategies over the recovered bars; return how many signals were missed while the bot was down."""
     missed = 0
     for symbol in symbols:
@@ -138,6 +138,8 @@ def warm_up(trader: Trader, windows: Windows, symbols: list[str], stored_until: 
         held = trader.book.of_symbol(symbol)
         if held is not None:
             catch_up(trader, symbol, windows.bars(Series(symbol, held.opening.timeframe)))
+        # a thousand bars a strategy: with hundreds of symbols the loop must breathe in between
+        await asyncio.sleep(0)
     return missed
 
 

@@ -174,7 +174,7 @@ class Runtime:
                 p.broker.on_bars(series.symbol, bars)
         await self._refresh_balance()
         symbols = sorted({series.symbol for series in p.wanted})
-        self.progress.missed_signals = recovery.warm_up(p.trader, p.windows, symbols, self._last_lived(records))
+        self.progress.missed_signals = await recovery.warm_up(p.trader, p.windows, symbols, self._last_lived(records))
         await self._take_fills_since(recovery.fills_start(p.trader, until))
         await self._settle_orders()
         await self._dispatch(p.trader.resume())
