@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import signal
 import time
 from dataclasses import dataclass
@@ -229,6 +230,7 @@ async def live(settings: Settings) -> int:
 async def _live(settings: Settings, stack: contextlib.AsyncExitStack, stopping: asyncio.Event) -> int:
     plans(settings)
     _make_folder(settings.data_dir)
+    _take_folder(settings.data_dir, stack)
     main = database(settings)
     stack.callback(main.close)
     _check_database(main)
@@ -410,6 +412,17 @@ def _make_folder(path: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise ConfigError(f"data_dir: {path}: {error.strerror}; give a folder that can be written") from error
+
+
+def _take_folder(path: Path, stack: contextlib.AsyncExitStack) -> None:
+    # before anything else is touched: a second bot must not disturb the first one's exchange
+    lock = stack.enter_context((path / "bot.lock").open("w"))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise ConfigError(
+            f"data_dir: another bot is running on {path}; stop it, or give this one its own folder"
+        ) from None
 
 
 def _check_database(main: Database) -> None:

@@ -151,6 +151,24 @@ def test_the_practice_exchange_restarts_itself_where_the_bot_expects_it(make_bot
     assert stopped(bot)["missing"] == 0
 
 
+def test_a_second_bot_on_the_same_folder_is_refused_and_disturbs_nothing(make_bot):
+    bot = make_bot()
+    bot.start()
+    bot.wait_ready()
+    note = (bot.practice_folder() / "endpoint.json").read_text()
+    second = Bot(bot.folder)
+    second.environment = bot.environment
+    health = (bot.data / "health.json").read_text()
+    second.start()
+    assert second.process.wait(timeout=60) == 2
+    (bot.data / "health.json").write_text(health)
+    assert "another bot is running" in bot.log()
+    assert (bot.practice_folder() / "endpoint.json").read_text() == note
+    bars = bot.status()["bars"]
+    bot.wait_for("the first bot to go on", lambda s: s["bars"] > bars + 50)
+    assert bot.stop() == 0
+
+
 def test_operator_commands_answer_in_json(make_bot):
     """status, stats, db-stats, trades list, show-config and doctor work beside a running bot."""
     bot = make_bot()
