@@ -30,6 +30,9 @@ NOT_ACCEPTED = {10006, 10018, 10429, 429}
 UNKNOWN = {10000, 10016, 10019, 110079, 170007}
 ALREADY_THERE = {110072, 170141}
 
+EXECUTIONS = ("Trade", "AdlTrade", "BustTrade", "Settle", "Delivery", "Funding")
+"""Bybit's kinds of executions that change a position or its money."""
+
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
@@ -134,6 +137,8 @@ def _settings(endpoint: Endpoint) -> dict[str, Any]:
         "options": {
             "defaultType": "swap", "fetchMarkets": {"types": ["linear"]}, "recvWindow": RECV_WINDOW_MS,
             "adjustForTimeDifference": False,
+            # by default ccxt passes funding payments over in silence
+            "watchMyTrades": {"execType": list(EXECUTIONS)},
         },
     }  # fmt: skip
 

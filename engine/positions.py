@@ -154,6 +154,7 @@ class Book:
         self._by_digest: dict[str, Position] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
         self.unmatched = 0
+        self.late_funding = 0
         self.last_fill_time = 0
 
     def positions(self) -> list[Position]:
@@ -221,6 +222,7 @@ class Book:
         held = self._by_digest.get(name.digest) if name else self.of_symbol(fill.symbol)
         if held is None or (held.pending and name is None):
             self.unmatched += fill.cause is not Cause.FUNDING
+            self.late_funding += fill.cause is Cause.FUNDING
             return None
         held.take(fill)
         return held

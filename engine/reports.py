@@ -89,6 +89,7 @@ def snapshot(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str
         "switch": trader.situation.switch.value,
         "refused": {name[5:]: n for name, n in sorted(trader.counts.items()) if name.startswith("gate:")},
         "unmatched_fills": trader.book.unmatched,
+        "late_funding": trader.book.late_funding,
         "candles_saved": writer.counters.saved,
         "candles_waiting": writer.pending,
         "recovery_s": round(runtime.progress.recovery_s, 3),

@@ -44,6 +44,7 @@ INSTRUMENTS_S = 3_600.0
 RECOVERY_RETRY_S = 2.0
 NUDGE_PAUSE_S = 0.5
 HOUR_MS = 3_600_000
+ASK_S = 3.0
 STEP_LOOK_S = 0.05
 STEP_LOST_S = 30.0
 
@@ -279,7 +280,7 @@ class Runtime:
         elif isinstance(event, MoveStop):
             await self._dispatch(trader.on_stop_refused(event.digest, event.cause, event.time))
         elif event and isinstance(event[0], Fill):
-            await self._take_fills([one for one in event if isinstance(one, Fill)])
+            await self._take_told([one for one in event if isinstance(one, Fill)])
         else:
             await self._take_bars([one for one in event if isinstance(one, ClosedBar)])
 
@@ -331,6 +332,15 @@ class Runtime:
                 since = loop.time() if seen >= 0 else since
                 seen = self.progress.batches
             await asyncio.sleep(STEP_LOOK_S)
+
+    async def _take_told(self, fills: list[Fill]) -> None:
+        # a trade is recorded once, when it is flat: what the stream may have left out of it, such as funding, has to be
+        # asked for before
+        if any(fill.closed_qty and not self._p.trader.book.knows(fill.exec_id) for fill in fills):
+            with contextlib.suppress(TimeoutError, Unavailable, Rejected):
+                async with asyncio.timeout(ASK_S):
+                    await self._take_fills_since(recovery.fills_start(self._p.trader, self._market_time()))
+        await self._take_fills(fills)
 
     async def _take_fills(self, fills: Sequence[Fill]) -> None:
         trader = self._p.trader

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import urllib.request
+from decimal import Decimal
 
 import pytest
 
@@ -50,7 +51,28 @@ def stopped(bot: Bot) -> dict[str, int]:
     assert len(fills) == len(set(fills))
     assert trades[0] == trades[1]
     assert set(fills) <= closed | closed_later
+    check_money(bot)
     return {"missing": len(closed - set(fills)), "trades": trades[0], "fills": len(fills)}
+
+
+def check_money(bot: Bot) -> None:
+    """Each trade's net profit is what the exchange's own executions add up to, fees and funding included."""
+    cash: dict[str, Decimal] = {}
+    net: dict[str, Decimal] = {}
+    profits = {}
+    for row in bot.exchange_rows("executions"):
+        symbol, fee = row["symbol"], Decimal(row["fee"])
+        signed = Decimal(row["qty"]) * (1 if row["side"] == "Buy" else -1) if row["kind"] == "Trade" else Decimal(0)
+        net[symbol] = net.get(symbol, Decimal(0)) + signed
+        cash[symbol] = cash.get(symbol, Decimal(0)) - signed * Decimal(row["price"]) - fee
+        if row["kind"] == "Trade" and not net[symbol]:
+            profits[row["id"]] = cash.pop(symbol)
+    with bot.database() as db:
+        query = "SELECT t.pnl_usd, f.exec_id FROM trades t JOIN trade_fills f USING (trade_id) WHERE f.closing"
+        held = [(Decimal(pnl), profits[last]) for pnl, last in db.execute(query) if last in profits]
+        count = db.execute("SELECT count(*) FROM trades").fetchone()[0]
+    assert len(held) == count
+    assert [pair for pair in held if abs(pair[0] - pair[1]) > Decimal("1e-8")] == []
 
 
 def test_candles_flow_and_trades_open_and_close(make_bot):
@@ -59,12 +81,12 @@ def test_candles_flow_and_trades_open_and_close(make_bot):
     bot.start()
     bot.wait_ready()
 
-    status = bot.wait_for("three closed trades", lambda s: s["closed"] >= 3)
+    status = bot.wait_for("fifteen closed trades", lambda s: s["closed"] >= 15)
     figures = stopped(bot)
 
     assert status["mode"] == "SYNTHETIC"
     assert figures["missing"] == 0
-    assert figures["trades"] >= 3
+    assert figures["trades"] >= 15
     for (_, timeframe), times in stored_times(bot).items():
         assert holes(times, STEPS[timeframe]) == 0
     assert all(line["mode"] == "SYNTHETIC" for line in bot.lines())
