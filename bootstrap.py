@@ -7,7 +7,7 @@ import contextlib
 import fcntl
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -277,10 +277,13 @@ class Bot:
     trader: Trader
     writer: CandleWriter
     reporter: Reporter
+    feed: Feed
+    frames: Frames
 
     def snapshot(self) -> dict[str, Any]:
-        """Return the figures of the moment."""
-        return snapshot(self.runtime, self.trader, self.writer)
+        """Return the figures of the moment, with what the feed has counted."""
+        counted = {"feed": asdict(self.feed.counters), "frames": asdict(self.frames.counters)}
+        return {**snapshot(self.runtime, self.trader, self.writer), **counted}
 
 
 async def _owner(settings: Settings, exchange: BybitBroker, symbols: list[str]) -> Identity:
@@ -336,11 +339,11 @@ def _assemble(
         keep_days=settings.storage.candle_days,
     )
     reporter = Reporter()
+    feed = Feed(venue.streams, venue_ids, frames, klines, _feed_limits(settings))
     parts = Parts(
         trader=trader,
         broker=broker,
-        feed=Feed(venue.streams, venue_ids, frames, klines, _feed_limits(settings)),
-        klines=klines,
+        feed=feed,
         windows=frames,
         writer=writer,
         ledger=ledger,
@@ -352,7 +355,7 @@ def _assemble(
         told=reporter.told,
         acknowledge=venue.sandbox.acknowledge if venue.sandbox and settings.sandbox.step else None,
     )
-    return Bot(Runtime(parts), trader, writer, reporter)
+    return Bot(Runtime(parts), trader, writer, reporter, feed, frames)
 
 
 def symbols_of(settings: Settings, instruments: Mapping[str, Instrument]) -> list[str]:

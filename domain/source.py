@@ -19,11 +19,6 @@ class Source(StrEnum):
     POLYGON = "polygon"
 
     @property
-    def made_up(self) -> bool:
-        """Whether its prices, or its market, are not real."""
-        return self in {Source.SYNTHETIC, Source.MOCK, Source.TEST, Source.BYBIT_TESTNET}
-
-    @property
     def practice(self) -> bool:
         """Whether it is the practice exchange."""
         return self in {Source.SYNTHETIC, Source.MOCK, Source.TEST}

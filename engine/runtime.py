@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from domain.order import PositionReport
-    from domain.ports import Broker, Klines, Ledger
+    from domain.ports import Broker, Ledger
     from domain.records import Receipt, Record, SwitchState
     from domain.trade import Trade
     from engine.commands import Command
@@ -112,7 +112,6 @@ class Parts:
     trader: Trader
     broker: Broker
     feed: MarketFeed
-    klines: Klines
     candles: recovery.CandleRecovery
     windows: recovery.Windows
     writer: CandleWriter

@@ -15,40 +15,32 @@ if TYPE_CHECKING:
 _numbers = itertools.count(1)
 
 
+def _served(kind: type[servers.Server]) -> Iterator[servers.Server]:
+    try:
+        server = kind()
+    except servers.NotFound as error:
+        pytest.skip(str(error))
+    server.start()
+    yield server
+    server.close()
+
+
 @pytest.fixture(scope="session")
-def postgres() -> Iterator[servers.Postgres]:
+def postgres() -> Iterator[servers.Server]:
     """A PostgreSQL server for the whole run."""
-    try:
-        server = servers.Postgres()
-    except servers.NotFound as error:
-        pytest.skip(str(error))
-    server.start()
-    yield server
-    server.close()
+    yield from _served(servers.Postgres)
 
 
 @pytest.fixture
-def own_postgres() -> Iterator[servers.Postgres]:
+def own_postgres() -> Iterator[servers.Server]:
     """A PostgreSQL server for one test to kill and freeze."""
-    try:
-        server = servers.Postgres()
-    except servers.NotFound as error:
-        pytest.skip(str(error))
-    server.start()
-    yield server
-    server.close()
+    yield from _served(servers.Postgres)
 
 
 @pytest.fixture
-def own_redis() -> Iterator[servers.Redis]:
+def own_redis() -> Iterator[servers.Server]:
     """A Redis or Valkey server for one test to kill and freeze."""
-    try:
-        server = servers.Redis()
-    except servers.NotFound as error:
-        pytest.skip(str(error))
-    server.start()
-    yield server
-    server.close()
+    yield from _served(servers.Redis)
 
 
 @pytest.fixture

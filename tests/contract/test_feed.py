@@ -140,6 +140,7 @@ async def test_a_dead_host_is_left_for_the_other(tmp_path):
         async with Listener(exchange, urls=["ws://127.0.0.1:9/none", exchange.stream]) as listener:
             await until(lambda: listener.count() >= 2, "bars from the other host")
             listener.check()
+            assert listener.feed.counters.failures >= 1
 
 
 async def test_a_topic_the_exchange_refuses_costs_the_others_nothing(tmp_path):

@@ -205,6 +205,8 @@ def test_operator_commands_answer_in_json(make_bot):
     config = json.loads(bot.manage("show-config", "--json").stdout)
     doctor = json.loads(bot.manage("doctor", "--json").stdout)
     assert status["running"]
+    assert status["feed"]["frames"] > status["frames"]["received"] > 0
+    assert status["feed"]["malformed"] == status["frames"]["invalid"] == 0
     assert stats["total_trades"] >= 1
     assert {"symbols", "total_candles", "db_size_mb", "database_type"} <= set(db_stats)
     assert trades[0]["mode"] == "synthetic"
