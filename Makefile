@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint check bench lock clean
+.PHONY: run test torture lint check bench lock clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.runtime: requirements.txt
@@ -23,6 +23,10 @@ run: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest
+
+# everything that can die, dies; QUICK=1 takes minutes, the full set hours; ONLY="kills storm" runs parts of it
+torture: $(VENV)/.dev
+	$(BIN)/python -m tests.torture $(if $(QUICK),--quick) $(ONLY)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -9,8 +9,8 @@ import asyncio
 import os
 import sys
 
-import bootstrap
 import settings as settings_module
+from bootstrap import live, parts
 from domain.errors import ConfigError
 
 
@@ -18,8 +18,8 @@ def main() -> int:
     """Run until stopped."""
     try:
         settings = settings_module.load()
-        bootstrap.configure_logging(settings)
-        return asyncio.run(bootstrap.live(settings))
+        parts.configure_logging(settings)
+        return asyncio.run(live.run(settings))
     except ConfigError as error:
         print(f"revenant cannot start:\n{error}", file=sys.stderr)
         return 2

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import json
 import logging
+import time
 import urllib.error
 import urllib.request
 from dataclasses import asdict
@@ -18,15 +21,19 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-import bootstrap
 import settings as settings_module
+from bootstrap import control, inspection, parts
+from bootstrap import doctor as examination
 from domain.errors import ConfigError, RevenantError, Unavailable
-from domain.records import Close
+from domain.records import Close, SwitchState
+from persistence.checkup import check_disk
+from persistence.files import AtomicFile
 from persistence.journal import read_records
 from sandbox.exchange import Terms
 from sandbox.server import Options, serve
 
 OK, FAILED, USAGE, DEGRADED = 0, 1, 2, 3
+ASK_S, RECONCILE_S, POLL_S = 5.0, 60.0, 0.2
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Revenant's operator commands.")
 trades_app = typer.Typer(no_args_is_help=True, help="Trades.")
@@ -35,7 +42,15 @@ app.add_typer(trades_app, name="trades")
 app.add_typer(sandbox_app, name="sandbox")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Reason = Annotated[str, typer.Option(help="Kept with the change.")]
 Config = Annotated[Path | None, typer.Option("-c", "--config", help="Configuration file.")]
+
+
+def _load(config: Path | None) -> settings_module.Settings:
+    settings = settings_module.load(config)
+    # reports go to stdout, everything else to stderr, so that --json can be piped
+    parts.configure_logging(settings)
+    return settings
 
 
 def _print(body: Any, as_json: bool) -> None:
@@ -61,7 +76,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
 @app.command()
 def doctor(config: Config = None, as_json: AsJson = False, live: Annotated[bool, typer.Option()] = False) -> None:
     """Check configuration, folders, database, Redis, exchange, clock and keys."""
-    results = asyncio.run(bootstrap.checkup(settings_module.load(config), live_too=live))
+    results = asyncio.run(examination.checkup(_load(config), live_too=live))
     if as_json:
         print(json.dumps([asdict(result) for result in results], indent=2))
     else:
@@ -74,8 +89,8 @@ def doctor(config: Config = None, as_json: AsJson = False, live: Annotated[bool,
 @app.command()
 def migrate(config: Config = None, as_json: AsJson = False) -> None:
     """Bring the database schema to the newest version."""
-    settings = settings_module.load(config)
-    held = bootstrap.database(settings)
+    settings = _load(config)
+    held = parts.database(settings)
     before = held.version()
     _print({"database": str(held), "before": before or "empty", "now": held.migrate()}, as_json)
 
@@ -83,7 +98,7 @@ def migrate(config: Config = None, as_json: AsJson = False) -> None:
 @app.command()
 def status(config: Config = None, as_json: AsJson = False) -> None:
     """Show what the running bot is doing."""
-    settings = settings_module.load(config)
+    settings = _load(config)
     body = _ask(settings.data_dir / "health.json")
     if body is None:
         _print(
@@ -96,17 +111,57 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def switch(
-    state: Annotated[str, typer.Argument(help="running, paused (no new entries) or stopped.")],
+def stop(config: Config = None, as_json: AsJson = False, reason: Reason = "operator") -> None:
+    """Stop trading: no new entries; stops and targets stay in force. It lasts until "start", over restarts too."""
+    _switch(_load(config), SwitchState.STOPPED, reason, as_json)
+
+
+@app.command()
+def pause(config: Config = None, as_json: AsJson = False, reason: Reason = "operator") -> None:
+    """Make no new entries until "start"; open positions are managed on."""
+    _switch(_load(config), SwitchState.PAUSED, reason, as_json)
+
+
+@app.command()
+def start(config: Config = None, as_json: AsJson = False, reason: Reason = "operator") -> None:
+    """Let new entries in again (this does not start the daemon; python live_bot.py does)."""
+    _switch(_load(config), SwitchState.RUNNING, reason, as_json)
+
+
+@app.command()
+def forceexit(
+    what: Annotated[str, typer.Argument(help="Symbol (BTC/USDT:USDT or BTC), trade id, or all.")],
     config: Config = None,
     as_json: AsJson = False,
-    reason: Annotated[str, typer.Option(help="Kept with the change.")] = "operator",
+    reason: Reason = "operator",
 ) -> None:
-    """Turn the running bot's stop switch; it stays as it is over a restart."""
-    settings = settings_module.load(config)
-    body = _ask(settings.data_dir / "health.json", f"/switch/{quote(state)}?reason={quote(reason)}", "POST")
-    _print(body or {"error": f"no bot answers for {settings.data_dir}"}, as_json)
-    raise typer.Exit(OK if body and "switch" in body else FAILED)
+    """Close a position of the running bot at the market, or all of them."""
+    settings = _load(config)
+    body = _ask(settings.data_dir / "health.json", f"/forceexit?what={quote(what)}&reason={quote(reason)}", "POST")
+    hint = f"no bot answers for {settings.data_dir}; without one, manage.py panic closes everything"
+    _print(body or {"error": hint}, as_json)
+    raise typer.Exit(OK if body and "error" not in body else FAILED)
+
+
+@app.command()
+def panic(
+    config: Config = None,
+    as_json: AsJson = False,
+    reason: Reason = "operator",
+    foreign: Annotated[bool, typer.Option("--foreign", help="Also close positions that are not the bot's.")] = False,
+    seconds: Annotated[float, typer.Option(min=1, help="How long to wait for everything to be closed.")] = 30.0,
+) -> None:
+    """Stop trading and close every position at the market; works whether the bot runs or not."""
+    settings = _load(config)
+    endpoint = settings.data_dir / "health.json"
+    body = _ask(endpoint, f"/panic?reason={quote(reason)}&foreign={int(foreign)}", "POST")
+    if body is None:
+        control.refuse_if_held(settings, "panic")
+        body = asyncio.run(control.panic(settings, seconds, foreign=foreign))
+    else:
+        body |= _wait_flat(endpoint, seconds)
+    _print(body, as_json)
+    raise typer.Exit(OK if body.get("open") == 0 and not body.get("pending") else FAILED)
 
 
 @app.command()
@@ -114,7 +169,7 @@ def stats(
     config: Config = None, as_json: AsJson = False, days: Annotated[int | None, typer.Option(min=1)] = None
 ) -> None:
     """Show the figures of closed trades."""
-    settings = settings_module.load(config)
+    settings = _load(config)
     held, degraded = _tracker(settings)
     figures = asdict(held.get_statistics(days))
     figures["mode"] = settings.mode.upper()
@@ -130,14 +185,25 @@ def stats(
 
 @app.command("db-stats")
 def db_stats(config: Config = None, as_json: AsJson = False) -> None:
-    """Show what the database and the spill hold."""
-    settings = settings_module.load(config)
-    storage = bootstrap.candle_storage(settings, bootstrap.database(settings))
+    """Show every tier: its state, what it holds, what waits for it, and for how long."""
+    settings = _load(config)
+    storage = parts.candle_storage(settings, parts.database(settings))
     figures = storage.get_stats()
     held, degraded = _tracker(settings)
-    figures |= {"source": settings.source.value, "trades": len(held.trades()), "unsettled": held.unsettled}
+    running = _ask(settings.data_dir / "health.json")
+    journal = list(parts.journal_folder(settings, parts.known_owner(settings)).glob("*.jsonl"))
+    figures |= {
+        "source": settings.source.value, "trades": len(held.trades()), "unsettled": held.unsettled,
+        "database": "away" if degraded or storage.degraded else "ok",
+        "journal_segments": len(journal), "journal_mb": round(sum(path.stat().st_size for path in journal) / 1e6, 3),
+        "redis": inspection.redis_state(settings),
+        "disk": "; ".join(finding.detail for finding in check_disk(settings.data_dir)),
+    }  # fmt: skip
+    if running:
+        figures |= {f"bot_{name}": state for name, state in running["tiers"].items()}
+        figures |= {"bot_journal": running["ledger"], "bot_candles_waiting": running["candles_waiting"]}
     _print(figures, as_json)
-    raise typer.Exit(DEGRADED if degraded or storage.degraded else OK)
+    raise typer.Exit(DEGRADED if degraded or storage.degraded or figures["redis"] == "away" else OK)
 
 
 @trades_app.command("list")
@@ -147,7 +213,7 @@ def list_trades(
     limit: Annotated[int, typer.Option("-n", "--limit", min=1)] = 50,
 ) -> None:
     """List the newest closed trades, newest last."""
-    settings = settings_module.load(config)
+    settings = _load(config)
     held, degraded = _tracker(settings)
     rows = [asdict(trade) for trade in held.trades()[-limit:]]
     shown = (
@@ -169,10 +235,46 @@ def list_trades(
     raise typer.Exit(DEGRADED if degraded else OK)
 
 
+@trades_app.command("reconcile")
+def reconcile(config: Config = None, as_json: AsJson = False) -> None:
+    """Compare the bot's book with the exchange at once, and settle what differs; with or without a running bot."""
+    settings = _load(config)
+    body = _ask(settings.data_dir / "health.json", "/reconcile", "POST", RECONCILE_S)
+    if body is None:
+        control.refuse_if_held(settings, "reconcile")
+        body = asyncio.run(control.reconcile(settings))
+    _print(body, as_json)
+    raise typer.Exit(FAILED if "error" in body else DEGRADED if body["ghosts"] else OK)
+
+
+@trades_app.command("verify")
+def verify(config: Config = None, as_json: AsJson = False) -> None:
+    """Compare journal, database, Redis, snapshot and the exchange's own record; 0 only when nothing is amiss."""
+    settings = _load(config)
+    running = _ask(settings.data_dir / "health.json") is not None
+    verdict = asyncio.run(inspection.verify(settings, running=running))
+    _print(inspection.as_json(verdict), as_json)
+    raise typer.Exit(OK if verdict.clean else FAILED)
+
+
+@trades_app.command("export")
+def export_trades(
+    path: Annotated[Path, typer.Argument(help="File to write, .csv or .json.")],
+    config: Config = None,
+) -> None:
+    """Write all closed trades to a file, whole or not at all."""
+    settings = _load(config)
+    held, degraded = _tracker(settings)
+    rows = [{name: value for name, value in asdict(trade).items() if name != "legs"} for trade in held.trades()]
+    AtomicFile(path).write(_exported(rows, path.suffix))
+    print(f"{len(rows)} trades written to {path}")
+    raise typer.Exit(DEGRADED if degraded else OK)
+
+
 @app.command("show-config")
 def show_config(config: Config = None, as_json: AsJson = False) -> None:
     """Show the settings in force, secrets masked."""
-    body = settings_module.shown(settings_module.load(config))
+    body = settings_module.shown(_load(config))
     print(json.dumps(body, indent=2) if as_json else _as_yaml(body))
 
 
@@ -199,26 +301,59 @@ def sandbox_serve(
 
 
 def _tracker(settings: settings_module.Settings) -> tuple[Any, bool]:
-    who = bootstrap.known_owner(settings)
-    held = bootstrap.tracker(bootstrap.database(settings), None, who, None)
+    who = parts.known_owner(settings)
+    held = parts.tracker(settings, parts.database(settings), None, who)
     degraded = False
     try:
         held.load()
     except Unavailable as error:
         degraded = True
         Console(stderr=True).print(f"database unreachable, showing the journal only: {error}")
-    for record in read_records(bootstrap.journal_folder(settings, who)):
+    for record in read_records(parts.journal_folder(settings, who)):
         if isinstance(record, Close):
             held.restore(record.trade)
     return held, degraded
 
 
-def _ask(endpoint: Path, path: str = "/status", method: str = "GET") -> dict[str, Any] | None:
+def _switch(settings: settings_module.Settings, state: SwitchState, reason: str, as_json: bool) -> None:
+    body = _ask(settings.data_dir / "health.json", f"/switch/{state.value}?reason={quote(reason)}", "POST")
+    if body is None:
+        control.refuse_if_held(settings, state.value)
+        control.turn_switch(settings, state, reason)
+        body = {"switch": state.value, "running": False, "note": "kept for the next start"}
+    _print(body, as_json)
+    raise typer.Exit(OK if "switch" in body else FAILED)
+
+
+def _wait_flat(endpoint: Path, seconds: float) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    body: dict[str, Any] = {}
+    while time.monotonic() < deadline:
+        body = _ask(endpoint) or body
+        if body and not body["open"] and not body["pending"]:
+            break
+        time.sleep(POLL_S)
+    return {name: body.get(name) for name in ("switch", "open", "pending", "positions", "foreign_positions")}
+
+
+def _exported(rows: list[dict[str, Any]], suffix: str) -> bytes:
+    if suffix == ".json":
+        return json.dumps(rows, default=str, indent=2).encode()
+    if suffix != ".csv":
+        raise ConfigError(f"export: {suffix or 'no suffix'} is not known; name the file .csv or .json")
+    out = io.StringIO()
+    writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else ["trade_id"])
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode()
+
+
+def _ask(endpoint: Path, path: str = "/status", method: str = "GET", seconds: float = ASK_S) -> dict[str, Any] | None:
     try:
         note = json.loads(endpoint.read_text())
         address = f"http://{note['host']}:{note['port']}{path}"
         request = urllib.request.Request(address, method=method, headers={"Authorization": f"Bearer {note['token']}"})
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
             body: dict[str, Any] = json.load(answer)
     except urllib.error.HTTPError as error:
         answered: dict[str, Any] = json.load(error)
@@ -245,10 +380,10 @@ def main() -> None:
     try:
         app()
     except ConfigError as error:
-        Console(stderr=True).print(str(error), style="red", highlight=False)
+        Console(stderr=True, soft_wrap=True).print(str(error), style="red", highlight=False)
         raise SystemExit(USAGE) from None
     except RevenantError as error:
-        Console(stderr=True).print(str(error), style="red", highlight=False)
+        Console(stderr=True, soft_wrap=True).print(str(error), style="red", highlight=False)
         raise SystemExit(FAILED) from None
 
 

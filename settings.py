@@ -55,6 +55,9 @@ class Trading(Section):
         history_bars: bars kept in memory per series.
         entry_order: ``market``, or ``limit`` at the signal's price.
         unfilled_timeout_s: market seconds after which an entry order that has not filled is cancelled.
+        unknown_positions: what is done about positions on the account that are not the bot's: ``ignore`` (alert
+            only), ``protect`` (give them a stop), ``flatten`` (close them) or ``adopt`` (manage them as its own).
+        protect_percent: distance of a stop that the bot has to choose by itself, in percent of the price.
     """
 
     mode: Literal["paper", "live"] = "paper"
@@ -65,6 +68,8 @@ class Trading(Section):
     history_bars: int = Field(1000, ge=100, le=5000)
     entry_order: Literal["market", "limit"] = "market"
     unfilled_timeout_s: int = Field(1800, ge=10)
+    unknown_positions: Literal["ignore", "protect", "flatten", "adopt"] = "ignore"
+    protect_percent: Decimal = Field(Decimal(5), gt=0, lt=50)
 
 
 class Protection(Section):
@@ -209,10 +214,17 @@ class Storage(Section):
 
 
 class Health(Section):
-    """Where /healthz, /readyz and /status answer; port 0 takes any free one, and is written to health.json."""
+    """Whether the bot is well.
+
+    Attributes:
+        host: where /healthz, /readyz and /status answer.
+        port: the port; 0 takes any free one, and is written to health.json.
+        watchdog_s: the process ends itself, to be started afresh, when its event loop has stood still for so long.
+    """
 
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65_535)
+    watchdog_s: float = Field(60.0, ge=1)
 
 
 class Settings(Section):

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks import candles, feed, lag
+from benchmarks import candles, feed, lag, trades
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +44,12 @@ BENCHMARKS = {
         "< 20",
         lag.measure,
         lambda p99: p99 < 20,
+    ),
+    "trades": Benchmark(
+        "acknowledging a trade with 10,000 held, relative to an fdatasync append of the same bytes (p50)",
+        "<= 2",
+        trades.measure,
+        lambda ratio: ratio <= 2,
     ),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from ccxt.base.errors import BaseError
 
-from broker.client import ALREADY_THERE
+from broker.client import ALREADY_THERE, page_of
 from domain.errors import OutcomeUnknown, Rejected, Unavailable
 from domain.ids import parse_order_id
 from domain.instrument import Instrument, unified_symbol
 from domain.order import (
     Balance,
     Cause,
+    ClosedPart,
     OrderKind,
     OrderReport,
     OrderRequest,
@@ -27,7 +29,7 @@ from domain.order import (
 from domain.records import Fill
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
     from broker.client import BybitClient
     from domain.candle import Bars
@@ -63,16 +65,15 @@ class BybitBroker:
 
     async def instruments(self) -> dict[str, Instrument]:
         """Return the rules of every USDT perpetual, with its turnover of the last 24 hours."""
-        turnover = {
-            row["symbol"]: _number(row, "turnover24h")
-            for row in (await self._client.get("v5/market/tickers", {"category": "linear"}))["list"]
-        }
+        tickers = page_of("tickers", await self._client.get("v5/market/tickers", {"category": "linear"}))
+        with _reading("tickers"):
+            turnover = {row["symbol"]: _number(row, "turnover24h") for row in tickers}
         held: dict[str, Instrument] = {}
         async for page in self._client.pages("v5/market/instruments-info", {"category": "linear", "limit": 1000}):
             for row in page:
                 try:
                     instrument = _instrument(row, turnover.get(row.get("symbol", ""), ZERO))
-                except (KeyError, ValueError, TypeError, ArithmeticError) as error:
+                except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
                     self.malformed += 1
                     log.warning("trading rules cannot be read: symbol left out", row=str(row)[:80], reason=repr(error))
                     continue
@@ -85,21 +86,20 @@ class BybitBroker:
     async def balance(self) -> Balance:
         """Return the account's USDT."""
         result = await self._client.get("v5/account/wallet-balance", {"accountType": "UNIFIED"})
-        try:
+        with _reading("wallet balance"):
             account = result["list"][0]
             coin: dict[str, Any] = next((row for row in account["coin"] if row["coin"] == "USDT"), {})
-        except (KeyError, IndexError, TypeError) as error:
-            raise Unavailable(f"wallet balance cannot be read: {error!r}") from error
-        return Balance(
-            _number(coin, "equity"), _number(coin, "walletBalance"), _number(account, "totalAvailableBalance")
-        )
+            return Balance(
+                _number(coin, "equity"), _number(coin, "walletBalance"), _number(account, "totalAvailableBalance")
+            )
 
     async def positions(self) -> list[PositionReport]:
         """Return all open USDT positions, every page of them."""
         held = []
         query = {"category": "linear", "settleCoin": "USDT", "limit": 200}
         async for page in self._client.pages("v5/position/list", query):
-            held += [self._position(row) for row in page if _number(row, "size")]
+            with _reading("positions"):
+                held += [self._position(row) for row in page if _number(row, "size")]
         return held
 
     async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
@@ -160,29 +160,53 @@ class BybitBroker:
         """Look an order up in open orders, then history, then executions."""
         query = {"category": "linear", "symbol": self._venue_id(symbol), "orderLinkId": order_id}
         for path in ("v5/order/realtime", "v5/order/history"):
-            rows = (await self._client.get(path, query)).get("list") or []
+            rows = page_of(path, await self._client.get(path, query))
             if rows:
-                row = rows[0]
-                state = STATES.get(row["orderStatus"], OrderState.WORKING)
-                return OrderReport(
-                    order_id, symbol, state, _number(row, "cumExecQty"), str(row.get("rejectReason", ""))
-                )
-        fills = (await self._client.get("v5/execution/list", query)).get("list") or []
+                with _reading(path):
+                    state = STATES.get(rows[0]["orderStatus"], OrderState.WORKING)
+                    reason = str(rows[0].get("rejectReason", ""))
+                    return OrderReport(order_id, symbol, state, _number(rows[0], "cumExecQty"), reason)
+        fills = page_of("executions", await self._client.get("v5/execution/list", query))
         if fills:
-            filled = sum((_number(row, "execQty") for row in fills), ZERO)
+            with _reading("executions"):
+                filled = sum((_number(row, "execQty") for row in fills), ZERO)
             return OrderReport(order_id, symbol, OrderState.FILLED, filled)
         return OrderReport(order_id, symbol, OrderState.NOT_FOUND)
 
-    async def fills_since(self, time: int, until: int) -> list[Fill]:
+    async def flat(self, symbol: str) -> bool:
+        """Say whether the exchange lists the symbol with a size of zero; an answer without it says nothing."""
+        query = {"category": "linear", "symbol": self._venue_id(symbol)}
+        rows = page_of("position", await self._client.get("v5/position/list", query))
+        with _reading("position"):
+            return bool(rows) and all(str(row["size"]) != "" and not _number(row, "size") for row in rows)
+
+    async def fills_since(self, time: int, until: int, symbol: str = "") -> list[Fill]:
         """Return every execution with a time in [time, until], oldest first, in windows of seven days."""
         held: dict[str, Fill] = {}
-        start = time
-        while start <= until:
-            query = {"category": "linear", "startTime": start, "endTime": start + WINDOW_MS, "limit": 100}
-            async for page in self._client.pages("v5/execution/list", query):
-                held |= {fill.exec_id: fill for fill in self._fills(page)}
-            start += WINDOW_MS
-        return sorted(held.values(), key=lambda fill: fill.time)
+        async for page in self._windows("v5/execution/list", time, until, symbol):
+            held |= {fill.exec_id: fill for fill in self._fills(page)}
+        # pages come newest first: turned round, executions of one moment keep their order
+        turned = [*held.values()][::-1]
+        return sorted(turned, key=lambda fill: fill.time)
+
+    async def closed_since(self, time: int, until: int, symbol: str) -> list[ClosedPart]:
+        """Return what has been booked as closed, oldest first, in windows of seven days."""
+        held: dict[str, ClosedPart] = {}
+        async for page in self._windows("v5/position/closed-pnl", time, until, symbol):
+            with _reading("closed profits"):
+                parts = [_closed_part(row, symbol) for row in page]
+            held |= {part.venue_order_id: part for part in parts}
+        turned = [*held.values()][::-1]
+        return sorted(turned, key=lambda part: part.time)
+
+    async def _windows(self, path: str, time: int, until: int, symbol: str) -> AsyncIterator[list[dict[str, Any]]]:
+        query: dict[str, Any] = {"category": "linear", "limit": 100}
+        if symbol:
+            query["symbol"] = self._venue_id(symbol)
+        for start in range(time, until + 1, WINDOW_MS):
+            window = {**query, "startTime": start, "endTime": start + WINDOW_MS}
+            async for page in self._client.pages(path, window):
+                yield page
 
     async def stream(self) -> AsyncIterator[Sequence[Fill]]:
         """Yield executions as the private stream tells them, and an empty list after each (re)connection."""
@@ -215,7 +239,8 @@ class BybitBroker:
         """Return what arming checks need: uid, permissions, read-only flag, margin mode."""
         key = await self._client.get("v5/user/query-api", {})
         info = await self._client.get("v5/account/info", {})
-        return {
+        with _reading("account"):
+            return {
             "uid": str(key.get("userID") or key.get("id") or ""), "permissions": key.get("permissions") or {},
             "read_only": bool(int(key.get("readOnly") or 0)), "margin_mode": str(info.get("marginMode", "")),
         }  # fmt: skip
@@ -224,10 +249,10 @@ class BybitBroker:
         """Return (positionIdx, leverage) as the exchange has them for each symbol."""
         modes = {}
         for symbol in symbols:
-            rows = (
-                await self._client.get("v5/position/list", {"category": "linear", "symbol": self._venue_id(symbol)})
-            )["list"]
-            modes[symbol] = (max(int(row["positionIdx"]) for row in rows), _number(rows[0], "leverage"))
+            query = {"category": "linear", "symbol": self._venue_id(symbol)}
+            rows = page_of("position modes", await self._client.get("v5/position/list", query))
+            with _reading("position modes"):
+                modes[symbol] = (max(int(row["positionIdx"]) for row in rows), _number(rows[0], "leverage"))
         return modes
 
     def _fills(self, rows: Sequence[dict[str, Any]]) -> list[Fill]:
@@ -235,7 +260,7 @@ class BybitBroker:
         for row in rows:
             try:
                 fill = self._fill(row)
-            except (KeyError, ValueError, TypeError, ArithmeticError) as error:
+            except (KeyError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
                 # one row that cannot be read must not hide the others
                 self.malformed += 1
                 log.error("execution cannot be read", row=str(row)[:200], reason=repr(error))
@@ -249,19 +274,21 @@ class BybitBroker:
         kind = row.get("execType", "Trade")
         if instrument is None or (kind not in TRADES and kind != "Funding"):
             return None
-        ours = parse_order_id(row.get("orderLinkId", ""))
+        ours = parse_order_id(_text(row.get("orderLinkId", "")))
         cause = (
             LEG_CAUSES.get(ours.leg, Cause.UNKNOWN) if ours else CAUSES.get(row.get("stopOrderType", ""), Cause.UNKNOWN)
         )
+        if _number(row, "execQty") <= 0 or _number(row, "execPrice") < 0:
+            raise ValueError("an execution of nothing")
         if kind == "Funding":
             cause = Cause.FUNDING
         elif kind in {"AdlTrade", "BustTrade"}:
             cause = Cause.LIQUIDATION
         return Fill(
-            time=int(row["execTime"]), exec_id=row["execId"], order_id=row.get("orderLinkId", ""),
-            venue_order_id=row["orderId"], symbol=instrument.symbol, side=OrderSide(row["side"]),
-            qty=Decimal(row["execQty"]), price=Decimal(row["execPrice"]), fee=Decimal(row["execFee"] or "0"),
-            closed_qty=Decimal(row.get("closedSize") or "0"), cause=cause,
+            time=int(row["execTime"]), exec_id=_text(row["execId"]), order_id=_text(row.get("orderLinkId", "")),
+            venue_order_id=_text(row["orderId"]), symbol=instrument.symbol, side=OrderSide(row["side"]),
+            qty=_number(row, "execQty"), price=_number(row, "execPrice"), fee=_number(row, "execFee"),
+            closed_qty=_number(row, "closedSize"), cause=cause,
             maker=row.get("isMaker") in {True, "true", "True"},
         )  # fmt: skip
 
@@ -294,5 +321,30 @@ def _instrument(row: dict[str, Any], turnover: Decimal) -> Instrument | None:
     )  # fmt: skip
 
 
+def _closed_part(row: dict[str, Any], symbol: str) -> ClosedPart:
+    return ClosedPart(
+        str(row["orderId"]), symbol, OrderSide(row["side"]), _number(row, "closedSize"), _number(row, "avgExitPrice"),
+        _number(row, "closeFee"), int(row["updatedTime"]),
+    )  # fmt: skip
+
+
 def _number(row: dict[str, Any], name: str) -> Decimal:
-    return Decimal(str(row.get(name) or "0"))
+    number = Decimal(str(row.get(name) or "0"))
+    if not number.is_finite():
+        raise ValueError(f"{name} is {number}")
+    return number
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+@contextlib.contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Turn whatever an unreadable answer leads to into what it means: nothing may be concluded from it."""
+    try:
+        yield
+    except (KeyError, IndexError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        raise Unavailable(f"{what}: unreadable answer ({error!r})") from error

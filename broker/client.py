@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,16 +20,19 @@ from ccxt.base.errors import (
 from domain.errors import OutcomeUnknown, Rejected, RevenantError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 GET_ATTEMPTS = 4
 REQUEST_TIMEOUT_MS = 10_000
 RECV_WINDOW_MS = 5_000
 
 # what a retCode says about a request that changes something; all others are refusals for good
-NOT_ACCEPTED = {10006, 10018, 10429, 429}
+NOT_ACCEPTED = {10002, 10006, 10018, 10429, 429}
 UNKNOWN = {10000, 10016, 10019, 110079, 170007}
 ALREADY_THERE = {110072, 170141}
+
+RAISING = {"v5/order/create", "v5/position/set-leverage"}
+"""Changing requests that may raise the risk."""
 
 EXECUTIONS = ("Trade", "AdlTrade", "BustTrade", "Settle", "Delivery", "Funding")
 """Bybit's kinds of executions that change a position or its money."""
@@ -45,11 +49,28 @@ class Endpoint:
     loopback: bool = False
 
 
+class _Stamped(ccxt.pro.bybit):  # type: ignore[misc]
+    """Signs a request with the time that was set for it, instead of the time of its sending."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.stamp: ContextVar[int] = ContextVar("stamp", default=0)
+        super().__init__(config)
+
+    def nonce(self) -> int:
+        """Return the milliseconds that go into the signature."""
+        return self.stamp.get() or int(super().nonce())
+
+
 class BybitClient:
-    """Sends requests; reading ones are repeated a few times, changing ones never."""
+    """Sends requests; reading ones are repeated a few times, changing ones never.
+
+    ``guard``, when set, is asked before every changing request whether it may go out. The time that the request is
+    signed with is taken before: one that was held up in between, longer than the exchange's window, is refused there.
+    """
 
     def __init__(self, endpoint: Endpoint) -> None:
-        self.exchange = ccxt.pro.bybit(_settings(endpoint))
+        self.exchange = _Stamped(_settings(endpoint))
+        self.guard: Callable[..., Awaitable[None]] | None = None
 
     async def close(self) -> None:
         """Close all connections."""
@@ -80,7 +101,10 @@ class BybitClient:
             Unavailable: when it was certainly not accepted but may be repeated.
             OutcomeUnknown: when it may or may not have been accepted.
         """
+        token = self.exchange.stamp.set(int(self.exchange.milliseconds()))
         try:
+            if self.guard is not None:
+                await self.guard(leaving=bool(params.get("reduceOnly")) or path not in RAISING)
             return await self._send("POST", path, params)
         except OutcomeUnknown:
             raise
@@ -88,13 +112,15 @@ class BybitClient:
             if isinstance(error, NotAccepted):
                 raise
             raise OutcomeUnknown(str(error)) from error
+        finally:
+            self.exchange.stamp.reset(token)
 
     async def pages(self, path: str, params: dict[str, Any]) -> AsyncIterator[list[dict[str, Any]]]:
         """Yield the ``list`` of every page, following the cursor to its end."""
         cursor = ""
         while True:
             result = await self.get(path, {**params, "cursor": cursor} if cursor else params)
-            yield result.get("list") or []
+            yield page_of(path, result)
             cursor = str(result.get("nextPageCursor") or "")
             if not cursor:
                 return
@@ -111,6 +137,20 @@ class BybitClient:
             raise Unavailable(f"{path}: unreadable answer {str(body)[:120]}")
         result: dict[str, Any] = body["result"]
         return result
+
+
+def page_of(path: str, result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows of an answer.
+
+    Raises:
+        Unavailable: when it holds no list of rows: such an answer says nothing, least of all that there is nothing.
+    """
+    rows = result.get("list")
+    if rows is None:
+        rows = []
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise Unavailable(f"{path}: unreadable answer {str(result)[:120]}")
+    return rows
 
 
 class NotAccepted(Unavailable):

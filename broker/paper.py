@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
@@ -22,12 +21,11 @@ from domain.account import (
 from domain.candle import Bars, timeframe_ms
 from domain.errors import BadData, Rejected
 from domain.ids import parse_order_id
-from domain.order import Balance, Cause, OrderReport, OrderRequest, OrderState, PositionReport
+from domain.order import Balance, Cause, ClosedPart, OrderReport, OrderRequest, OrderState, PositionReport
 from domain.records import Fill
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-    from pathlib import Path
 
     from domain.fills import Costs
     from domain.instrument import Instrument
@@ -44,24 +42,37 @@ class _Snapshot(msgspec.Struct):
     closed_until: dict[str, int] = {}
 
 
+class File(Protocol):
+    """Where the account lives; a write replaces the content whole."""
+
+    def read(self) -> bytes | None:
+        """Return the content, None when there is none."""
+        ...
+
+    def write(self, content: bytes) -> None:
+        """Replace the content."""
+        ...
+
+
 class PaperBroker:
     """Implements the Broker port on a simulated account that lives in one file.
 
-    ``instruments`` are the real exchange's trading rules, ``fetch_instruments`` asks for them anew. ``timeframe``
-    is the finest one in the feed, whose closed bars move resting orders. Funding is charged at Bybit's base rate of
-    0.01 % per interval.
+    ``name`` makes its order ids unique. ``instruments`` are the real exchange's trading rules, ``fetch_instruments``
+    asks for them anew. ``timeframe`` is the finest one in the feed, whose closed bars move resting orders. Funding is
+    charged at Bybit's base rate of 0.01 % per interval.
     """
 
     def __init__(
         self,
-        path: Path,
+        file: File,
+        name: str,
         wallet: Decimal,
         costs: Costs,
         timeframe: str,
         fetch_instruments: Callable[[], Awaitable[dict[str, Instrument]]],
         instruments: dict[str, Instrument],
     ) -> None:
-        self._path, self._costs, self._step = path, costs, timeframe_ms(timeframe)
+        self._file, self._name, self._costs, self._step = file, name, costs, timeframe_ms(timeframe)
         self._fetch_instruments, self._instruments = fetch_instruments, dict(instruments)
         self._snapshot = self._load(wallet)
         self._account = SimulatedAccount(self._snapshot.account, self._instruments, costs)
@@ -122,9 +133,19 @@ class PaperBroker:
         filled = sum((f.qty for f in self._snapshot.fills if f.order_id == order_id), Decimal(0))
         return OrderReport(order_id, symbol, OrderState.FILLED if filled else OrderState.CANCELLED, filled)
 
-    async def fills_since(self, time: int, until: int) -> list[Fill]:
+    async def flat(self, symbol: str) -> bool:
+        """Say whether there is no position."""
+        return not self._account.position(symbol).qty
+
+    async def fills_since(self, time: int, until: int, symbol: str = "") -> list[Fill]:
         """Return the executions with a time in [time, until]."""
-        return [fill for fill in self._snapshot.fills if time <= fill.time <= until]
+        return [
+            fill for fill in self._snapshot.fills if time <= fill.time <= until and symbol in {"", fill.symbol}
+        ]  # fmt: skip
+
+    async def closed_since(self, time: int, until: int, symbol: str) -> list[ClosedPart]:  # noqa: ARG002
+        """Return nothing: the executions are always complete."""
+        return []
 
     async def stream(self) -> AsyncIterator[Sequence[Fill]]:
         """Yield executions as they happen."""
@@ -171,20 +192,16 @@ class PaperBroker:
                 raise
 
     def _load(self, wallet: Decimal) -> _Snapshot:
-        if not self._path.exists():
-            return _Snapshot(AccountState(wallet=wallet, name=f"paper:{self._path.parent.name}"))
+        content = self._file.read()
+        if content is None:
+            return _Snapshot(AccountState(wallet=wallet, name=self._name))
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=_Snapshot)
+            return msgspec.json.decode(content, type=_Snapshot)
         except msgspec.MsgspecError as error:
-            raise BadData(f"paper account {self._path}: {error}; move the file away to begin anew") from error
+            raise BadData(f"paper account {self._file}: {error}; move the file away to begin anew") from error
 
     def _save(self) -> None:
-        scratch = self._path.with_suffix(".new")
-        with scratch.open("wb") as out:
-            out.write(msgspec.json.encode(self._snapshot))
-            out.flush()
-            os.fsync(out.fileno())
-        scratch.replace(self._path)
+        self._file.write(msgspec.json.encode(self._snapshot))
 
 
 def _fill(event: Execution) -> Fill:

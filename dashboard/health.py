@@ -4,23 +4,43 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
 
-from domain.errors import ConfigError
+from domain.errors import ConfigError, RevenantError
 from domain.records import SwitchState
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
     from pathlib import Path
 
 
+class Operations(Protocol):
+    """What an operator can have done."""
+
+    async def switch(self, state: SwitchState, reason: str) -> None:
+        """Let new entries in, or stop them."""
+        ...
+
+    async def force_exit(self, what: str, reason: str) -> list[str]:
+        """Close a position, or all; return the symbols."""
+        ...
+
+    async def panic(self, reason: str, *, foreign: bool = False) -> list[str]:
+        """Stop and close everything; return the symbols."""
+        ...
+
+    async def reconcile_now(self) -> dict[str, Any]:
+        """Compare with the exchange; return what was found."""
+        ...
+
+
 class Health:
-    """Serves /healthz (the loop runs), /readyz (able to trade, with reasons), /status, and the stop switch.
+    """Serves /healthz (the loop runs), /readyz (able to trade, with reasons), /status, and the operator's orders.
 
     Address and a fresh token are written to ``endpoint``, readable by its owner only, so that ``manage.py`` finds the
-    bot and nobody else can switch it.
+    bot and nobody else can steer it.
     """
 
     def __init__(
@@ -29,10 +49,10 @@ class Health:
         endpoint: Path,
         reasons: Callable[[], list[str]],
         status: Callable[[], dict[str, Any]],
-        switch: Callable[[SwitchState, str], Awaitable[None]],
+        operations: Operations,
     ) -> None:
         self._host, self._port = address
-        self._endpoint, self._reasons, self._status, self._switch = endpoint, reasons, status, switch
+        self._endpoint, self._reasons, self._status, self._operations = endpoint, reasons, status, operations
         self._token = secrets.token_urlsafe(24)
         self._runner: web.AppRunner | None = None
 
@@ -47,6 +67,9 @@ class Health:
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/status", self._show)
         app.router.add_post("/switch/{state}", self._turn)
+        app.router.add_post("/forceexit", self._force_exit)
+        app.router.add_post("/panic", self._panic)
+        app.router.add_post("/reconcile", self._reconcile)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2)
         await self._runner.setup()
         try:
@@ -79,12 +102,41 @@ class Health:
         return web.json_response(self._status(), dumps=lambda body: json.dumps(body, default=str))
 
     async def _turn(self, request: web.Request) -> web.Response:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        if not secrets.compare_digest(given.encode(), self._token.encode()):
-            return web.json_response({"error": "the token in health.json is needed"}, status=401)
+        self._check(request)
         try:
             state = SwitchState(request.match_info["state"])
         except ValueError:
             return web.json_response({"error": f"allowed are {', '.join(SwitchState)}"}, status=400)
-        await self._switch(state, request.query.get("reason", "operator")[:200])
+        await self._operations.switch(state, _reason(request))
         return web.json_response({"switch": state.value})
+
+    async def _force_exit(self, request: web.Request) -> web.Response:
+        self._check(request)
+        what = request.query.get("what", "")
+        closing = await self._operations.force_exit(what, _reason(request)) if what else []
+        if not closing and what != "all":
+            return web.json_response({"error": f"no open position is called {what[:80]!r}"}, status=404)
+        return web.json_response({"closing": closing})
+
+    async def _panic(self, request: web.Request) -> web.Response:
+        self._check(request)
+        foreign = request.query.get("foreign") == "1"
+        return web.json_response({"closing": await self._operations.panic(_reason(request), foreign=foreign)})
+
+    async def _reconcile(self, request: web.Request) -> web.Response:
+        self._check(request)
+        try:
+            found = await self._operations.reconcile_now()
+        except RevenantError as error:
+            return web.json_response({"error": str(error)}, status=503)
+        return web.json_response(found, dumps=lambda body: json.dumps(body, default=str))
+
+    def _check(self, request: web.Request) -> None:
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if not secrets.compare_digest(given.encode(), self._token.encode()):
+            text = json.dumps({"error": "the token in health.json is needed"})
+            raise web.HTTPUnauthorized(text=text, content_type="application/json")
+
+
+def _reason(request: web.Request) -> str:
+    return request.query.get("reason", "operator")[:200]

@@ -67,10 +67,16 @@ class ClosedBar(NamedTuple):
         return self.bar.open_time + timeframe_ms(self.series.timeframe)
 
 
+TIME_MAX = 2**53
+"""Times beyond this are no milliseconds since 1970 in anybody's calendar."""
+
+
 def check_bar(bar: Bar, step_ms: int) -> None:
     """Raise BadData unless the bar could have been traded and lies on its timeframe's grid."""
     prices = bar[1:5]
-    if not all(math.isfinite(value) for value in bar):
+    if not 0 <= bar.open_time < TIME_MAX:
+        raise BadData(f"bar {str(bar.open_time)[:40]}: no time in milliseconds since 1970")
+    if not all(math.isfinite(value) for value in bar[1:]):
         raise BadData(f"bar {bar.open_time}: a value is not a finite number")
     if min(prices) <= 0:
         raise BadData(f"bar {bar.open_time}: a price is zero or negative")

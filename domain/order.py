@@ -129,6 +129,19 @@ class PositionReport:
 
 
 @dataclass(frozen=True, slots=True)
+class ClosedPart:
+    """An exchange's own account of what one closing order took out of a position; ``fee`` is the closing fee."""
+
+    venue_order_id: str
+    symbol: str
+    side: OrderSide
+    qty: Decimal
+    exit_price: Decimal
+    fee: Decimal
+    time: int
+
+
+@dataclass(frozen=True, slots=True)
 class Balance:
     """Money in the account, in the settlement coin; ``equity`` includes unrealised profit and loss."""
 

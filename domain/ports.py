@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from domain.candle import Bars, Series
     from domain.instrument import Instrument
-    from domain.order import Balance, OrderReport, OrderRequest, PositionReport
+    from domain.order import Balance, ClosedPart, OrderReport, OrderRequest, PositionReport
     from domain.records import Fill, Receipt, Record
 
 
@@ -39,6 +39,33 @@ class Ledger(Protocol):
 
     def replay(self) -> Iterable[Record]:
         """Return every record kept, oldest first."""
+        ...
+
+    @property
+    def durable(self) -> bool:
+        """Whether a new intent would come to rest on disk."""
+        ...
+
+    @property
+    def missing(self) -> int:
+        """How many records are gone (as of the replay)."""
+        ...
+
+    @property
+    def doubtful_since(self) -> int | None:
+        """Market time of the last record before the first that is missing, None when none is (as of the replay)."""
+        ...
+
+    def archive(self, live: Sequence[Record]) -> int:
+        """Put away what no longer matters, keeping the given records; return how many files went."""
+        ...
+
+    def report(self) -> dict[str, Any]:
+        """Return how the ledger stands, for people."""
+        ...
+
+    def heal(self) -> list[Record]:
+        """Bring home what came to rest elsewhere; return what of it is of earlier lives and nobody has taken yet."""
         ...
 
 
@@ -81,8 +108,16 @@ class Broker(Protocol):
         """Look an order up by our id, in open orders, history and executions."""
         ...
 
-    async def fills_since(self, time: int, until: int) -> list[Fill]:
+    async def flat(self, symbol: str) -> bool:
+        """Say whether the exchange says in so many words that there is no position; silence is not that."""
+        ...
+
+    async def fills_since(self, time: int, until: int, symbol: str = "") -> list[Fill]:
         """Return every execution with a market time in [time, until] (UTC ms), oldest first."""
+        ...
+
+    async def closed_since(self, time: int, until: int, symbol: str) -> list[ClosedPart]:
+        """Return what the exchange has booked as closed in [time, until] (UTC ms), oldest first."""
         ...
 
     def stream(self) -> AsyncIterator[Sequence[Fill]]:

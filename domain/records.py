@@ -45,7 +45,7 @@ class Opening(msgspec.Struct, frozen=True):
 
 
 class Intent(msgspec.Struct, frozen=True, tag="intent"):
-    """An order that is about to be sent."""
+    """An order that is about to be sent; ``sent_at`` is the host's time of that (UTC ms)."""
 
     time: int
     order_id: str
@@ -57,16 +57,18 @@ class Intent(msgspec.Struct, frozen=True, tag="intent"):
     reduce_only: bool = False
     cause: Cause = Cause.ENTRY
     opening: Opening | None = None
+    sent_at: int = 0
 
 
 class OrderEnded(msgspec.Struct, frozen=True, tag="order_ended"):
-    """An order that will not fill any further."""
+    """An order that will not fill any further; ``filled`` is what it had filled by then, as far as was told."""
 
     time: int
     order_id: str
     symbol: str
     state: OrderState
     reason: str = ""
+    filled: Decimal = Decimal(0)
 
 
 class Fill(msgspec.Struct, frozen=True, tag="fill"):
@@ -107,6 +109,27 @@ class Close(msgspec.Struct, frozen=True, tag="close"):
     trade: Trade
 
 
+class Adopted(msgspec.Struct, frozen=True, tag="adopted"):
+    """A position taken over that no intent of this journal led to, with the executions that made it.
+
+    ``digest`` names it as a signal would; for an order of ours it is the one in the order's id.
+    """
+
+    time: int
+    digest: str
+    symbol: str
+    opening: Opening
+    fills: tuple[Fill, ...]
+    why: str
+
+
+class Mended(msgspec.Struct, frozen=True, tag="mended"):
+    """The exchange has been asked for what ``missing`` lost records before this one had told."""
+
+    time: int
+    missing: int
+
+
 class SwitchState(StrEnum):
     """What the operator allows: everything, no new entries, or nothing but getting out."""
 
@@ -135,4 +158,4 @@ class DayStarted(msgspec.Struct, frozen=True, tag="day_started"):
     open_pnl: Decimal = Decimal(0)
 
 
-Record = Intent | OrderEnded | Fill | StopMoved | Close | Switch | DayStarted
+Record = Intent | OrderEnded | Fill | StopMoved | Close | Adopted | Mended | Switch | DayStarted

@@ -10,6 +10,7 @@ from domain.errors import BadData
 from domain.order import Side
 
 ZERO = Decimal(0)
+SIDES = frozenset(Side)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +62,8 @@ class Trade:
     legs: tuple[Leg, ...] = ()
 
     def __post_init__(self) -> None:
-        Side(self.side)
+        if self.side not in SIDES:
+            raise ValueError(f"trade on {self.symbol}: side {self.side!r} is neither long nor short")
         for name in ("entry_time", "exit_time"):
             if getattr(self, name).utcoffset() is None:
                 raise BadData(f"trade on {self.symbol}: {name} carries no time zone; give aware UTC times")

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 import zlib
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
 from domain.errors import OutcomeUnknown, Rejected, Unavailable
 from domain.order import OrderState
 from domain.records import Level, OrderEnded, Receipt, Record, StopMoved
 from engine.commands import CancelOrder, MoveStop, PlaceOrder
+from engine.lag import Lags
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -26,8 +29,10 @@ log = structlog.get_logger(__name__)
 LANES = 4
 LANE_MAX = 1_000
 REPEATS = 4
-LOOKUPS = 6
+LOOKUPS = 12
 NOT_FOUND_NEEDED = 3
+NOT_FOUND_AFTER_S = 10.0
+"""An order that arrived late shows up late: that there is none is believed after so many misses over so long."""
 PAUSE_S = (0.2, 5.0)
 
 Executable = PlaceOrder | CancelOrder | MoveStop
@@ -51,17 +56,26 @@ class Orders:
     ) -> None:
         self._broker, self._append, self._report, self._nudge = broker, append, report, nudge
         self._lanes: list[asyncio.Queue[Executable]] = [asyncio.Queue(LANE_MAX) for _ in range(LANES)]
+        self._unresolved: asyncio.Queue[PlaceOrder] = asyncio.Queue(LANE_MAX)
         self._leverages: dict[str, Decimal] = {}
         self._jitter = random.Random()  # noqa: S311  spreads retries, guards nothing
         self.in_flight: set[str] = set()
+        self._born: dict[str, float] = {}
+        self._cancelling: set[str] = set()
+        self.to_wire = Lags()
         self.unknown = 0
         self.placed = 0
 
-    async def put(self, command: Executable) -> None:
-        """Queue a command."""
+    async def put(self, command: Executable, born: float | None = None) -> None:
+        """Queue a command; ``born`` is when what led to it arrived, on the event loop's clock."""
         symbol = command.request.symbol if isinstance(command, PlaceOrder) else command.symbol
+        if isinstance(command, CancelOrder):
+            if command.order_id in self._cancelling:
+                return
+            self._cancelling.add(command.order_id)
         if isinstance(command, PlaceOrder):
             self.in_flight.add(command.request.order_id)
+            self._born[command.request.order_id] = born or asyncio.get_running_loop().time()
         await self._lanes[zlib.crc32(symbol.encode()) % LANES].put(command)
 
     async def run(self, lane: int) -> None:
@@ -72,14 +86,23 @@ class Orders:
             try:
                 await self._do(command)
             finally:
-                if isinstance(command, PlaceOrder):
-                    self.in_flight.discard(command.request.order_id)
                 queue.task_done()
+
+    async def run_lookups(self) -> None:
+        """Find out what became of orders whose outcome is unknown, until cancelled; nobody waits behind them."""
+        while True:
+            command = await self._unresolved.get()
+            try:
+                await self._resolve(command)
+            finally:
+                self.in_flight.discard(command.request.order_id)
+                self._unresolved.task_done()
 
     async def settled(self) -> None:
         """Wait until everything queued has been carried out."""
         for queue in self._lanes:
             await queue.join()
+        await self._unresolved.join()
 
     async def _do(self, command: Command) -> None:
         if isinstance(command, PlaceOrder):
@@ -90,8 +113,22 @@ class Orders:
             await self._move(command)
 
     async def _place(self, command: PlaceOrder) -> None:
-        request, time = command.request, command.intent.time
-        receipt = await self._append(command.intent)
+        known = True
+        try:
+            await self._try(command)
+        except OutcomeUnknown as error:
+            known = False
+            self.unknown += 1
+            log.warning("order outcome unknown: looking it up", order=command.request.order_id, reason=str(error))
+            await self._unresolved.put(command)
+        finally:
+            self._born.pop(command.request.order_id, None)
+            if known:
+                self.in_flight.discard(command.request.order_id)
+
+    async def _try(self, command: PlaceOrder) -> None:
+        request = command.request
+        receipt = await self._append(msgspec.structs.replace(command.intent, sent_at=int(time.time() * 1000)))
         if receipt.level is Level.MEMORY and not request.reduce_only:
             await self._ended(command, OrderState.REJECTED, "no durable place for the intent")
             return
@@ -100,15 +137,11 @@ class Orders:
             await self._send(command)
         except Rejected as error:
             await self._ended(command, OrderState.REJECTED, str(error))
-        except OutcomeUnknown as error:
-            self.unknown += 1
-            log.warning("order outcome unknown: looking it up", order=request.order_id, reason=str(error))
-            await self._resolve(command)
         except Unavailable as error:
             await self._ended(command, OrderState.NOT_FOUND, str(error))
         else:
             self.placed += 1
-            log.debug("order accepted", symbol=request.symbol, order=request.order_id, time=time)
+            log.debug("order accepted", symbol=request.symbol, order=request.order_id, time=command.intent.time)
 
     async def _prepare(self, command: PlaceOrder) -> None:
         opening = command.intent.opening
@@ -121,6 +154,8 @@ class Orders:
         self._leverages[command.request.symbol] = opening.leverage
 
     async def _send(self, command: PlaceOrder) -> None:
+        now = asyncio.get_running_loop().time()
+        self.to_wire.note((now - self._born.get(command.request.order_id, now)) * 1000)
         for attempt in range(REPEATS):
             try:
                 await self._broker.place(command.request)
@@ -134,6 +169,8 @@ class Orders:
 
     async def _resolve(self, command: PlaceOrder) -> None:
         request, absent = command.request, 0
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         for attempt in range(LOOKUPS):
             await self._pause(attempt)
             try:
@@ -147,8 +184,8 @@ class Orders:
                 await self._ended(command, found.state, found.reason)
                 return
             absent += 1
-            if absent >= NOT_FOUND_NEEDED:
-                await self._ended(command, OrderState.NOT_FOUND, "looked up three times")
+            if absent >= NOT_FOUND_NEEDED and loop.time() - began >= NOT_FOUND_AFTER_S:
+                await self._ended(command, OrderState.NOT_FOUND, f"looked up {absent} times")
                 return
         log.error("order outcome still unknown; its symbol stays locked", order=request.order_id)
 
@@ -157,17 +194,22 @@ class Orders:
             await self._broker.cancel(command.symbol, command.order_id)
             found = await self._broker.order(command.symbol, command.order_id)
         except (Unavailable, Rejected, OutcomeUnknown) as error:
-            log.warning("order not cancelled", order=command.order_id, reason=str(error))
+            # asked for again by the reconciliation, in its own time: asking faster would only use up the rate limit
+            log.warning("order not cancelled yet", order=command.order_id, reason=str(error))
             return
+        finally:
+            self._cancelling.discard(command.order_id)
         if found.filled_qty:
             self._nudge()
-        if found.state is not OrderState.WORKING:
+        # one that is not found may still be on its way: whoever looks orders up decides
+        if found.state not in {OrderState.WORKING, OrderState.NOT_FOUND}:
             ended = OrderEnded(
                 time=command.time,
                 order_id=command.order_id,
                 symbol=command.symbol,
                 state=found.state,
                 reason="cancelled",
+                filled=found.filled_qty,
             )
             await self._append(ended)
             await self._report(ended)

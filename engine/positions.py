@@ -13,15 +13,26 @@ import msgspec
 from domain import ids
 from domain.exits import Bracket
 from domain.order import Cause, OrderState
-from domain.records import Close, Fill, Intent, OrderEnded, Record, StopMoved
+from domain.records import Adopted, Close, Fill, Intent, OrderEnded, Record, StopMoved
 from domain.trade import ZERO, Leg, Trade
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from domain.ids import Identity
     from domain.records import Opening
 
 SEEN_MAX = 100_000
 """Execution ids remembered, so that a fact told twice counts once."""
+
+STRAYS_MAX = 2_000
+"""Executions that belong to no position yet."""
+
+SENT_MAX = 10_000
+"""Orders of earlier lives whose time of sending is remembered."""
+
+DROPPED_MAX = 1_000
+"""Entries given up that are remembered, in case one of them was accepted after all."""
 
 
 @dataclass(slots=True)
@@ -43,6 +54,7 @@ class Position:
     exit_cause: Cause = Cause.UNKNOWN
     exit_attempts: int = 0
     observed_until: int = 0
+    unwanted: bool = False
 
     @property
     def opened(self) -> Decimal:
@@ -70,9 +82,25 @@ class Position:
         return any(f.cause is Cause.PARTIAL for f in self.fills.values())
 
     @property
+    def leaving(self) -> bool:
+        """Whether an exit was ordered that has ended without closing everything."""
+        return self.exit_attempts > 0 and not self.exit_order and self.qty > 0
+
+    @property
     def flat(self) -> bool:
-        """Whether the position was open and is not any more."""
-        return self.opened > 0 and self.qty <= 0
+        """Whether what was opened has been closed; more closed than opened means that executions are still missing."""
+        return self.opened > 0 and self.qty == 0
+
+    @property
+    def last_time(self) -> int:
+        """Market time of the last execution that opened or closed."""
+        return max((f.time for f in self._trades()), default=0)
+
+    def fundings_missing(self, interval_ms: int) -> bool:
+        """Whether fewer funding payments are known than fell due while the position was open."""
+        first = min((f.time for f in self._trades()), default=0)
+        due = self.last_time // interval_ms - first // interval_ms
+        return sum(f.cause is Cause.FUNDING for f in self.fills.values()) < due
 
     @property
     def entry_price(self) -> Decimal:
@@ -153,29 +181,75 @@ class Book:
     def __init__(self) -> None:
         self._by_digest: dict[str, Position] = {}
         self._seen: OrderedDict[str, None] = OrderedDict()
-        self.unmatched = 0
-        self.late_funding = 0
+        self._dropped: OrderedDict[str, Position] = OrderedDict()
+        self._strays: OrderedDict[str, Fill] = OrderedDict()
+        self.leftovers: dict[str, str] = {}
+        self.sent_at: OrderedDict[str, int] = OrderedDict()
         self.last_fill_time = 0
+
+    @property
+    def unmatched(self) -> int:
+        """How many executions belong to no position of ours."""
+        return sum(fill.cause is not Cause.FUNDING for fill in self._strays.values())
+
+    @property
+    def late_funding(self) -> int:
+        """How many funding payments belong to no position of ours."""
+        return len(self._strays) - self.unmatched
 
     def positions(self) -> list[Position]:
         """Return every position that is pending or open."""
         return list(self._by_digest.values())
+
+    def live(self, records: Iterable[Record], since: int) -> list[Record]:
+        """Return those records that this book could not be made again without, with all executions after ``since``."""
+        kept: list[Record] = []
+        held = {exec_id for position in self._by_digest.values() for exec_id in position.fills}
+        for record in records:
+            if isinstance(record, Fill):
+                name = ids.parse_order_id(record.order_id)
+                digest = name.digest if name else ""
+                if record.exec_id in held or digest in self._by_digest or record.time >= since:
+                    kept.append(record)
+            elif isinstance(record, Intent | OrderEnded):
+                name = ids.parse_order_id(record.order_id)
+                if record.order_id in self.leftovers or (name is not None and name.digest in self._by_digest):
+                    kept.append(record)
+            elif isinstance(record, StopMoved | Adopted) and record.digest in self._by_digest:
+                kept.append(record)
+        return kept
 
     def find(self, digest: str) -> Position | None:
         """Return the position of a signal."""
         return self._by_digest.get(digest)
 
     def of_symbol(self, symbol: str) -> Position | None:
-        """Return the position in a symbol, pending or open; one that is flat already waits only to be recorded."""
-        return next((held for held in self._by_digest.values() if held.symbol == symbol and not held.flat), None)
+        """Return the position in a symbol: pending, open, or flat and still to be recorded."""
+        return next((held for held in self._by_digest.values() if held.symbol == symbol), None)
 
     def knows(self, exec_id: str) -> bool:
         """Say whether an execution has been taken before."""
-        return exec_id in self._seen
+        return exec_id in self._seen or exec_id in self._strays
 
     def drop(self, digest: str) -> None:
         """Forget a position that is flat, or never came to be."""
-        self._by_digest.pop(digest, None)
+        held = self._by_digest.pop(digest, None)
+        if held is not None and held.pending:
+            self._dropped[digest] = held
+            while len(self._dropped) > DROPPED_MAX:
+                self._dropped.popitem(last=False)
+
+    def close(self, held: Position) -> None:
+        """Forget a position that has been recorded; orders of it that nobody has told the end of are left over."""
+        for order_id in (held.partial_order if not held.partial_taken else "", held.exit_order):
+            if order_id:
+                self.leftovers[order_id] = held.symbol
+        self.drop(held.digest)
+
+    def given_up(self, digest: str) -> Opening | None:
+        """Return what an entry that was given up unfilled had been meant to be."""
+        held = self._dropped.get(digest)
+        return held.opening if held is not None else None
 
     def apply(self, record: Record) -> Position | None:
         """Take a record and return the position that it changed, None when it changed none."""
@@ -187,16 +261,23 @@ class Book:
             return self._end(record)
         if isinstance(record, StopMoved):
             return self._move(record)
+        if isinstance(record, Adopted):
+            return self._adopt(record)
         if isinstance(record, Close):
             for held in self.positions():
                 if ids.trade_id(held.digest) == record.trade.trade_id:
-                    self.drop(held.digest)
+                    self.close(held)
         return None
 
     def _intend(self, intent: Intent) -> Position | None:
         name = ids.parse_order_id(intent.order_id)
         if name is None:
             return None
+        if intent.sent_at:
+            # only intents that come from the journal bear it: those of earlier lives
+            self.sent_at[intent.order_id] = intent.sent_at
+            while len(self.sent_at) > SENT_MAX:
+                self.sent_at.popitem(last=False)
         if intent.opening is not None:
             held = Position(
                 name.digest, intent.symbol, intent.opening, intent.order_id, intent.qty, intent.time,
@@ -211,30 +292,75 @@ class Book:
             found.exit_attempts = name.attempt + 1
         return found
 
-    def _fill(self, fill: Fill) -> Position | None:
-        if fill.exec_id in self._seen:
+    def _adopt(self, adopted: Adopted) -> Position | None:
+        if adopted.digest in self._by_digest:
             return None
+        first = min(fill.time for fill in adopted.fills)
+        qty = sum((fill.qty for fill in adopted.fills if fill.side is adopted.opening.side.entry), ZERO)
+        held = Position(
+            adopted.digest, adopted.symbol, adopted.opening, "", qty, first, _bracket(adopted.opening, first),
+            entry_ended=True,
+        )  # fmt: skip
+        for fill in adopted.fills:
+            self._see(fill)
+            held.take(fill)
+        self._by_digest[adopted.digest] = held
+        return held
+
+    def _see(self, fill: Fill) -> None:
+        self._strays.pop(fill.exec_id, None)
         self._seen[fill.exec_id] = None
         while len(self._seen) > SEEN_MAX:
             self._seen.popitem(last=False)
         self.last_fill_time = max(self.last_fill_time, fill.time)
-        name = ids.parse_order_id(fill.order_id)
-        held = self._by_digest.get(name.digest) if name else self.of_symbol(fill.symbol)
-        if held is None or (held.pending and name is None):
-            self.unmatched += fill.cause is not Cause.FUNDING
-            self.late_funding += fill.cause is Cause.FUNDING
+
+    def _fill(self, fill: Fill) -> Position | None:
+        if self.knows(fill.exec_id):
             return None
+        held = self._owner(fill)
+        if held is None:
+            self._strays[fill.exec_id] = fill
+            while len(self._strays) > STRAYS_MAX:
+                self._strays.popitem(last=False)
+            return None
+        self._see(fill)
         held.take(fill)
+        # executions may be told in any order: what belonged to nobody may now
+        for stray in sorted(self._strays.values(), key=lambda one: one.time):
+            if stray.symbol == held.symbol and self._owner(stray) is held:
+                self._see(stray)
+                held.take(stray)
+        return held
+
+    def _owner(self, fill: Fill) -> Position | None:
+        name = ids.parse_order_id(fill.order_id)
+        if name is None:
+            return self._unnamed(fill)
+        if name.leg == "e" and name.digest in self._dropped:
+            # given up as never accepted, and accepted after all
+            self._by_digest[name.digest] = self._dropped.pop(name.digest)
+        held = self._by_digest.get(name.digest)
+        # an order left over from an earlier position takes from the one that is there now
+        return held if held is not None or not fill.closed_qty else self._unnamed(fill)
+
+    def _unnamed(self, fill: Fill) -> Position | None:
+        """Return the position that an execution without an order of ours belongs to: stops, targets, funding."""
+        held = self.of_symbol(fill.symbol)
+        if held is None or held.pending or fill.time < held.intended_at:
+            return None
+        if held.flat and (fill.cause is not Cause.FUNDING or fill.time > held.last_time):
+            return None
         return held
 
     def _end(self, ended: OrderEnded) -> Position | None:
+        self.leftovers.pop(ended.order_id, None)
         name = ids.parse_order_id(ended.order_id)
         held = self._by_digest.get(name.digest) if name else None
         if held is None or name is None:
             return None
         if name.leg == "e":
             held.entry_ended = True
-            if held.pending and ended.state is not OrderState.FILLED:
+            if held.pending and ended.state is not OrderState.FILLED and not ended.filled:
                 self.drop(held.digest)
         elif name.leg == "x" and held.exit_order == ended.order_id:
             held.exit_order = ""

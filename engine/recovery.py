@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -14,12 +15,15 @@ from domain.errors import Rejected, Unavailable
 from domain.ids import parse_order_id
 from domain.order import OrderState
 from domain.records import OrderEnded
+from engine.orders import NOT_FOUND_AFTER_S, NOT_FOUND_NEEDED
+from engine.reconciliation import WEEK_MS
 from engine.trader import catch_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Sequence
 
-    from domain.ports import Broker, CandleStore, Klines
+    from domain.ports import Broker, CandleStore, Klines, Ledger
+    from domain.records import Record
     from engine.threads import Tier
     from engine.trader import Trader
 
@@ -103,23 +107,61 @@ class CandleRecovery:
         return join(parts) if parts else Bars.empty()
 
 
-async def settle_orders(trader: Trader, broker: Broker, until: int, in_flight: Collection[str]) -> list[OrderEnded]:
-    """Look up every order whose end is not known, but for those in flight; return the ones that have ended unfilled.
+class OrderLookup:
+    """Looks up orders whose end is not known; that there is none of a name is believed only after a while."""
 
-    Executions must have been taken before, so that a filled order is known as such. Raises Unavailable when the
-    exchange does not answer: then nothing may be concluded.
-    """
-    ended = []
+    def __init__(self) -> None:
+        self._misses: dict[str, tuple[int, float]] = {}
+
+    @property
+    def undecided(self) -> bool:
+        """Whether an order was not found and may still turn up."""
+        return bool(self._misses)
+
+    async def settle(self, trader: Trader, broker: Broker, until: int, in_flight: Collection[str]) -> list[OrderEnded]:
+        """Return the orders that have ended unfilled, of all but those in flight.
+
+        Executions must have been taken before, so that a filled order is known as such. Raises Unavailable when the
+        exchange does not answer: then nothing may be concluded.
+        """
+        ended = []
+        wanted = {order_id: symbol for order_id, symbol in _open_orders(trader).items() if order_id not in in_flight}
+        for order_id, symbol in sorted(wanted.items()):
+            found = await broker.order(symbol, order_id)
+            gone = found.state is not OrderState.NOT_FOUND or self._believed(
+                order_id, trader.book.sent_at.get(order_id)
+            )
+            # the executions of a filled order of an open position tell by themselves
+            told = found.state is OrderState.FILLED and order_id not in trader.book.leftovers
+            if found.state is OrderState.WORKING or not gone or told:
+                continue
+            one = OrderEnded(
+                time=until, order_id=order_id, symbol=symbol, state=found.state, reason="looked up",
+                filled=found.filled_qty,
+            )  # fmt: skip
+            ended.append(one)
+        self._misses = {order_id: miss for order_id, miss in self._misses.items() if order_id in wanted}
+        return ended
+
+    def _believed(self, order_id: str, sent_at: int | None) -> bool:
+        if sent_at and time.time() * 1000 - sent_at > NOT_FOUND_AFTER_S * 1000:
+            # sent by an earlier life, and signed so long ago that it cannot arrive any more
+            return True
+        now = asyncio.get_running_loop().time()
+        count, first = self._misses.get(order_id, (0, now))
+        self._misses[order_id] = (count + 1, first)
+        return count + 1 >= NOT_FOUND_NEEDED and now - first >= NOT_FOUND_AFTER_S
+
+
+def _open_orders(trader: Trader) -> dict[str, str]:
+    """Return the symbols of all orders of ours whose end nobody has told, by id."""
+    wanted = dict(trader.book.leftovers)
     for held in trader.book.positions():
         partial = "" if held.partial_taken else held.partial_order
-        open_orders = {held.entry_order if held.pending else "", held.exit_order, partial} - {"", *in_flight}
-        for order_id in sorted(open_orders):
-            found = await broker.order(held.symbol, order_id)
-            if parse_order_id(order_id) and found.state is not OrderState.WORKING and not found.filled_qty:
-                ended.append(
-                    OrderEnded(time=until, order_id=order_id, symbol=held.symbol, state=found.state, reason="looked up")
-                )
-    return ended
+        for order_id in {held.entry_order if held.pending else "", held.exit_order, partial} - {""}:
+            if parse_order_id(order_id):
+                wanted[order_id] = held.symbol
+    return wanted
 
 
 def fills_start(trader: Trader, until: int) -> int:
@@ -128,6 +170,23 @@ def fills_start(trader: Trader, until: int) -> int:
     if trader.book.last_fill_time:
         times.append(trader.book.last_fill_time)
     return min(times, default=until) - OVERLAP_MS
+
+
+def asking_start(trader: Trader, ledger: Ledger, records: Sequence[Record], until: int) -> int:
+    """Return from when on the exchange is asked what happened: far back when our own records have a hole."""
+    doubtful = ledger.doubtful_since
+    if doubtful is not None:
+        log.error("records are missing: the exchange is asked for what they told", since=doubtful)
+    elif not records:
+        doubtful = until - WEEK_MS
+    start = fills_start(trader, until)
+    return start if doubtful is None else max(0, min(start, doubtful - OVERLAP_MS))
+
+
+def last_lived(wanted: Collection[Series], records: Sequence[Record]) -> dict[str, int]:
+    """Return for each symbol when the last life ended; signals after that were missed. A first life has missed none."""
+    last = max((record.time for record in records), default=0)
+    return {series.symbol: last for series in wanted} if last else {}
 
 
 async def warm_up(trader: Trader, windows: Windows, symbols: list[str], stored_until: dict[str, int]) -> int:

@@ -90,12 +90,14 @@ def snapshot(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str
         "refused": {name[5:]: n for name, n in sorted(trader.counts.items()) if name.startswith("gate:")},
         "unmatched_fills": trader.book.unmatched,
         "late_funding": trader.book.late_funding,
+        **runtime.report(),
         "candles_saved": writer.counters.saved,
         "candles_waiting": writer.pending,
         "recovery_s": round(runtime.progress.recovery_s, 3),
         "candles_loaded": runtime.progress.stored,
         "candles_fetched": runtime.progress.fetched,
-        "loop_lag_max_ms": round(runtime.progress.lag_max_ms, 1),
+        "loop_lag_p99_ms": runtime.progress.lags.quantile_ms(0.99),
+        "loop_lag_max_ms": round(runtime.progress.lags.max_ms, 1),
         "positions": [
             {
                 "symbol": held.symbol, "side": held.opening.side.value, "strategy": held.opening.strategy,

@@ -4,33 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from dataclasses import dataclass, field
+import gc
 from decimal import Decimal
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from domain.candle import Bars, ClosedBar, Series
+from domain.candle import Bars, ClosedBar
 from domain.errors import BadData, OutcomeUnknown, Rejected, RevenantError, Unavailable
 from domain.order import Cause
-from domain.records import Fill, Level, OrderEnded, StopMoved
+from domain.records import Close, Fill, Level, Mended, OrderEnded, Receipt, StopMoved
 from engine import recovery
 from engine.commands import CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
+from engine.lag import Lags
 from engine.orders import LANES, Orders
+from engine.parts import Parts, Progress
+from engine.reconciliation import Reconciler
 from engine.trader import replay
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Sequence
 
-    from domain.order import PositionReport
-    from domain.ports import Broker, Ledger
-    from domain.records import Receipt, Record, SwitchState
+    from domain.records import Record
     from domain.trade import Trade
     from engine.commands import Command
     from engine.tasks import Tasks
-    from engine.threads import Tier
-    from engine.trader import Trader
-    from engine.writer import CandleWriter
 
 log = structlog.get_logger(__name__)
 
@@ -38,108 +36,19 @@ Event = list[ClosedBar] | list[Fill] | OrderEnded | StopMoved | MoveStop
 
 EVENTS_MAX = 10_000
 BALANCE_S = 5.0
-SETTLE_S = 5.0
+HEAL_S = 2.0
 RECONCILE_S = 60.0
+UNDECIDED_S = 2.0
+SETTLE_S = 5.0
+FUNDING_WAIT_S = 30.0
 INSTRUMENTS_S = 3_600.0
 RECOVERY_RETRY_S = 2.0
 NUDGE_PAUSE_S = 0.5
-HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
 ASK_S = 3.0
+REPLAY_S = 300.0
 STEP_LOOK_S = 0.05
 STEP_LOST_S = 30.0
-
-
-class Trades(Protocol):
-    """The trade tracker, as far as the runtime needs it."""
-
-    @property
-    def unsettled(self) -> int:
-        """Trades not yet in the database."""
-        ...
-
-    def load(self) -> int:
-        """Read the trades of earlier lives."""
-        ...
-
-    def restore(self, trade: Trade) -> None:
-        """Take a trade that the journal holds."""
-        ...
-
-    def trades(self) -> list[Trade]:
-        """Return all trades."""
-        ...
-
-    def add_trade(self, trade: Trade) -> Level:
-        """Record a trade."""
-        ...
-
-    def settle(self) -> int:
-        """Write what is unsettled to the database."""
-        ...
-
-
-class MarketFeed(Protocol):
-    """The live feed, as far as the runtime needs it."""
-
-    prices: dict[str, tuple[float, int]]
-
-    async def run(self, deliver: Callable[[list[ClosedBar]], Awaitable[None]]) -> None:
-        """Stream until cancelled."""
-        ...
-
-    def stale(self) -> list[Series]:
-        """Return the series that have fallen silent."""
-        ...
-
-    def connected(self) -> bool:
-        """Say whether every stream is subscribed."""
-        ...
-
-
-@dataclass(slots=True)
-class Tiers:
-    """One thread for each blocking thing."""
-
-    journal: Tier
-    candles: Tier
-    trades: Tier
-
-
-@dataclass(slots=True)
-class Parts:
-    """What the runtime is made of; ``acknowledge`` tells a stepping market that a batch has been handled."""
-
-    trader: Trader
-    broker: Broker
-    feed: MarketFeed
-    candles: recovery.CandleRecovery
-    windows: recovery.Windows
-    writer: CandleWriter
-    ledger: Ledger
-    trades: Trades
-    tiers: Tiers
-    wanted: dict[Series, int]
-    finest: str
-    acknowledge: Callable[[int], Awaitable[None]] | None = None
-    told: Callable[[str, object], None] = lambda _kind, _what: None
-
-
-@dataclass(slots=True)
-class Progress:
-    """Where the start stands, and what went wrong last; ``/readyz`` is made of it."""
-
-    recovered: bool = False
-    recovery_s: float = 0.0
-    stored: int = 0
-    fetched: int = 0
-    missed_signals: int = 0
-    balance_at: float = 0.0
-    broker_error: str = "not asked yet"
-    durable: bool = True
-    batches: int = 0
-    lag_max_ms: float = 0.0
-    naked: list[str] = field(default_factory=list)
-    foreign: list[str] = field(default_factory=list)
 
 
 class Runtime:
@@ -152,6 +61,11 @@ class Runtime:
         self._finished: asyncio.Queue[Trade] = asyncio.Queue(EVENTS_MAX)
         self.orders = Orders(parts.broker, self.append, self._events.put, self._nudged.set)
         self.progress = Progress()
+        self.reconciler = Reconciler(parts.trader, parts.broker, self, parts.reconcile)
+        self._lookup = recovery.OrderLookup()
+        self._flat_since: dict[str, float] = {}
+        self._batch_at = self._settled_at = 0.0
+        self._consuming = False
         self._records: list[Record] | None = None
 
     async def recover(self) -> None:
@@ -161,10 +75,13 @@ class Runtime:
             Unavailable: when the exchange cannot be asked; nothing has been concluded then.
         """
         p, started = self._p, asyncio.get_running_loop().time()
+        # hundreds of thousands of records come into being now, none of them garbage
+        gc.disable()
+        await p.fence.take()
         records = await self._remember()
         report = await p.candles.run(p.wanted)
         self.progress.stored, self.progress.fetched = report.stored, report.fetched
-        until = self._market_time()
+        until = self.market_time()
         p.trader.situation.market_time = until
         for series in p.wanted:
             bars = p.windows.bars(series)
@@ -174,11 +91,23 @@ class Runtime:
                 p.broker.on_bars(series.symbol, bars)
         await self._refresh_balance()
         symbols = sorted({series.symbol for series in p.wanted})
-        self.progress.missed_signals = await recovery.warm_up(p.trader, p.windows, symbols, self._last_lived(records))
-        await self._take_fills_since(recovery.fills_start(p.trader, until))
+        self.progress.missed_signals = await recovery.warm_up(
+            p.trader, p.windows, symbols, recovery.last_lived(p.wanted, records)
+        )
+        fills = await p.broker.fills_since(recovery.asking_start(p.trader, p.ledger, records, until), until + DAY_MS)
+        await self._take_fills(fills)
         await self._settle_orders()
-        await self._dispatch(p.trader.resume())
-        await self._compare_positions()
+        await self.dispatch(p.trader.resume())
+        await self.reconciler.restore_closed(fills)
+        await self.reconciler.compare()
+        await self._finish_flat()
+        if p.ledger.doubtful_since is not None:
+            await self.append(Mended(time=until, missing=p.ledger.missing))
+        # how late the loop was while everything was being loaded says nothing about trading
+        self.progress.lags = Lags()
+        # what has been loaded stays: the collector need not look at it again and again while trading
+        gc.freeze()
+        gc.enable()
         self.progress.recovered = True
         self.progress.recovery_s = asyncio.get_running_loop().time() - started
         log.info(
@@ -191,8 +120,11 @@ class Runtime:
         # once only: a start that has to be tried again must not live its past twice
         if self._records is None:
             p = self._p
-            records = await p.tiers.journal.call(lambda: list(p.ledger.replay()))
-            await self._restore_trades(replay(p.trader, records))
+            records = await p.tiers.journal.within(REPLAY_S, lambda: list(p.ledger.replay()))
+            await self._restore_trades(await p.tiers.journal.within(REPLAY_S, replay, p.trader, records))
+            await self._restore_latches(records)
+            if p.ledger.doubtful_since is None and not p.trades.unsettled and p.trades.complete:
+                await p.tiers.journal.within(REPLAY_S, lambda: p.ledger.archive(p.trader.live(records)))
             self._records = records
         return self._records
 
@@ -202,34 +134,43 @@ class Runtime:
             try:
                 await self.recover()
             except (Unavailable, OutcomeUnknown) as error:
+                gc.enable()
                 self.progress.broker_error = str(error)
                 log.warning("start waits for the exchange", reason=str(error))
                 await asyncio.sleep(RECOVERY_RETRY_S)
 
-    def start(self, tasks: Tasks) -> None:
-        """Begin trading; ``recover`` must have succeeded."""
+    def start(self, tasks: Tasks, *, trading: bool = True) -> None:
+        """Begin to handle events and orders, and with ``trading`` to listen; ``recover`` must have succeeded."""
         p = self._p
+        self._consuming = True
         tasks.start("events", self._consume)
         for lane in range(LANES):
             tasks.start(f"orders {lane}", lambda lane=lane: self.orders.run(lane))  # type: ignore[misc]
+            tasks.start(f"lookups {lane}", self.orders.run_lookups)
         tasks.start("trades", self._keep_trades)
-        tasks.start("settle", self._settle)
+        tasks.start("ledger", self._heal)
+        tasks.start("lease", p.fence.keep)
         tasks.start("balance", self._watch_balance)
         tasks.start("reconcile", self._reconcile)
         tasks.start("executions", self._listen)
+        if not trading:
+            return
         tasks.start("candles", p.writer.run)
         tasks.start("candle drain", p.writer.drain)
         tasks.start("candle summary", p.writer.summarise)
         tasks.start("feed", lambda: p.feed.run(self._events.put))
         tasks.start("instruments", self._refresh_instruments)
-        tasks.start("lag", self._measure_lag)
         if p.acknowledge is not None:
             tasks.start("stepping", self._keep_stepping)
 
     async def append(self, record: Record) -> Receipt:
-        """Write a record to the ledger on its own thread."""
-        receipt = await self._p.tiers.journal.call(self._p.ledger.append, record)
-        self.progress.durable = self._p.trader.situation.durable = receipt.level > Level.MEMORY
+        """Write a record to the ledger on its own thread; a disk that hangs counts as no disk."""
+        try:
+            receipt = await self._p.tiers.journal.call(self._p.ledger.append, record)
+        except Unavailable as error:
+            log.critical("record not on disk yet", reason=str(error))
+            receipt = Receipt(Level.MEMORY)
+        self._note_durable(receipt.level > Level.MEMORY and self._p.ledger.durable)
         return receipt
 
     async def stop(self, deadline_s: float) -> None:
@@ -238,11 +179,17 @@ class Runtime:
         What does not fit is not lost: the journal is durable already, and the next start asks the exchange again.
         """
         with contextlib.suppress(TimeoutError, RevenantError):
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(deadline_s / 3):
                 if self.progress.recovered:
-                    await self._take_fills_since(recovery.fills_start(self._p.trader, self._market_time()))
+                    await self._take_fills_since(recovery.fills_start(self._p.trader, self.market_time()))
                     await self._finished.join()
-                await self._p.writer.flush()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s / 2):
+                await asyncio.gather(
+                    self._p.writer.flush(),
+                    self._p.tiers.trades.call(self._p.trades.close, deadline_s / 2),
+                    return_exceptions=True,
+                )
 
     def reasons(self) -> list[str]:
         """Say why the bot is not able to trade, an empty list when it is."""
@@ -257,10 +204,31 @@ class Runtime:
         if self.progress.broker_error:
             said.append(f"exchange: {self.progress.broker_error}")
         if not self.progress.durable:
-            said.append("the journal cannot be written: no new entries")
+            said.append("the journal cannot be written, or its disk is full: no new entries")
+        if p.fence.superseded:
+            said.append(f"another instance has taken over ({p.fence.successor}): this one sends no orders")
         if p.trader.situation.switch != "running":
             said.append(f"trading is {p.trader.situation.switch.value}")
         return said
+
+    def report(self) -> dict[str, Any]:
+        """Return the state of the tiers, of the right to send orders, and what reconciliation has found."""
+        p, found = self._p, self.reconciler.found
+        naked = sorted(found.naked_s)
+        return {
+            "durable": self.progress.durable, "ledger": p.ledger.report(), "tiers": p.trades.tiers(),
+            "lease": p.fence.state(),
+            "reconciled": found.rounds,
+            "foreign_positions": found.foreign, "ghosts": found.ghosts, "mismatched": found.mismatched,
+            "adopted": found.adopted, "rebuilt": found.rebuilt, "naked": sorted(found.naked),
+            "naked_seconds": {"positions": len(naked), **{
+                name: round(naked[int((len(naked) - 1) * share)], 3) if naked else 0.0
+                for name, share in (("p99", 0.99), ("max", 1.0))
+            }},
+            "unknown_orders": self.orders.unknown,
+            "bar_to_order_ms": {f"p{q}": self.orders.to_wire.quantile_ms(q / 100) for q in (50, 99)},
+            "tasks": len(asyncio.all_tasks()),
+        }  # fmt: skip
 
     async def _consume(self) -> None:
         while True:
@@ -273,11 +241,11 @@ class Runtime:
     async def _handle(self, event: Event) -> None:
         trader = self._p.trader
         if isinstance(event, OrderEnded):
-            await self._dispatch(trader.on_order_ended(event))
+            await self.dispatch(trader.on_order_ended(event))
         elif isinstance(event, StopMoved):
             trader.on_stop_moved(event)
         elif isinstance(event, MoveStop):
-            await self._dispatch(trader.on_stop_refused(event.digest, event.cause, event.time))
+            await self.dispatch(trader.on_stop_refused(event.digest, event.cause, event.time))
         elif event and isinstance(event[0], Fill):
             await self._take_told([one for one in event if isinstance(one, Fill)])
         else:
@@ -285,19 +253,21 @@ class Runtime:
 
     async def _take_bars(self, batch: list[ClosedBar]) -> None:
         p = self._p
+        self._batch_at = asyncio.get_running_loop().time()
         p.writer.add(batch)
         if p.acknowledge is not None:
             # a stepping market must look the same on every run, however the sockets race
             with contextlib.suppress(Unavailable, Rejected):
-                await self._take_fills_since(recovery.fills_start(p.trader, self._market_time()))
+                await self._take_fills_since(recovery.fills_start(p.trader, self.market_time()))
                 await self._refresh_balance()
         p.trader.situation.stale = frozenset(series.symbol for series in p.feed.stale())
+        p.trader.situation.superseded = p.fence.superseded
         for symbol, (price, time) in p.feed.prices.items():
             p.broker.on_price(symbol, price, time)
         for closed in batch:
             if closed.series.timeframe == p.finest:
                 p.broker.on_bars(closed.series.symbol, Bars.of([closed.bar]))
-            await self._dispatch(p.trader.on_bar(closed))
+            await self.dispatch(p.trader.on_bar(closed))
             # hundreds of symbols close at once: the loop must breathe between them
             await asyncio.sleep(0)
         self.progress.batches += 1
@@ -326,20 +296,22 @@ class Runtime:
         while self._p.acknowledge is not None:
             if seen == self.progress.batches and loop.time() - since > STEP_LOST_S:
                 since = loop.time()
-                await self._p.acknowledge(self._market_time())
+                await self._p.acknowledge(self.market_time())
             elif seen != self.progress.batches:
                 since = loop.time() if seen >= 0 else since
                 seen = self.progress.batches
             await asyncio.sleep(STEP_LOOK_S)
 
     async def _take_told(self, fills: list[Fill]) -> None:
+        await self._take_fills(fills)
         # a trade is recorded once, when it is flat: what the stream may have left out of it, such as funding, has to be
         # asked for before
-        if any(fill.closed_qty and not self._p.trader.book.knows(fill.exec_id) for fill in fills):
-            with contextlib.suppress(TimeoutError, Unavailable, Rejected):
+        if self._p.trader.flat():
+            try:
                 async with asyncio.timeout(ASK_S):
-                    await self._take_fills_since(recovery.fills_start(self._p.trader, self._market_time()))
-        await self._take_fills(fills)
+                    await self._take_fills_since(recovery.fills_start(self._p.trader, self.market_time()))
+            except (TimeoutError, Unavailable, Rejected):
+                self._nudged.set()
 
     async def _take_fills(self, fills: Sequence[Fill]) -> None:
         trader = self._p.trader
@@ -347,23 +319,50 @@ class Runtime:
             if trader.book.knows(fill.exec_id):
                 continue
             await self.append(fill)
+            before = trader.counts["opened"]
             commands = trader.on_fill(fill)
+            if trader.counts["opened"] > before:
+                # its stop travels with the order; that it has arrived is looked at
+                self.reconciler.opened(fill.symbol)
+                self._nudged.set()
             self._p.told("fill", fill)
-            await self._dispatch(commands)
+            await self.dispatch(commands)
 
     async def _take_fills_since(self, time: int) -> None:
-        until = self._market_time() + 24 * HOUR_MS
+        until = self.market_time() + DAY_MS
         await self._take_fills(await self._p.broker.fills_since(time, until))
+        await self._finish_flat()
 
-    async def _dispatch(self, commands: Sequence[Command]) -> None:
+    async def _finish_flat(self) -> None:
+        """Record positions that are closed, once nothing of them can be missing any more.
+
+        Executions have just been asked for; the exchange has to say itself that the position is gone; and funding
+        that fell due is waited for, for a while. Raises Unavailable when the exchange does not answer.
+        """
+        trader, now = self._p.trader, asyncio.get_running_loop().time()
+        waiting = {held.digest: self._flat_since.get(held.digest, now) for held in trader.flat()}
+        self._flat_since = waiting
+        for held in trader.flat():
+            patient = now - waiting[held.digest] < FUNDING_WAIT_S
+            if not await self._p.broker.flat(held.symbol) or (patient and trader.lacks_funding(held)):
+                # looked at again in the next round
+                continue
+            if held.flat and trader.book.find(held.digest) is held:
+                await self.dispatch(trader.finish(held))
+
+    async def dispatch(self, commands: Sequence[Command]) -> None:
+        """Carry commands out, or queue them for those who do."""
         for command in commands:
             if isinstance(command, PlaceOrder | CancelOrder | MoveStop):
-                await self.orders.put(command)
+                entry = isinstance(command, PlaceOrder) and command.intent.cause is Cause.ENTRY
+                await self.orders.put(command, self._batch_at if entry else None)
             elif isinstance(command, RecordTrade):
                 await self._finished.put(command.trade)
                 self._p.told("trade", command.trade)
             elif isinstance(command, Remember):
                 await self.append(command.record)
+                with contextlib.suppress(RevenantError):
+                    await self._p.tiers.lease.call(self._p.latches.keep, command.record)
             elif isinstance(command, Refused):
                 self._p.told("refused", command)
             if isinstance(command, PlaceOrder) and command.intent.cause is Cause.ENTRY:
@@ -373,20 +372,28 @@ class Runtime:
         while True:
             trade = await self._finished.get()
             try:
-                level = await self._p.tiers.trades.call(self._p.trades.add_trade, trade)
+                level = await self._p.tiers.journal.call(self._p.trades.add_trade, trade)
                 log.debug("trade recorded", trade=trade.trade_id, level=level.name)
             except Unavailable as error:
                 # the thread goes on with it by itself; its fills are in the journal in any case
-                log.warning("trade not settled yet", trade=trade.trade_id, reason=str(error))
+                log.warning("trade not recorded yet", trade=trade.trade_id, reason=str(error))
             finally:
                 self._finished.task_done()
 
-    async def _settle(self) -> None:
+    async def _heal(self) -> None:
         while True:
-            await asyncio.sleep(SETTLE_S)
-            if self._p.trades.unsettled:
-                with contextlib.suppress(Unavailable):
-                    await self._p.tiers.trades.call(self._p.trades.settle)
+            await asyncio.sleep(HEAL_S)
+            with contextlib.suppress(Unavailable):
+                for record in await self._p.tiers.journal.call(self._p.ledger.heal):
+                    # what else an earlier life had written down, the exchange has told meanwhile
+                    if isinstance(record, Close):
+                        self._p.trades.restore(record.trade)
+            self._note_durable(self._p.ledger.durable)
+
+    def _note_durable(self, durable: bool) -> None:  # noqa: FBT001  a fact, not a switch
+        if durable != self.progress.durable:
+            log.warning("new entries are possible again" if durable else "no durable place: no new entries")
+        self.progress.durable = self._p.trader.situation.durable = durable
 
     async def _watch_balance(self) -> None:
         while True:
@@ -415,10 +422,13 @@ class Runtime:
             for symbol in self._p.trader.update_instruments(fresh):
                 log.warning("symbol is not traded any more: no new entries", symbol=symbol)
 
-    async def switch(self, state: SwitchState, reason: str) -> None:
-        """Let new entries in, or stop them; the choice survives a restart."""
-        await self._dispatch(self._p.trader.switch(state, reason))
-        log.warning("switch", state=state.value, reason=reason)
+    async def settle(self, seconds: float) -> None:
+        """Wait so long for finished trades to be recorded and to reach the database."""
+        while not self._finished.empty():
+            trade = self._finished.get_nowait()
+            await self._p.tiers.journal.call(self._p.trades.add_trade, trade)
+            self._finished.task_done()
+        await self._p.tiers.trades.call(self._p.trades.settle, seconds)
 
     async def _listen(self) -> None:
         async for fills in self._p.broker.stream():
@@ -431,78 +441,79 @@ class Runtime:
     async def _reconcile(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RECONCILE_S):
+                book = self._p.trader.book
+                undecided = self._lookup.undecided or self._p.trader.flat() or book.leftovers
+                async with asyncio.timeout(UNDECIDED_S if undecided else RECONCILE_S):
                     await self._nudged.wait()
             self._nudged.clear()
             try:
-                start = recovery.fills_start(self._p.trader, self._market_time())
-                fills = await self._p.broker.fills_since(start, self._market_time() + 24 * HOUR_MS)
-                await self._events.put(fills)
-                await self._events.join()
-                await self._settle_orders()
-                await self._compare_positions()
-            except (Unavailable, Rejected, BadData) as error:
+                await self.catch_up()
+                if not self._p.fence.superseded:
+                    await self.reconciler.compare()
+            except (Unavailable, Rejected, BadData, OutcomeUnknown) as error:
                 log.warning("reconciliation postponed", reason=str(error))
             await asyncio.sleep(NUDGE_PAUSE_S)
 
+    async def catch_up(self) -> None:
+        """Ask for executions and for the ends of orders, and take them."""
+        start = recovery.fills_start(self._p.trader, self.market_time())
+        fills = await self._p.broker.fills_since(start, self.market_time() + DAY_MS)
+        await self.take(fills)
+        await self._finish_flat()
+        # each open order costs a request: rounds that follow one another closely look at fills and positions only
+        now = asyncio.get_running_loop().time()
+        if now - self._settled_at >= SETTLE_S or self._lookup.undecided:
+            self._settled_at = now
+            await self._settle_orders()
+        await self.reconciler.restore_closed(fills)
+
+    async def take(self, fills: list[Fill]) -> None:
+        """Take executions, and return once they have been taken."""
+        if not self._consuming:
+            await self._take_fills(fills)
+            return
+        await self._events.put(fills)
+        await self._events.join()
+
     async def _settle_orders(self) -> None:
         """Learn what became of orders whose end nobody has told us; those being sent right now are left alone."""
-        ended = await recovery.settle_orders(self._p.trader, self._p.broker, self._market_time(), self.orders.in_flight)
+        ended = await self._lookup.settle(self._p.trader, self._p.broker, self.market_time(), self.orders.in_flight)
         for one in ended:
             await self.append(one)
-            await self._dispatch(self._p.trader.on_order_ended(one))
-
-    async def _compare_positions(self) -> None:
-        """Compare our book with the exchange's own report; give a position without a stop its stop back."""
-        reported = {held.symbol: held for held in await self._p.broker.positions()}
-        book = {held.symbol: held for held in self._p.trader.book.positions() if not held.pending and not held.flat}
-        self.progress.foreign = sorted(set(reported) - set(book))
-        self.progress.naked = []
-        for symbol in self.progress.foreign:
-            if self._p.trader.book.of_symbol(symbol) is None:
-                log.warning("position on the exchange is not ours: left alone", symbol=symbol)
-        for symbol, held in book.items():
-            there = reported.get(symbol)
-            if there is None:
-                log.warning("our position is gone on the exchange; its executions are awaited", symbol=symbol)
-                self._nudged.set()
-            elif not there.stop:
-                await self._protect(there, held.bracket.stop, held.bracket.target)
-
-    async def _protect(self, there: PositionReport, stop: Decimal, target: Decimal) -> None:
-        self.progress.naked.append(there.symbol)
-        log.error("position without a stop: setting it", symbol=there.symbol, stop=str(stop))
-        try:
-            await self._p.broker.set_stop(there.symbol, stop, target)
-        except (Rejected, OutcomeUnknown) as error:
-            log.warning("stop refused: closing the position", symbol=there.symbol, reason=str(error))
-            held = self._p.trader.book.of_symbol(there.symbol)
-            if held is not None:
-                await self._dispatch(self._p.trader.exit(held, Cause.STOP_LOSS, self._market_time()))
+            await self.dispatch(self._p.trader.on_order_ended(one))
 
     async def _restore_trades(self, journaled: list[Trade]) -> None:
         p = self._p
         try:
-            await p.tiers.trades.call(p.trades.load)
+            await p.tiers.trades.within(REPLAY_S, p.trades.load)
         except Unavailable as error:
             log.warning("database away: starting on the journal alone", reason=str(error))
         for trade in journaled:
             p.trades.restore(trade)
-        p.trader.closed.extend(p.trades.trades())
+        p.trades.start()
+        p.trader.remember(p.trades.trades())
 
-    def _last_lived(self, records: list[Record]) -> dict[str, int]:
-        # signals after the last thing written down were missed; a first life has missed nothing
-        last = max((record.time for record in records), default=0)
-        return {series.symbol: last for series in self._p.wanted} if last else {}
+    async def _restore_latches(self, records: list[Record]) -> None:
+        """Take switch and day from the database when the journal knows none, as after the loss of the disk."""
+        known = {type(record) for record in records}
+        with contextlib.suppress(RevenantError):
+            for record in await self._p.tiers.lease.call(self._p.latches.load):
+                if type(record) not in known:
+                    log.warning("taken from the database: the journal does not know it", kind=type(record).__name__)
+                    self._p.trader.restore(record)
+                    await self.append(record)
 
-    def _market_time(self) -> int:
+    def market_time(self) -> int:
+        """Return the newest time that the market has told."""
         held = [self._p.windows.bars(series) for series in self._p.wanted]
         newest = max((int(bars.open_time[-1]) for bars in held if len(bars)), default=0)
         return max(newest, self._p.trader.situation.market_time, self._p.trader.book.last_fill_time)
 
-    async def _measure_lag(self) -> None:
+    async def measure_lag(self) -> None:
+        """Measure how late the event loop is, and tell the watchdog that it turns, until cancelled."""
         loop, pause = asyncio.get_running_loop(), 0.05
         while True:
             due = loop.time() + pause
             await asyncio.sleep(pause)
-            self.progress.lag_max_ms = max(self.progress.lag_max_ms, (loop.time() - due) * 1000)
+            self._p.watchdog.beat()
+            self.progress.lags.note((loop.time() - due) * 1000)

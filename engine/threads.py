@@ -24,13 +24,17 @@ class Tier:
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a blocking function; raises Unavailable when it takes too long (it then goes on by itself)."""
+        return await self.within(self._deadline_s, function, *args, **kwargs)
+
+    async def within(self, deadline_s: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a blocking function with a deadline of its own."""
         work = asyncio.get_running_loop().run_in_executor(self._pool, lambda: function(*args, **kwargs))
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(deadline_s):
                 return await asyncio.shield(work)
         except TimeoutError:
             work.add_done_callback(lambda done: done.cancelled() or done.exception())
-            raise Unavailable(f"{self._name}: no answer within {self._deadline_s:.0f} s") from None
+            raise Unavailable(f"{self._name}: no answer within {deadline_s:.0f} s") from None
 
     def close(self) -> None:
         """Let the thread end once it has finished what it is doing."""

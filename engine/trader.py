@@ -15,6 +15,7 @@ from domain.candle import Bars, ClosedBar, Series, timeframe_ms
 from domain.exits import ExitPlan, after_partial, observe, timed_out
 from domain.order import Cause, OrderKind, OrderRequest, OrderState, Side
 from domain.records import (
+    Adopted,
     Close,
     DayStarted,
     Fill,
@@ -67,12 +68,14 @@ class TraderTerms:
 
 @dataclass(slots=True)
 class Situation:
-    """What the outside has told the trader last."""
+    """What the outside has told the trader last; ``foreign`` are values of positions that are not ours, by symbol."""
 
     equity: Decimal = ZERO
     durable: bool = True
+    superseded: bool = False
     switch: SwitchState = SwitchState.RUNNING
     stale: frozenset[str] = frozenset()
+    foreign: dict[str, Decimal] = field(default_factory=dict)
     prices: dict[str, Decimal] = field(default_factory=dict)
     market_time: int = 0
 
@@ -89,6 +92,7 @@ class Trader:
         self.book = Book()
         self.situation = Situation()
         self.closed: deque[Trade] = deque(maxlen=CLOSED_MAX)
+        self.recorded: set[str] = set()
         self.counts: Counter[str] = Counter()
         self._states: dict[tuple[str, str], Any] = {}
         self._day: DayStarted | None = None
@@ -102,17 +106,28 @@ class Trader:
         elif not (isinstance(record, Fill) and self.book.knows(record.exec_id)):
             self.book.apply(record)
 
+    def remember(self, trades: list[Trade]) -> None:
+        """Take the trades of earlier lives, oldest first."""
+        self.closed.extend(trades)
+        self.recorded |= {trade.trade_id for trade in trades}
+
+    def live(self, records: list[Record]) -> list[Record]:
+        """Return those of its records that this trader could not be made again without."""
+        since = self.book.last_fill_time - DAY_MS
+        state: dict[type, Record] = {type(one): one for one in records if isinstance(one, Switch | DayStarted)}
+        return [*state.values(), *self.book.live(records, since)]
+
     def resume(self) -> list[Command]:
         """Return what was still to be done when the last life ended.
 
-        Positions that are flat are recorded; a partial target that was never placed is placed; a stop that was to
+        A partial target that was never placed is placed; a stop that was to
         follow a filled partial target follows.
         """
         commands: list[Command] = []
         for held in self.book.positions():
             if held.flat:
-                commands += self._finish(held)
-            elif not held.pending and held.partial_taken:
+                continue
+            if not held.pending and held.partial_taken:
                 commands += self._follow_partial(held, self.situation.market_time)
             elif not held.pending:
                 commands += self._take_partial(held, self.situation.market_time)
@@ -153,21 +168,33 @@ class Trader:
         return commands
 
     def on_fill(self, fill: Fill) -> list[Command]:
-        """Take an execution; one that is known already changes nothing."""
+        """Take an execution; one that is known already changes nothing. What is flat then waits for ``finish``."""
         before = self.book.of_symbol(fill.symbol)
         was_pending = before is not None and before.pending
         held = self.book.apply(fill)
-        if held is None:
+        if held is None or held.flat:
             return []
-        if held.flat:
-            return self._finish(held)
         commands: list[Command] = []
         if was_pending and not held.pending:
             self.counts["opened"] += 1
+            if held.unwanted:
+                return self.exit(held, Cause.FORCE_EXIT, fill.time)
             commands += self._take_partial(held, fill.time)
         if fill.cause is Cause.PARTIAL:
             commands += self._follow_partial(held, fill.time)
         return commands
+
+    def adopt(self, adopted: Adopted) -> list[Command]:
+        """Take over a position that no intent of ours led to; one that is flat already waits for ``finish``."""
+        held = self.book.apply(adopted)
+        if held is None:
+            return []
+        self.counts["adopted"] += 1
+        return [] if held.flat else self._take_partial(held, adopted.time)
+
+    def knows(self, digest: str) -> bool:
+        """Say whether a position of that name is open, or has been recorded as a trade."""
+        return self.book.find(digest) is not None or ids.trade_id(digest) in self.recorded
 
     def on_order_ended(self, ended: OrderEnded) -> list[Command]:
         """Take the news that an order will not fill any further."""
@@ -191,7 +218,7 @@ class Trader:
 
     def exit(self, held: Position, cause: Cause, time: int) -> list[Command]:
         """Close what is open of a position at the market, unless that is under way."""
-        if held.exit_order or not held.qty or held.exit_attempts > EXIT_ATTEMPTS_MAX:
+        if held.exit_order or held.qty <= 0 or held.exit_attempts > EXIT_ATTEMPTS_MAX:
             return []
         order_id = ids.order_id(held.digest, "x", held.exit_attempts, paper=self._terms.paper)
         request = OrderRequest(
@@ -199,10 +226,24 @@ class Trader:
         )
         return [self._place(request, cause, time)]
 
+    def leave(self, held: Position, time: int) -> list[Command]:
+        """Get out of a position because the operator says so.
+
+        An entry that has not filled is cancelled; should it fill all the same, it is closed at once.
+        """
+        if held.pending:
+            held.unwanted = True
+            return [] if held.entry_ended else [CancelOrder(held.symbol, held.entry_order, time)]
+        return self.exit(held, Cause.FORCE_EXIT, time)
+
     def switch(self, state: SwitchState, reason: str) -> list[Command]:
         """Let in new entries, or stop them."""
         self.situation.switch = state
         return [Remember(Switch(time=self.situation.market_time, state=state, reason=reason))]
+
+    def rules(self, symbol: str) -> Instrument | None:
+        """Return the exchange's rules for a symbol."""
+        return self._instruments.get(symbol)
 
     def update_instruments(self, fresh: Mapping[str, Instrument]) -> list[str]:
         """Take the exchange's rules anew; return the symbols that are not traded any more."""
@@ -241,8 +282,12 @@ class Trader:
 
     def _manage(self, held: Position, closed: ClosedBar) -> list[Command]:
         now = closed.close_time
+        if held.flat:
+            return []
         if held.pending:
             return self._expire(held, now)
+        if held.leaving:
+            return self.exit(held, held.exit_cause, now)
         if closed.bar.open_time < held.opening.bar_start or held.observed_until >= now:
             return []
         held.observed_until = now
@@ -250,6 +295,9 @@ class Trader:
         held.bracket = msgspec.structs.replace(held.bracket, best=wanted.best, worst=wanted.worst)
         if timed_out(held.bracket, now):
             return self.exit(held, Cause.TIMEOUT, now)
+        if held.partial_taken:
+            # asked for again on every bar until the exchange has it
+            wanted = after_partial(wanted)
         if wanted.stop != held.bracket.stop:
             return self._move_stop(held, wanted.stop, wanted.stop_cause, now)
         return []
@@ -284,10 +332,16 @@ class Trader:
         late = self.situation.market_time - signal.time > timeframe_ms(signal.timeframe) // 2
         if late:
             return self._refuse(signal, "late", "the market has moved on")
+        if self.situation.superseded:
+            return self._refuse(signal, "superseded", "another instance has taken over")
         if signal.symbol in self.situation.stale:
             return self._refuse(signal, "stale_feed", "the feed has fallen silent")
         if self.book.of_symbol(signal.symbol) is not None:
             return self._refuse(signal, "position_open", "a position is open already")
+        if signal.symbol in self.book.leftovers.values():
+            return self._refuse(signal, "order_left", "an order of the last position is still to be cancelled")
+        if signal.symbol in self.situation.foreign:
+            return self._refuse(signal, "foreign_position", "somebody else's position is open there")
         instrument = self._instruments.get(signal.symbol)
         if instrument is None:
             return self._refuse(signal, "not_trading", "the exchange has no such symbol")
@@ -351,15 +405,29 @@ class Trader:
             return []
         return [MoveStop(held.digest, held.symbol, rounded, cause, time)]
 
-    def _finish(self, held: Position) -> list[Command]:
+    def flat(self) -> list[Position]:
+        """Return the positions that have been closed and are still to be recorded."""
+        return [held for held in self.book.positions() if held.flat]
+
+    def lacks_funding(self, held: Position) -> bool:
+        """Say whether a funding payment fell due that nobody has told of yet."""
+        rules = self._instruments.get(held.symbol)
+        return rules is not None and held.fundings_missing(rules.funding_interval_ms)
+
+    def finish(self, held: Position) -> list[Command]:
+        """Make a trade of a position that is flat, once all of its executions are known."""
         trade = held.to_trade(self._terms.who)
-        self.book.drop(held.digest)
+        self.book.close(held)
         self.closed.append(trade)
+        self.recorded.add(trade.trade_id)
         self.counts["closed"] += 1
-        commands: list[Command] = [RecordTrade(trade)]
-        if held.partial_order and not held.partial_taken:
-            commands.append(CancelOrder(held.symbol, held.partial_order, self.situation.market_time))
-        return commands
+        return [RecordTrade(trade), *self.tidy(held.symbol)]
+
+    def tidy(self, symbol: str = "") -> list[Command]:
+        """Cancel what is left over of recorded positions, in one symbol or in all."""
+        now = self.situation.market_time
+        left = self.book.leftovers.items()
+        return [CancelOrder(where, order_id, now) for order_id, where in left if symbol in {"", where}]
 
     def _account(self) -> Account:
         seen = self.situation
@@ -368,6 +436,7 @@ class Trader:
             (max(p.qty, p.requested if p.pending else ZERO) * seen.prices.get(p.symbol, p.entry_price) for p in held),
             ZERO,
         )
+        exposure += sum(seen.foreign.values(), ZERO)
         return Account(
             equity=seen.equity, day_equity=self._day.equity if self._day else seen.equity, day_pnl=self.day_pnl(),
             exposure=exposure, open_trades=len(held), switch=seen.switch, durable=seen.durable, now=seen.market_time,

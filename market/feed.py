@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import random
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+CONNECT_WINDOW_S = 300.0
+EARNED_S = 5.0
+"""A session that lasted so long earns a short pause before the next."""
+
 LATEST = -1
 """Asks for a silent stream: everything that closed in the meantime, as far as REST knows."""
 
@@ -42,6 +47,7 @@ class FeedLimits:
         confirm_s: how long a bar may stay unconfirmed after its successor was seen.
         grace_s: how long a batch waits for its last bar.
         backoff_s: first and longest pause before connecting again; the actual one is drawn below it.
+        connects_max: attempts to connect that one socket may make in five minutes; Bybit bans who makes too many.
         fills_at_once: REST requests for holes at a time.
         batches_waiting: batches not yet taken by the engine; beyond it the sockets are dropped and healed later.
     """
@@ -54,6 +60,7 @@ class FeedLimits:
     confirm_s: float = 2.0
     grace_s: float = 1.5
     backoff_s: tuple[float, float] = (0.5, 30.0)
+    connects_max: int = 20
     fills_at_once: int = 8
     batches_waiting: int = 5_000
 
@@ -149,8 +156,14 @@ class Feed:
     async def _keep_open(self, shard: _Shard) -> None:
         first, longest = self._limits.backoff_s
         pause, hosts = first, itertools.cycle(self._urls)
+        tries: deque[float] = deque(maxlen=self._limits.connects_max)
         while True:
+            if len(tries) == tries.maxlen and _now() - tries[0] < CONNECT_WINDOW_S:
+                wait = CONNECT_WINDOW_S - (_now() - tries[0])
+                log.error("feed has used up its connection attempts: waiting", seconds=round(wait), attempts=len(tries))
+                await asyncio.sleep(wait)
             opened = _now()
+            tries.append(opened)
             url = next(hosts)
             try:
                 await self._session(shard, url)
@@ -161,7 +174,7 @@ class Feed:
                 shard.acked.clear()
             self.counters.failures += 1
             # a session that lasted earns a fresh start, one that did not waits longer
-            pause = first if _now() - opened > longest else min(longest, pause * 2)
+            pause = first if _now() - opened > EARNED_S else min(longest, pause * 2)
             await asyncio.sleep(self._jitter.uniform(first / 2, pause))
 
     async def _session(self, shard: _Shard, url: str) -> None:

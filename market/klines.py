@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from domain.candle import Bar, Bars, Series, check_bar, join, timeframe_ms
-from domain.errors import BadData
+from domain.errors import BadData, Unavailable
 from market.bybit_messages import INTERVALS
 
 if TYPE_CHECKING:
@@ -63,12 +63,14 @@ class BybitKlines:
             "interval": INTERVALS[series.timeframe], **window,
         }  # fmt: skip
         result = await self._rest.get("v5/market/kline", params)
-        rows = []
-        for row in result.get("list") or []:
+        rows, listed = [], result.get("list") or []
+        if not isinstance(listed, list):
+            raise Unavailable(f"candles of {series.symbol}: unreadable answer {str(result)[:120]}")
+        for row in listed:
             try:
                 bar = Bar(int(row[0]), *(float(value) for value in row[1:7]))
                 check_bar(bar, step)
-            except (BadData, ValueError, TypeError, IndexError):
+            except (BadData, ValueError, TypeError, LookupError, ArithmeticError):
                 # an impossible row is as good as none: the hole stays visible
                 self.invalid += 1
             else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import redis
@@ -15,14 +16,13 @@ from domain.errors import ConfigError, RevenantError
 from domain.finding import Finding, State
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from persistence.database import Database
 
 FREE_WARN = 2 << 30
 FREE_FAIL = 100 << 20
 REDIS_S = 2.0
 EPHEMERAL = ("DYNO", "RAILWAY_ENVIRONMENT")
+VOLATILE = {"tmpfs", "ramfs", "overlay"}
 
 
 def check_database(database: Database) -> list[Finding]:
@@ -92,14 +92,32 @@ def check_folder(folder: Path) -> list[Finding]:
         Finding("data folder", State.OK, f"{folder} can be written and synced"),
         Finding("free space", state, f"{free / (1 << 30):.1f} GiB"),
     ]
+    return findings + check_disk(folder)
+
+
+def check_disk(folder: Path) -> list[Finding]:
+    """Say whether what is written to a folder outlives the container, as far as that can be told."""
     host = next((name for name in EPHEMERAL if name in os.environ), None)
-    if host and not os.environ.get("RAILWAY_VOLUME_MOUNT_PATH"):
-        findings.append(
-            Finding(
-                "disk", State.WARN, "does not outlive the container: the journal survives kill -9 only; add a volume"
-            )
-        )
-    return findings
+    volume = os.environ.get("RAILWAY_VOLUME_MOUNT_PATH")
+    if host and volume and folder.resolve().is_relative_to(volume):
+        return [Finding("disk", State.OK, f"{volume} is a volume: the journal outlives the container")]
+    kind = _file_system(folder)
+    if host or kind in VOLATILE:
+        reason = f"on {host}" if host else f"file system {kind}"
+        advice = "the journal survives kill -9 only; put data_dir on a volume, or keep DATABASE_URL elsewhere"
+        return [Finding("disk", State.WARN, f"does not outlive the container ({reason}): {advice}")]
+    return [Finding("disk", State.OK, f"file system {kind}: the journal survives kill -9 and a power cut")]
+
+
+def _file_system(folder: Path) -> str:
+    """Return the type of the file system that a folder lies on."""
+    try:
+        lines = Path("/proc/mounts").read_text().splitlines()
+    except OSError:
+        return "unknown"
+    mounts = [line.split()[1:3] for line in lines]
+    lying = [(place, kind) for place, kind in mounts if folder.resolve().is_relative_to(place)]
+    return max(lying, key=lambda one: len(one[0]))[1] if lying else "unknown"
 
 
 def _rights(database: Database) -> Finding:

@@ -30,6 +30,9 @@ MIGRATION_S = 120.0
 MIGRATION_LOCK = 7_368_641_701
 """PostgreSQL advisory lock that keeps two starting bots from migrating at once."""
 
+MIGRATING = threading.Lock()
+"""Two databases of one process may not migrate at once: alembic keeps what it is working on in its module."""
+
 _TRANSIENT_FATAL = ("starting up", "shutting down", "too many", "remaining connection slots", "recovery mode")
 
 
@@ -104,7 +107,12 @@ class Database:
 
     def migrate(self) -> str:
         """Bring the schema to the newest version and return its name; safe while others do the same."""
-        with self._translated(), self._engine.connect() as connection, self._deadline(connection, MIGRATION_S):
+        with (
+            MIGRATING,
+            self._translated(),
+            self._engine.connect() as connection,
+            self._deadline(connection, MIGRATION_S),
+        ):
             if self.is_postgres:
                 connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
             try:
@@ -114,6 +122,8 @@ class Database:
                 connection.commit()
             finally:
                 if self.is_postgres and not connection.invalidated:
+                    # after a failure the transaction is good for nothing but its end
+                    connection.rollback()
                     connection.exec_driver_sql(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})")
                     connection.commit()
         self._current = True

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import gc
 import os
 import threading
 import zlib
@@ -14,57 +16,83 @@ import msgspec
 import structlog
 
 from domain.errors import BadData, ConfigError
-from domain.records import Level, Receipt, Record
+from domain.records import Mended, Record
+from persistence.files import AtomicFile, sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from domain.ids import Identity
 
 log = structlog.get_logger(__name__)
 
-SCHEMA = 1
+SCHEMA = 2
 SEGMENT_BYTES = 8 << 20
+RESERVE_BYTES = 1 << 20
 
-_decoder = msgspec.json.Decoder(Record)
 
+class Header(msgspec.Struct, tag="header", frozen=True, omit_defaults=True):
+    """First line of a segment; ``first`` is the number that its first record will bear, 0 if not told."""
 
-class _Header(msgspec.Struct, tag="header", frozen=True):
     schema: int
     segment: int
     source: str
     mode: str
     account: str
+    first: int = 0
 
 
-class _Line(msgspec.Struct, frozen=True):
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One record with its number; one written late has ``after``: the number it came after, its place among such."""
+
+    n: int
+    r: Record
+    after: tuple[int, int] | None = None
+
+
+class _RawLine(msgspec.Struct, frozen=True, omit_defaults=True):
     n: int
     r: msgspec.Raw
+    after: tuple[int, int] | None = None
+
+
+_decoder = msgspec.json.Decoder(Line)
 
 
 @dataclass(slots=True)
 class JournalState:
-    """What was found and done."""
+    """What was found and done.
+
+    ``missing`` are numbers whose records are gone, ``doubtful_since`` is the market time of the last record before
+    the first of them (None when nothing is missing).
+    """
 
     records: int = 0
     quarantined: int = 0
     failures: int = 0
     segment: int = 0
+    missing: int = 0
+    doubtful_since: int | None = None
+    reserve_used: bool = False
+    error: str = ""
 
 
 class Journal:
     """A folder of segments of lines ``crc32 json``; one process at a time may hold it.
 
-    An append returns JOURNALED once its bytes are on disk (fdatasync), MEMORY when the disk refused them.
+    ``write`` returns once the bytes are on disk (fdatasync). After a failed write or sync the descriptor is never
+    trusted again: its file is cut back to the last good byte and a new segment takes over. On a full disk a reserve
+    file is given up, so that exits can still be written down; ``low`` says so.
     """
 
-    def __init__(self, directory: Path, who: Identity) -> None:
-        self._directory, self._who = directory, who
+    def __init__(self, directory: Path, who: Identity, reserve_bytes: int = RESERVE_BYTES) -> None:
+        self.directory, self._who, self._reserve_bytes = directory, who, reserve_bytes
         self._lock = threading.Lock()
         self._file: int | None = None
         self._size = 0
-        self._sequence = 0
+        self._set_aside: set[str] = set()
+        self.last = 0
         self.state = JournalState()
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -77,6 +105,12 @@ class Journal:
             self._guard.close()
             raise ConfigError(f"journal {directory} is held by another running bot; stop that one first") from None
         self._mend_tail()
+        self._keep_reserve()
+
+    @property
+    def low(self) -> bool:
+        """Whether the disk is so full that the reserve had to be given up."""
+        return self.state.reserve_used
 
     def close(self) -> None:
         """Let go of the folder."""
@@ -86,93 +120,178 @@ class Journal:
                 self._file = None
             self._guard.close()
 
-    def append(self, record: Record) -> Receipt:
-        """Write a record to disk and say where it rests."""
+    def write(self, record: bytes, after: tuple[int, int] | None = None) -> int:
+        """Put an encoded record on disk and return its number.
+
+        Args:
+            record: the record as JSON.
+            after: the number it came after and its place among those, when it had to wait elsewhere.
+
+        Raises:
+            OSError: when the disk refuses it, also in a fresh segment.
+        """
         with self._lock:
+            line = _seal(msgspec.json.encode(_RawLine(self.last + 1, msgspec.Raw(record), after)))
             try:
-                self._write(record)
+                self._put(line)
             except OSError as error:
-                self.state.failures += 1
-                log.critical("journal write failed", reason=str(error), way_out="free or repair the disk")
-                self._abandon()
-                return Receipt(Level.MEMORY)
-            return Receipt(Level.JOURNALED, self._sequence)
+                self._failed(error)
+                try:
+                    self._put(line)
+                except OSError as again:
+                    self._failed(again)
+                    raise
+            self.last += 1
+            self.state.records += 1
+            self.state.error = ""
+            return self.last
 
     def replay(self) -> Iterator[Record]:
-        """Yield every record, oldest first; corrupt lines are counted, kept in quarantine and passed over."""
-        for path in self._segments():
-            for _, record in _read(path, self._quarantine):
-                if record is not None:
-                    yield record
+        """Yield every record in the order it happened; what is corrupt is counted, kept in quarantine, passed over."""
+        lines = _collected(self._segments(), self._quarantine)
+        late = any(line.after is not None for line in lines)
+        ordered = sorted(lines, key=_moment) if late else lines
+        self.state.records = len(lines)
+        self._count_missing(lines)
+        for line in ordered:
+            yield line.r
 
-    def _write(self, record: Record) -> None:
+    def relieve(self) -> None:
+        """Take a reserve again once the disk has room."""
+        with self._lock:
+            self._keep_reserve()
+
+    @property
+    def size(self) -> int:
+        """Size of all segments."""
+        return sum(path.stat().st_size for path in self._segments())
+
+    def archive(self, live: Iterable[bytes]) -> int:
+        """Begin anew with the records that still matter, and put all older segments into ``archive``.
+
+        The newest of those goes first: killed in between, what is left is a beginning and the whole of what matters.
+        Returns how many segments were put away. Raises OSError.
+        """
+        with self._lock:
+            old = self._segments()
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
+            for record in live:
+                self._put(_seal(msgspec.json.encode(_RawLine(self.last + 1, msgspec.Raw(record)))))
+                self.last += 1
+            if self._file is None:
+                self._open_next()
+            folder = self.directory / "archive"
+            folder.mkdir(exist_ok=True)
+            for path in reversed(old):
+                path.rename(folder / path.name)
+            sync_folder(folder)
+            sync_folder(self.directory)
+            return len(old)
+
+    def _count_missing(self, lines: Iterable[Line]) -> None:
+        segments = self._segments()
+        header = _header_of(segments[0]) if segments else None
+        expected, since, missing = header.first if header and header.first else 1, 0, 0
+        doubtful: int | None = None
+        for line in lines:
+            if line.n > expected:
+                missing += line.n - expected
+                doubtful = since if doubtful is None else doubtful
+            if isinstance(line.r, Mended):
+                missing, doubtful = 0, None
+            expected, since = max(expected, line.n + 1), max(since, line.r.time)
+        if expected <= self.last:
+            missing += self.last + 1 - expected
+            doubtful = since if doubtful is None else doubtful
+        self.state.missing, self.state.doubtful_since = missing, doubtful
+
+    def _put(self, line: bytes) -> None:
         if self._file is None or self._size >= SEGMENT_BYTES:
             self._open_next()
         assert self._file is not None
-        line = _seal(msgspec.json.encode(_Line(self._sequence + 1, msgspec.Raw(msgspec.json.encode(record)))))
         written = os.write(self._file, line)
         if written != len(line):
-            raise OSError(f"only {written} of {len(line)} bytes fitted")
+            raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes fitted")
         os.fdatasync(self._file)
         self._size += len(line)
-        self._sequence += 1
-        self.state.records += 1
 
-    def _abandon(self) -> None:
-        # after a failed write or sync nothing in this descriptor can be trusted: cut back, go on in a new segment
+    def _failed(self, error: OSError) -> None:
+        # nothing in this descriptor can be trusted any more: cut back, go on in a new segment
+        self.state.failures += 1
+        self.state.error = error.strerror or str(error)
         if self._file is not None:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._size)
+                os.fsync(self._file)
             with contextlib.suppress(OSError):
                 os.close(self._file)
             self._file = None
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            with contextlib.suppress(OSError):
+                (self.directory / "reserve").unlink()
+            self.state.reserve_used = True
+        log.critical("journal write failed", reason=self.state.error, way_out="free or repair the disk")
 
     def _open_next(self) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
-        number = max((int(path.stem) for path in self._segments()), default=0) + 1
-        path = self._directory / f"{number:06d}.jsonl"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        self._file = os.open(path, flags, 0o600)
-        header = _seal(msgspec.json.encode(_Header(SCHEMA, number, *self._who)))
+        taken = [*self._segments(), *segments_of(self.directory / "archive")]
+        number = max((int(path.stem) for path in taken), default=0) + 1
+        path = self.directory / f"{number:06d}.jsonl"
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        header = _seal(msgspec.json.encode(Header(SCHEMA, number, *self._who, first=self.last + 1)))
         self._size = 0
-        os.write(self._file, header)
+        if os.write(self._file, header) != len(header):
+            raise OSError(errno.ENOSPC, "the header of a new segment did not fit")
         os.fdatasync(self._file)
         self._size = len(header)
         self.state.segment = number
-        _sync_folder(self._directory)
+        sync_folder(self.directory)
+
+    def _keep_reserve(self) -> None:
+        path = self.directory / "reserve"
+        if path.exists() and path.stat().st_size >= self._reserve_bytes:
+            self.state.reserve_used = False
+            return
+        try:
+            with path.open("wb") as out:
+                os.posix_fallocate(out.fileno(), 0, self._reserve_bytes)
+        except OSError:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            self.state.reserve_used = True
+        else:
+            self.state.reserve_used = False
 
     def _mend_tail(self) -> None:
-        """Count what is there, cut a torn last line off (into quarantine) and refuse a journal that is not ours."""
+        """Cut a torn last line off (into quarantine), learn the last number, refuse a journal that is not ours."""
         segments = self._segments()
         for path in segments:
-            self._check_header(path)
-            for sequence, record in _read(path, self._quarantine):
-                self._sequence = max(self._sequence, sequence)
-                self.state.records += record is not None
-        if segments:
-            self._cut_torn(segments[-1])
+            self._check_owner(path)
+        for path in reversed(segments):
+            self._cut_torn(path)
+            header = _header_of(path)
+            numbers = [line.n for line in read_segment(path, self._quarantine) if line is not None]
+            self.last = max(self.last, max(numbers, default=0), (header.first if header else 0) - 1)
+            self.state.records += len(numbers)
+            if self.last > 0:
+                return
 
     def _cut_torn(self, path: Path) -> None:
         data = path.read_bytes()
         good = data.rfind(b"\n") + 1
-        if good < len(data):
-            self._quarantine(path, data[good:])
+        if good < len(data) and self._quarantine(path, data[good:]):
             with path.open("r+b") as out:
                 out.truncate(good)
                 os.fsync(out.fileno())
 
-    def _check_header(self, path: Path) -> None:
-        with path.open("rb") as held:
-            first = held.readline()
-        body = _open(first)
-        if body is None:
+    def _check_owner(self, path: Path) -> None:
+        header = _header_of(path)
+        if header is None:
             return
-        try:
-            header = msgspec.json.decode(body, type=_Header)
-        except msgspec.MsgspecError as error:
-            raise BadData(f"journal {path}: {error}") from error
         if header.schema > SCHEMA:
             raise ConfigError(
                 f"journal {path} was written by a newer program (format {header.schema}); update this one"
@@ -180,53 +299,88 @@ class Journal:
         if (header.source, header.mode, header.account) != tuple(self._who):
             raise ConfigError(f"journal {path} belongs to {header.source}/{header.mode}/{header.account}")
 
-    def _quarantine(self, path: Path, data: bytes) -> None:
-        folder = self._directory / "quarantine"
-        folder.mkdir(exist_ok=True)
-        target = folder / f"{path.stem}-{zlib.crc32(data):08x}"
-        if not target.exists():
-            target.write_bytes(data)
+    def _quarantine(self, path: Path, data: bytes) -> bool:
+        """Copy bytes that cannot be read to where nobody deletes them; say whether they are safe there."""
+        name = f"{path.stem}-{zlib.crc32(data):08x}"
+        target = self.directory / "quarantine" / name
+        if name not in self._set_aside:
+            self._set_aside.add(name)
             self.state.quarantined += 1
-            log.error("journal bytes set aside", file=str(path), kept_in=str(target), bytes=len(data))
+        if target.exists():
+            return True
+        try:
+            target.parent.mkdir(exist_ok=True)
+            AtomicFile(target).write(data)
+        except OSError as error:
+            log.error("journal bytes cannot be read, nor set aside: left in place", file=str(path), reason=str(error))
+            return False
+        log.error("journal bytes set aside", file=str(path), kept_in=str(target), bytes=len(data))
+        return True
 
     def _segments(self) -> list[Path]:
-        return sorted(self._directory.glob("[0-9]*.jsonl"))
+        return segments_of(self.directory)
 
 
-def read_records(directory: Path) -> Iterator[Record]:
-    """Yield the records of a journal that somebody else may be writing; corrupt lines are passed over."""
-    for path in sorted(directory.glob("[0-9]*.jsonl")):
-        for _, record in _read(path, lambda _path, _data: None):
-            if record is not None:
-                yield record
+def segments_of(directory: Path) -> list[Path]:
+    """Return a journal's segments, oldest first."""
+    return sorted(directory.glob("[0-9]*.jsonl"))
 
 
-def _read(path: Path, quarantine: Callable[[Path, bytes], None]) -> Iterator[tuple[int, Record | None]]:
+def read_records(directory: Path, *, archived: bool = False) -> Iterator[Record]:
+    """Yield the records of a journal that somebody else may be writing; corrupt lines are passed over.
+
+    With ``archived`` also those that were put away; a record that was carried over comes twice then.
+    """
+    paths = [*(segments_of(directory / "archive") if archived else []), *segments_of(directory)]
+    for line in sorted(_collected(paths, lambda _path, _data: None), key=_moment):
+        yield line.r
+
+
+def _collected(paths: Iterable[Path], corrupt: Callable[[Path, bytes], object]) -> list[Line]:
+    # hundreds of thousands of new objects would make the collector look at all of them again and again
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        return [line for path in paths for line in read_segment(path, corrupt) if line is not None]
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def read_segment(path: Path, corrupt: Callable[[Path, bytes], object]) -> Iterator[Line | None]:
+    """Yield a segment's lines, None for each that is corrupt (handed to ``corrupt``); a torn tail is left out."""
     data = path.read_bytes()
-    for i, line in enumerate(data[: data.rfind(b"\n") + 1].splitlines(keepends=True)):
-        body = _open(line)
+    lines = data[: data.rfind(b"\n") + 1].split(b"\n")
+    for i, line in enumerate(lines[:-1]):
+        body = _unseal(line)
         if i == 0 and body is not None:
             continue
         try:
-            held = msgspec.json.decode(body or b"", type=_Line)
-            yield held.n, _decoder.decode(held.r)
+            yield _decoder.decode(body or b"")
         except (msgspec.MsgspecError, ValueError):
-            quarantine(path, line)
-            yield 0, None
+            corrupt(path, line + b"\n")
+            yield None
+
+
+def _moment(line: Line) -> tuple[int, int]:
+    return line.after or (line.n, 0)
+
+
+def _header_of(path: Path) -> Header | None:
+    with path.open("rb") as held:
+        body = _unseal(held.readline().rstrip(b"\n"))
+    if body is None:
+        return None
+    try:
+        return msgspec.json.decode(body, type=Header)
+    except msgspec.MsgspecError as error:
+        raise BadData(f"journal {path}: {error}") from error
 
 
 def _seal(body: bytes) -> bytes:
     return b"%08x %b\n" % (zlib.crc32(body), body)
 
 
-def _open(line: bytes) -> bytes | None:
-    body = line[9:-1]
-    return body if line.endswith(b"\n") and line[:9] == b"%08x " % zlib.crc32(body) else None
-
-
-def _sync_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _unseal(line: bytes) -> bytes | None:
+    body = line[9:]
+    return body if line[:9] == b"%08x " % zlib.crc32(body) else None

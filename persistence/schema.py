@@ -131,6 +131,40 @@ trade_fills = sa.Table(
     sa.Column("closing", sa.Boolean, nullable=False),
 )
 
+trade_conflicts = sa.Table(
+    "trade_conflicts",
+    metadata,
+    sa.Column("trade_id", sa.Text, primary_key=True),
+    sa.Column("digest", sa.Text, primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("found_at", UtcTime, nullable=False),
+)
+
+ledger_refuge = sa.Table(
+    "ledger_refuge",
+    metadata,
+    *(sa.Column(name, sa.Text, primary_key=True) for name in ("source", "mode", "account", "key")),
+    sa.Column("after", sa.BigInteger, nullable=False),
+    sa.Column("place", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+latches = sa.Table(
+    "latches",
+    metadata,
+    *(sa.Column(name, sa.Text, primary_key=True) for name in ("source", "mode", "account", "kind")),
+    sa.Column("body", sa.Text, nullable=False),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    *(sa.Column(name, sa.Text, primary_key=True) for name in ("source", "mode", "account")),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("renewed_at", UtcTime, nullable=False),
+)
+
 trade_stats_cache = sa.Table(
     "trade_stats_cache",
     metadata,

@@ -1,110 +1,163 @@
-"""Finished trades: journal first, then the database, with statistics over both."""
+"""Finished trades: journal first, then every other tier behind its back, with statistics over all of them."""
 
 from __future__ import annotations
 
 import threading
-from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from collections import deque
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import sqlalchemy as sa
+import structlog
 
 from domain import trade as domain_trade
-from domain.errors import BadData, ConfigError, Rejected, Unavailable
+from domain.errors import BadData, RevenantError
 from domain.ids import Identity
 from domain.records import Close, Level
 from domain.statistics import Statistics, describe, summarise
 from domain.trade import Trade
-from persistence import schema
+from persistence.mirror import MIRROR_MAX, RedisMirror, SnapshotFile
+from persistence.outbox import Outbox
+from persistence.trade_table import TradeTable, same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from decimal import Decimal
 
     from domain.ports import Ledger
     from persistence.database import Database
+    from persistence.files import AtomicFile
+    from persistence.keyvalue import Redis
 
-PERIODS = {"all_time": None, "last_7d": 7, "last_30d": 30}
-_COLUMNS = [column.name for column in schema.trades.columns]
+log = structlog.get_logger(__name__)
+
+SNAPSHOT_S = 5.0
 
 
 class TradeTrackerPostgres:
-    """Records trades of one owner, each exactly once, on PostgreSQL or SQLite.
+    """Records trades of one owner, each exactly once.
 
-    ``now`` gives the market time that periods of statistics end at. Calls are synchronous and may come from any
-    thread.
+    A trade is acknowledged when the journal has it. From there it is carried to the database, to Redis and to a
+    snapshot file, each on a thread of its own (``start``), so that none of them is ever waited for. ``now`` gives
+    the market time that periods of statistics end at. Calls are synchronous and may come from any thread.
     """
 
-    def __init__(self, database: Database, ledger: Ledger | None, who: Identity, now: Callable[[], datetime]) -> None:
-        self._database, self._ledger, self._who, self._now = database, ledger, who, now
+    def __init__(
+        self,
+        database: Database,
+        ledger: Ledger | None,
+        who: Identity,
+        now: Callable[[], datetime],
+        *,
+        redis: Redis | None = None,
+        snapshot: AtomicFile | None = None,
+    ) -> None:
+        self._ledger, self._who, self._now = ledger, who, now
         self._lock = threading.Lock()
         self._known: dict[str, Trade] = {}
-        self._unsettled: dict[str, Trade] = {}
-        self._parked: dict[str, str] = {}
+        self._newest: deque[Trade] = deque(maxlen=MIRROR_MAX)
         self._complete = False
+        self.table = TradeTable(database, who, self.get_statistics)
+        self.settling = Outbox("database", self.table)
+        self.mirror = RedisMirror(redis, who, self._newest_trades) if redis is not None else None
+        self._outboxes = [self.settling]
+        if self.mirror is not None:
+            self._outboxes.append(Outbox("redis", self.mirror, size=MIRROR_MAX))
+        if snapshot is not None:
+            copy = SnapshotFile(snapshot, self._newest_trades)
+            self._outboxes.append(Outbox("snapshot", copy, size=MIRROR_MAX, every_s=SNAPSHOT_S))
 
     @property
     def unsettled(self) -> int:
-        """How many trades rest in the journal only, not yet in the database."""
-        return len(self._unsettled)
+        """How many trades are not yet in the database."""
+        return self.settling.waiting
+
+    @property
+    def complete(self) -> bool:
+        """Whether the trades of earlier lives have been read from the database."""
+        return self._complete
 
     @property
     def parked(self) -> dict[str, str]:
         """Trades that the database refuses for good, with its reasons."""
-        return dict(self._parked)
+        return dict(self.settling.parked)
+
+    def tiers(self) -> dict[str, dict[str, Any]]:
+        """Return of each tier its state, what waits for it, and how long the oldest has been waiting."""
+        return {
+            one.name: {
+                "state": "ok" if not one.error else "down", "waiting": one.waiting, "parked": len(one.parked),
+                "oldest_s": round(one.oldest_s, 1), "written": one.written, "reason": one.error,
+            }
+            for one in self._outboxes
+        }  # fmt: skip
+
+    def start(self) -> None:
+        """Begin to carry trades to the tiers."""
+        for one in self._outboxes:
+            one.start()
+
+    def close(self, seconds: float = 0.0) -> None:
+        """Carry what can be carried in so many seconds, then stop; the rest is carried after the next start."""
+        self.settling.close(seconds)
+        for one in self._outboxes[1:]:
+            one.close()
 
     def trades(self) -> list[Trade]:
         """Return every trade known, settled or not, in the order of their exits."""
         with self._lock:
-            return sorted(self._known.values(), key=lambda held: (held.exit_time, held.trade_id))
+            held = list(self._known.values())
+        return sorted(held, key=lambda one: (one.exit_time, one.trade_id))
 
     def load(self) -> int:
-        """Read this owner's trades from the database; return how many. Raises Unavailable when it is away."""
-        held = schema.trades.c
-        query = sa.select(schema.trades).where(
-            held.source == self._who.source, held.mode == self._who.mode, held.account == self._who.account
-        )
-        with self._database.transaction() as connection:
-            rows = [Trade(**row) for row in connection.execute(query).mappings()]
-        with self._lock:
-            self._known |= {row.trade_id: row for row in rows}
-            self._complete = True
+        """Read this owner's trades from the database; return how many.
+
+        Raises:
+            Unavailable: when it is away; what Redis has of them is taken then.
+        """
+        try:
+            rows = self.table.load()
+        except RevenantError:
+            for trade in self._mirrored():
+                self.restore(trade)
+            raise
+        self._learn(rows)
+        self._complete = True
         return len(rows)
 
     def add_trade(self, trade: Trade) -> Level:
-        """Record a finished trade and say where it rests; the same trade again changes nothing."""
+        """Record a finished trade and say where it rests; the same trade again changes nothing.
+
+        MEMORY is no acknowledgement: then neither the disk nor any other tier has taken it.
+        """
         held = self._owned(trade)
         with self._lock:
-            if held.trade_id in self._known:
-                return Level.JOURNALED if held.trade_id in self._unsettled else Level.SETTLED
+            there = self._known.get(held.trade_id)
+        if there is not None:
+            if not same(there, held):
+                self._contradicts(held)
+            return Level.JOURNALED if held.trade_id in self.settling else Level.SETTLED
         level = Level.MEMORY
         if self._ledger is not None:
             level = self._ledger.append(Close(time=int(held.exit_time.timestamp() * 1000), trade=held)).level
         self.restore(held)
-        return Level.SETTLED if self.settle() == 0 else level
+        if self._ledger is None or level is Level.MEMORY:
+            # nothing durable has it yet: this once the database is waited for
+            self.settling.flush(1.0)
+            level = level if held.trade_id in self.settling else Level.SETTLED
+        return level
 
     def restore(self, trade: Trade) -> None:
-        """Take a trade that the journal already holds; the next settle writes it to the database."""
-        with self._lock:
-            if trade.trade_id not in self._known:
-                self._known[trade.trade_id] = replace(trade, legs=())
-                self._unsettled[trade.trade_id] = trade
+        """Take a trade that the journal already holds; it is carried to the tiers that may lack it."""
+        if trade.trade_id not in self._known:
+            self._learn([trade])
+            for one in self._outboxes:
+                one.put(trade)
 
-    def settle(self) -> int:
-        """Write what is unsettled to the database; return how many trades still are not."""
-        with self._lock:
-            waiting = [held for key, held in self._unsettled.items() if key not in self._parked]
-        if not waiting:
-            return len(self._unsettled)
-        try:
-            self._write(waiting)
-        except (Unavailable, ConfigError):
-            return len(self._unsettled)
-        except Rejected as error:
-            self._settle_singly(waiting, error)
-        else:
-            self._forget(waiting)
-        return len(self._unsettled)
+    def settle(self, seconds: float = 5.0) -> int:
+        """Wait so long for the database to take what is unsettled; return how many trades still are not in it."""
+        self.settling.flush(seconds)
+        return self.unsettled
 
     def calculate_pnl(
         self,
@@ -126,9 +179,37 @@ class TradeTrackerPostgres:
         return summarise([held for held in self.trades() if since is None or held.exit_time >= since])
 
     def format_stats_message(self, days: int | None = None) -> str:
-        """Return the figures as a message; it says so when the database has not been read yet."""
+        """Return the figures as a message; it says so when they may be incomplete or are not in the database yet."""
         text = describe(self.get_statistics(days), days)
-        return text if self._complete else f"{text}\n\n⚠️ database unreachable: older trades are missing here"
+        if not self._complete:
+            return f"{text}\n\n⚠️ database unreachable: older trades are missing here"
+        return f"{text}\n\n⚠️ {self.unsettled} trades are not in the database yet" if self.unsettled else text
+
+    def _learn(self, trades: list[Trade]) -> None:
+        with self._lock:
+            for trade in trades:
+                if trade.trade_id not in self._known:
+                    bare = replace(trade, legs=()) if trade.legs else trade
+                    self._known[trade.trade_id] = bare
+                    self._newest.append(bare)
+
+    def _newest_trades(self) -> list[Trade]:
+        with self._lock:
+            return list(self._newest)
+
+    def _mirrored(self) -> list[Trade]:
+        try:
+            return self.mirror.load() if self.mirror is not None else []
+        except RevenantError as error:
+            log.warning("Redis does not answer either", reason=str(error))
+            return []
+
+    def _contradicts(self, trade: Trade) -> None:
+        # the first telling stays; the database keeps this one apart when it meets it
+        log.error("a trade was told twice with different content", trade=trade.trade_id, symbol=trade.symbol)
+        if self._ledger is not None:
+            self._ledger.append(Close(time=int(trade.exit_time.timestamp() * 1000), trade=trade))
+        self.settling.put(trade)
 
     def _owned(self, trade: Trade) -> Trade:
         owner = (trade.source or self._who.source, trade.mode or self._who.mode, trade.account or self._who.account)
@@ -136,58 +217,6 @@ class TradeTrackerPostgres:
             raise BadData(f"trade on {trade.symbol} belongs to {'/'.join(owner)}, this is {'/'.join(self._who)}")
         name = trade.trade_id or domain_trade_id(trade, self._who)
         return replace(trade, source=owner[0], mode=owner[1], account=owner[2], trade_id=name)
-
-    def _write(self, trades: Iterable[Trade]) -> None:
-        from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415  two dialects, one spelling
-
-        insert = (postgresql if self._database.is_postgres else sqlite).insert
-        held = list(trades)
-        with self._database.transaction() as connection:
-            for trade in held:
-                row = {name: getattr(trade, name) for name in _COLUMNS}
-                connection.execute(insert(schema.trades).values(row).on_conflict_do_nothing())
-                legs = [{"trade_id": trade.trade_id, **asdict(leg)} for leg in trade.legs]
-                if legs:
-                    connection.execute(insert(schema.trade_fills).on_conflict_do_nothing(), legs)
-            for row in self._cache_rows():
-                keys = ["source", "mode", "account", "period"]
-                fresh = {name: value for name, value in row.items() if name not in keys}
-                statement = insert(schema.trade_stats_cache).values(row)
-                connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=fresh))
-
-    def _cache_rows(self) -> list[dict[str, Any]]:
-        rows = []
-        for period, days in PERIODS.items():
-            stats = self.get_statistics(days)
-            rows.append({
-                "source": self._who.source, "mode": self._who.mode, "account": self._who.account, "period": period,
-                "total_trades": stats.total_trades, "wins": stats.wins, "losses": stats.losses,
-                "win_rate": stats.win_rate, "total_pnl": stats.total_pnl, "avg_win": stats.avg_win,
-                "avg_loss": stats.avg_loss, "profit_factor": stats.profit_factor,
-                "best_trade_pnl": stats.best_trade.pnl_usd if stats.best_trade else None,
-                "worst_trade_pnl": stats.worst_trade.pnl_usd if stats.worst_trade else None,
-                "updated_at": datetime.now(UTC),
-            })  # fmt: skip
-        return rows
-
-    def _settle_singly(self, waiting: list[Trade], first: Rejected) -> None:
-        # one refused row must not hold back the others: find it, park it, say so
-        for trade in waiting:
-            try:
-                self._write([trade])
-            except Rejected as error:
-                self._parked[trade.trade_id] = str(error)
-            except (Unavailable, ConfigError):
-                return
-            else:
-                self._forget([trade])
-        if not self._parked:
-            self._parked[waiting[0].trade_id] = str(first)
-
-    def _forget(self, settled: list[Trade]) -> None:
-        with self._lock:
-            for trade in settled:
-                self._unsettled.pop(trade.trade_id, None)
 
 
 def domain_trade_id(trade: Trade, who: Identity) -> str:

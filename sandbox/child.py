@@ -58,6 +58,11 @@ class SandboxProcess:
         self.address: Address | None = None
         self.status: dict[str, Any] = {}
 
+    @property
+    def spawned(self) -> bool:
+        """Whether it was started here, not found running."""
+        return self._process is not None
+
     async def start(self) -> Address:
         """Attach to the running one when it was started alike, else start one, and wait until it answers.
 

@@ -41,6 +41,7 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
         answer: canned REST answers.
         lose_answer: REST answers to lose.
         clock_shift_ms: move the exchange's idea of the time.
+        lose_stops: accept orders, and forget the stop and target that they carry.
     """
 
     reset: bool = False
@@ -54,6 +55,7 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
     answer: Answer | None = None
     lose_answer: LoseAnswer | None = None
     clock_shift_ms: int | None = None
+    lose_stops: bool | None = None
 
 
 @dataclass(slots=True)
@@ -69,6 +71,7 @@ class Faults:
     answers: list[Answer] = field(default_factory=list)
     lost: list[LoseAnswer] = field(default_factory=list)
     clock_shift_ms: int = 0
+    lose_stops: bool = False
 
     def apply(self, body: bytes) -> Change:
         """Change the switches as a JSON request says.
@@ -83,7 +86,7 @@ class Faults:
         if change.reset:
             for name, value in _defaults().items():
                 setattr(self, name, value)
-        for name in ("refuse", "delay_ms", "duplicate", "reorder", "clock_shift_ms"):
+        for name in ("refuse", "delay_ms", "duplicate", "reorder", "clock_shift_ms", "lose_stops"):
             if getattr(change, name) is not None:
                 setattr(self, name, getattr(change, name))
         for name in ("silence", "withhold_confirm"):

@@ -169,6 +169,8 @@ class Server:
         if route in self._rest.private:
             payload = body if request.method == "POST" else request.rel_url.raw_query_string
             check_signature(self._exchange, request.headers, payload, wire_ms() + self._faults.clock_shift_ms)
+        if self._faults.lose_stops and request.path == "/v5/order/create":
+            params = {name: value for name, value in params.items() if name not in {"stopLoss", "takeProfit"}}
         return handler(params)
 
     def _spend(self) -> dict[str, str]:

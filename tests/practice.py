@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 from aiohttp import web
@@ -17,6 +15,10 @@ from sandbox.exchange import Exchange, Terms
 from sandbox.server import Server
 from sandbox.store import SandboxStore
 from sandbox.tape import GeneratedTape, Tape
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
 
 START = 1_763_000_000_000 - 1_763_000_000_000 % 21_600_000
 

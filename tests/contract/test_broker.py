@@ -18,6 +18,7 @@ from domain.errors import ConfigError, OutcomeUnknown, Rejected, Unavailable
 from domain.fills import Costs
 from domain.ids import order_id
 from domain.order import Cause, OrderKind, OrderRequest, OrderSide, OrderState
+from persistence.files import AtomicFile
 from tests.practice import START, practice
 
 BTC = "BTC/USDT:USDT"
@@ -35,7 +36,13 @@ async def venue(request, tmp_path):
         broker = bybit
         if request.param == "paper":
             broker = PaperBroker(
-                tmp_path / "paper.json", D(10_000), Costs(), "3m", bybit.instruments, await bybit.instruments()
+                AtomicFile(tmp_path / "paper.json"),
+                "paper:test",
+                D(10_000),
+                Costs(),
+                "3m",
+                bybit.instruments,
+                await bybit.instruments(),
             )
             assert await broker.instruments() == rules
             broker.on_price(BTC, float(price), 1_000)
@@ -128,6 +135,27 @@ async def test_a_close_only_reduces_and_leaves_nothing(venue):
         )
 
 
+async def test_flat_is_said_in_so_many_words_and_what_was_closed_is_told(venue):
+    broker, price, paper = venue
+    other = "ETH/USDT:USDT"
+    assert await broker.flat(BTC)
+    await broker.place(entry(price))
+    assert not await broker.flat(BTC)
+    assert await broker.flat(other)
+    name = order_id(DIGEST, "x", 0, paper=False)
+    await broker.place(OrderRequest(name, BTC, OrderSide.SELL, OrderKind.MARKET, D("0.01"), reduce_only=True))
+    assert await broker.flat(BTC)
+    since, until_ = (0 if paper else START), START + 30 * 86_400_000
+    fills = await broker.fills_since(since, until_, BTC)
+    assert [fill.side for fill in fills] == [OrderSide.BUY, OrderSide.SELL]
+    assert await broker.fills_since(since, until_, other) == []
+    parts = await broker.closed_since(since, until_, BTC)
+    assert len(parts) == (0 if paper else 1)
+    for part in parts:
+        assert (part.side, part.qty, part.venue_order_id) == (OrderSide.SELL, D("0.01"), fills[1].venue_order_id)
+        assert (part.exit_price, part.fee) == (fills[1].price, fills[1].fee)
+
+
 async def test_what_cannot_be_is_rejected(venue):
     broker, price, _ = venue
     for change in ({"qty": D("0.0001")}, {"qty": D(900)}):
@@ -154,7 +182,13 @@ async def test_paper_stops_by_the_feeds_bars_and_survives_a_restart(tmp_path):
 
         async def opened() -> PaperBroker:
             broker = PaperBroker(
-                tmp_path / "paper.json", D(10_000), Costs(), "3m", bybit.instruments, await bybit.instruments()
+                AtomicFile(tmp_path / "paper.json"),
+                "paper:test",
+                D(10_000),
+                Costs(),
+                "3m",
+                bybit.instruments,
+                await bybit.instruments(),
             )
             await broker.instruments()
             return broker
@@ -278,7 +312,7 @@ async def test_rows_that_cannot_be_read_are_counted_and_hide_no_other():
          execution(execId="n", unknownField=[1], execType="SomethingNew")]))  # fmt: skip
     assert list(await broker.instruments()) == [BTC]
     fills = await broker.fills_since(0, 1)
-    assert [(fill.exec_id, fill.cause) for fill in fills] == [("x", Cause.STOP_LOSS), ("f", Cause.FUNDING)]
+    assert [(fill.exec_id, fill.cause) for fill in fills] == [("f", Cause.FUNDING), ("x", Cause.STOP_LOSS)]
     assert broker.malformed == 3
 
 

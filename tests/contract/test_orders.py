@@ -33,6 +33,7 @@ class Desk:
     async def __aenter__(self):
         await self.broker.instruments()
         self.tasks = [asyncio.create_task(self.orders.run(lane)) for lane in range(LANES)]
+        self.tasks.append(asyncio.create_task(self.orders.run_lookups()))
         return self
 
     async def __aexit__(self, *_):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal as D
@@ -9,12 +10,15 @@ from decimal import Decimal as D
 import pytest
 import sqlalchemy as sa
 
-from domain.errors import BadData
+from domain.errors import BadData, Unavailable
 from domain.ids import Identity
 from domain.records import Close, Level
 from domain.trade import Leg, Trade
 from persistence.database import Database
+from persistence.files import AtomicFile
 from persistence.journal import Journal
+from persistence.keyvalue import Redis
+from persistence.ledger import LayeredLedger
 from persistence.trades import TradeTrackerPostgres
 
 WHO = Identity("synthetic", "synthetic", "1")
@@ -41,7 +45,8 @@ def trade(number: int, pnl: str = "1.5", symbol: str = "BTC/USDT:USDT", days_ago
 @pytest.fixture
 def world(database_url, tmp_path):
     database, journal = Database(database_url), Journal(tmp_path / "journal", WHO)
-    yield database, journal, TradeTrackerPostgres(database, journal, WHO, lambda: NOW)
+    ledger = LayeredLedger(journal)
+    yield database, ledger, TradeTrackerPostgres(database, ledger, WHO, lambda: NOW)
     journal.close()
     database.close()
 
@@ -53,7 +58,9 @@ def count(database, table) -> int:
 
 def test_a_trade_is_settled_once_and_comes_back_exactly(world):
     database, journal, tracker = world
-    assert tracker.add_trade(trade(1)) is Level.SETTLED
+    assert tracker.add_trade(trade(1)) is Level.JOURNALED
+    assert tracker.add_trade(trade(1)) is Level.JOURNALED
+    assert tracker.settle() == 0
     assert tracker.add_trade(trade(1)) is Level.SETTLED
     assert (count(database, "trades"), count(database, "trade_fills")) == (1, 1)
     assert [type(record) for record in journal.replay()] == [Close]
@@ -79,6 +86,7 @@ def test_the_statistics_cache_follows(world):
     database, _, tracker = world
     for number, (pnl, days) in enumerate([("10", 0.1), ("-4", 5), ("6", 20), ("-2", 100)]):
         tracker.add_trade(trade(number, pnl, days_ago=days))
+    tracker.settle()
     with database.transaction() as connection:
         rows = connection.execute(sa.text("SELECT period, total_trades, total_pnl FROM trade_stats_cache")).all()
     assert {(row[0], row[1], D(str(row[2]))) for row in rows} == {
@@ -111,6 +119,9 @@ def test_the_message_says_what_there_is(world):
     assert "Last 7 days" in text
     assert "Profit Factor: ∞ (no losses)" in text
     assert "Total PnL: $10.00" in text
+    assert "1 trades are not in the database yet" in text
+    tracker.settle()
+    assert "⚠️" not in tracker.format_stats_message(7)
 
 
 def test_profit_is_long_or_short_in_any_spelling_and_nothing_else(world):
@@ -137,14 +148,78 @@ def test_a_hand_made_trade_gets_a_deterministic_id(world):
     bare = replace(trade(1), trade_id="", legs=())
     tracker.add_trade(bare)
     tracker.add_trade(bare)
+    tracker.settle()
     assert count(database, "trades") == 1
 
 
 def test_a_trade_that_the_database_refuses_is_parked_and_holds_nothing_else_back(world):
     database, _, tracker = world
     poison = replace(trade(1), legs=(replace(trade(1).legs[0], cause=None),))
-    assert tracker.add_trade(poison) is Level.JOURNALED
-    assert tracker.add_trade(trade(2)) is Level.JOURNALED
+    tracker._ledger = None
+    assert tracker.add_trade(poison) is Level.MEMORY
+    assert tracker.add_trade(trade(2)) is Level.SETTLED
     assert list(tracker.parked) == ["t1"]
+    assert tracker.tiers()["database"]["parked"] == 1
     assert count(database, "trades") == 1
     assert tracker.get_statistics().total_trades == 2
+
+
+def test_without_a_journal_a_trade_counts_once_the_database_has_it(world):
+    database, _, _ = world
+    bare = TradeTrackerPostgres(database, None, WHO, lambda: NOW)
+    assert bare.add_trade(trade(1)) is Level.SETTLED
+    assert count(database, "trades") == 1
+
+
+def test_a_second_telling_that_contradicts_the_first_is_kept_apart(world):
+    database, _ledger, tracker = world
+    tracker.add_trade(trade(1, "1.5"))
+    tracker.settle()
+    assert tracker.add_trade(trade(1, "99")) is Level.JOURNALED
+    tracker.settle()
+    assert tracker.get_statistics().total_pnl == D("1.5")
+    assert tracker.table.counts() == {"trades": 1, "conflicts": 1}
+    with database.transaction() as connection:
+        (body,) = connection.execute(sa.text("SELECT body FROM trade_conflicts")).scalars()
+    assert '"99"' in body
+
+
+def test_the_copies_hold_the_newest_trades_and_heal(database_url, own_redis, tmp_path):
+    database, journal = Database(database_url), Journal(tmp_path / "journal", WHO)
+    redis, snapshot = Redis(own_redis.url), AtomicFile(tmp_path / "trade_history.json")
+    tracker = TradeTrackerPostgres(
+        database, LayeredLedger(journal), WHO, lambda: NOW, redis=redis, snapshot=snapshot
+    )  # fmt: skip
+    for number in range(3):
+        tracker.add_trade(trade(number))
+    for one in tracker._outboxes:
+        one.flush(5)
+    assert [row["trade_id"] for row in json.loads(snapshot.read())] == ["t0", "t1", "t2"]
+    assert {held.trade_id for held in tracker.mirror.load()} == {"t0", "t1", "t2"}
+    redis.client.flushall()
+    tracker.mirror.rest()
+    assert {held.trade_id for held in tracker.mirror.load()} == {"t0", "t1", "t2"}
+    redis.client.hset(tracker.mirror._hash, "t9", b"{broken")
+    assert len(tracker.mirror.load()) == 3
+    journal.close()
+
+
+def test_redis_keeps_no_more_than_it_should(postgres_url, own_redis, monkeypatch):
+    monkeypatch.setattr("persistence.mirror.MIRROR_MAX", 5)
+    redis, database = Redis(own_redis.url), Database(postgres_url)
+    tracker = TradeTrackerPostgres(database, None, WHO, lambda: NOW, redis=redis)
+    tracker.mirror.write([trade(number, days_ago=number) for number in range(9)])
+    assert {held.trade_id for held in tracker.mirror.load()} == {"t0", "t1", "t2", "t3", "t4"}
+
+
+def test_with_the_database_away_the_start_takes_what_redis_has(own_postgres, own_redis, tmp_path):
+    redis, database = Redis(own_redis.url), Database(own_postgres.dsn("postgres"))
+    tracker = TradeTrackerPostgres(database, None, WHO, lambda: NOW, redis=redis)
+    tracker.add_trade(trade(1))
+    tracker.mirror.rest()
+    own_postgres.kill9()
+    again = TradeTrackerPostgres(database, None, WHO, lambda: NOW, redis=redis)
+    with pytest.raises(Unavailable):
+        again.load()
+    assert [held.trade_id for held in again.trades()] == ["t1"]
+    assert "older trades are missing" in again.format_stats_message()

@@ -18,6 +18,7 @@ from domain.trade import Trade
 from persistence.candles import HealingCandleStorage, PostgresCandleStorage
 from persistence.database import Database
 from persistence.journal import Journal
+from persistence.ledger import LayeredLedger
 from persistence.trades import TradeTrackerPostgres
 from tests.bot import Bot, holes, until
 
@@ -108,20 +109,22 @@ def test_a_hung_database_gives_up_within_its_deadline(own_postgres):
 def test_trades_during_an_outage_are_journaled_and_settle_afterwards(own_postgres, tmp_path):
     database, journal = Database(own_postgres.dsn("postgres")), Journal(tmp_path / "journal", WHO)
     end = datetime(2026, 3, 1, tzinfo=UTC)
-    tracker = TradeTrackerPostgres(database, journal, WHO, lambda: end)
+    tracker = TradeTrackerPostgres(database, LayeredLedger(journal), WHO, lambda: end)
+    tracker.start()
 
     def trade(number: int) -> Trade:
         return Trade(
             BTC, "long", D(1), D(2), D(1), end - timedelta(hours=1), end, D(1), D(1), "timeout", trade_id=f"t{number}"
         )
 
-    assert tracker.add_trade(trade(1)) is Level.SETTLED
+    assert tracker.add_trade(trade(1)) is Level.JOURNALED
+    assert tracker.settle(20) == 0
     own_postgres.kill9()
     assert tracker.add_trade(trade(2)) is Level.JOURNALED
     assert tracker.get_statistics().total_trades == 2
     own_postgres.start()
-    assert tracker.settle() == 0
-    assert tracker.add_trade(trade(3)) is Level.SETTLED
+    assert tracker.add_trade(trade(3)) is Level.JOURNALED
+    assert tracker.settle(20) == 0
     assert own_postgres.sql("SELECT count(*), count(DISTINCT trade_id) FROM trades") == [(3, 3)]
     journal.close()
     database.close()

@@ -158,8 +158,7 @@ def test_the_switch_stops_entries_and_survives_a_kill(make_bot):
     bot = make_bot()
     bot.start()
     bot.wait_ready()
-    assert bot.manage("switch", "nonsense").returncode == 1
-    assert bot.manage("switch", "paused", "--reason", "lunch").returncode == 0
+    assert bot.manage("pause", "--reason", "lunch").returncode == 0
     until(lambda: bot.status()["switch"] == "paused", "the switch")
     code, body = bot.get("/readyz")
     assert (code, body["reasons"]) == (503, ["trading is paused"])
@@ -170,7 +169,7 @@ def test_the_switch_stops_entries_and_survives_a_kill(make_bot):
     bot.wait_for("signals refused by the switch", lambda s: s["refused"].get("switch", 0) >= 1)
     taken = bot.status()["taken"]
     assert taken == 0
-    assert bot.manage("switch", "running").returncode == 0
+    assert bot.manage("start").returncode == 0
     bot.wait_for("trading again", lambda s: s["taken"] >= 1)
     assert bot.stop() == 0
 

@@ -1,5 +1,6 @@
 """The journal gives back what it acknowledged, whatever happens to its bytes."""
 
+import errno
 import os
 from decimal import Decimal
 
@@ -7,11 +8,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from domain.errors import ConfigError
+from domain.errors import ConfigError, Unavailable
 from domain.ids import Identity
 from domain.order import Cause, OrderSide
 from domain.records import DayStarted, Fill, Level, Switch, SwitchState
+from persistence.breaker import Breaker
 from persistence.journal import Journal, read_records
+from persistence.ledger import LayeredLedger
 
 WHO = Identity("synthetic", "synthetic", "1")
 
@@ -23,16 +26,21 @@ def fill(number: int) -> Fill:
     )  # fmt: skip
 
 
-def written(folder, count: int) -> list[Fill]:
+def ledger(folder) -> tuple[Journal, LayeredLedger]:
     journal = Journal(folder, WHO)
+    return journal, LayeredLedger(journal)
+
+
+def written(folder, count: int) -> list[Fill]:
+    journal, book = ledger(folder)
     records = [fill(i) for i in range(count)]
-    assert [journal.append(record).level for record in records] == [Level.JOURNALED] * count
+    assert [book.append(record).level for record in records] == [Level.JOURNALED] * count
     journal.close()
     return records
 
 
 def reopened(folder) -> list:
-    journal = Journal(folder, WHO)
+    journal, _book = ledger(folder)
     held = list(journal.replay())
     journal.close()
     return held
@@ -41,17 +49,17 @@ def reopened(folder) -> list:
 def test_everything_acknowledged_comes_back_exactly(tmp_path):
     records = written(tmp_path, 5)
     more = [Switch(time=9, state=SwitchState.PAUSED, reason="é"), DayStarted(time=1, day=2, equity=Decimal("1.10"))]
-    journal = Journal(tmp_path, WHO)
+    journal, book = ledger(tmp_path)
     for record in more:
-        journal.append(record)
+        book.append(record)
     journal.close()
     assert reopened(tmp_path) == [*records, *more]
 
 
 def test_sequence_numbers_go_on_after_a_restart(tmp_path):
     written(tmp_path, 3)
-    journal = Journal(tmp_path, WHO)
-    assert journal.append(fill(9)).sequence == 4
+    journal, book = ledger(tmp_path)
+    assert book.append(fill(9)).sequence == 4
     journal.close()
 
 
@@ -88,34 +96,162 @@ def test_a_flipped_bit_is_never_read_as_something_else(tmp_path_factory, positio
     assert len(held) >= len(records) - 2
 
 
+def broken_disk(monkeypatch, number: int) -> None:
+    def broken(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+
+
 def test_a_full_disk_is_not_an_acknowledgement_and_costs_no_later_record(tmp_path, monkeypatch):
     """A short write is cut off again, so that the next record is not swallowed by its remains."""
-    journal = Journal(tmp_path, WHO)
-    journal.append(fill(0))
+    journal, book = ledger(tmp_path)
+    book.append(fill(0))
     real = os.write
     monkeypatch.setattr(os, "write", lambda handle, data: real(handle, data[: len(data) // 2]))
-    assert journal.append(fill(1)).level is Level.MEMORY
+    assert book.append(fill(1)).level is Level.MEMORY
+    assert not book.durable
     monkeypatch.setattr(os, "write", real)
-    assert journal.append(fill(2)).level is Level.JOURNALED
+    assert book.append(fill(2)).level is Level.JOURNALED
+    book.heal()
+    assert book.durable
     journal.close()
-    assert reopened(tmp_path) == [fill(0), fill(2)]
+    assert reopened(tmp_path) == [fill(0), fill(1), fill(2)]
 
 
-def test_a_failed_sync_is_final_for_its_file(tmp_path, monkeypatch):
-    journal = Journal(tmp_path, WHO)
-    journal.append(fill(0))
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS])
+def test_a_failed_sync_is_final_for_its_file_and_the_record_goes_to_the_next(tmp_path, monkeypatch, number):
+    journal, book = ledger(tmp_path)
+    book.append(fill(0))
+    real, left = os.fdatasync, [1]
 
-    def broken(_):
-        raise OSError(5, "Input/output error")
+    def once(handle):
+        if left:
+            left.pop()
+            raise OSError(number, os.strerror(number))
+        real(handle)
 
-    real = os.fdatasync
-    monkeypatch.setattr(os, "fdatasync", broken)
-    assert journal.append(fill(1)).level is Level.MEMORY
-    monkeypatch.setattr(os, "fdatasync", real)
-    journal.append(fill(2))
+    monkeypatch.setattr(os, "fdatasync", once)
+    assert book.append(fill(1)).level is Level.JOURNALED
     assert journal.state.segment == 2
     journal.close()
-    assert fill(2) in reopened(tmp_path)
+    assert reopened(tmp_path) == [fill(0), fill(1)]
+
+
+def test_on_a_full_disk_the_reserve_lets_exits_be_written_and_stops_entries(tmp_path, monkeypatch):
+    journal, book = ledger(tmp_path)
+    reserve = tmp_path / "reserve"
+    real = os.write
+
+    def full(handle, data):
+        if reserve.exists():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(handle, data)
+
+    monkeypatch.setattr(os, "write", full)
+    monkeypatch.setattr(os, "posix_fallocate", lambda *_: full(-1, b"") if not reserve.exists() else None)
+    assert book.append(fill(0)).level is Level.JOURNALED
+    assert not reserve.exists()
+    assert not book.durable
+    monkeypatch.undo()
+    book.heal()
+    assert reserve.exists()
+    assert book.durable
+    journal.close()
+
+
+def test_a_record_that_is_gone_is_missed_and_the_doubtful_time_is_known(tmp_path):
+    written(tmp_path, 5)
+    (segment,) = tmp_path.glob("*.jsonl")
+    lines = segment.read_bytes().splitlines(keepends=True)
+    segment.write_bytes(b"".join(lines[:3] + lines[4:]))
+    journal, book = ledger(tmp_path)
+    assert list(book.replay()) == [fill(0), fill(1), fill(3), fill(4)]
+    assert (journal.state.missing, journal.state.doubtful_since) == (1, 1)
+    journal.close()
+
+
+def test_a_segment_that_is_gone_is_missed(tmp_path):
+    for number in range(3):
+        journal, book = ledger(tmp_path)
+        book.append(fill(number))
+        journal.close()
+    (tmp_path / "000002.jsonl").unlink()
+    journal, book = ledger(tmp_path)
+    assert list(book.replay()) == [fill(0), fill(2)]
+    assert (journal.state.missing, journal.state.doubtful_since) == (1, 0)
+    assert book.append(fill(3)).sequence == 4
+    journal.close()
+
+
+class Shelf:
+    """A refuge in memory that can be taken away."""
+
+    level, name = Level.MIRRORED, "shelf"
+
+    def __init__(self):
+        self.kept, self.away = {}, False
+
+    def _check(self):
+        if self.away:
+            raise Unavailable("away")
+
+    def put(self, kept):
+        self._check()
+        self.kept[kept.key] = kept
+
+    def held(self):
+        self._check()
+        return list(self.kept.values())
+
+    def remove(self, keys):
+        self._check()
+        for key in keys:
+            del self.kept[key]
+
+
+def test_records_flee_to_a_refuge_and_come_home_in_their_old_place(tmp_path, monkeypatch):
+    shelf = Shelf()
+    journal = Journal(tmp_path, WHO)
+    book = LayeredLedger(journal, [shelf])
+    book.append(fill(0))
+    with monkeypatch.context() as patch:
+        broken_disk(patch, errno.EIO)
+        assert book.append(fill(1)).level is Level.MIRRORED
+        assert book.append(fill(2)).level is Level.MIRRORED
+        assert book.durable
+    shelf.away = True
+    assert book.append(fill(3)).level is Level.JOURNALED
+    shelf.away = False
+    journal.close()
+
+    journal = Journal(tmp_path, WHO)
+    again = LayeredLedger(journal, [shelf])
+    assert list(again.replay()) == [fill(0), fill(1), fill(2), fill(3)]
+    assert shelf.kept == {}
+    assert journal.state.missing == 0
+    journal.close()
+    assert list(read_records(tmp_path)) == [fill(0), fill(1), fill(2), fill(3)]
+
+
+def test_a_dead_refuge_is_hardly_asked_any_more(tmp_path, monkeypatch):
+    asked = []
+    shelf = Shelf()
+    shelf.put = lambda kept: asked.append(kept) or shelf._check()
+    journal = Journal(tmp_path, WHO)
+    book = LayeredLedger(journal, [shelf])
+    book._refuges = [(shelf, Breaker(draw=lambda: 1.0))]
+    shelf.away = True
+    with monkeypatch.context() as patch:
+        broken_disk(patch, errno.EROFS)
+        levels = {book.append(fill(i)).level for i in range(50)}
+    assert levels == {Level.MEMORY}
+    assert book.unsafe == 50
+    assert len(asked) == 3
+    book.heal()
+    assert book.unsafe == 0
+    journal.close()
+    assert reopened(tmp_path) == [fill(i) for i in range(50)]
 
 
 def test_only_one_process_holds_a_journal(tmp_path):
@@ -132,8 +268,8 @@ def test_another_owners_journal_is_refused(tmp_path):
 
 
 def test_a_reader_beside_the_writer_sees_what_is_complete(tmp_path):
-    journal = Journal(tmp_path, WHO)
-    journal.append(fill(0))
+    journal, book = ledger(tmp_path)
+    book.append(fill(0))
     assert list(read_records(tmp_path)) == [fill(0)]
     journal.close()
 

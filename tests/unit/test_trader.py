@@ -90,7 +90,8 @@ class World:
             fee=D(fee), closed_qty=D(0), cause=cause,
         )  # fmt: skip
         self.records.append(one)
-        return self.trader.on_fill(one)
+        commands = self.trader.on_fill(one)
+        return commands + [more for held in self.trader.flat() for more in self.trader.finish(held)]
 
     def entered(self, price="100"):
         (command,) = self.bar()
@@ -177,7 +178,8 @@ def test_a_refused_stop_closes_the_position_once():
     (exit_,) = world.trader.on_stop_refused(move.digest, move.cause, 1)
     assert (exit_.request.reduce_only, exit_.request.order_id[-2:]) == (True, "x0")
     assert world.trader.on_stop_refused(move.digest, move.cause, 1) == []
-    (command,) = world.fill(exit_, price="100.9")
+    command, tidy = world.fill(exit_, price="100.9")
+    assert tidy.order_id == exit_.request.order_id
     assert command.trade.exit_reason == "trailing_stop_loss"
 
 
@@ -257,7 +259,8 @@ def test_killed_after_any_record_the_trader_is_where_it_was(cut):
     assert one.book.positions() == other.book.positions()
     open_now = [held for held in one.book.positions() if not held.flat]
     assert len(open_now) <= 1
-    finished = [command.trade for command in one.resume() if isinstance(command, RecordTrade)] + trades
+    done_now = [command for held in one.flat() for command in one.finish(held)]
+    finished = [command.trade for command in done_now if isinstance(command, RecordTrade)] + trades
     assert len({trade.trade_id for trade in finished}) == len(finished)
     if any(isinstance(record, Fill) and record.cause is Cause.STOP_LOSS for record in records):
         assert finished == [done.trade]
@@ -354,3 +357,14 @@ def test_a_symbol_that_is_delisted_gets_no_more_entries():
     assert world.trader.update_instruments({}) == [A]
     assert world.bar()[0].gate == "not_trading"
     assert world.trader.update_instruments({A: RULES}) == []
+
+
+def test_an_entry_told_to_leave_that_fills_all_the_same_is_closed_at_once():
+    """Found by a panic that met an order on its way: the cancellation came too late, and the position stayed."""
+    world = World({0: Side.LONG})
+    (entry,) = world.bar()
+    (held,) = world.trader.book.positions()
+    (cancel,) = world.trader.leave(held, 1)
+    assert isinstance(cancel, CancelOrder)
+    (out,) = world.fill(entry, cause=Cause.ENTRY)
+    assert (out.request.reduce_only, out.request.qty, out.intent.cause) == (True, entry.request.qty, Cause.FORCE_EXIT)

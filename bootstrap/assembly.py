@@ -1,0 +1,290 @@
+"""Puts the bot together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import socket
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import structlog
+
+from bootstrap.parts import (
+    Venue,
+    candle_storage,
+    costs,
+    database,
+    journal_folder,
+    keyvalue,
+    ledger_of,
+    limits,
+    open_venue,
+    plans,
+    symbols_of,
+    tracker,
+)
+from broker.arming import arm
+from broker.bybit import BybitBroker
+from broker.paper import PaperBroker
+from domain.candle import Series, timeframe_ms
+from domain.errors import ConfigError, Rejected, Unavailable
+from domain.ids import Identity
+from engine.fence import Fence
+from engine.operations import Operations
+from engine.parts import Parts, Tiers
+from engine.reconciliation import Policy, ReconcileTerms
+from engine.recovery import CandleRecovery
+from engine.reports import Reporter, snapshot
+from engine.runtime import Runtime
+from engine.threads import Tier
+from engine.trader import Plan, Trader, TraderTerms
+from engine.watchdog import Watchdog
+from engine.writer import CandleWriter
+from market.feed import Feed, FeedLimits
+from market.frames import Frames
+from market.klines import BybitKlines
+from persistence.candles import HealingCandleStorage
+from persistence.files import AtomicFile
+from persistence.latches import Latches
+from persistence.lease import Lease
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from domain.instrument import Instrument
+    from persistence.database import Database
+    from settings import Settings
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_S = 2.0
+STEP_GRACE_S = 60.0
+ALWAYS = ("3m", "15m")
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What the bot stands on: its folder (held), database, exchange, and whose account it is."""
+
+    settings: Settings
+    stack: contextlib.AsyncExitStack
+    main: Database
+    venue: Venue
+    exchange: BybitBroker
+    instruments: dict[str, Instrument]
+    symbols: list[str]
+    who: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class Bot:
+    """The assembled bot."""
+
+    runtime: Runtime
+    trader: Trader
+    writer: CandleWriter
+    reporter: Reporter
+    feed: Feed
+    frames: Frames
+    watchdog: Watchdog
+    operations: Operations
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return the figures of the moment, with what the feed has counted."""
+        counted = {"feed": asdict(self.feed.counters), "frames": asdict(self.frames.counters)}
+        return {**snapshot(self.runtime, self.trader, self.writer), **counted}
+
+
+async def stand(settings: Settings, stack: contextlib.AsyncExitStack, stopping: asyncio.Event) -> Ground | None:
+    """Take the folder and connect to everything; None when told to stop before the exchange has answered.
+
+    Raises:
+        ConfigError: when the operator has to change something first.
+    """
+    make_folder(settings.data_dir)
+    take_folder(settings.data_dir, stack)
+    main = database(settings)
+    stack.callback(main.close)
+    _check_database(main)
+    venue = await open_venue(settings, stack)
+    exchange = BybitBroker(venue.client)
+    instruments = await _patiently(exchange.instruments, stopping)
+    if instruments is None:
+        return None
+    symbols = symbols_of(settings, instruments)
+    who = await _patiently(lambda: _owner(settings, exchange, symbols), stopping)
+    return Ground(settings, stack, main, venue, exchange, instruments, symbols, who) if who is not None else None
+
+
+def assemble(ground: Ground) -> Bot:
+    """Tie all parts together; what has to be closed is left to the ground's stack."""
+    settings, stack, venue, who = ground.settings, ground.stack, ground.venue, ground.who
+    redis = keyvalue(settings)
+    if redis is not None:
+        stack.callback(redis.close)
+    journal, ledger = ledger_of(settings, who, ground.main, redis)
+    stack.callback(journal.close)
+    strategy_plans = plans(settings, venue.base_ms)
+    wanted = _wanted(settings, ground.symbols, strategy_plans, venue.base_ms)
+    finest = min((series.timeframe for series in wanted), key=timeframe_ms)
+    frames = Frames(wanted)
+    venue_ids = {symbol: ground.instruments[symbol].venue_id for symbol in ground.symbols}
+    klines = BybitKlines(venue.client, venue_ids)
+    trader = Trader(_terms(settings, who, strategy_plans), ground.instruments, frames.bars)
+    tiers = _tiers(stack)
+    fence = Fence(Lease(ground.main, who, f"{socket.gethostname()}:{os.getpid()}"), tiers.lease)
+    venue.client.guard = fence.check
+    storage = candle_storage(settings, ground.main)
+    writer = _writer(settings, storage, tiers.candles, frames)
+    reporter = Reporter()
+    feed = Feed(venue.streams, venue_ids, frames, klines, _feed_limits(settings))
+    watchdog = Watchdog(settings.health.watchdog_s)
+    parts = Parts(
+        trader=trader,
+        broker=_paper_broker(ground, finest) if settings.mode == "paper" else ground.exchange,
+        feed=feed,
+        windows=frames,
+        writer=writer,
+        ledger=ledger,
+        candles=CandleRecovery(storage, tiers.candles, klines, frames, writer.add),
+        trades=tracker(settings, ground.main, ledger, who, trader, redis),
+        tiers=tiers,
+        wanted=wanted,
+        finest=finest,
+        fence=fence,
+        latches=Latches(ground.main, who),
+        watchdog=watchdog,
+        reconcile=_reconcile_terms(settings, finest),
+        told=reporter.told,
+        acknowledge=venue.sandbox.acknowledge if venue.sandbox and settings.sandbox.step else None,
+    )
+    runtime = Runtime(parts)
+    return Bot(runtime, trader, writer, reporter, feed, frames, watchdog, Operations(runtime, trader))
+
+
+def _terms(settings: Settings, who: Identity, strategy_plans: Mapping[str, Plan]) -> TraderTerms:
+    return TraderTerms(
+        who,
+        limits(settings),
+        strategy_plans,
+        paper=settings.mode == "paper",
+        unfilled_timeout_ms=settings.trading.unfilled_timeout_s * 1000,
+        limit_entries=settings.trading.entry_order == "limit",
+    )
+
+
+def _tiers(stack: contextlib.AsyncExitStack) -> Tiers:
+    tiers = Tiers(Tier("journal", 3), Tier("candles", 60), Tier("trades", 10), Tier("lease", 2))
+    for tier in (tiers.journal, tiers.candles, tiers.trades, tiers.lease):
+        stack.callback(tier.close)
+    return tiers
+
+
+def _writer(settings: Settings, storage: HealingCandleStorage, tier: Tier, frames: Frames) -> CandleWriter:
+    return CandleWriter(
+        storage,
+        tier,
+        lambda series: frames.bars(series).copy(),
+        pending_max=settings.storage.pending_max,
+        summary_s=settings.storage.summary_s,
+        keep_days=settings.storage.candle_days,
+    )
+
+
+def _reconcile_terms(settings: Settings, finest: str) -> ReconcileTerms:
+    trading = settings.trading
+    return ReconcileTerms(
+        Policy(trading.unknown_positions), trading.protect_percent / 100, finest, paper=settings.mode == "paper"
+    )
+
+
+async def _owner(settings: Settings, exchange: BybitBroker, symbols: list[str]) -> Identity:
+    account = "paper"
+    if settings.source.practice:
+        account = (await exchange.account_facts())["uid"]
+    elif settings.mode == "live":
+        account = await arm(exchange, settings.live_confirm, symbols, settings.trading.leverage)
+    note = settings.data_dir / f"owner-{settings.source}-{settings.mode}.json"
+    note.write_bytes(msgspec.json.encode(account))
+    return Identity(settings.source.value, settings.mode, account)
+
+
+def _paper_broker(ground: Ground, finest: str) -> PaperBroker:
+    settings = ground.settings
+    file = AtomicFile(journal_folder(settings, ground.who) / "paper-account.json")
+    return PaperBroker(
+        file, f"paper:{file.path.parent.name}", settings.paper.wallet, costs(settings), finest,
+        ground.exchange.instruments, ground.instruments,
+    )  # fmt: skip
+
+
+def _feed_limits(settings: Settings) -> FeedLimits:
+    feed = settings.feed
+    # a stepping market stands still until a batch is handled: then there is no reason to go on without the whole of it
+    grace_s = STEP_GRACE_S if settings.sandbox.step else feed.grace_s
+    return FeedLimits(stale_s=feed.stale_s, grace_s=grace_s, topics_per_connection=feed.topics_per_connection)
+
+
+def _wanted(settings: Settings, symbols: list[str], used: Mapping[str, Plan], base_ms: int) -> dict[Series, int]:
+    needs: dict[str, int] = {name: settings.trading.history_bars for name in ALWAYS if timeframe_ms(name) >= base_ms}
+    for plan in used.values():
+        for timeframe, bars in plan.strategy.warmup_bars.items():
+            needs[timeframe] = max(needs.get(timeframe, settings.trading.history_bars), bars + 1)
+    return {Series(symbol, timeframe): bars for symbol in symbols for timeframe, bars in needs.items()}
+
+
+def make_folder(path: Path) -> None:
+    """Make a data folder, or raise ConfigError when it cannot be written."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".writable"
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"data_dir: {path}: {error.strerror}; give a folder that can be written") from error
+
+
+def take_folder(path: Path, stack: contextlib.ExitStack | contextlib.AsyncExitStack) -> None:
+    """Hold a data folder until the stack is left, before anything else in it is touched.
+
+    Raises:
+        ConfigError: when somebody else holds it.
+    """
+    lock = stack.enter_context((path / "bot.lock").open("a+"))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise ConfigError(
+            f"data_dir: another bot is running on {path}; stop it, or give this one its own folder"
+        ) from None
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+
+
+def _check_database(main: Database) -> None:
+    try:
+        main.check()
+    except Unavailable as error:
+        log.warning("database unreachable: candles go to the spill, trades to the journal", reason=str(error))
+    except Rejected as error:
+        raise ConfigError(f"database: {error}") from error
+
+
+async def _patiently(call: Any, stopping: asyncio.Event) -> Any:
+    while not stopping.is_set():
+        try:
+            return await call()
+        except Unavailable as error:
+            log.warning("start waits for the exchange", reason=str(error))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE_S):
+                    await stopping.wait()
+        except Rejected as error:
+            raise ConfigError(f"exchange refused us: {error}") from error
+    return None

@@ -1,0 +1,104 @@
+"""What the operator can do while no bot runs: turn the switch, reconcile, close everything."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bootstrap.assembly import assemble, make_folder, stand, take_folder
+from bootstrap.parts import database, known_owner, ledger_of
+from domain.errors import ConfigError, RevenantError, Unavailable
+from domain.records import Switch, SwitchState
+from engine.tasks import Tasks
+from persistence.latches import Latches
+from persistence.lease import Lease
+
+if TYPE_CHECKING:
+    from bootstrap.assembly import Bot
+    from settings import Settings
+
+SETTLE_S = 5.0
+ALIVE_S = 15.0
+LOOK_S = 0.1
+
+
+def turn_switch(settings: Settings, state: SwitchState, reason: str) -> None:
+    """Write the switch into the journal, for the next start to find.
+
+    Raises:
+        ConfigError: when a bot is running on the folder.
+    """
+    with contextlib.ExitStack() as stack:
+        make_folder(settings.data_dir)
+        take_folder(settings.data_dir, stack)
+        main = database(settings)
+        stack.callback(main.close)
+        journal, ledger = ledger_of(settings, known_owner(settings), main, None)
+        stack.callback(journal.close)
+        last = max((record.time for record in ledger.replay()), default=0)
+        record = Switch(time=last, state=state, reason=reason)
+        ledger.append(record)
+        with contextlib.suppress(RevenantError):
+            Latches(main, known_owner(settings)).keep(record)
+
+
+async def reconcile(settings: Settings) -> dict[str, Any]:
+    """Recover once, as a start does, without trading; return what was found."""
+    async with contextlib.AsyncExitStack() as stack:
+        bot = await _recovered(settings, stack, taking_over=False)
+        return _figures(bot)
+
+
+async def panic(settings: Settings, seconds: float, *, foreign: bool) -> dict[str, Any]:
+    """Stop trading and close every position of the bot, ``foreign`` ones too when asked; return what is left open."""
+    async with contextlib.AsyncExitStack() as stack:
+        bot = await _recovered(settings, stack, taking_over=True)
+        async with Tasks() as tasks:
+            bot.runtime.start(tasks, trading=False)
+            await bot.operations.panic("operator, no bot running", foreign=foreign)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    while bot.trader.book.positions():
+                        await asyncio.sleep(LOOK_S)
+            await bot.runtime.stop(SETTLE_S)
+        return {**_figures(bot), "switch": bot.trader.situation.switch.value}
+
+
+async def _recovered(settings: Settings, stack: contextlib.AsyncExitStack, *, taking_over: bool) -> Bot:
+    ground = await stand(settings, stack, asyncio.Event())
+    if ground is None:
+        raise Unavailable("the exchange does not answer")
+    owner = Lease(ground.main, ground.who, "").alive(ALIVE_S)
+    if owner and not taking_over and not _gone(owner):
+        raise ConfigError(f"a bot of this account is alive elsewhere ({owner}): ask that one, or stop it first")
+    bot = assemble(ground)
+    await bot.runtime.recover()
+    await bot.runtime.settle(SETTLE_S)
+    return bot
+
+
+def _gone(owner: str) -> bool:
+    host, _, pid = owner.rpartition(":")
+    return host == socket.gethostname() and not Path(f"/proc/{pid}").exists()
+
+
+def _figures(bot: Bot) -> dict[str, Any]:
+    figures = bot.snapshot()
+    names = ("open", "pending", "positions", "closed", "foreign_positions", "adopted", "rebuilt", "ghosts", "tiers")
+    return {name: figures[name] for name in names}
+
+
+def refuse_if_held(settings: Settings, why: str) -> None:
+    """Raise ConfigError when a bot that does not answer holds the folder; the text says which process that is."""
+    make_folder(settings.data_dir)
+    try:
+        with contextlib.ExitStack() as stack:
+            take_folder(settings.data_dir, stack)
+    except ConfigError:
+        pid = (settings.data_dir / "bot.lock").read_text().strip() or "unknown"
+        raise ConfigError(
+            f"{why}: process {pid} holds {settings.data_dir} and does not answer; end it (kill -9 {pid}), then again"
+        ) from None

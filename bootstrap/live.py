@@ -1,0 +1,93 @@
+"""Runs the bot until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from bootstrap.parts import (
+    plans,
+)
+from dashboard.health import Health
+from engine.tasks import Tasks
+from persistence.checkup import check_disk
+
+if TYPE_CHECKING:
+    from settings import Settings
+
+from bootstrap.assembly import Bot, assemble, stand
+
+log = structlog.get_logger(__name__)
+
+STOP_S = 1.6
+SUMMARY_S = 10.0
+
+
+async def run(settings: Settings) -> int:
+    """Run the bot until SIGTERM or SIGINT; return the exit code."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with contextlib.AsyncExitStack() as stack:
+        return await _run(settings, stack, stopping)
+
+
+async def _run(settings: Settings, stack: contextlib.AsyncExitStack, stopping: asyncio.Event) -> int:
+    plans(settings)
+    ground = await stand(settings, stack, stopping)
+    if ground is None:
+        return 0
+    bot, who = assemble(ground), ground.who
+    health = Health(
+        (settings.health.host, settings.health.port),
+        settings.data_dir / "health.json",
+        bot.runtime.reasons,
+        lambda: {"source": who.source, "mode": who.mode.upper(), "account": who.account, **bot.snapshot()},
+        bot.operations,
+    )
+    port = await health.start()
+    stack.push_async_callback(health.stop)
+    address = f"http://{settings.health.host}:{port}/readyz"
+    log.info("starting", source=who.source, account=who.account, symbols=len(ground.symbols),
+             database=ground.main.kind, health=address)  # fmt: skip
+    for finding in check_disk(settings.data_dir):
+        log.info("disk", worth=finding.state.value, detail=finding.detail)
+    bot.watchdog.start()
+    stack.callback(bot.watchdog.stop)
+    async with Tasks() as tasks:
+        tasks.start("lag", bot.runtime.measure_lag)
+        if ground.venue.sandbox is not None:
+            tasks.start("practice exchange", ground.venue.sandbox.watch)
+        tasks.start("recovery", bot.runtime.recover_with_patience)
+        code = await _trade(bot, tasks, stopping)
+        log.info("stopping: no new entries; positions keep their stops on the exchange")
+        await bot.runtime.stop(STOP_S)
+    figures = bot.snapshot()
+    log.info("stopped", **{name: figures[name] for name in ("bars", "opened", "closed", "open")})
+    return code
+
+
+async def _trade(bot: Bot, tasks: Tasks, stopping: asyncio.Event) -> int:
+    stop: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
+    try:
+        while not bot.runtime.progress.recovered:
+            done, _ = await asyncio.wait([stop, tasks.failed], timeout=0.05, return_when=asyncio.FIRST_COMPLETED)
+            if done:
+                return 0 if stop in done else 70
+        bot.runtime.start(tasks)
+        tasks.start("summary", lambda: bot.reporter.summarise(bot.runtime, bot.trader, bot.writer, SUMMARY_S))
+        done, _ = await asyncio.wait([stop, tasks.failed], return_when=asyncio.FIRST_COMPLETED)
+        if tasks.failed in done:
+            log.critical(
+                "a task could not be kept running: leaving, so that a fresh start can recover",
+                task=tasks.failed.result(),
+            )
+            return 70
+        return 0
+    finally:
+        stop.cancel()

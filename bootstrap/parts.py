@@ -1,0 +1,228 @@
+"""Builds each part from the settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+import structlog
+
+from broker.client import BybitClient, Endpoint
+from dashboard import logs
+from domain.candle import timeframe_ms
+from domain.errors import ConfigError
+from domain.exits import ExitPlan
+from domain.fills import Costs
+from domain.ids import Identity
+from domain.source import Source
+from engine import universe
+from engine.protections import MINUTE_MS, Protection
+from engine.risk import RiskLimits
+from engine.trader import Plan, Trader
+from persistence.candles import HealingCandleStorage, PostgresCandleStorage
+from persistence.database import Database
+from persistence.files import AtomicFile
+from persistence.journal import Journal
+from persistence.keyvalue import Redis
+from persistence.ledger import DatabaseRefuge, LayeredLedger, RedisRefuge, Refuge
+from persistence.trades import TradeTrackerPostgres
+from sandbox.child import SandboxProcess
+from sandbox.exchange import Terms
+from settings import Settings, StrategyChoice
+from strategies.table import TABLE
+
+if TYPE_CHECKING:
+    import contextlib
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from domain.instrument import Instrument
+    from domain.ports import Ledger
+
+log = structlog.get_logger(__name__)
+
+
+def configure_logging(settings: Settings) -> None:
+    """Set logging up as the settings say."""
+    logs.configure(settings.log_format, settings.log_level, settings.mode, secrets(settings))
+
+
+def secrets(settings: Settings) -> list[str]:
+    """Return every text that must never be shown."""
+    held = [settings.bybit.api_key, settings.bybit.api_secret, settings.database_url, settings.redis_url]
+    texts = [one.get_secret_value() for one in held]
+    passwords = [text.partition("://")[2].rpartition("@")[0].partition(":")[2] for text in texts[2:]]
+    return [text for text in (*texts, *passwords) if text]
+
+
+def database(settings: Settings) -> Database:
+    """Return the database: DATABASE_URL, or an SQLite file in the data folder."""
+    return Database(settings.database_url.get_secret_value() or f"sqlite:///{settings.data_dir / 'revenant.sqlite'}")
+
+
+def candle_storage(settings: Settings, main: Database) -> HealingCandleStorage:
+    """Return the candle storage of the configured source, with a spill beside it."""
+    spill = Database(f"sqlite:///{settings.data_dir / 'spill.sqlite'}")
+    return HealingCandleStorage(
+        PostgresCandleStorage(main, settings.source), PostgresCandleStorage(spill, settings.source)
+    )
+
+
+def journal_folder(settings: Settings, who: Identity) -> Path:
+    """Return where the journal of an owner lies."""
+    return settings.data_dir / "journal" / "-".join(who)
+
+
+def keyvalue(settings: Settings) -> Redis | None:
+    """Return the Redis server, None when there is none."""
+    url = settings.redis_url.get_secret_value()
+    return Redis(url) if url else None
+
+
+def ledger_of(settings: Settings, who: Identity, main: Database, redis: Redis | None) -> tuple[Journal, LayeredLedger]:
+    """Return the journal of an owner, held from now on, and the ledger over it."""
+    journal = Journal(journal_folder(settings, who), who)
+    refuges: list[Refuge] = [DatabaseRefuge(main, who)]
+    if redis is not None:
+        refuges.append(RedisRefuge(redis, who))
+    return journal, LayeredLedger(journal, refuges)
+
+
+def tracker(
+    settings: Settings,
+    main: Database,
+    ledger: Ledger | None,
+    who: Identity,
+    trader: Trader | None = None,
+    redis: Redis | None = None,
+) -> TradeTrackerPostgres:
+    """Return the trade tracker; periods end at the market's time, where there is a market."""
+
+    def now() -> datetime:
+        market = trader.situation.market_time if trader is not None else 0
+        return datetime.fromtimestamp(market / 1000, UTC) if market else datetime.now(UTC)
+
+    snapshot = AtomicFile(settings.data_dir / "trade_history.json") if ledger is not None else None
+    return TradeTrackerPostgres(main, ledger, who, now, redis=redis, snapshot=snapshot)
+
+
+def known_owner(settings: Settings) -> Identity:
+    """Return whose records a command without an exchange connection looks at: the one met last, or a guess."""
+    note = settings.data_dir / f"owner-{settings.source}-{settings.mode}.json"
+    account = Terms().uid if settings.source.practice else "paper"
+    if note.exists():
+        account = msgspec.json.decode(note.read_bytes(), type=str)
+    return Identity(settings.source.value, settings.mode, account)
+
+
+def plans(settings: Settings, finest_ms: int = 0) -> dict[str, Plan]:
+    """Return the enabled strategies; those that need finer bars than there are, are left out with a warning.
+
+    Raises:
+        ConfigError: for an unknown strategy or parameter.
+    """
+    held = {}
+    choices = settings.strategies or {name: StrategyChoice() for name in TABLE}
+    for name, choice in choices.items():
+        if name not in TABLE:
+            raise ConfigError(f"strategies.{name}: no such strategy; there are {', '.join(sorted(TABLE))}")
+        if not choice.enabled:
+            continue
+        kind = TABLE[name]
+        try:
+            parameters = msgspec.convert(choice.parameters, kind.Parameters)
+        except msgspec.ValidationError as error:
+            raise ConfigError(f"strategies.{name}.parameters: {error}") from error
+        strategy = kind(parameters)
+        step = timeframe_ms(strategy.timeframes[0])
+        if step < finest_ms:
+            log.warning("strategy left out: the candle files are too coarse for it", strategy=name)
+            continue
+        exits = choice.exits.model_dump()
+        bars = exits.pop("timeout_bars")
+        held[name] = Plan(strategy, ExitPlan(**exits, timeout_ms=bars * step))
+    if not held:
+        raise ConfigError("strategies: none is enabled; enable one in config.yaml")
+    return held
+
+
+def limits(settings: Settings) -> RiskLimits:
+    """Return the risk limits in the engine's own terms."""
+    risk = settings.risk
+    return RiskLimits(
+        percent=risk.percent, max_open_trades=risk.max_open_trades, max_exposure=risk.max_exposure,
+        max_position=risk.max_position, daily_loss_percent=risk.daily_loss_percent, leverage=settings.trading.leverage,
+        fee=settings.paper.taker_fee, slippage=settings.paper.slippage + settings.paper.half_spread,
+        protections=tuple(
+            Protection(
+                one.method, one.lookback_period * MINUTE_MS, one.trade_limit, one.stop_duration * MINUTE_MS,
+                one.only_per_pair, Decimal(str(one.required_profit)), Decimal(str(one.max_allowed_drawdown)),
+            )
+            for one in risk.protections
+        ),
+    )  # fmt: skip
+
+
+def costs(settings: Settings) -> Costs:
+    """Return the costs of simulated fills."""
+    paper = settings.paper
+    return Costs(paper.taker_fee, paper.maker_fee, paper.half_spread, paper.slippage)
+
+
+def sandbox_process(settings: Settings) -> SandboxProcess:
+    """Return the practice exchange as the settings want it."""
+    held = settings.sandbox
+    arguments = [
+        "--speed", str(held.speed), "--seed", str(held.seed), "--symbols", str(held.symbols), "--wallet",
+        str(held.wallet), "--idle-exit", str(held.idle_exit_s), *(["--step"] if held.step else []),
+    ]  # fmt: skip
+    for path in held.replay:
+        arguments += ["--replay", path]
+    return SandboxProcess(settings.data_dir / f"practice-{settings.source}", arguments)
+
+
+@dataclass(slots=True)
+class Venue:
+    """The exchange as the bot meets it."""
+
+    client: BybitClient
+    streams: list[str]
+    sandbox: SandboxProcess | None
+
+    @property
+    def base_ms(self) -> int:
+        """Length of the finest bars there are, 0 when there is no limit."""
+        return int(self.sandbox.status.get("base_ms", 0)) if self.sandbox else 0
+
+
+async def open_venue(settings: Settings, stack: contextlib.AsyncExitStack, *, beside: bool = False) -> Venue:
+    """Connect to the configured exchange, starting the practice exchange when that is the one.
+
+    ``beside`` a running bot, its practice exchange is left running in the end.
+    """
+    if settings.source.practice:
+        sandbox = sandbox_process(settings)
+        address = await sandbox.start()
+        if sandbox.spawned or not beside:
+            stack.push_async_callback(sandbox.stop)
+        terms = Terms()
+        endpoint = Endpoint(address.rest, address.stream, terms.key, terms.secret, loopback=True)
+        streams = [address.stream]
+    else:
+        sandbox, bybit = None, settings.bybit
+        test = settings.source is Source.BYBIT_TESTNET
+        streams = list(bybit.testnet_streams if test else bybit.streams)
+        key, secret = bybit.api_key.get_secret_value(), bybit.api_secret.get_secret_value()
+        endpoint = Endpoint(bybit.testnet_rest if test else bybit.rest, streams[0], key, secret)
+    client = BybitClient(endpoint)
+    stack.push_async_callback(client.close)
+    return Venue(client, [f"{stream}/v5/public/linear" for stream in streams], sandbox)
+
+
+def symbols_of(settings: Settings, instruments: Mapping[str, Instrument]) -> list[str]:
+    """Return the symbols that the settings choose; raises ConfigError when none can be traded."""
+    chosen = settings.trading
+    return universe.choose(instruments, chosen.symbols, chosen.blacklist, chosen.top)

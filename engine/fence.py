@@ -1,0 +1,130 @@
+"""Lets requests that change something out only while no newer instance of the bot has taken over."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from domain.errors import ConfigError, Rejected, Unavailable
+
+if TYPE_CHECKING:
+    from engine.threads import Tier
+
+log = structlog.get_logger(__name__)
+
+RENEW_S = 5.0
+ALONE_S = 600.0
+"""How long entries go on while nobody can say who has the right: both senders would use the same order ids."""
+
+
+class Holder(Protocol):
+    """Who has the right to send."""
+
+    @property
+    def epoch(self) -> int:
+        """Number of the taking, 0 when nobody has it."""
+        ...
+
+    @property
+    def owner(self) -> str:
+        """A name for people."""
+        ...
+
+
+class Right(Protocol):
+    """The right to send, shared by all instances. Synchronous; raises Unavailable when nobody can tell."""
+
+    def take(self) -> Holder:
+        """Take it."""
+        ...
+
+    def holder(self) -> Holder:
+        """Return who has it."""
+        ...
+
+    def renew(self, epoch: int) -> Holder:
+        """Leave a sign of life, and return who has it."""
+        ...
+
+
+class Fence:
+    """Takes the right at the start, asks before every request whether it is still ours, and never takes it back."""
+
+    def __init__(self, right: Right, tier: Tier) -> None:
+        self._right, self._tier = right, tier
+        self._heard_at: float | None = None
+        self._reachable = True
+        self.epoch = 0
+        self.successor = ""
+
+    @property
+    def superseded(self) -> bool:
+        """Whether a newer instance has taken over: this one sends nothing any more."""
+        return bool(self.successor)
+
+    async def take(self) -> None:
+        """Take the right; when nobody can be asked, go on for a while without and take it later."""
+        loop = asyncio.get_running_loop()
+        if self.epoch:
+            return
+        if self._heard_at is None:
+            self._heard_at = loop.time()
+        try:
+            held = await self._tier.call(self._right.take)
+        except (Unavailable, Rejected, ConfigError) as error:
+            self._reachable = False
+            log.warning("nobody can say whether another instance is running", reason=str(error))
+            return
+        self.epoch, self._heard_at, self._reachable = held.epoch, loop.time(), True
+        log.info("right to send orders taken", epoch=held.epoch, owner=held.owner)
+
+    async def keep(self) -> None:
+        """Renew the right regularly until cancelled, or until it is lost."""
+        while not self.superseded:
+            await asyncio.sleep(RENEW_S)
+            if not self.epoch:
+                await self.take()
+                continue
+            try:
+                self._note(await self._tier.call(self._right.renew, self.epoch))
+            except (Unavailable, Rejected, ConfigError) as error:
+                if self._reachable:
+                    log.warning("nobody can say whether another instance is running", reason=str(error))
+                self._reachable = False
+
+    async def check(self, *, leaving: bool) -> None:
+        """Return when a request may be sent; ``leaving`` marks those that only lower the risk.
+
+        Raises:
+            Rejected: when a newer instance has taken over, or, for what raises the risk, when nobody has been able
+                to tell for ten minutes.
+        """
+        if self._reachable and self.epoch and not self.superseded:
+            try:
+                self._note(await self._tier.call(self._right.holder))
+            except (Unavailable, Rejected, ConfigError) as error:
+                self._reachable = False
+                log.warning("nobody can say whether another instance is running", reason=str(error))
+        if self.superseded:
+            raise Rejected(f"another instance has taken over ({self.successor}): this one sends nothing")
+        if not leaving and not self._reachable and self._alone_s() > ALONE_S:
+            raise Rejected(f"for {self._alone_s():.0f} s nobody could say whether another instance is running")
+
+    def state(self) -> dict[str, object]:
+        """Return how things stand."""
+        word = "lost" if self.superseded else "held" if self.epoch and self._reachable else "unknown"
+        return {"state": word, "epoch": self.epoch, "successor": self.successor, "silent_s": round(self._alone_s(), 1)}
+
+    def _alone_s(self) -> float:
+        return 0.0 if self._heard_at is None else asyncio.get_running_loop().time() - self._heard_at
+
+    def _note(self, held: Holder) -> None:
+        if not self._reachable:
+            log.info("the right to send orders can be asked about again")
+        self._heard_at, self._reachable = asyncio.get_running_loop().time(), True
+        if held.epoch > self.epoch:
+            self.successor = f"{held.owner}, epoch {held.epoch}"
+            log.critical("another instance has taken over: this one sends no orders any more", successor=self.successor,
+                         way_out="stop this one, or restart it to take the right back")  # fmt: skip

@@ -1,0 +1,29 @@
+"""How late the event loop is, kept as counts per millisecond, so that an hour of it costs no memory."""
+
+from __future__ import annotations
+
+BUCKETS = 1_000
+
+
+class Lags:
+    """Counts delays; quantiles are exact to a millisecond, up to a second."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (BUCKETS + 1)
+        self._total = 0
+        self.max_ms = 0.0
+
+    def note(self, milliseconds: float) -> None:
+        """Count one delay."""
+        self._counts[min(BUCKETS, max(0, int(milliseconds)))] += 1
+        self._total += 1
+        self.max_ms = max(self.max_ms, milliseconds)
+
+    def quantile_ms(self, share: float) -> int:
+        """Return the delay that ``share`` of all delays do not exceed, 0 when there are none."""
+        left = share * self._total
+        for milliseconds, count in enumerate(self._counts):
+            left -= count
+            if left <= 0:
+                return milliseconds if self._total else 0
+        return BUCKETS

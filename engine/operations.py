@@ -1,0 +1,58 @@
+"""What an operator can have done while the bot runs, from a terminal, a page or a message alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from domain import ids
+from domain.records import SwitchState
+
+if TYPE_CHECKING:
+    from engine.commands import Command
+    from engine.runtime import Runtime
+    from engine.trader import Trader
+
+log = structlog.get_logger(__name__)
+
+
+class Operations:
+    """The operator's hands on one running bot."""
+
+    def __init__(self, runtime: Runtime, trader: Trader) -> None:
+        self._runtime, self._trader = runtime, trader
+
+    async def switch(self, state: SwitchState, reason: str) -> None:
+        """Let new entries in, or stop them; the choice survives a restart."""
+        await self._runtime.dispatch(self._trader.switch(state, reason))
+        log.warning("switch", state=state.value, reason=reason)
+
+    async def force_exit(self, what: str, reason: str) -> list[str]:
+        """Close a position at the market, named by symbol, trade id or signal, or ``all``; return the symbols."""
+        commands: list[Command] = []
+        chosen = []
+        for held in self._trader.book.positions():
+            base = held.symbol.partition("/")[0]
+            if what in {"all", held.symbol, base, held.digest, ids.trade_id(held.digest)} and not held.flat:
+                chosen.append(held.symbol)
+                commands += self._trader.leave(held, self._runtime.market_time())
+        log.warning("force exit", what=what, symbols=chosen, reason=reason)
+        await self._runtime.dispatch(commands)
+        return chosen
+
+    async def panic(self, reason: str, *, foreign: bool = False) -> list[str]:
+        """Stop trading and close everything; return the symbols that are being closed."""
+        await self.switch(SwitchState.STOPPED, f"panic: {reason}")
+        closing = await self.force_exit("all", f"panic: {reason}")
+        return closing + (await self._runtime.reconciler.flatten_foreign() if foreign else [])
+
+    async def reconcile_now(self) -> dict[str, Any]:
+        """Compare with the exchange at once; return what was found.
+
+        Raises:
+            Unavailable: when the exchange does not answer.
+        """
+        await self._runtime.catch_up()
+        await self._runtime.reconciler.compare()
+        return self._runtime.report()

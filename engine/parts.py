@@ -1,0 +1,148 @@
+"""What the runtime is made of, and where its start stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from domain.candle import ClosedBar, Series
+from engine.lag import Lags
+from engine.reconciliation import ReconcileTerms
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from domain.ports import Broker, Ledger
+    from domain.records import Level, Record
+    from domain.trade import Trade
+    from engine import recovery
+    from engine.fence import Fence
+    from engine.threads import Tier
+    from engine.trader import Trader
+    from engine.watchdog import Watchdog
+    from engine.writer import CandleWriter
+
+
+class Trades(Protocol):
+    """The trade tracker, as far as the runtime needs it."""
+
+    @property
+    def unsettled(self) -> int:
+        """Trades not yet in the database."""
+        ...
+
+    @property
+    def complete(self) -> bool:
+        """Whether the trades of earlier lives have been read from the database."""
+        ...
+
+    def load(self) -> int:
+        """Read the trades of earlier lives."""
+        ...
+
+    def restore(self, trade: Trade) -> None:
+        """Take a trade that the journal holds."""
+        ...
+
+    def trades(self) -> list[Trade]:
+        """Return all trades."""
+        ...
+
+    def add_trade(self, trade: Trade) -> Level:
+        """Record a trade."""
+        ...
+
+    def tiers(self) -> dict[str, dict[str, Any]]:
+        """Return the state of each tier that trades are carried to."""
+        ...
+
+    def settle(self, seconds: float) -> int:
+        """Wait so long for the database to take what is unsettled; return how many trades still are not in it."""
+        ...
+
+    def start(self) -> None:
+        """Begin to carry trades to the tiers."""
+        ...
+
+    def close(self, seconds: float) -> None:
+        """Carry what can be carried in so many seconds, then stop."""
+        ...
+
+
+class MarketFeed(Protocol):
+    """The live feed, as far as the runtime needs it."""
+
+    prices: dict[str, tuple[float, int]]
+
+    async def run(self, deliver: Callable[[list[ClosedBar]], Awaitable[None]]) -> None:
+        """Stream until cancelled."""
+        ...
+
+    def stale(self) -> list[Series]:
+        """Return the series that have fallen silent."""
+        ...
+
+    def connected(self) -> bool:
+        """Say whether every stream is subscribed."""
+        ...
+
+
+class Latches(Protocol):
+    """Keeps the switch and the day's beginning apart from the journal."""
+
+    def keep(self, record: Record) -> None:
+        """Keep a record in place of the last of its kind."""
+        ...
+
+    def load(self) -> list[Record]:
+        """Return what is kept."""
+        ...
+
+
+@dataclass(slots=True)
+class Tiers:
+    """One thread for each blocking thing."""
+
+    journal: Tier
+    candles: Tier
+    trades: Tier
+    lease: Tier
+
+
+@dataclass(slots=True)
+class Parts:
+    """What the runtime is made of; ``acknowledge`` tells a stepping market that a batch has been handled."""
+
+    trader: Trader
+    broker: Broker
+    feed: MarketFeed
+    candles: recovery.CandleRecovery
+    windows: recovery.Windows
+    writer: CandleWriter
+    ledger: Ledger
+    trades: Trades
+    tiers: Tiers
+    wanted: dict[Series, int]
+    finest: str
+    fence: Fence
+    latches: Latches
+    watchdog: Watchdog
+    reconcile: ReconcileTerms = field(default_factory=ReconcileTerms)
+    acknowledge: Callable[[int], Awaitable[None]] | None = None
+    told: Callable[[str, object], None] = lambda _kind, _what: None
+
+
+@dataclass(slots=True)
+class Progress:
+    """Where the start stands, and what went wrong last; ``/readyz`` is made of it."""
+
+    recovered: bool = False
+    recovery_s: float = 0.0
+    stored: int = 0
+    fetched: int = 0
+    missed_signals: int = 0
+    balance_at: float = 0.0
+    broker_error: str = "not asked yet"
+    durable: bool = True
+    batches: int = 0
+    lags: Lags = field(default_factory=Lags)

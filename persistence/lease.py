@@ -1,0 +1,71 @@
+"""The right to send orders for one account: whoever took it last has it, at once and everywhere."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sqlalchemy as sa
+
+from persistence import schema
+
+if TYPE_CHECKING:
+    from domain.ids import Identity
+    from persistence.database import Database
+
+CALL_S = 1.0
+
+
+class Holder(NamedTuple):
+    """Who has the right: the number of the taking (0: nobody), and a name for people."""
+
+    epoch: int
+    owner: str
+
+
+class Lease:
+    """One row of the database. Calls are synchronous and raise Unavailable when it does not answer in a second."""
+
+    def __init__(self, database: Database, who: Identity, owner: str) -> None:
+        self._database, self._who, self._owner = database, who, owner
+
+    def take(self) -> Holder:
+        """Take the right from whoever has it, and return it under its new number."""
+        insert = sa.text(
+            "INSERT INTO leases (source, mode, account, epoch, owner, renewed_at)"
+            " VALUES (:source, :mode, :account, 1, :owner, :now)"
+            " ON CONFLICT (source, mode, account) DO UPDATE SET epoch = leases.epoch + 1, owner = excluded.owner,"
+            " renewed_at = excluded.renewed_at RETURNING epoch"
+        ).bindparams(sa.bindparam("now", type_=schema.UtcTime))
+        values = {**self._who._asdict(), "owner": self._owner, "now": datetime.now(UTC)}
+        with self._database.transaction(CALL_S) as connection:
+            return Holder(int(connection.scalar(insert, values)), self._owner)
+
+    def holder(self) -> Holder:
+        """Return who has the right now."""
+        table = schema.leases.c
+        query = sa.select(table.epoch, table.owner).where(*self._mine())
+        with self._database.transaction(CALL_S) as connection:
+            row = connection.execute(query).first()
+        return Holder(int(row[0]), str(row[1])) if row else Holder(0, "")
+
+    def alive(self, seconds: float) -> str:
+        """Return the name of the holder when it has left a sign of life in the last so many seconds, else nothing."""
+        table = schema.leases.c
+        query = sa.select(table.owner, table.renewed_at).where(*self._mine())
+        with self._database.transaction(CALL_S) as connection:
+            row = connection.execute(query).first()
+        fresh = row is not None and (datetime.now(UTC) - row[1]).total_seconds() < seconds
+        return str(row[0]) if row is not None and fresh else ""
+
+    def renew(self, epoch: int) -> Holder:
+        """Leave a sign of life when the right is still ours; return who has it."""
+        table = schema.leases
+        sign = sa.update(table).where(*self._mine(), table.c.epoch == epoch).values(renewed_at=datetime.now(UTC))
+        with self._database.transaction(CALL_S) as connection:
+            connection.execute(sign)
+        return self.holder()
+
+    def _mine(self) -> list[Any]:
+        table = schema.leases.c
+        return [getattr(table, name) == value for name, value in self._who._asdict().items()]

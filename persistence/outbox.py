@@ -1,0 +1,199 @@
+"""Carries trades to a tier behind everybody's back: in batches, with patience, each until it has arrived."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import structlog
+
+from domain.errors import ConfigError, Rejected, Unavailable
+from persistence.breaker import Breaker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from domain.trade import Trade
+
+log = structlog.get_logger(__name__)
+
+BATCH = 500
+IDLE_S = 60.0
+HURRY_S = 0.05
+
+
+class Sink(Protocol):
+    """A tier that keeps trades, each once however often it is handed in."""
+
+    def write(self, trades: list[Trade]) -> None:
+        """Keep trades, all or none; raises Unavailable (try again), Rejected (never), ConfigError (refused access)."""
+        ...
+
+    def rest(self) -> None:
+        """Do what is due while nothing waits, such as looking whether the tier still has what it was given."""
+        ...
+
+
+class Outbox:
+    """One tier's queue and the thread that empties it.
+
+    After three failures in a row the tier is left alone for growing random pauses. A trade that the tier refuses for
+    good is parked with the reason and does not hold back the others. Above ``size`` waiting trades the oldest is let
+    go; 0 means that none ever is. ``every_s`` is the least time between two batches.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        sink: Sink,
+        *,
+        size: int = 0,
+        every_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name, self._sink, self._size, self._every_s, self._clock = name, sink, size, every_s, clock
+        # begins by looking whether the tier still has what earlier lives gave it
+        self._tried_at = clock() - IDLE_S - every_s
+        self._wake = threading.Condition()
+        self._waiting: dict[str, tuple[Trade, float]] = {}
+        self._busy = False
+        self._closed = False
+        self._hurry = False
+        self._thread: threading.Thread | None = None
+        self.breaker = Breaker(clock)
+        self.parked: dict[str, str] = {}
+        self.error = ""
+        self.written = 0
+        self.dropped = 0
+
+    def __contains__(self, trade_id: str) -> bool:
+        return trade_id in self._waiting
+
+    @property
+    def waiting(self) -> int:
+        """How many trades have not arrived yet, parked ones included."""
+        return len(self._waiting)
+
+    @property
+    def oldest_s(self) -> float:
+        """How long the oldest of them has been waiting."""
+        with self._wake:
+            first = next(iter(self._waiting.values()), None)
+        return self._clock() - first[1] if first else 0.0
+
+    def put(self, trade: Trade) -> None:
+        """Queue a trade."""
+        with self._wake:
+            self._waiting.setdefault(trade.trade_id, (trade, self._clock()))
+            while self._size and len(self._waiting) > self._size:
+                self._waiting.pop(next(iter(self._waiting)))
+                self.dropped += 1
+            self._wake.notify_all()
+
+    def start(self) -> None:
+        """Begin to carry."""
+        self._thread = threading.Thread(target=self._run, name=f"outbox {self.name}", daemon=True)
+        self._thread.start()
+
+    def flush(self, seconds: float) -> bool:
+        """Try without patience until nothing but parked trades waits; say whether that came about in time.
+
+        Without a thread of its own, the work is done here and now, once.
+        """
+        if self._thread is None:
+            self._carry()
+            return not self._due()
+        deadline = self._clock() + seconds
+        with self._wake:
+            while (self._due() or self._busy) and self._clock() < deadline:
+                self._hurry = True
+                self._wake.notify_all()
+                self._wake.wait(HURRY_S)
+            return not self._due()
+
+    def close(self, seconds: float = 0.0) -> None:
+        """Carry what can be carried in so many seconds, then let the thread end."""
+        if seconds:
+            self.flush(seconds)
+        with self._wake:
+            self._closed = True
+            self._wake.notify_all()
+
+    def _run(self) -> None:
+        while self._next():
+            try:
+                self._carry()
+            except Exception as error:
+                # a fault of ours must not end the carrying: it waits, is told, and is tried again
+                log.exception("outbox failed", tier=self.name)
+                self._failed(repr(error))
+
+    def _next(self) -> bool:
+        """Wait until there is something to do; say False when closed instead."""
+        with self._wake:
+            self._busy = False
+            self._wake.notify_all()
+            while not self._closed and not self._hurry and (pause := self._pause_s()) > 0:
+                self._wake.wait(pause)
+            self._hurry, self._busy = False, not self._closed
+            self._tried_at = self._clock()
+            return not self._closed
+
+    def _pause_s(self) -> float:
+        if self._due():
+            return max(self.breaker.wait_s(), self._tried_at + self._every_s - self._clock())
+        return self._tried_at + IDLE_S - self._clock()
+
+    def _due(self) -> list[str]:
+        return [key for key in self._waiting if key not in self.parked]
+
+    def _carry(self) -> None:
+        with self._wake:
+            batch = [self._waiting[key][0] for key in self._due()[:BATCH]]
+        try:
+            if batch:
+                self._sink.write(batch)
+            else:
+                self._sink.rest()
+        except (Unavailable, ConfigError) as error:
+            self._failed(str(error))
+        except Rejected as error:
+            self._one_by_one(batch, error)
+        else:
+            self._arrived(batch)
+            if self._thread is None and self._due():
+                self._carry()
+
+    def _one_by_one(self, batch: list[Trade], first: Rejected) -> None:
+        # one refused row must not hold back the others: find it, park it, say so
+        for trade in batch:
+            try:
+                self._sink.write([trade])
+            except Rejected as error:
+                self.parked[trade.trade_id] = str(error)
+                log.error("trade parked: this tier refuses it for good", tier=self.name, trade=trade.trade_id,
+                          reason=str(error), way_out="the journal keeps it; mend the cause and restart")  # fmt: skip
+            except (Unavailable, ConfigError) as error:
+                self._failed(str(error))
+                return
+            else:
+                self._arrived([trade])
+        if not batch:
+            self._failed(str(first))
+
+    def _arrived(self, trades: list[Trade]) -> None:
+        if self.error:
+            log.info("tier is back", tier=self.name)
+        self.breaker.succeeded()
+        self.error = ""
+        self.written += len(trades)
+        with self._wake:
+            for trade in trades:
+                self._waiting.pop(trade.trade_id, None)
+
+    def _failed(self, reason: str) -> None:
+        self.breaker.failed()
+        if not self.error:
+            log.warning("tier does not answer: trades wait", tier=self.name, waiting=len(self._waiting), reason=reason)
+        self.error = reason

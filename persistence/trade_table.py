@@ -1,0 +1,157 @@
+"""Trades, their fills and cached statistics in PostgreSQL or SQLite."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+
+from domain.trade import Trade
+from persistence import schema
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from domain.ids import Identity
+    from domain.statistics import Statistics
+    from persistence.database import Database
+
+log = structlog.get_logger(__name__)
+
+PERIODS = {"all_time": None, "last_7d": 7, "last_30d": 30}
+COLUMNS = [column.name for column in schema.trades.columns]
+CALL_S = 1.0
+BULK_S = 5.0
+CACHE_S = 5.0
+SMALL = 20
+
+
+class TradeTable:
+    """Keeps each trade once, by its id; a second one of the same id that says something else goes to a table apart.
+
+    ``statistics`` gives the figures of so many days, or of all time; they are cached in the database at most every
+    few seconds.
+    """
+
+    def __init__(
+        self, database: Database, who: Identity, statistics: Callable[[int | None], Statistics] | None = None
+    ) -> None:
+        self._database, self._who, self._statistics = database, who, statistics
+        self._cached_at = 0.0
+        self._cache_due = False
+        self.conflicts = 0
+
+    def load(self) -> list[Trade]:
+        """Return this owner's trades without their legs. Raises Unavailable when the database is away."""
+        held = schema.trades.c
+        query = sa.select(schema.trades).where(
+            held.source == self._who.source, held.mode == self._who.mode, held.account == self._who.account
+        )
+        with self._database.transaction() as connection:
+            return [Trade(**row) for row in connection.execute(query).mappings()]
+
+    def counts(self) -> dict[str, int]:
+        """Return how many trades and contradictions there are."""
+        held = schema.trades.c
+        mine = [held.source == self._who.source, held.mode == self._who.mode, held.account == self._who.account]
+        with self._database.transaction() as connection:
+            return {
+                "trades": connection.scalar(sa.select(sa.func.count()).select_from(schema.trades).where(*mine)) or 0,
+                "conflicts": connection.scalar(sa.select(sa.func.count()).select_from(schema.trade_conflicts)) or 0,
+            }
+
+    def fills(self) -> list[tuple[str, str]]:
+        """Return (execution id, trade id) of every leg of this owner's trades."""
+        trades, legs = schema.trades.c, schema.trade_fills.c
+        query = (
+            sa.select(legs.exec_id, legs.trade_id)
+            .join(schema.trades, trades.trade_id == legs.trade_id)
+            .where(
+                trades.source == self._who.source, trades.mode == self._who.mode, trades.account == self._who.account
+            )
+        )
+        with self._database.transaction() as connection:
+            return [(str(row[0]), str(row[1])) for row in connection.execute(query)]
+
+    def write(self, trades: list[Trade]) -> None:
+        """Insert trades in one transaction; those that are there already change nothing."""
+        rows = [{name: getattr(trade, name) for name in COLUMNS} for trade in trades]
+        legs = [{"trade_id": trade.trade_id, **asdict(leg)} for trade in trades for leg in trade.legs]
+        with self._database.transaction(CALL_S if len(trades) <= SMALL else BULK_S) as connection:
+            insert = _inserts(self._database)
+            statement = insert(schema.trades).values(rows).on_conflict_do_nothing().returning(schema.trades.c.trade_id)
+            fresh = set(connection.execute(statement).scalars())
+            if legs:
+                connection.execute(insert(schema.trade_fills).on_conflict_do_nothing(), legs)
+            old = [trade for trade in trades if trade.trade_id not in fresh]
+            if old:
+                self._compare(connection, old)
+        self._cache_due = True
+        if time.monotonic() - self._cached_at > CACHE_S:
+            self.rest()
+
+    def rest(self) -> None:
+        """Bring the cached statistics up to date, if they are not."""
+        if not self._cache_due or self._statistics is None:
+            return
+        keys = ["source", "mode", "account", "period"]
+        rows = self._cache_rows(self._statistics)
+        with self._database.transaction(CALL_S) as connection:
+            for row in rows:
+                fresh = {name: value for name, value in row.items() if name not in keys}
+                statement = _inserts(self._database)(schema.trade_stats_cache).values(row)
+                connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=fresh))
+        self._cache_due, self._cached_at = False, time.monotonic()
+
+    def _compare(self, connection: sa.Connection, trades: Sequence[Trade]) -> None:
+        query = sa.select(schema.trades).where(schema.trades.c.trade_id.in_([trade.trade_id for trade in trades]))
+        held = {row["trade_id"]: Trade(**row) for row in connection.execute(query).mappings()}
+        for trade in trades:
+            there = held.get(trade.trade_id)
+            if there is None or same(there, trade):
+                continue
+            body = msgspec.json.encode(trade).decode()
+            row = {
+                "trade_id": trade.trade_id, "digest": hashlib.sha256(body.encode()).hexdigest(), "body": body,
+                "found_at": datetime.now(UTC),
+            }  # fmt: skip
+            done = connection.execute(
+                _inserts(self._database)(schema.trade_conflicts).values(row).on_conflict_do_nothing()
+            )
+            if done.rowcount:
+                self.conflicts += 1
+                log.error("two trades with one id say different things: the first stays, the second is kept apart",
+                          trade=trade.trade_id, symbol=trade.symbol, table="trade_conflicts")  # fmt: skip
+
+    def _cache_rows(self, statistics: Callable[[int | None], Statistics]) -> list[dict[str, Any]]:
+        rows = []
+        for period, days in PERIODS.items():
+            stats = statistics(days)
+            rows.append({
+                "source": self._who.source, "mode": self._who.mode, "account": self._who.account, "period": period,
+                "total_trades": stats.total_trades, "wins": stats.wins, "losses": stats.losses,
+                "win_rate": stats.win_rate, "total_pnl": stats.total_pnl, "avg_win": stats.avg_win,
+                "avg_loss": stats.avg_loss, "profit_factor": stats.profit_factor,
+                "best_trade_pnl": stats.best_trade.pnl_usd if stats.best_trade else None,
+                "worst_trade_pnl": stats.worst_trade.pnl_usd if stats.worst_trade else None,
+                "updated_at": datetime.now(UTC),
+            })  # fmt: skip
+        return rows
+
+
+def same(one: Trade, other: Trade) -> bool:
+    """Say whether two trades tell the same exit and the same money; legs and excursions may be known less well."""
+    names = ("symbol", "side", "quantity", "entry_price", "exit_price", "pnl_usd", "fees", "funding", "exit_time")
+    return all(getattr(one, name) == getattr(other, name) for name in names)
+
+
+def _inserts(database: Database) -> Any:
+    from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415  two dialects, one spelling
+
+    return (postgresql if database.is_postgres else sqlite).insert

@@ -1,0 +1,317 @@
+"""Thousands of short lives against an exchange that errs in every way, on virtual time, judged against its true books."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import shutil
+import tempfile
+import time
+import traceback
+from decimal import Decimal as D
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from domain.candle import Bar, Bars, ClosedBar, Series
+from domain.exits import ExitPlan
+from domain.ids import Identity, parse_order_id
+from domain.instrument import Instrument
+from domain.records import Close, Level
+from domain.trade import Trade
+from engine.fence import Fence
+from engine.parts import Parts, Tiers
+from engine.reconciliation import Policy, ReconcileTerms
+from engine.recovery import CandleReport
+from engine.risk import RiskLimits
+from engine.runtime import Runtime
+from engine.tasks import Tasks
+from engine.trader import Plan, Trader, TraderTerms
+from engine.watchdog import Watchdog
+from engine.writer import CandleWriter
+from persistence.journal import Journal
+from persistence.lease import Holder
+from persistence.ledger import LayeredLedger
+from tests.torture.churn import Churn
+from tests.torture.venue import FlakyBroker, Venue
+from tests.torture.virtual import VirtualLoop, run_virtually
+
+WHO = Identity("synthetic", "synthetic", "1")
+STEP = 180_000
+BAR_S = 3.0
+SYMBOLS = ("A/USDT:USDT", "B/USDT:USDT")
+BEGIN = 1_800_000_000_000 - 1_800_000_000_000 % 28_800_000 + 7 * 3_600_000 + 30 * 60_000
+
+
+def rules(symbol: str) -> Instrument:
+    return Instrument(symbol, symbol[0] + "USDT", D("0.1"), D("0.01"), D("0.01"), D(100_000), D(5), D(50))
+
+
+class Inline:
+    """A tier that is called at once: threads and virtual time do not go together."""
+
+    async def call(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        await asyncio.sleep(0)
+        return function(*args, **kwargs)
+
+    async def within(self, seconds: float, function: Any, *args: Any) -> Any:
+        return await self.call(function, *args)
+
+    def close(self) -> None:
+        pass
+
+
+class Nobody:
+    """The right to send orders, never contested."""
+
+    def take(self) -> Holder:
+        return Holder(1, "me")
+
+    holder = take
+
+    def renew(self, epoch: int) -> Holder:
+        return Holder(epoch, "me")
+
+
+class NoLatches:
+    """Nothing apart from the journal."""
+
+    def keep(self, record: Any) -> None:
+        pass
+
+    def load(self) -> list[Any]:
+        return []
+
+
+class Shelf:
+    """Finished trades, kept by id; a second telling that contradicts the first is an error."""
+
+    unsettled, complete = 0, True
+
+    def __init__(self, ledger: LayeredLedger) -> None:
+        self.ledger, self.held = ledger, {}
+
+    def load(self) -> int:
+        return 0
+
+    def restore(self, trade: Trade) -> None:
+        self.held.setdefault(trade.trade_id, trade)
+
+    def trades(self) -> list[Trade]:
+        return sorted(self.held.values(), key=lambda trade: trade.exit_time)
+
+    def add_trade(self, trade: Trade) -> Level:
+        assert trade.trade_id not in self.held, f"{trade.trade_id} was recorded twice"
+        self.held[trade.trade_id] = trade
+        return self.ledger.append(Close(time=int(trade.exit_time.timestamp() * 1000), trade=trade)).level
+
+    def tiers(self) -> dict[str, Any]:
+        return {}
+
+    def start(self) -> None:
+        pass
+
+    def settle(self, seconds: float) -> int:
+        return 0
+
+    def close(self, seconds: float) -> None:
+        pass
+
+
+class Market:
+    """Random walks, one bar for each symbol every three virtual seconds; plays feed, windows and candle recovery."""
+
+    def __init__(self, draw: random.Random, venue: Venue) -> None:
+        self.draw, self.venue = draw, venue
+        self.rows: dict[str, list[Bar]] = {symbol: [] for symbol in SYMBOLS}
+        self.now = BEGIN
+        self.prices: dict[str, tuple[float, int]] = {}
+        for _ in range(8):
+            self.step()
+
+    def step(self) -> list[ClosedBar]:
+        batch = []
+        for symbol, rows in self.rows.items():
+            start = rows[-1].close if rows else 100.0
+            moves = [start * (1 + self.draw.gauss(0, 0.0015)) for _ in range(3)]
+            path = [round(one, 1) for one in (start, *moves)]
+            bar = Bar(self.now, path[0], max(path), min(path), path[-1], 1.0, 1.0)
+            rows.append(bar)
+            self.venue.bar(symbol, bar, self.now + STEP)
+            batch.append(ClosedBar(Series(symbol, "3m"), bar))
+        self.now += STEP
+        return batch
+
+    def bars(self, series: Series) -> Bars:
+        return Bars.of(self.rows[series.symbol])
+
+    def seed(self, series: Series, bars: Bars) -> None:
+        pass
+
+    def stale(self) -> list[Series]:
+        return []
+
+    def connected(self) -> bool:
+        return True
+
+    async def run(self, deliver: Any) -> None:
+        self.deliver = deliver
+        await asyncio.Event().wait()
+
+
+class Candles:
+    """Candle recovery that finds everything in place."""
+
+    async def run(self, wanted: Any) -> CandleReport:
+        return CandleReport()
+
+
+class Storage:
+    waiting = False
+
+    def save_all_frames(self, frames: Any) -> int:
+        return len(frames)
+
+    def drain(self) -> int:
+        return 0
+
+    def get_stats(self) -> dict[str, Any]:
+        return {"total_candles": 0, "symbols": 0, "db_size_mb": 0, "database_type": "none"}
+
+    def cleanup_old_candles(self, days: int) -> int:
+        return 0
+
+
+class Life:
+    """One life of the bot."""
+
+    def __init__(self, folder: Path, venue: Venue, market: Market) -> None:
+        self.journal = Journal(folder, WHO, reserve_bytes=1)
+        ledger = LayeredLedger(self.journal)
+        self.trades = Shelf(ledger)
+        limits = RiskLimits(D("0.1"), 5, D(10), D(10), D(99), D(5), D("0.0006"), D(0))
+        plan = Plan(Churn(Churn.Parameters(reach=0.004)), ExitPlan(partial_r=0.5, timeout_ms=4 * STEP))
+        terms = TraderTerms(WHO, limits, {"churn": plan}, paper=False, unfilled_timeout_ms=2 * STEP)
+        self.trader = Trader(terms, {symbol: rules(symbol) for symbol in SYMBOLS}, market.bars)
+        tier: Any = Inline()
+        wanted = {Series(symbol, "3m"): 100 for symbol in SYMBOLS}
+        parts = Parts(
+            trader=self.trader, broker=FlakyBroker(venue), feed=market, candles=Candles(), windows=market,
+            writer=CandleWriter(Storage(), tier, market.bars, pending_max=10_000, summary_s=1e9), ledger=ledger,
+            trades=self.trades, tiers=Tiers(tier, tier, tier, tier), wanted=wanted, finest="3m",
+            fence=Fence(Nobody(), tier), latches=NoLatches(), watchdog=Watchdog(1e9),
+            reconcile=ReconcileTerms(Policy.IGNORE, D("0.05"), "3m"),
+        )  # fmt: skip
+        self.runtime = Runtime(parts)
+
+
+async def episode(loop: VirtualLoop, seed: int, folder: Path) -> dict[str, int]:
+    """Live through some bars with faults and deaths; then let everything calm down and compare the books."""
+    draw = random.Random(seed)
+    venue = Venue(draw, {symbol: rules(symbol) for symbol in SYMBOLS}, trouble=draw.choice([0.0, 0.02, 0.05, 0.1]))
+    market = Market(draw, venue)
+    lives, bars = draw.randint(1, 3), 0
+    life = Life(folder, venue, market)
+    for number in range(lives):
+        last = number == lives - 1
+        life = Life(folder, venue, market) if number else life
+        life.runtime.orders._jitter.seed(seed)
+        async with Tasks() as tasks:
+            tasks._jitter.seed(seed)
+            await life.runtime.recover_with_patience()
+            life.runtime.start(tasks)
+            for _ in range(draw.randint(3, 10)):
+                bars += 1
+                await life.runtime._events.put(market.step())
+                await asyncio.sleep(BAR_S * draw.random() if not last else BAR_S)
+                if draw.random() < 0.02:
+                    loop.jump(draw.choice([30.0, 3600.0]))
+            if last:
+                await calm_down(life, venue, market)
+                check(life, venue)
+        life.journal.close()
+        # while nobody lives, the market moves on
+        for _ in range(draw.randint(0, 3) if not last else 0):
+            market.step()
+    return {
+        "lives": lives,
+        "bars": bars,
+        "trades": len(life.trades.held),
+        "adopted": life.runtime.reconciler.found.adopted,
+    }
+
+
+async def calm_down(life: Life, venue: Venue, market: Market) -> None:
+    """No more faults; entries paused; sixty virtual seconds for everything to be found out."""
+    venue.trouble = 0.0
+    life.trader.situation.superseded = True
+    for _ in range(20):
+        await life.runtime._events.put([])
+        await asyncio.sleep(BAR_S)
+    await life.runtime.catch_up()
+    await life.runtime.reconciler.compare()
+    await asyncio.sleep(BAR_S)
+    await life.runtime.orders.settled()
+    life.runtime._nudged.set()
+    await asyncio.sleep(15)
+    await life.runtime.settle(1)
+
+
+def check(life: Life, venue: Venue) -> None:
+    """Positions equal, stops set, at most one entry per signal, profit equal, nothing unknown."""
+    state = venue.account.state
+    there = {held.symbol: held for held in state.positions.values() if held.qty}
+    here = {held.symbol: held for held in life.trader.book.positions() if not held.pending}
+    assert {symbol: abs(held.qty) for symbol, held in there.items()} == {
+        symbol: held.qty for symbol, held in here.items()
+    }
+    assert all(held.stop for held in there.values()), "a position without a stop"
+    assert not life.runtime.orders.in_flight, f"unknown orders: {life.runtime.orders.in_flight}"
+    pending = [held for held in life.trader.book.positions() if held.pending]
+    assert not pending, f"pending for ever: {[held.entry_order for held in pending]}"
+    names = [name for link in state.link_ids if (name := parse_order_id(link)) and name.leg == "e"]
+    assert len(names) == len({name.digest for name in names}), "two entries for one signal"
+    recorded = sum((trade.pnl_usd for trade in life.trades.held.values()), D(0))
+    held_back = sum((held.realised() for held in here.values()), D(0))
+    true = state.wallet - 1_000_000
+    # what an open position has paid so far is in the wallet already
+    assert abs(recorded + held_back - true) < D("1e-8"), f"profit {recorded + held_back}, true {true}"
+    ids = [leg.exec_id for trade in life.trades.held.values() for leg in trade.legs]
+    assert len(ids) == len(set(ids)), "an execution in two trades"
+
+
+def run(count: int, seed: int, told: Any = None) -> dict[str, Any]:
+    """Live through so many episodes; return the figures, with the seeds that failed."""
+    unexpected: list[str] = []
+
+    def listen(_: Any, __: str, event: Any) -> Any:
+        if event.get("exc_info"):
+            unexpected.append(traceback.format_exc())
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[listen], cache_logger_on_first_use=False)
+    began, failed, totals = time.monotonic(), [], {"lives": 0, "bars": 0, "trades": 0, "adopted": 0}
+    base = Path(tempfile.mkdtemp(prefix="revenant-episodes-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+    try:
+        for number in range(seed, seed + count):
+            folder = base / str(number)
+            try:
+                figures = run_virtually(lambda loop, n=number, f=folder: episode(loop, n, f))
+                assert not unexpected, unexpected.pop()
+                totals = {name: totals[name] + figures[name] for name in totals}
+            except Exception as error:
+                unexpected.clear()
+                failed.append((number, f"{error!r} at {traceback.extract_tb(error.__traceback__)[-1].lineno}"[:300]))
+                if len(failed) <= 3:
+                    traceback.print_exc()
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+            if told is not None:
+                told(number - seed + 1)
+    finally:
+        shutil.rmtree(base, ignore_errors=True)
+    return {
+        "seed": seed, "episodes": count, **totals, "failed": len(failed), "seeds": failed[:10], "clean": not failed,
+        "seconds": round(time.monotonic() - began, 1),
+    }  # fmt: skip

@@ -1,0 +1,220 @@
+"""What the tortured bot lives in: its folder, its servers, the proxy before them, and the judgement at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import traceback
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import settings as settings_module
+from bootstrap import inspection, live, parts
+from domain.records import Level
+from persistence.trades import TradeTrackerPostgres
+from strategies.table import TABLE
+from tests import servers
+from tests.bot import Bot
+from tests.proxy import ProxyProcess
+from tests.torture.churn import Churn
+
+ROOT = Path(__file__).parents[2]
+
+
+def learn_churn() -> None:
+    """Let the bot of this process know the strategy that trades all the time."""
+    TABLE["churn"] = Churn  # type: ignore[index]
+
+
+@dataclass
+class Judgement:
+    """What was found at the end."""
+
+    acknowledged: int
+    trades: int
+    closed_on_exchange: int
+    lost: int
+    doubled: int
+    missing: int
+    differing: int
+
+    @property
+    def clean(self) -> bool:
+        return not (self.lost or self.doubled or self.missing or self.differing)
+
+
+class World:
+    """A folder with a bot, its database behind a proxy, and its practice exchange as the witness."""
+
+    def __init__(self, folder: Path, *, postgres: bool = True, redis: bool = False, **more: str) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self.postgres = servers.Postgres() if postgres else None
+        self.redis = servers.Redis() if redis else None
+        self.proxy: ProxyProcess | None = None
+        environment = {
+            "REVENANT__SANDBOX__SPEED": "3600", "REVENANT__SANDBOX__SYMBOLS": "4", "REVENANT__SANDBOX__WALLET": "10000000",
+            "REVENANT__TRADING__HISTORY_BARS": "100", "REVENANT__RISK__PERCENT": "0.01",
+            "REVENANT__RISK__DAILY_LOSS_PERCENT": "99", "REVENANT__RISK__PROTECTIONS": "[]",
+            "REVENANT__STRATEGIES": "{churn: {exits: {partial_r: 0.6, timeout_bars: 6}}}",
+            "REVENANT_CONFIG": str(folder / "none.yaml"),
+        }  # fmt: skip
+        if self.postgres is not None:
+            self.postgres.start()
+            self.proxy = ProxyProcess(self.postgres.port)
+            environment["DATABASE_URL"] = f"postgresql://revenant@127.0.0.1:{self.proxy.port}/postgres"
+        if self.redis is not None:
+            self.redis.start()
+            environment["REDIS_URL"] = self.redis.url
+        self.bot = Bot(folder, **{**environment, **more})
+        self.acks = folder / "acks"
+        self.acks.touch()
+
+    def fork(self) -> int:
+        """Start the bot as a fork of this process, which must have no threads; return its process id."""
+        pid = os.fork()
+        if pid:
+            return pid
+        code = 99
+        try:
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+            out = os.open(self.folder / "bot.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.dup2(out, 1)
+            os.dup2(out, 2)
+            random.seed()
+            code = self._live()
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+
+    def _live(self) -> int:
+        for name, value in self.bot.environment.items():
+            os.environ[name] = value
+        os.chdir(self.folder)
+        settings = settings_module.load()
+        parts.configure_logging(settings)
+        self.log_acknowledgements()
+        return asyncio.run(live.run(settings))
+
+    def log_acknowledgements(self) -> None:
+        """Write down, as the bot's user would, each trade that was acknowledged."""
+        handle = os.open(self.acks, os.O_WRONLY | os.O_APPEND)
+        real = TradeTrackerPostgres.add_trade
+
+        def add_trade(tracker: TradeTrackerPostgres, trade: Any) -> Level:
+            level = real(tracker, trade)
+            if level > Level.MEMORY:
+                os.write(handle, f"{trade.trade_id}\n".encode())
+            return level
+
+        TradeTrackerPostgres.add_trade = add_trade  # type: ignore[method-assign]
+
+    def start_for_real(self) -> subprocess.Popen[bytes]:
+        """Start the bot as a fresh process."""
+        with (self.folder / "bot.log").open("ab") as log:
+            self.bot.process = subprocess.Popen(
+                [sys.executable, "-m", "tests.torture.bot", str(self.acks)], cwd=ROOT,
+                env={**self.bot.environment, "PYTHONPATH": str(ROOT)}, stdout=log, stderr=log,
+            )  # fmt: skip
+        return self.bot.process
+
+    def finish(self) -> Judgement:
+        """Give the bot one undisturbed life, let it settle and stop, and compare everything."""
+        if self.proxy is not None:
+            self.proxy.tell("pass")
+        (self.bot.data / "health.json").unlink(missing_ok=True)
+        self.start_for_real()
+        self.bot.wait_for("recovery", lambda s: "recovery has not finished" not in s["reasons"], 120)
+        return self.finish_running()
+
+    def finish_running(self) -> Judgement:
+        """Stop trading, close everything, let it settle, end the bot, and compare everything."""
+        self.bot.manage("stop")
+        self.bot.manage("forceexit", "all")
+        self.bot.wait_for("all positions to be closed", lambda s: not s["open"] and not s["pending"], 60)
+        self.bot.manage("trades", "reconcile")
+        self.bot.wait_for("everything to be settled", lambda s: s["tiers"]["database"]["waiting"] == 0, 60)
+        self.bot.wait_for("candles to be home", lambda s: s["candles_waiting"] < 100, 60)
+        verdict = json.loads(self.bot.manage("trades", "verify", "--json").stdout)
+        assert self.bot.stop() == 0, self.bot.log()[-3000:]
+        acknowledged = set(self.acks.read_text().split())
+        table = self.table()
+        gone = acknowledged - set(table)
+        closed = closed_positions(self.bot)
+        counted = {exec_id for legs in table.values() for exec_id in legs}
+        missing = [run for run in closed if not run <= counted]
+        each = [exec_id for legs in table.values() for exec_id in legs]
+        return Judgement(
+            acknowledged=len(acknowledged), trades=len(table), closed_on_exchange=len(closed),
+            lost=len(gone) + verdict["lost"], doubled=len(each) - len(set(each)) + verdict["doubled"],
+            missing=len(missing) + verdict["missing"], differing=verdict["differing"],
+        )  # fmt: skip
+
+    def table(self) -> dict[str, list[str]]:
+        """Return the trades in the database with the executions that they count, funding left out."""
+        query = (
+            "SELECT t.trade_id, f.exec_id FROM trades t JOIN trade_fills f USING (trade_id) WHERE f.cause <> 'funding'"
+        )
+        if self.postgres is not None:
+            rows = self.postgres.sql(query)
+        else:
+            with self.bot.database() as db:
+                rows = db.execute(query).fetchall()
+        held: dict[str, list[str]] = {}
+        for trade_id, exec_id in rows:
+            held.setdefault(str(trade_id), []).append(str(exec_id))
+        return held
+
+    def close(self) -> None:
+        self.bot.close()
+        if self.proxy is not None:
+            self.proxy.close()
+        for server in (self.postgres, self.redis):
+            if server is not None:
+                server.close()
+
+
+def closed_positions(bot: Bot) -> list[set[str]]:
+    """Return, by the exchange's own record, the executions of each position that was opened and closed again."""
+    net: dict[str, Decimal] = {}
+    current: dict[str, set[str]] = {}
+    closed = []
+    with sqlite3.connect(f"file:{bot.practice_folder() / 'exchange.sqlite'}?mode=ro", uri=True) as db:
+        rows = [json.loads(row[0]) for row in db.execute("SELECT body FROM executions ORDER BY sequence")]
+    for row in rows:
+        if row["kind"] != "Trade":
+            continue
+        symbol = row["symbol"]
+        net[symbol] = net.get(symbol, Decimal(0)) + Decimal(row["qty"]) * (1 if row["side"] == "Buy" else -1)
+        current.setdefault(symbol, set()).add(row["id"])
+        if not net[symbol]:
+            closed.append(current.pop(symbol))
+    return closed
+
+
+def wait_for_end(pid: int, seconds: float) -> int | None:
+    """Wait so long for a child; return its status, None when it still runs."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    return None
+
+
+def verify(world: World) -> Any:
+    """Run the bot's own comparison in this process."""
+    settings = settings_module.load(environment=world.bot.environment)
+    return asyncio.run(inspection.verify(settings, running=False))

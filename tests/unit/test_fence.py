@@ -1,0 +1,160 @@
+"""Only the newest instance sends; what nobody can tell is bounded; a frozen loop ends the process."""
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from domain.errors import Rejected, Unavailable
+from engine.fence import ALONE_S, Fence
+from engine.watchdog import FROZEN_CODE, Watchdog
+from persistence.lease import Holder
+from tests.torture.virtual import run_virtually
+
+ROOT = Path(__file__).parents[2]
+
+
+class Right:
+    """The shared right, in memory."""
+
+    def __init__(self):
+        self.epoch, self.owner, self.away, self.asked = 0, "", False, 0
+
+    def take(self):
+        self._check()
+        self.epoch, self.owner = self.epoch + 1, "me"
+        return Holder(self.epoch, "me")
+
+    def holder(self):
+        self._check()
+        self.asked += 1
+        return Holder(self.epoch, self.owner)
+
+    def renew(self, epoch):
+        return self.holder()
+
+    def _check(self):
+        if self.away:
+            raise Unavailable("away")
+
+
+class Inline:
+    async def call(self, function, *arguments):
+        await asyncio.sleep(0)
+        return function(*arguments)
+
+
+def fence(right) -> Fence:
+    return Fence(right, Inline())
+
+
+def test_the_newest_wins_at_once_and_the_older_never_sends_again():
+    async def story(_):
+        right = Right()
+        older, newer = fence(right), fence(right)
+        await older.take()
+        await older.check(leaving=False)
+        await newer.take()
+        for leaving in (False, True):
+            with pytest.raises(Rejected, match="taken over"):
+                await older.check(leaving=leaving)
+        assert older.superseded
+        assert older.state()["state"] == "lost"
+        await older.take()
+        await newer.check(leaving=False)
+        assert (newer.epoch, right.epoch) == (2, 2)
+
+    run_virtually(story)
+
+
+def test_while_nobody_can_tell_entries_go_on_for_ten_minutes_and_exits_for_ever():
+    async def story(loop):
+        right = Right()
+        held = fence(right)
+        await held.take()
+        right.away = True
+        await held.check(leaving=False)
+        loop.jump(ALONE_S - 1)
+        await held.check(leaving=False)
+        loop.jump(2)
+        with pytest.raises(Rejected, match="nobody could say"):
+            await held.check(leaving=False)
+        await held.check(leaving=True)
+        right.away = False
+        keeping = asyncio.ensure_future(held.keep())
+        await asyncio.sleep(6)
+        await held.check(leaving=False)
+        keeping.cancel()
+
+    run_virtually(story)
+
+
+def test_a_right_that_could_not_be_taken_at_the_start_is_taken_later():
+    async def story(_):
+        right = Right()
+        right.away = True
+        held = fence(right)
+        await held.take()
+        assert held.state()["state"] == "unknown"
+        await held.check(leaving=False)
+        right.away = False
+        keeping = asyncio.ensure_future(held.keep())
+        await asyncio.sleep(6)
+        assert (held.epoch, held.state()["state"]) == (1, "held")
+        keeping.cancel()
+
+    run_virtually(story)
+
+
+def test_a_dead_right_is_asked_once_and_not_before_every_order():
+    async def story(_):
+        right = Right()
+        held = fence(right)
+        await held.take()
+        right.away = True
+        for _ in range(5):
+            await held.check(leaving=False)
+        right.away = False
+        asked = right.asked
+        await held.check(leaving=False)
+        assert right.asked == asked
+
+    run_virtually(story)
+
+
+def test_the_watchdog_tells_a_frozen_loop_from_a_machine_that_slept():
+    now = [0.0]
+    dog = Watchdog(60, clock=lambda: now[0])
+    for _ in range(9):
+        now[0] += 6
+        assert not dog.look()
+    dog.beat()
+    now[0] += 3600
+    assert not dog.look()
+    for _ in range(10):
+        now[0] += 6
+        assert not dog.look()
+    now[0] += 6
+    assert dog.look()
+
+
+def test_a_process_whose_loop_freezes_ends_with_its_stacks_told():
+    script = (
+        "import asyncio, time\n"
+        "from engine.watchdog import Watchdog\n"
+        "async def main():\n"
+        "    dog = Watchdog(1.0)\n"
+        "    dog.start()\n"
+        "    def stuck():\n"
+        "        time.sleep(60)\n"
+        "    stuck()\n"
+        "asyncio.run(main())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == FROZEN_CODE
+    assert "in stuck" in done.stderr
+    assert "event loop frozen" in done.stderr

@@ -1,0 +1,274 @@
+"""Differences between our book and the exchange's: what is concluded, and what never is."""
+
+import random
+from decimal import Decimal as D
+
+import pytest
+
+from domain import ids
+from domain.errors import Unavailable
+from domain.order import Cause, ClosedPart, OrderKind, OrderRequest, OrderSide, PositionReport
+from domain.records import Adopted, Fill
+from engine import rebuild
+from engine.reconciliation import Policy, Reconciler, ReconcileTerms
+from engine.trader import Trader
+from tests.torture.virtual import run_virtually
+from tests.unit.test_trader import RULES, WHO, A, World
+
+SELL, BUY = OrderSide.SELL, OrderSide.BUY
+
+
+def fill(number, side, qty, price, *, time=None, order_id="", closed=0, cause=Cause.UNKNOWN, fee="0.1"):
+    return Fill(
+        time=time or number, exec_id=f"e{number}", order_id=order_id, venue_order_id=f"v{number}", symbol=A, side=side,
+        qty=D(str(qty)), price=D(str(price)), fee=D(fee), closed_qty=D(str(closed)), cause=cause,
+    )  # fmt: skip
+
+
+class Exchange:
+    """An exchange as the reconciler sees it."""
+
+    def __init__(self):
+        self.reports, self.fills, self.parts, self.stops = [], [], [], []
+        self.is_flat, self.away = True, False
+
+    async def positions(self):
+        if self.away:
+            raise Unavailable("away")
+        return self.reports
+
+    async def flat(self, symbol):
+        return self.is_flat
+
+    async def fills_since(self, time, until, symbol=""):
+        return [one for one in self.fills if time <= one.time <= until]
+
+    async def closed_since(self, time, until, symbol):
+        return self.parts
+
+    async def set_stop(self, symbol, stop, target):
+        self.stops.append((stop, target))
+
+
+class Shell:
+    """The runtime as the reconciler sees it; everything is taken at once."""
+
+    def __init__(self, trader: Trader, exchange: Exchange):
+        self.trader, self.exchange, self.records, self.commands = trader, exchange, [], []
+
+    def market_time(self):
+        return 100 * 86_400_000
+
+    async def append(self, record):
+        self.records.append(record)
+
+    async def dispatch(self, commands):
+        self.commands += commands
+
+    async def catch_up(self):
+        await self.take(self.exchange.fills)
+
+    async def take(self, fills):
+        for one in fills:
+            self.trader.on_fill(one)
+
+
+class Case:
+    def __init__(self, policy=Policy.IGNORE, world=None):
+        self.world = world or World()
+        self.exchange = Exchange()
+        self.trader = self.world.trader
+        self.shell = Shell(self.trader, self.exchange)
+        self.reconciler = Reconciler(self.trader, self.exchange, self.shell, ReconcileTerms(policy, D("0.05"), "3m"))
+
+    def compare(self):
+        run_virtually(lambda _: self.reconciler.compare())
+        return self.reconciler.found
+
+    def report(self, qty, *, stop="0", target="0", price="100"):
+        self.exchange.is_flat = False
+        self.exchange.reports = [PositionReport(A, D(qty), D(price), D(stop), D(target), D(5), D(price), D(0))]
+
+
+def opened() -> Case:
+    from domain.order import Side
+
+    case = Case(world=World({0: Side.LONG}))
+    case.entry, _ = case.world.entered()
+    return case
+
+
+def test_an_empty_page_is_not_flat():
+    case = opened()
+    case.exchange.is_flat = False
+    found = case.compare()
+    assert found.ghosts == [A]
+    assert len(case.trader.book.positions()) == 1
+
+
+def test_an_error_concludes_nothing():
+    case = opened()
+    case.exchange.away = True
+    with pytest.raises(Unavailable):
+        case.compare()
+    assert len(case.trader.book.positions()) == 1
+
+
+def test_a_position_that_is_gone_is_closed_by_its_executions():
+    case = opened()
+    case.exchange.fills = [fill(900, SELL, case.entry.request.qty, 98, time=999_999, closed=1, cause=Cause.STOP_LOSS)]
+    case.compare()
+    (held,) = case.trader.flat()
+    assert held.closed == case.entry.request.qty
+
+
+def test_without_executions_the_booked_profit_closes_it():
+    case = opened()
+    qty = case.entry.request.qty
+    case.exchange.parts = [
+        ClosedPart("v77", A, SELL, qty, D(97), D("0.5"), 999_999),
+        ClosedPart("v78", A, BUY, qty, D(1), D(0), 1),
+    ]
+    case.compare()
+    (held,) = case.trader.flat()
+    assert held.to_trade(WHO).exit_price == D(97)
+    assert held.to_trade(WHO).fees == D("0.5")
+
+
+def test_gone_and_nobody_tells_how_keeps_the_symbol_locked():
+    case = opened()
+    assert case.compare().ghosts == [A]
+    assert case.trader.book.of_symbol(A) is not None
+
+
+def test_an_unknown_position_of_our_order_is_taken_over_under_its_own_name():
+    case = Case(Policy.IGNORE)
+    digest = "A" * 24
+    case.exchange.fills = [fill(1, BUY, 2, 100, time=8_640_000_000 - 5, order_id=f"L1-{digest}-e0", cause=Cause.ENTRY)]
+    case.report("2", stop="97", target="110")
+    found = case.compare()
+    (held,) = case.trader.book.positions()
+    assert (found.adopted, held.digest, held.bracket.stop, held.bracket.target, held.qty) == (
+        1,
+        digest,
+        D(97),
+        D(110),
+        D(2),
+    )
+    assert isinstance(case.shell.records[0], Adopted)
+    assert found.foreign == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "stops", "orders", "ours"),
+    [(Policy.IGNORE, 0, 0, 0), (Policy.PROTECT, 1, 0, 0), (Policy.FLATTEN, 0, 1, 0), (Policy.ADOPT, 1, 0, 1)],
+)
+def test_somebody_elses_position_is_treated_as_the_policy_says(policy, stops, orders, ours):
+    case = Case(policy)
+    case.report("-3")
+    found = case.compare()
+    assert len(case.exchange.stops) == stops
+    assert [command.request.qty for command in case.shell.commands if hasattr(command, "request")] == [D(3)] * orders
+    assert len(case.trader.book.positions()) == ours
+    assert found.foreign == ([] if ours else [A])
+    assert case.trader.situation.foreign == ({} if ours else {A: D(300)})
+    if stops:
+        assert case.exchange.stops[0][0] == D("105.0")
+    if policy is Policy.FLATTEN:
+        (command,) = case.shell.commands
+        assert (command.request.reduce_only, command.request.side, command.request.kind) == (
+            True,
+            BUY,
+            OrderKind.MARKET,
+        )
+
+
+def test_a_position_that_has_gone_meanwhile_is_nobodys():
+    case = Case(Policy.ADOPT)
+    case.report("1")
+    case.exchange.is_flat = True
+    assert case.compare().adopted == 0
+    assert case.trader.book.positions() == []
+
+
+def test_no_entry_is_made_beside_somebody_elses_position():
+    from domain.order import Side
+
+    case = Case(world=World({3: Side.LONG}))
+    case.report("1")
+    case.compare()
+    for _ in range(3):
+        case.world.bar()
+    (refused,) = case.world.bar()
+    assert refused.gate == "foreign_position"
+
+
+def test_a_missing_stop_is_set_and_the_naked_seconds_are_measured():
+    case = opened()
+    case.report(str(case.entry.request.qty))
+    found = case.compare()
+    assert case.exchange.stops == [(case.entry.request.stop, case.entry.request.target)]
+    assert (found.naked, len(found.naked_s)) == ({}, 1)
+
+
+def test_a_loosened_stop_is_tightened_again():
+    case = opened()
+    case.report(str(case.entry.request.qty), stop="90", target="105")
+    case.compare()
+    assert case.exchange.stops == [(case.entry.request.stop, case.entry.request.target)]
+
+
+def test_runs_are_found_whatever_the_order_of_executions_of_one_moment():
+    name = f"L1-{'B' * 24}-e0"
+    told = [
+        fill(1, SELL, 1, 90, time=5, closed=1),
+        fill(2, BUY, 1, 100, time=10, order_id=name),
+        fill(3, BUY, 1, 101, time=10, order_id=name),
+        fill(4, BUY, 2, 100, time=12, cause=Cause.FUNDING),
+        fill(5, SELL, 2, 103, time=20, closed=2),
+        fill(6, SELL, 3, 103, time=20),
+        fill(7, BUY, 1, 99, time=30, closed=1),
+    ]
+    for seed in range(20):
+        shuffled = told[:]
+        random.Random(seed).shuffle(shuffled)
+        first, second = rebuild.runs(shuffled)
+        assert [one.exec_id for one in first.fills] in (["e2", "e3", "e4", "e5"], ["e3", "e2", "e4", "e5"])
+        assert (first.qty, first.digest) == (0, "B" * 24)
+        assert (second.qty, second.digest, second.average(closing=False)) == (D(-2), "", D(103))
+
+
+def test_a_closed_position_that_nobody_remembers_becomes_a_trade_under_its_own_id():
+    case = Case()
+    name = f"L1-{'C' * 24}-e0"
+    told = [
+        fill(1, BUY, 1, 100, time=10, order_id=name),
+        fill(2, SELL, 1, 103, time=20, closed=1, cause=Cause.TAKE_PROFIT),
+    ]
+    run_virtually(lambda _: case.reconciler.restore_closed(told))
+    (held,) = case.trader.flat()
+    trade = held.to_trade(WHO)
+    assert (trade.trade_id, trade.pnl_usd) == (ids.trade_id("C" * 24), D("2.8"))
+    run_virtually(lambda _: case.reconciler.restore_closed(told))
+    assert case.reconciler.found.rebuilt == 1
+
+
+def test_an_order_left_over_keeps_its_symbol_locked_until_it_is_gone():
+    from domain.order import OrderState, Side
+    from domain.records import OrderEnded
+
+    world = World({0: Side.LONG, 5: Side.LONG, 9: Side.LONG})
+    entry, _ = world.entered()
+    world.trader.exit(world.trader.book.positions()[0], Cause.FORCE_EXIT, 1)
+    world.fill(side=SELL, qty=str(entry.request.qty), price="98", cause=Cause.STOP_LOSS)
+    assert list(world.trader.book.leftovers.values()) == [A]
+    for _ in range(4):
+        world.bar()
+    (refused,) = world.bar()
+    assert refused.gate == "order_left"
+    (tidy,) = world.trader.tidy()
+    world.trader.on_order_ended(OrderEnded(time=1, order_id=tidy.order_id, symbol=A, state=OrderState.CANCELLED))
+    for _ in range(3):
+        world.bar()
+    assert isinstance(world.bar()[0].request, OrderRequest)
+    assert RULES.symbol == A
