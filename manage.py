@@ -25,7 +25,7 @@ import settings as settings_module
 from bootstrap import control, inspection, parts
 from bootstrap import doctor as examination
 from domain.errors import ConfigError, RevenantError, Unavailable
-from domain.records import Close, SwitchState
+from domain.records import SwitchState, finished
 from persistence.checkup import check_disk
 from persistence.files import AtomicFile
 from persistence.journal import read_records
@@ -309,9 +309,7 @@ def _tracker(settings: settings_module.Settings) -> tuple[Any, bool]:
     except Unavailable as error:
         degraded = True
         Console(stderr=True).print(f"database unreachable, showing the journal only: {error}")
-    for record in read_records(parts.journal_folder(settings, who)):
-        if isinstance(record, Close):
-            held.restore(record.trade)
+    held.restore(finished(read_records(parts.journal_folder(settings, who))))
     return held, degraded
 
 

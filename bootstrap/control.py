@@ -17,7 +17,7 @@ from persistence.latches import Latches
 from persistence.lease import Lease
 
 if TYPE_CHECKING:
-    from bootstrap.assembly import Bot
+    from bootstrap.assembly import Bot, Ground
     from settings import Settings
 
 SETTLE_S = 5.0
@@ -48,14 +48,17 @@ def turn_switch(settings: Settings, state: SwitchState, reason: str) -> None:
 async def reconcile(settings: Settings) -> dict[str, Any]:
     """Recover once, as a start does, without trading; return what was found."""
     async with contextlib.AsyncExitStack() as stack:
-        bot = await _recovered(settings, stack, taking_over=False)
+        ground = await _ground(settings, stack)
+        _refuse_if_alive(ground)
+        bot = await _recovered(ground)
         return _figures(bot)
 
 
 async def panic(settings: Settings, seconds: float, *, foreign: bool) -> dict[str, Any]:
     """Stop trading and close every position of the bot, ``foreign`` ones too when asked; return what is left open."""
     async with contextlib.AsyncExitStack() as stack:
-        bot = await _recovered(settings, stack, taking_over=True)
+        # asks no database whether somebody is alive: the way out must not depend on one
+        bot = await _recovered(await _ground(settings, stack))
         async with Tasks() as tasks:
             bot.runtime.start(tasks, trading=False)
             await bot.operations.panic("operator, no bot running", foreign=foreign)
@@ -67,13 +70,20 @@ async def panic(settings: Settings, seconds: float, *, foreign: bool) -> dict[st
         return {**_figures(bot), "switch": bot.trader.situation.switch.value}
 
 
-async def _recovered(settings: Settings, stack: contextlib.AsyncExitStack, *, taking_over: bool) -> Bot:
+async def _ground(settings: Settings, stack: contextlib.AsyncExitStack) -> Ground:
     ground = await stand(settings, stack, asyncio.Event())
     if ground is None:
         raise Unavailable("the exchange does not answer")
+    return ground
+
+
+def _refuse_if_alive(ground: Ground) -> None:
     owner = Lease(ground.main, ground.who, "").alive(ALIVE_S)
-    if owner and not taking_over and not _gone(owner):
+    if owner and not _gone(owner):
         raise ConfigError(f"a bot of this account is alive elsewhere ({owner}): ask that one, or stop it first")
+
+
+async def _recovered(ground: Ground) -> Bot:
     bot = assemble(ground)
     await bot.runtime.recover()
     await bot.runtime.settle(SETTLE_S)

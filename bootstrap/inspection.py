@@ -9,8 +9,6 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from bootstrap.parts import costs, database, journal_folder, keyvalue, known_owner, open_venue
 from broker.bybit import BybitBroker
 from broker.paper import PaperBroker
@@ -132,5 +130,5 @@ def _snapshot(settings: Settings) -> set[str] | None:
         return None
     try:
         return {row["trade_id"] for row in json.loads(content)}
-    except (ValueError, KeyError, TypeError, msgspec.MsgspecError):
+    except (ValueError, KeyError, TypeError):
         return set()

@@ -9,17 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from bootstrap.parts import (
-    plans,
-)
+from bootstrap.assembly import Bot, assemble, stand
+from bootstrap.parts import plans
 from dashboard.health import Health
 from engine.tasks import Tasks
 from persistence.checkup import check_disk
 
 if TYPE_CHECKING:
     from settings import Settings
-
-from bootstrap.assembly import Bot, assemble, stand
 
 log = structlog.get_logger(__name__)
 

@@ -27,7 +27,8 @@ REQUEST_TIMEOUT_MS = 10_000
 RECV_WINDOW_MS = 5_000
 
 # what a retCode says about a request that changes something; all others are refusals for good
-NOT_ACCEPTED = {10002, 10006, 10018, 10429, 429}
+TOO_FAST = 10006
+NOT_ACCEPTED = {10002, 10018, 10429, 429}
 UNKNOWN = {10000, 10016, 10019, 110079, 170007}
 ALREADY_THERE = {110072, 170141}
 
@@ -85,7 +86,7 @@ class BybitClient:
         """
         async for attempt in tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(GET_ATTEMPTS),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=2),
+            wait=_pause_s,
             retry=tenacity.retry_if_exception_type(Unavailable),
             reraise=True,
         ):
@@ -157,6 +158,17 @@ class NotAccepted(Unavailable):
     """The exchange turned a request away before looking at it; the same one may be sent again."""
 
 
+class TooFast(NotAccepted):
+    """More requests than this second allows."""
+
+
+def _pause_s(state: tenacity.RetryCallState) -> float:
+    """Return how long to wait before a reading request is repeated; the exchange counts by the second."""
+    shortly = tenacity.wait_random_exponential(multiplier=0.1, max=2)(state)
+    failed = state.outcome is not None and isinstance(state.outcome.exception(), TooFast)
+    return shortly + 1.0 if failed else shortly
+
+
 def _settings(endpoint: Endpoint) -> dict[str, Any]:
     http, stream = endpoint.rest, endpoint.stream
     names = ("spot", "futures", "v2", "public", "private")
@@ -190,6 +202,8 @@ def _translated(error: BaseError, path: str) -> RevenantError:
     message = f"{path}: {said[1] if said else text[:200]}"
     if found:
         code = int(found[1])
+        if code == TOO_FAST:
+            return TooFast(message)
         if code in NOT_ACCEPTED:
             return NotAccepted(message)
         if code in UNKNOWN:

@@ -38,7 +38,7 @@ class Ledger(Protocol):
         ...
 
     def replay(self) -> Iterable[Record]:
-        """Return every record kept, oldest first."""
+        """Return every record kept, oldest first, one after the other as they are asked for."""
         ...
 
     @property

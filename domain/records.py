@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import IntEnum, StrEnum
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from domain.exits import ExitPlan
 from domain.order import Cause, OrderKind, OrderSide, OrderState, Side
 from domain.trade import Trade
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Level(IntEnum):
@@ -159,3 +163,8 @@ class DayStarted(msgspec.Struct, frozen=True, tag="day_started"):
 
 
 Record = Intent | OrderEnded | Fill | StopMoved | Close | Adopted | Mended | Switch | DayStarted
+
+
+def finished(records: Iterable[Record]) -> list[Trade]:
+    """Return the trades that records tell of, as often as they tell of them."""
+    return [record.trade for record in records if isinstance(record, Close)]

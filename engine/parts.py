@@ -10,7 +10,7 @@ from engine.lag import Lags
 from engine.reconciliation import ReconcileTerms
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from domain.ports import Broker, Ledger
     from domain.records import Level, Record
@@ -36,12 +36,12 @@ class Trades(Protocol):
         """Whether the trades of earlier lives have been read from the database."""
         ...
 
-    def load(self) -> int:
-        """Read the trades of earlier lives."""
+    def load(self, journaled: Iterable[Trade] = ()) -> int:
+        """Read the trades of earlier lives; those that the journal tells of need not be read again."""
         ...
 
-    def restore(self, trade: Trade) -> None:
-        """Take a trade that the journal holds."""
+    def restore(self, trades: Iterable[Trade]) -> None:
+        """Take trades that the journal holds."""
         ...
 
     def trades(self) -> list[Trade]:
@@ -141,7 +141,6 @@ class Progress:
     stored: int = 0
     fetched: int = 0
     missed_signals: int = 0
-    balance_at: float = 0.0
     broker_error: str = "not asked yet"
     durable: bool = True
     batches: int = 0

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -17,13 +17,18 @@ from domain.records import Adopted, Close, Fill, Intent, OrderEnded, Record, Sto
 from domain.trade import ZERO, Leg, Trade
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
 
     from domain.ids import Identity
     from domain.records import Opening
 
+ASKED_AGAIN_MS = 3_600_000
+
 SEEN_MAX = 100_000
 """Execution ids remembered, so that a fact told twice counts once."""
+
+RECENT_MAX = 10_000
+"""Executions of the last hour that are kept whole."""
 
 STRAYS_MAX = 2_000
 """Executions that belong to no position yet."""
@@ -37,7 +42,10 @@ DROPPED_MAX = 1_000
 
 @dataclass(slots=True)
 class Position:
-    """One position from its entry intent to flat."""
+    """One position from its entry intent to flat; ``opened`` and ``closed`` are the quantities taken in and out.
+
+    ``records`` are those that made it what it is.
+    """
 
     digest: str
     symbol: str
@@ -55,16 +63,9 @@ class Position:
     exit_attempts: int = 0
     observed_until: int = 0
     unwanted: bool = False
-
-    @property
-    def opened(self) -> Decimal:
-        """Quantity bought in (or sold short) so far."""
-        return sum((f.qty for f in self._trades() if self._opens(f)), ZERO)
-
-    @property
-    def closed(self) -> Decimal:
-        """Quantity taken out so far."""
-        return sum((f.qty for f in self._trades() if not self._opens(f)), ZERO)
+    opened: Decimal = ZERO
+    closed: Decimal = ZERO
+    records: list[Record] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def qty(self) -> Decimal:
@@ -147,11 +148,16 @@ class Position:
         )  # fmt: skip
 
     def take(self, fill: Fill) -> None:
-        """Add an execution."""
+        """Add an execution; one that is known already changes nothing."""
+        if fill.exec_id in self.fills:
+            return
         self.fills[fill.exec_id] = fill
         if fill.cause is Cause.FUNDING:
             return
-        if self._opens(fill):
+        if not self._opens(fill):
+            self.closed += fill.qty
+        else:
+            self.opened += fill.qty
             opened_at = min(f.time for f in self._trades())
             self.bracket = msgspec.structs.replace(self.bracket, entry=self.entry_price, opened_at=opened_at)
 
@@ -183,9 +189,14 @@ class Book:
         self._seen: OrderedDict[str, None] = OrderedDict()
         self._dropped: OrderedDict[str, Position] = OrderedDict()
         self._strays: OrderedDict[str, Fill] = OrderedDict()
+        self._recent: deque[Fill] = deque(maxlen=RECENT_MAX)
         self.leftovers: dict[str, str] = {}
         self.sent_at: OrderedDict[str, int] = OrderedDict()
         self.last_fill_time = 0
+        self._takes: dict[type, Callable[[Any], Position | None]] = {
+            Intent: self._intend, Fill: self._fill, OrderEnded: self._end, StopMoved: self._move,
+            Adopted: self._adopt, Close: self._close,
+        }  # fmt: skip
 
     @property
     def unmatched(self) -> int:
@@ -201,23 +212,14 @@ class Book:
         """Return every position that is pending or open."""
         return list(self._by_digest.values())
 
-    def live(self, records: Iterable[Record], since: int) -> list[Record]:
-        """Return those records that this book could not be made again without, with all executions after ``since``."""
-        kept: list[Record] = []
+    def live(self) -> list[Record]:
+        """Return the records that this book could not be made again without.
+
+        Executions of the last hour are among them: the exchange will be asked for those once more.
+        """
         held = {exec_id for position in self._by_digest.values() for exec_id in position.fills}
-        for record in records:
-            if isinstance(record, Fill):
-                name = ids.parse_order_id(record.order_id)
-                digest = name.digest if name else ""
-                if record.exec_id in held or digest in self._by_digest or record.time >= since:
-                    kept.append(record)
-            elif isinstance(record, Intent | OrderEnded):
-                name = ids.parse_order_id(record.order_id)
-                if record.order_id in self.leftovers or (name is not None and name.digest in self._by_digest):
-                    kept.append(record)
-            elif isinstance(record, StopMoved | Adopted) and record.digest in self._by_digest:
-                kept.append(record)
-        return kept
+        recent = [fill for fill in self._recent if fill.exec_id not in held]
+        return [*recent, *(record for position in self._by_digest.values() for record in position.records)]
 
     def find(self, digest: str) -> Position | None:
         """Return the position of a signal."""
@@ -253,21 +255,11 @@ class Book:
 
     def apply(self, record: Record) -> Position | None:
         """Take a record and return the position that it changed, None when it changed none."""
-        if isinstance(record, Intent):
-            return self._intend(record)
-        if isinstance(record, Fill):
-            return self._fill(record)
-        if isinstance(record, OrderEnded):
-            return self._end(record)
-        if isinstance(record, StopMoved):
-            return self._move(record)
-        if isinstance(record, Adopted):
-            return self._adopt(record)
-        if isinstance(record, Close):
-            for held in self.positions():
-                if ids.trade_id(held.digest) == record.trade.trade_id:
-                    self.close(held)
-        return None
+        takes = self._takes.get(type(record))
+        held = takes(record) if takes is not None else None
+        if held is not None:
+            held.records.append(record)
+        return held
 
     def _intend(self, intent: Intent) -> Position | None:
         name = ids.parse_order_id(intent.order_id)
@@ -317,6 +309,9 @@ class Book:
     def _fill(self, fill: Fill) -> Position | None:
         if self.knows(fill.exec_id):
             return None
+        self._recent.append(fill)
+        while self._recent[0].time < fill.time - ASKED_AGAIN_MS:
+            self._recent.popleft()
         held = self._owner(fill)
         if held is None:
             self._strays[fill.exec_id] = fill
@@ -330,6 +325,7 @@ class Book:
             if stray.symbol == held.symbol and self._owner(stray) is held:
                 self._see(stray)
                 held.take(stray)
+                held.records.append(stray)
         return held
 
     def _owner(self, fill: Fill) -> Position | None:
@@ -367,6 +363,11 @@ class Book:
         elif name.leg == "p":
             held.partial_order = "" if ended.state is not OrderState.FILLED else held.partial_order
         return held
+
+    def _close(self, close: Close) -> None:
+        for held in self.positions():
+            if held.symbol == close.trade.symbol and ids.trade_id(held.digest) == close.trade.trade_id:
+                self.close(held)
 
     def _move(self, moved: StopMoved) -> Position | None:
         held = self._by_digest.get(moved.digest)

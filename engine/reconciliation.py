@@ -197,7 +197,9 @@ class Reconciler:
         fills = await self._broker.fills_since(since - WEEK_MS, since + DAY_MS, there.symbol)
         held = [run for run in rebuild.runs(fills) if run.qty == there.qty]
         run = held[-1] if held else None
-        if self._trader.book.of_symbol(there.symbol) is not None or (run is None and await self._gone(there)):
+        if self._trader.book.of_symbol(there.symbol) is not None or (
+            run is None and await self._broker.flat(there.symbol)
+        ):
             return True
         if run is not None and run.digest and not self._trader.knows(run.digest):
             await self._take_over(there, run, "our order opened it")
@@ -211,9 +213,6 @@ class Reconciler:
         elif self._terms.policy is Policy.FLATTEN:
             await self._flatten(there)
         return False
-
-    async def _gone(self, there: PositionReport) -> bool:
-        return await self._broker.flat(there.symbol)
 
     async def _take_over(self, there: PositionReport, run: rebuild.Run, why: str) -> None:
         meant = self._trader.book.given_up(run.digest)

@@ -20,10 +20,9 @@ from engine.reconciliation import WEEK_MS
 from engine.trader import catch_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection
 
     from domain.ports import Broker, CandleStore, Klines, Ledger
-    from domain.records import Record
     from engine.threads import Tier
     from engine.trader import Trader
 
@@ -172,21 +171,20 @@ def fills_start(trader: Trader, until: int) -> int:
     return min(times, default=until) - OVERLAP_MS
 
 
-def asking_start(trader: Trader, ledger: Ledger, records: Sequence[Record], until: int) -> int:
-    """Return from when on the exchange is asked what happened: far back when our own records have a hole."""
+def asking_start(trader: Trader, ledger: Ledger, lived_until: int, until: int) -> int:
+    """Return from when on the exchange is asked what happened: far back when our records have a hole, or are none."""
     doubtful = ledger.doubtful_since
     if doubtful is not None:
         log.error("records are missing: the exchange is asked for what they told", since=doubtful)
-    elif not records:
+    elif not lived_until:
         doubtful = until - WEEK_MS
     start = fills_start(trader, until)
     return start if doubtful is None else max(0, min(start, doubtful - OVERLAP_MS))
 
 
-def last_lived(wanted: Collection[Series], records: Sequence[Record]) -> dict[str, int]:
+def last_lived(wanted: Collection[Series], lived_until: int) -> dict[str, int]:
     """Return for each symbol when the last life ended; signals after that were missed. A first life has missed none."""
-    last = max((record.time for record in records), default=0)
-    return {series.symbol: last for series in wanted} if last else {}
+    return {series.symbol: lived_until for series in wanted} if lived_until else {}
 
 
 async def warm_up(trader: Trader, windows: Windows, symbols: list[str], stored_until: dict[str, int]) -> int:

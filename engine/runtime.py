@@ -13,14 +13,14 @@ import structlog
 from domain.candle import Bars, ClosedBar
 from domain.errors import BadData, OutcomeUnknown, Rejected, RevenantError, Unavailable
 from domain.order import Cause
-from domain.records import Close, Fill, Level, Mended, OrderEnded, Receipt, StopMoved
+from domain.records import Fill, Level, Mended, OrderEnded, Receipt, StopMoved, finished
 from engine import recovery
 from engine.commands import CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
 from engine.lag import Lags
 from engine.orders import LANES, Orders
 from engine.parts import Parts, Progress
+from engine.recall import Recall
 from engine.reconciliation import Reconciler
-from engine.trader import replay
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,6 @@ RECOVERY_RETRY_S = 2.0
 NUDGE_PAUSE_S = 0.5
 DAY_MS = 86_400_000
 ASK_S = 3.0
-REPLAY_S = 300.0
 STEP_LOOK_S = 0.05
 STEP_LOST_S = 30.0
 
@@ -66,7 +65,7 @@ class Runtime:
         self._flat_since: dict[str, float] = {}
         self._batch_at = self._settled_at = 0.0
         self._consuming = False
-        self._records: list[Record] | None = None
+        self._recall = Recall(parts.trader, parts.ledger, parts.trades, parts.latches, parts.tiers)
 
     async def recover(self) -> None:
         """Bring everything back to where it was, and catch up with what happened since.
@@ -78,7 +77,7 @@ class Runtime:
         # hundreds of thousands of records come into being now, none of them garbage
         gc.disable()
         await p.fence.take()
-        records = await self._remember()
+        past = await self._recall.run()
         report = await p.candles.run(p.wanted)
         self.progress.stored, self.progress.fetched = report.stored, report.fetched
         until = self.market_time()
@@ -92,9 +91,9 @@ class Runtime:
         await self._refresh_balance()
         symbols = sorted({series.symbol for series in p.wanted})
         self.progress.missed_signals = await recovery.warm_up(
-            p.trader, p.windows, symbols, recovery.last_lived(p.wanted, records)
+            p.trader, p.windows, symbols, recovery.last_lived(p.wanted, past.until)
         )
-        fills = await p.broker.fills_since(recovery.asking_start(p.trader, p.ledger, records, until), until + DAY_MS)
+        fills = await p.broker.fills_since(recovery.asking_start(p.trader, p.ledger, past.until, until), until + DAY_MS)
         await self._take_fills(fills)
         await self._settle_orders()
         await self.dispatch(p.trader.resume())
@@ -103,6 +102,8 @@ class Runtime:
         await self._finish_flat()
         if p.ledger.doubtful_since is not None:
             await self.append(Mended(time=until, missing=p.ledger.missing))
+        # not before: carrying thousands of trades at once would slow the start down, and the journal has them
+        p.trades.start()
         # how late the loop was while everything was being loaded says nothing about trading
         self.progress.lags = Lags()
         # what has been loaded stays: the collector need not look at it again and again while trading
@@ -111,22 +112,10 @@ class Runtime:
         self.progress.recovered = True
         self.progress.recovery_s = asyncio.get_running_loop().time() - started
         log.info(
-            "recovered", seconds=round(self.progress.recovery_s, 2), records=len(records), candles_stored=report.stored,
+            "recovered", seconds=round(self.progress.recovery_s, 2), records=past.records, candles_stored=report.stored,
             candles_fetched=report.fetched, positions=len(p.trader.book.positions()), trades=len(p.trades.trades()),
             missed_signals=self.progress.missed_signals,
         )  # fmt: skip
-
-    async def _remember(self) -> list[Record]:
-        # once only: a start that has to be tried again must not live its past twice
-        if self._records is None:
-            p = self._p
-            records = await p.tiers.journal.within(REPLAY_S, lambda: list(p.ledger.replay()))
-            await self._restore_trades(await p.tiers.journal.within(REPLAY_S, replay, p.trader, records))
-            await self._restore_latches(records)
-            if p.ledger.doubtful_since is None and not p.trades.unsettled and p.trades.complete:
-                await p.tiers.journal.within(REPLAY_S, lambda: p.ledger.archive(p.trader.live(records)))
-            self._records = records
-        return self._records
 
     async def recover_with_patience(self) -> None:
         """Recover, again and again until the exchange answers."""
@@ -384,10 +373,8 @@ class Runtime:
         while True:
             await asyncio.sleep(HEAL_S)
             with contextlib.suppress(Unavailable):
-                for record in await self._p.tiers.journal.call(self._p.ledger.heal):
-                    # what else an earlier life had written down, the exchange has told meanwhile
-                    if isinstance(record, Close):
-                        self._p.trades.restore(record.trade)
+                # what else an earlier life had written down, the exchange has told meanwhile
+                self._p.trades.restore(finished(await self._p.tiers.journal.call(self._p.ledger.heal)))
             self._note_durable(self._p.ledger.durable)
 
     def _note_durable(self, durable: bool) -> None:  # noqa: FBT001  a fact, not a switch
@@ -409,7 +396,6 @@ class Runtime:
             raise
         self._p.trader.situation.equity = balance.equity
         self.progress.broker_error = ""
-        self.progress.balance_at = asyncio.get_running_loop().time()
 
     async def _refresh_instruments(self) -> None:
         while True:
@@ -481,27 +467,6 @@ class Runtime:
         for one in ended:
             await self.append(one)
             await self.dispatch(self._p.trader.on_order_ended(one))
-
-    async def _restore_trades(self, journaled: list[Trade]) -> None:
-        p = self._p
-        try:
-            await p.tiers.trades.within(REPLAY_S, p.trades.load)
-        except Unavailable as error:
-            log.warning("database away: starting on the journal alone", reason=str(error))
-        for trade in journaled:
-            p.trades.restore(trade)
-        p.trades.start()
-        p.trader.remember(p.trades.trades())
-
-    async def _restore_latches(self, records: list[Record]) -> None:
-        """Take switch and day from the database when the journal knows none, as after the loss of the disk."""
-        known = {type(record) for record in records}
-        with contextlib.suppress(RevenantError):
-            for record in await self._p.tiers.lease.call(self._p.latches.load):
-                if type(record) not in known:
-                    log.warning("taken from the database: the journal does not know it", kind=type(record).__name__)
-                    self._p.trader.restore(record)
-                    await self.append(record)
 
     def market_time(self) -> int:
         """Return the newest time that the market has told."""

@@ -16,7 +16,6 @@ from domain.exits import ExitPlan, after_partial, observe, timed_out
 from domain.order import Cause, OrderKind, OrderRequest, OrderState, Side
 from domain.records import (
     Adopted,
-    Close,
     DayStarted,
     Fill,
     Intent,
@@ -33,7 +32,7 @@ from engine.positions import Book, Position
 from engine.risk import Account, Approved, RiskLimits, weigh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from domain.ids import Identity
     from domain.instrument import Instrument
@@ -103,19 +102,13 @@ class Trader:
             self.situation.switch = record.state
         elif isinstance(record, DayStarted):
             self._day = record
-        elif not (isinstance(record, Fill) and self.book.knows(record.exec_id)):
+        else:
             self.book.apply(record)
 
     def remember(self, trades: list[Trade]) -> None:
         """Take the trades of earlier lives, oldest first."""
         self.closed.extend(trades)
         self.recorded |= {trade.trade_id for trade in trades}
-
-    def live(self, records: list[Record]) -> list[Record]:
-        """Return those of its records that this trader could not be made again without."""
-        since = self.book.last_fill_time - DAY_MS
-        state: dict[type, Record] = {type(one): one for one in records if isinstance(one, Switch | DayStarted)}
-        return [*state.values(), *self.book.live(records, since)]
 
     def resume(self) -> list[Command]:
         """Return what was still to be done when the last life ended.
@@ -418,10 +411,17 @@ class Trader:
         """Make a trade of a position that is flat, once all of its executions are known."""
         trade = held.to_trade(self._terms.who)
         self.book.close(held)
-        self.closed.append(trade)
+        self._note_closed(trade)
         self.recorded.add(trade.trade_id)
         self.counts["closed"] += 1
         return [RecordTrade(trade), *self.tidy(held.symbol)]
+
+    def _note_closed(self, trade: Trade) -> None:
+        late = bool(self.closed) and trade.exit_time < self.closed[-1].exit_time
+        self.closed.append(trade)
+        if late:
+            # a trade rebuilt long after its end: the limits of the day read this list backwards, by time
+            self.closed = deque(sorted(self.closed, key=lambda one: one.exit_time), maxlen=CLOSED_MAX)
 
     def tidy(self, symbol: str = "") -> list[Command]:
         """Cancel what is left over of recorded positions, in one symbol or in all."""
@@ -446,16 +446,6 @@ class Trader:
     def _refuse(self, signal: Signal, gate: str, detail: str) -> Refused:
         self.counts[f"gate:{gate}"] += 1
         return Refused(signal, gate, detail)
-
-
-def replay(trader: Trader, records: Iterable[Record]) -> list[Trade]:
-    """Bring a trader to where its records say it was; return the trades that they hold."""
-    trades: dict[str, Trade] = {}
-    for record in records:
-        trader.restore(record)
-        if isinstance(record, Close):
-            trades.setdefault(record.trade.trade_id, record.trade)
-    return list(trades.values())
 
 
 def catch_up(trader: Trader, symbol: str, bars: Bars) -> None:

@@ -33,7 +33,6 @@ class Kept:
     mirror: set[str] | None = None
     snapshot: set[str] | None = None
     conflicts: int = 0
-    parked: int = 0
     newest_kept: int = 10_000
 
 

@@ -20,7 +20,7 @@ from domain.records import Mended, Record
 from persistence.files import AtomicFile, sync_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from domain.ids import Identity
@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 SCHEMA = 2
 SEGMENT_BYTES = 8 << 20
 RESERVE_BYTES = 1 << 20
+LATE = b'"after":['
+"""What a line written late has in it, and no other: inside a string its quotes would be escaped."""
 
 
 class Header(msgspec.Struct, tag="header", frozen=True, omit_defaults=True):
@@ -147,14 +149,15 @@ class Journal:
             return self.last
 
     def replay(self) -> Iterator[Record]:
-        """Yield every record in the order it happened; what is corrupt is counted, kept in quarantine, passed over."""
-        lines = _collected(self._segments(), self._quarantine)
-        late = any(line.after is not None for line in lines)
-        ordered = sorted(lines, key=_moment) if late else lines
-        self.state.records = len(lines)
-        self._count_missing(lines)
-        for line in ordered:
-            yield line.r
+        """Return every record in the order it happened; what is corrupt is counted, kept in quarantine, passed over.
+
+        They are read as they are asked for; ``state`` is right once the last has come.
+        """
+        segments = self._segments()
+        lines: Iterable[Line] = self._counted(segments)
+        if any(LATE in path.read_bytes() for path in segments):
+            lines = sorted(lines, key=_moment)
+        return (line.r for line in lines)
 
     def relieve(self) -> None:
         """Take a reserve again once the disk has room."""
@@ -174,14 +177,16 @@ class Journal:
         """
         with self._lock:
             old = self._segments()
-            if self._file is not None:
-                os.close(self._file)
-                self._file = None
-            for record in live:
-                self._put(_seal(msgspec.json.encode(_RawLine(self.last + 1, msgspec.Raw(record)))))
-                self.last += 1
-            if self._file is None:
+            try:
                 self._open_next()
+                for record in live:
+                    line = _seal(msgspec.json.encode(_RawLine(self.last + 1, msgspec.Raw(record))))
+                    self._put(line, sync=False)
+                    self.last += 1
+                self._open_next()
+            except OSError as error:
+                self._failed(error)
+                raise
             folder = self.directory / "archive"
             folder.mkdir(exist_ok=True)
             for path in reversed(old):
@@ -190,31 +195,36 @@ class Journal:
             sync_folder(self.directory)
             return len(old)
 
-    def _count_missing(self, lines: Iterable[Line]) -> None:
-        segments = self._segments()
+    def _counted(self, segments: Sequence[Path]) -> Iterator[Line]:
+        """Yield the lines as they were written, and find out which are missing."""
         header = _header_of(segments[0]) if segments else None
-        expected, since, missing = header.first if header and header.first else 1, 0, 0
+        expected, since, missing, count = header.first if header and header.first else 1, 0, 0, 0
         doubtful: int | None = None
-        for line in lines:
+        for line in _lines(segments, self._quarantine):
+            count += 1
             if line.n > expected:
                 missing += line.n - expected
                 doubtful = since if doubtful is None else doubtful
             if isinstance(line.r, Mended):
                 missing, doubtful = 0, None
-            expected, since = max(expected, line.n + 1), max(since, line.r.time)
+            if line.n >= expected:
+                expected = line.n + 1
+            since = max(since, line.r.time)
+            yield line
         if expected <= self.last:
             missing += self.last + 1 - expected
             doubtful = since if doubtful is None else doubtful
-        self.state.missing, self.state.doubtful_since = missing, doubtful
+        self.state.records, self.state.missing, self.state.doubtful_since = count, missing, doubtful
 
-    def _put(self, line: bytes) -> None:
+    def _put(self, line: bytes, *, sync: bool = True) -> None:
         if self._file is None or self._size >= SEGMENT_BYTES:
             self._open_next()
         assert self._file is not None
         written = os.write(self._file, line)
         if written != len(line):
             raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes fitted")
-        os.fdatasync(self._file)
+        if sync:
+            os.fdatasync(self._file)
         self._size += len(line)
 
     def _failed(self, error: OSError) -> None:
@@ -236,6 +246,7 @@ class Journal:
 
     def _open_next(self) -> None:
         if self._file is not None:
+            os.fdatasync(self._file)
             os.close(self._file)
             self._file = None
         taken = [*self._segments(), *segments_of(self.directory / "archive")]
@@ -332,19 +343,20 @@ def read_records(directory: Path, *, archived: bool = False) -> Iterator[Record]
     With ``archived`` also those that were put away; a record that was carried over comes twice then.
     """
     paths = [*(segments_of(directory / "archive") if archived else []), *segments_of(directory)]
-    for line in sorted(_collected(paths, lambda _path, _data: None), key=_moment):
-        yield line.r
-
-
-def _collected(paths: Iterable[Path], corrupt: Callable[[Path, bytes], object]) -> list[Line]:
     # hundreds of thousands of new objects would make the collector look at all of them again and again
     collecting = gc.isenabled()
     gc.disable()
     try:
-        return [line for path in paths for line in read_segment(path, corrupt) if line is not None]
+        lines = sorted(_lines(paths, lambda _path, _data: None), key=_moment)
     finally:
         if collecting:
             gc.enable()
+    for line in lines:
+        yield line.r
+
+
+def _lines(paths: Iterable[Path], corrupt: Callable[[Path, bytes], object]) -> Iterator[Line]:
+    return (line for path in paths for line in read_segment(path, corrupt) if line is not None)
 
 
 def read_segment(path: Path, corrupt: Callable[[Path, bytes], object]) -> Iterator[Line | None]:

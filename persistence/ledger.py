@@ -177,6 +177,7 @@ class LayeredLedger:
             "state": "down" if state.error else "low" if self._journal.low else "ok", "reason": state.error,
             "records": state.records, "segment": state.segment, "failures": state.failures,
             "quarantined": state.quarantined, "missing": state.missing, "memory_only": self.unsafe,
+            "let_go": self.overflowed,
             "abroad": {name: len(keys) for name, keys in self._abroad.items()},
         }  # fmt: skip
 
@@ -217,7 +218,7 @@ class LayeredLedger:
             if self._journal.size < ARCHIVE_BYTES or self._memory or any(self._abroad.values()):
                 return 0
             try:
-                count = self._journal.archive([msgspec.json.encode(record) for record in live])
+                count = self._journal.archive(msgspec.json.encode(record) for record in live)
             except OSError as error:
                 log.warning("journal not archived", reason=str(error))
                 return 0

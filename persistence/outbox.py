@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol
 
 import structlog
@@ -12,7 +13,7 @@ from domain.errors import ConfigError, Rejected, Unavailable
 from persistence.breaker import Breaker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
 
     from domain.trade import Trade
 
@@ -82,12 +83,15 @@ class Outbox:
             first = next(iter(self._waiting.values()), None)
         return self._clock() - first[1] if first else 0.0
 
-    def put(self, trade: Trade) -> None:
-        """Queue a trade."""
+    def put(self, trades: Mapping[str, Trade]) -> None:
+        """Queue trades, each under a key: its id, or another one when a trade of that id may be waiting already."""
         with self._wake:
-            self._waiting.setdefault(trade.trade_id, (trade, self._clock()))
-            while self._size and len(self._waiting) > self._size:
-                self._waiting.pop(next(iter(self._waiting)))
+            now = self._clock()
+            for key, trade in trades.items():
+                self._waiting.setdefault(key, (trade, now))
+            excess = len(self._waiting) - self._size if self._size else 0
+            for key in list(islice(self._waiting, max(0, excess))):
+                self._waiting.pop(key)
                 self.dropped += 1
             self._wake.notify_all()
 
@@ -150,10 +154,10 @@ class Outbox:
 
     def _carry(self) -> None:
         with self._wake:
-            batch = [self._waiting[key][0] for key in self._due()[:BATCH]]
+            batch = {key: self._waiting[key][0] for key in self._due()[:BATCH]}
         try:
             if batch:
-                self._sink.write(batch)
+                self._sink.write(list(batch.values()))
             else:
                 self._sink.rest()
         except (Unavailable, ConfigError) as error:
@@ -165,32 +169,32 @@ class Outbox:
             if self._thread is None and self._due():
                 self._carry()
 
-    def _one_by_one(self, batch: list[Trade], first: Rejected) -> None:
+    def _one_by_one(self, batch: dict[str, Trade], first: Rejected) -> None:
         # one refused row must not hold back the others: find it, park it, say so
-        for trade in batch:
+        for key, trade in batch.items():
             try:
                 self._sink.write([trade])
             except Rejected as error:
-                self.parked[trade.trade_id] = str(error)
+                self.parked[key] = str(error)
                 log.error("trade parked: this tier refuses it for good", tier=self.name, trade=trade.trade_id,
                           reason=str(error), way_out="the journal keeps it; mend the cause and restart")  # fmt: skip
             except (Unavailable, ConfigError) as error:
                 self._failed(str(error))
                 return
             else:
-                self._arrived([trade])
+                self._arrived([key])
         if not batch:
             self._failed(str(first))
 
-    def _arrived(self, trades: list[Trade]) -> None:
+    def _arrived(self, keys: Collection[str]) -> None:
         if self.error:
             log.info("tier is back", tier=self.name)
         self.breaker.succeeded()
         self.error = ""
-        self.written += len(trades)
+        self.written += len(keys)
         with self._wake:
-            for trade in trades:
-                self._waiting.pop(trade.trade_id, None)
+            for key in keys:
+                self._waiting.pop(key, None)
 
     def _failed(self, reason: str) -> None:
         self.breaker.failed()

@@ -48,22 +48,27 @@ class TradeTable:
         self.conflicts = 0
 
     def load(self) -> list[Trade]:
-        """Return this owner's trades without their legs. Raises Unavailable when the database is away."""
+        """Return this owner's trades without their legs, oldest exit first. Raises Unavailable when that is away."""
         held = schema.trades.c
-        query = sa.select(schema.trades).where(
-            held.source == self._who.source, held.mode == self._who.mode, held.account == self._who.account
-        )
+        query = sa.select(schema.trades).where(*self._mine()).order_by(held.exit_time, held.trade_id)
         with self._database.transaction() as connection:
             return [Trade(**row) for row in connection.execute(query).mappings()]
 
+    def ids(self) -> set[str]:
+        """Return the ids of this owner's trades. Raises Unavailable when the database is away."""
+        query = sa.select(schema.trades.c.trade_id).where(*self._mine())
+        with self._database.transaction() as connection:
+            return set(connection.execute(query).scalars())
+
     def counts(self) -> dict[str, int]:
         """Return how many trades and contradictions there are."""
-        held = schema.trades.c
-        mine = [held.source == self._who.source, held.mode == self._who.mode, held.account == self._who.account]
+        trades, apart = schema.trades, schema.trade_conflicts
+        number = sa.select(sa.func.count()).where(*self._mine())
+        contradicted = apart.join(trades, apart.c.trade_id == trades.c.trade_id)
         with self._database.transaction() as connection:
             return {
-                "trades": connection.scalar(sa.select(sa.func.count()).select_from(schema.trades).where(*mine)) or 0,
-                "conflicts": connection.scalar(sa.select(sa.func.count()).select_from(schema.trade_conflicts)) or 0,
+                "trades": connection.scalar(number.select_from(trades)) or 0,
+                "conflicts": connection.scalar(number.select_from(contradicted)) or 0,
             }
 
     def fills(self) -> list[tuple[str, str]]:
@@ -72,9 +77,7 @@ class TradeTable:
         query = (
             sa.select(legs.exec_id, legs.trade_id)
             .join(schema.trades, trades.trade_id == legs.trade_id)
-            .where(
-                trades.source == self._who.source, trades.mode == self._who.mode, trades.account == self._who.account
-            )
+            .where(*self._mine())
         )
         with self._database.transaction() as connection:
             return [(str(row[0]), str(row[1])) for row in connection.execute(query)]
@@ -89,7 +92,7 @@ class TradeTable:
             fresh = set(connection.execute(statement).scalars())
             if legs:
                 connection.execute(insert(schema.trade_fills).on_conflict_do_nothing(), legs)
-            old = [trade for trade in trades if trade.trade_id not in fresh]
+            old = [trade for trade in trades if not _taken(fresh, trade.trade_id)]
             if old:
                 self._compare(connection, old)
         self._cache_due = True
@@ -108,6 +111,10 @@ class TradeTable:
                 statement = _inserts(self._database)(schema.trade_stats_cache).values(row)
                 connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=fresh))
         self._cache_due, self._cached_at = False, time.monotonic()
+
+    def _mine(self) -> list[sa.ColumnElement[bool]]:
+        held = schema.trades.c
+        return [held.source == self._who.source, held.mode == self._who.mode, held.account == self._who.account]
 
     def _compare(self, connection: sa.Connection, trades: Sequence[Trade]) -> None:
         query = sa.select(schema.trades).where(schema.trades.c.trade_id.in_([trade.trade_id for trade in trades]))
@@ -149,6 +156,14 @@ def same(one: Trade, other: Trade) -> bool:
     """Say whether two trades tell the same exit and the same money; legs and excursions may be known less well."""
     names = ("symbol", "side", "quantity", "entry_price", "exit_price", "pnl_usd", "fees", "funding", "exit_time")
     return all(getattr(one, name) == getattr(other, name) for name in names)
+
+
+def _taken(fresh: set[str], trade_id: str) -> bool:
+    """Say whether a trade is the one that went in: of two with one id in a batch, the first."""
+    if trade_id not in fresh:
+        return False
+    fresh.remove(trade_id)
+    return True
 
 
 def _inserts(database: Database) -> Any:

@@ -21,7 +21,7 @@ from persistence.outbox import Outbox
 from persistence.trade_table import TradeTable, same
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from decimal import Decimal
 
     from domain.ports import Ledger
@@ -107,23 +107,26 @@ class TradeTrackerPostgres:
         """Return every trade known, settled or not, in the order of their exits."""
         with self._lock:
             held = list(self._known.values())
-        return sorted(held, key=lambda one: (one.exit_time, one.trade_id))
+        return sorted(held, key=_by_exit)
 
-    def load(self) -> int:
-        """Read this owner's trades from the database; return how many.
+    def load(self, journaled: Iterable[Trade] = ()) -> int:
+        """Learn of this owner's trades in the database; return how many it has.
+
+        When the journal tells of them all, as after a crash, they are not read a second time.
 
         Raises:
             Unavailable: when it is away; what Redis has of them is taken then.
         """
+        told = {trade.trade_id: trade for trade in journaled}
         try:
-            rows = self.table.load()
+            there = self.table.ids()
+            rows = [told[key] for key in there] if there <= told.keys() else self.table.load()
         except RevenantError:
-            for trade in self._mirrored():
-                self.restore(trade)
+            self.restore(self._mirrored())
             raise
-        self._learn(rows)
+        self._learn(sorted(rows, key=_by_exit))
         self._complete = True
-        return len(rows)
+        return len(there)
 
     def add_trade(self, trade: Trade) -> Level:
         """Record a finished trade and say where it rests; the same trade again changes nothing.
@@ -133,26 +136,29 @@ class TradeTrackerPostgres:
         held = self._owned(trade)
         with self._lock:
             there = self._known.get(held.trade_id)
-        if there is not None:
-            if not same(there, held):
-                self._contradicts(held)
+        if there is not None and same(there, held):
             return Level.JOURNALED if held.trade_id in self.settling else Level.SETTLED
         level = Level.MEMORY
         if self._ledger is not None:
             level = self._ledger.append(Close(time=int(held.exit_time.timestamp() * 1000), trade=held)).level
-        self.restore(held)
-        if self._ledger is None or level is Level.MEMORY:
+        self.restore([held])
+        if level is Level.MEMORY:
             # nothing durable has it yet: this once the database is waited for
             self.settling.flush(1.0)
-            level = level if held.trade_id in self.settling else Level.SETTLED
+            waits = (held.trade_id if there is None else _told_again(held)) in self.settling
+            level = level if waits else Level.SETTLED
         return level
 
-    def restore(self, trade: Trade) -> None:
-        """Take a trade that the journal already holds; it is carried to the tiers that may lack it."""
-        if trade.trade_id not in self._known:
-            self._learn([trade])
-            for one in self._outboxes:
-                one.put(trade)
+    def restore(self, trades: Iterable[Trade]) -> None:
+        """Take trades that the journal already holds; they are carried to the tiers that may lack them."""
+        fresh: dict[str, Trade] = {}
+        for trade in trades:
+            there = self._known.get(trade.trade_id) or fresh.setdefault(trade.trade_id, trade)
+            if there is not trade and not same(there, trade):
+                self._keep_apart(trade)
+        self._learn(fresh.values())
+        for one in self._outboxes:
+            one.put(fresh)
 
     def settle(self, seconds: float = 5.0) -> int:
         """Wait so long for the database to take what is unsettled; return how many trades still are not in it."""
@@ -185,7 +191,7 @@ class TradeTrackerPostgres:
             return f"{text}\n\n⚠️ database unreachable: older trades are missing here"
         return f"{text}\n\n⚠️ {self.unsettled} trades are not in the database yet" if self.unsettled else text
 
-    def _learn(self, trades: list[Trade]) -> None:
+    def _learn(self, trades: Iterable[Trade]) -> None:
         with self._lock:
             for trade in trades:
                 if trade.trade_id not in self._known:
@@ -204,12 +210,10 @@ class TradeTrackerPostgres:
             log.warning("Redis does not answer either", reason=str(error))
             return []
 
-    def _contradicts(self, trade: Trade) -> None:
+    def _keep_apart(self, trade: Trade) -> None:
         # the first telling stays; the database keeps this one apart when it meets it
         log.error("a trade was told twice with different content", trade=trade.trade_id, symbol=trade.symbol)
-        if self._ledger is not None:
-            self._ledger.append(Close(time=int(trade.exit_time.timestamp() * 1000), trade=trade))
-        self.settling.put(trade)
+        self.settling.put({_told_again(trade): trade})
 
     def _owned(self, trade: Trade) -> Trade:
         owner = (trade.source or self._who.source, trade.mode or self._who.mode, trade.account or self._who.account)
@@ -217,6 +221,14 @@ class TradeTrackerPostgres:
             raise BadData(f"trade on {trade.symbol} belongs to {'/'.join(owner)}, this is {'/'.join(self._who)}")
         name = trade.trade_id or domain_trade_id(trade, self._who)
         return replace(trade, source=owner[0], mode=owner[1], account=owner[2], trade_id=name)
+
+
+def _by_exit(trade: Trade) -> tuple[datetime, str]:
+    return trade.exit_time, trade.trade_id
+
+
+def _told_again(trade: Trade) -> str:
+    return f"{trade.trade_id} told again"
 
 
 def domain_trade_id(trade: Trade, who: Identity) -> str:

@@ -12,13 +12,14 @@ import sqlalchemy as sa
 
 from domain.errors import BadData, Unavailable
 from domain.ids import Identity
-from domain.records import Close, Level
+from domain.records import Close, Level, finished
 from domain.trade import Leg, Trade
 from persistence.database import Database
 from persistence.files import AtomicFile
 from persistence.journal import Journal
 from persistence.keyvalue import Redis
 from persistence.ledger import LayeredLedger
+from persistence.trade_table import TradeTable
 from persistence.trades import TradeTrackerPostgres
 
 WHO = Identity("synthetic", "synthetic", "1")
@@ -75,8 +76,7 @@ def test_a_trade_is_settled_once_and_comes_back_exactly(world):
 def test_what_is_only_in_the_journal_is_settled_at_the_next_start(world):
     database, journal, tracker = world
     journal.append(Close(time=1, trade=replace(trade(7), source="synthetic", mode="synthetic", account="1")))
-    for record in journal.replay():
-        tracker.restore(record.trade)
+    tracker.restore(finished(journal.replay()))
     assert tracker.unsettled == 1
     assert tracker.settle() == 0
     assert count(database, "trades") == 1
@@ -172,7 +172,7 @@ def test_without_a_journal_a_trade_counts_once_the_database_has_it(world):
 
 
 def test_a_second_telling_that_contradicts_the_first_is_kept_apart(world):
-    database, _ledger, tracker = world
+    database, ledger, tracker = world
     tracker.add_trade(trade(1, "1.5"))
     tracker.settle()
     assert tracker.add_trade(trade(1, "99")) is Level.JOURNALED
@@ -182,6 +182,32 @@ def test_a_second_telling_that_contradicts_the_first_is_kept_apart(world):
     with database.transaction() as connection:
         (body,) = connection.execute(sa.text("SELECT body FROM trade_conflicts")).scalars()
     assert '"99"' in body
+    # found in the journal after a restart it is still the same contradiction
+    again = TradeTrackerPostgres(database, ledger, WHO, lambda: NOW)
+    again.load()
+    again.restore(finished(ledger.replay()))
+    again.settle()
+    assert again.get_statistics().total_pnl == D("1.5")
+    assert again.table.counts() == {"trades": 1, "conflicts": 1}
+
+
+def test_two_tellings_of_a_trade_that_wait_together_are_both_kept(world):
+    database, _ledger, tracker = world
+    tracker.add_trade(trade(1, "1.5"))
+    tracker.add_trade(trade(1, "99"))
+    assert tracker.unsettled == 2
+    assert tracker.settle() == 0
+    assert tracker.table.counts() == {"trades": 1, "conflicts": 1}
+    stranger = TradeTable(database, Identity("synthetic", "synthetic", "2"))
+    assert stranger.counts() == {"trades": 0, "conflicts": 0}
+
+
+def test_trades_come_back_in_the_order_of_their_ends(world):
+    _database, _ledger, tracker = world
+    for number, days_ago in enumerate((1, 3, 2)):
+        tracker.add_trade(trade(number, days_ago=days_ago))
+    tracker.settle()
+    assert [held.trade_id for held in tracker.table.load()] == ["t1", "t2", "t0"]
 
 
 def test_the_copies_hold_the_newest_trades_and_heal(database_url, own_redis, tmp_path):

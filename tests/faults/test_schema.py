@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import command
 
 from domain.errors import ConfigError, Unavailable
-from domain.records import Level
+from domain.records import Level, finished
 from persistence import database as database_module
 from persistence.database import Database
 from tests.bot import Bot
@@ -82,8 +82,7 @@ def test_with_its_rights_taken_away_the_bot_parks_trades_and_they_settle_later(p
 
     postgres.sql(f"GRANT INSERT ON ALL TABLES IN SCHEMA public TO poor_{name}", name)
     database, journal, tracker = writer.tracker(tmp_path, poor)
-    for record in journal.replay():
-        tracker.restore(record.trade)
+    tracker.restore(finished(journal.replay()))
     assert tracker.settle() == 0
     journal.close()
     database.close()

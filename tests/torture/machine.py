@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
 from domain.errors import Rejected, Unavailable
-from domain.records import Close, Level, Receipt
+from domain.records import Level, Receipt, finished
 from persistence import files, journal, ledger, outbox
 from persistence.breaker import Breaker
 from persistence.trades import TradeTrackerPostgres
@@ -156,9 +156,7 @@ class WritePath(RuleBasedStateMachine):
         self.ledger._refuges = [(shelf, Breaker(clock=lambda: 0.0, draw=lambda: 0.0)) for shelf in self.shelves]
         self.tracker = TradeTrackerPostgres(None, self.ledger, writer.WHO, lambda: writer.NOW)  # type: ignore[arg-type]
         self.tracker.settling._sink = self.table
-        for record in self.ledger.replay():
-            if isinstance(record, Close):
-                self.tracker.restore(record.trade)
+        self.tracker.restore(finished(self.ledger.replay()))
         self.disk.fault = fault
 
     @rule(count=st.integers(1, 3))
@@ -200,9 +198,7 @@ class WritePath(RuleBasedStateMachine):
 
     @rule()
     def heal(self) -> None:
-        for record in self.ledger.heal():
-            if isinstance(record, Close):
-                self.tracker.restore(record.trade)
+        self.tracker.restore(finished(self.ledger.heal()))
 
     @rule(power=st.booleans())
     def die(self, power: bool) -> None:
@@ -266,10 +262,10 @@ def mutants() -> dict[str, Callable[[], contextlib.AbstractContextManager[Any]]]
         self.state.failures += 1
 
     def forget_first(self: Any) -> None:
-        batch = [self._waiting[key][0] for key in self._due()[:500]]
+        batch = {key: self._waiting[key][0] for key in self._due()[:500]}
         self._arrived(batch)
         with contextlib.suppress(Unavailable, Rejected):
-            self._sink.write(batch)
+            self._sink.write(list(batch.values()))
 
     def insert_twice(self: Any, trades: list[Any]) -> None:
         self.rows += trades
@@ -302,7 +298,7 @@ def mutants() -> dict[str, Callable[[], contextlib.AbstractContextManager[Any]]]
         os.write(self._file, line)
         self._size += len(line)
 
-    def one_by_one_drops(self: Any, batch: list[Any], first: Rejected) -> None:
+    def one_by_one_drops(self: Any, batch: dict[str, Any], first: Rejected) -> None:
         self._arrived(batch)
 
     def overwrite(self: Any) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from domain.errors import RevenantError
-from domain.records import Close
+from domain.records import finished
 from persistence.journal import read_records
 from tests.torture import writer
 
@@ -83,9 +83,7 @@ def judge(folder: Path) -> dict[str, Any]:
         assert held._ledger is not None
         records = list(held._ledger.replay())
         held.load()
-        for record in records:
-            if isinstance(record, Close):
-                held.restore(record.trade)
+        held.restore(finished(records))
         unsettled = held.settle()
         with database.transaction() as connection:
             rows = connection.execute(sa.text("SELECT trade_id, pnl_usd FROM trades")).all()

@@ -1,9 +1,11 @@
 """The journal gives back what it acknowledged, whatever happens to its bytes."""
 
+import contextlib
 import errno
 import os
 from decimal import Decimal
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from domain.errors import ConfigError, Unavailable
 from domain.ids import Identity
 from domain.order import Cause, OrderSide
 from domain.records import DayStarted, Fill, Level, Switch, SwitchState
+from persistence import ledger as ledger_module
 from persistence.breaker import Breaker
 from persistence.journal import Journal, read_records
 from persistence.ledger import LayeredLedger
@@ -278,3 +281,50 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="data_dir"):
         Journal(tmp_path / "file" / "journal", WHO)
+
+
+def test_an_archive_puts_everything_else_away_and_begins_with_what_matters(tmp_path, monkeypatch):
+    records = written(tmp_path, 5)
+    journal, book = ledger(tmp_path)
+    monkeypatch.setattr(ledger_module, "ARCHIVE_BYTES", 1)
+    assert book.archive([record for record in book.replay() if record.time >= 4]) == 1
+    assert journal.state.missing == 0
+    book.append(fill(5))
+    journal.close()
+    journal, book = ledger(tmp_path)
+    assert list(book.replay()) == [fill(4), fill(5)]
+    assert journal.state.missing == 0
+    assert book.append(fill(6)).sequence == 8
+    journal.close()
+    assert set(map(str, read_records(tmp_path, archived=True))) == set(map(str, [*records, fill(5), fill(6)]))
+
+
+@pytest.mark.parametrize("at", range(1, 7))
+def test_an_archive_that_fails_half_way_loses_nothing(tmp_path, monkeypatch, at):
+    records = written(tmp_path, 5)
+    journal, book = ledger(tmp_path)
+    live = [msgspec.json.encode(record) for record in records[2:]]
+    with monkeypatch.context() as patch:
+        breaks(patch, at)
+        with contextlib.suppress(OSError):
+            journal.archive(live)
+    assert book.append(fill(9)).level is Level.JOURNALED
+    journal.close()
+    journal, book = ledger(tmp_path)
+    told = list(dict.fromkeys(book.replay()))
+    assert told in ([*records, fill(9)], [*records[2:], fill(9)])
+    assert (journal.state.missing, journal.state.quarantined) == (0, 0)
+    journal.close()
+
+
+def breaks(patch, at):
+    """Let the so-manieth write to a disk stop half way."""
+    real, calls = os.write, iter(range(1, 1_000))
+
+    def write(handle, data):
+        if next(calls) != at:
+            return real(handle, data)
+        real(handle, data[: len(data) // 2])
+        raise OSError(errno.EIO, "Input/output error")
+
+    patch.setattr(os, "write", write)

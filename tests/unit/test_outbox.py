@@ -25,11 +25,15 @@ class Sink:
         self.rests += 1
 
 
+def put(box, one):
+    box.put({one.trade_id: one})
+
+
 def test_what_waits_is_carried_in_batches_and_in_order():
     sink = Sink()
     box = Outbox("t", sink)
     for number in range(BATCH + 3):
-        box.put(trade(number))
+        put(box, trade(number))
     assert box.flush(1)
     assert sink.batches == [BATCH, 3]
     assert sink.there == [f"t{number}" for number in range(BATCH + 3)]
@@ -41,13 +45,13 @@ def test_a_refused_trade_is_parked_with_its_reason_and_the_others_arrive():
     sink.poison = {"t1"}
     box = Outbox("t", sink)
     for number in range(3):
-        box.put(trade(number))
+        put(box, trade(number))
     box.flush(1)
     assert sink.there == ["t0", "t2"]
     assert box.parked == {"t1": "no"}
     assert "t1" in box
     sink.batches.clear()
-    box.put(trade(7))
+    put(box, trade(7))
     box.flush(1)
     assert sink.batches == [1]
 
@@ -56,7 +60,7 @@ def test_with_a_thread_it_tries_again_until_the_tier_is_back():
     sink = Sink()
     sink.fails = 5
     box = Outbox("t", sink)
-    box.put(trade(0))
+    put(box, trade(0))
     box.start()
     assert box.flush(20)
     assert sink.there == ["t0"]
@@ -67,7 +71,7 @@ def test_with_a_thread_it_tries_again_until_the_tier_is_back():
 def test_a_mirror_lets_the_oldest_go_when_too_many_wait():
     box = Outbox("t", Sink(), size=2)
     for number in range(4):
-        box.put(trade(number))
+        put(box, trade(number))
     assert [f"t{number}" in box for number in range(4)] == [False, False, True, True]
     assert box.dropped == 2
 
@@ -76,9 +80,9 @@ def test_the_oldest_wait_is_told():
     now = [100.0]
     box = Outbox("t", Sink(), clock=lambda: now[0])
     assert box.oldest_s == 0
-    box.put(trade(0))
+    put(box, trade(0))
     now[0] = 130.0
-    box.put(trade(1))
+    put(box, trade(1))
     assert box.oldest_s == 30
 
 

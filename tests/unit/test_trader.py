@@ -11,11 +11,12 @@ from domain.exits import ExitPlan
 from domain.ids import Identity
 from domain.instrument import Instrument
 from domain.order import Cause, OrderKind, OrderSide, OrderState, Side
-from domain.records import Close, Fill, OrderEnded, Record, StopMoved, SwitchState
+from domain.records import Adopted, Close, Fill, Opening, OrderEnded, Record, StopMoved, SwitchState, finished
 from domain.signal import Signal
 from engine.commands import CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
+from engine.recall import replay
 from engine.risk import RiskLimits
-from engine.trader import Plan, Trader, TraderTerms, replay
+from engine.trader import Plan, Trader, TraderTerms
 
 WHO = Identity("synthetic", "synthetic", "1")
 A = "A/USDT:USDT"
@@ -253,18 +254,23 @@ def test_killed_after_any_record_the_trader_is_where_it_was(cut):
 
     records = world.records[:cut]
     one, other = world.fresh(), world.fresh()
-    trades = replay(one, records)
+    replay(one, records)
+    trades = finished(records)
     # delivered twice, as after a crash between a fact and its acknowledgement
     replay(other, [record for record in records for _ in range(2 if isinstance(record, Fill) else 1)])
     assert one.book.positions() == other.book.positions()
+    # and an archive carries over what makes it again
+    third = world.fresh()
+    replay(third, one.book.live())
+    assert third.book.positions() == one.book.positions()
     open_now = [held for held in one.book.positions() if not held.flat]
     assert len(open_now) <= 1
     done_now = [command for held in one.flat() for command in one.finish(held)]
-    finished = [command.trade for command in done_now if isinstance(command, RecordTrade)] + trades
-    assert len({trade.trade_id for trade in finished}) == len(finished)
+    trades += [command.trade for command in done_now if isinstance(command, RecordTrade)]
+    assert len({trade.trade_id for trade in trades}) == len(trades)
     if any(isinstance(record, Fill) and record.cause is Cause.STOP_LOSS for record in records):
-        assert finished == [done.trade]
-        assert finished[0].exit_reason == "break_even"
+        assert trades == [done.trade]
+        assert trades[0].exit_reason == "break_even"
 
 
 def test_the_daily_loss_counts_open_losses_starts_anew_each_utc_day_and_ignores_deposits():
@@ -280,6 +286,27 @@ def test_the_daily_loss_counts_open_losses_starts_anew_each_utc_day_and_ignores_
     assert world.trader.day_pnl() == 0
     world.bar(94.0, high=95.1, low=93.9)
     assert world.trader.day_pnl() == -1 * entry.request.qty
+
+
+def test_a_trade_rebuilt_late_does_not_hide_the_losses_of_the_day():
+    world = World({480: Side.LONG})
+    while len(world.rows) * STEP < 86_400_000:
+        world.bar()
+    entry, _ = world.entered()
+    world.fill(side=OrderSide.SELL, qty=str(entry.request.qty), price="98", cause=Cause.STOP_LOSS)
+    assert world.trader.day_pnl() == -2 * entry.request.qty
+    legs = tuple(
+        Fill(time=1_000 + i, exec_id=f"old{i}", order_id="", venue_order_id="v", symbol="B/USDT:USDT", side=side, qty=D(1),
+             price=D(price), fee=D(0), closed_qty=D(i), cause=cause)
+        for i, (side, price, cause) in enumerate([
+            (OrderSide.BUY, 10, Cause.ENTRY), (OrderSide.SELL, 9, Cause.STOP_LOSS),
+        ])
+    )  # fmt: skip
+    opening = Opening("scripted", "3m", 0, Side.LONG, D(10), D(9), D(12), ExitPlan(), D(1))
+    world.trader.adopt(Adopted(2_000, "digest", "B/USDT:USDT", opening, legs, "rebuilt"))
+    (rebuilt,) = world.trader.flat()
+    world.trader.finish(rebuilt)
+    assert world.trader.day_pnl() == -2 * entry.request.qty
 
 
 def test_the_switch_survives_a_restart():

@@ -1,0 +1,121 @@
+"""What earlier lives left: the journal lived through again, the trades and the switch that the database holds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from domain.errors import ConfigError, RevenantError, Unavailable
+from domain.records import Close, DayStarted, Record, Switch
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from domain.ports import Ledger
+    from domain.trade import Trade
+    from engine.parts import Latches, Tiers, Trades
+    from engine.trader import Trader
+
+log = structlog.get_logger(__name__)
+
+REPLAY_S = 300.0
+
+
+@dataclass(slots=True)
+class Past:
+    """What the journal told.
+
+    Attributes:
+        records: how many records it held.
+        until: market time of the newest (UTC ms), 0 when there was none.
+        trades: the finished trades, as often as they were told.
+        latches: the last of each kind of lasting decision.
+    """
+
+    records: int = 0
+    until: int = 0
+    trades: list[Trade] = field(default_factory=list)
+    latches: dict[type, Record] = field(default_factory=dict)
+
+
+def replay(trader: Trader, records: Iterable[Record]) -> Past:
+    """Bring a trader to where its records say it was.
+
+    They are taken as they come and let go of: the journal of a hundred thousand trades would not fit into a small
+    machine's memory at once.
+    """
+    past = Past()
+    for record in records:
+        trader.restore(record)
+        past.records += 1
+        past.until = max(past.until, record.time)
+        if isinstance(record, Close):
+            past.trades.append(record.trade)
+        elif isinstance(record, Switch | DayStarted):
+            past.latches[type(record)] = record
+    return past
+
+
+class Recall:
+    """Brings back what the trader and the trade tracker knew; what is done once is not done again."""
+
+    def __init__(self, trader: Trader, ledger: Ledger, trades: Trades, latches: Latches, tiers: Tiers) -> None:
+        self._trader, self._ledger, self._trades, self._latches, self._tiers = trader, ledger, trades, latches, tiers
+        self._reading: asyncio.Future[Past] | None = None
+        self._past: Past | None = None
+
+    async def run(self) -> Past:
+        """Recall everything, at the first call.
+
+        Raises:
+            ConfigError: when the journal cannot be read to its end.
+        """
+        if self._past is None:
+            past = await self._read()
+            await self._restore_trades(past.trades)
+            await self._archive([*self._trader.book.live(), *past.latches.values()])
+            # what this appends would be put away by an archive that came after it
+            await self._restore_latches(past.latches)
+            # the tracker has them now
+            past.trades = []
+            self._past = past
+        return self._past
+
+    async def _read(self) -> Past:
+        # a start that is tried again goes on waiting for the same reading: nobody may live the past twice
+        if self._reading is None:
+            reading = self._tiers.journal.within(REPLAY_S, lambda: replay(self._trader, self._ledger.replay()))
+            self._reading = asyncio.ensure_future(reading)
+        try:
+            return await asyncio.shield(self._reading)
+        except Unavailable as error:
+            raise ConfigError(f"the journal cannot be read ({error}): look at its disk, then start again") from error
+
+    async def _restore_trades(self, journaled: list[Trade]) -> None:
+        try:
+            await self._tiers.trades.within(REPLAY_S, self._trades.load, journaled)
+        except Unavailable as error:
+            log.warning("database away: starting on the journal alone", reason=str(error))
+        self._trades.restore(journaled)
+        self._trader.remember(self._trades.trades())
+
+    async def _archive(self, live: list[Record]) -> None:
+        settled = self._trades.complete and not self._trades.unsettled
+        # what leads to an order that may still be out there has to stay
+        if self._ledger.doubtful_since is not None or not settled or self._trader.book.leftovers:
+            return
+        with contextlib.suppress(Unavailable):
+            await self._tiers.journal.within(REPLAY_S, self._ledger.archive, live)
+
+    async def _restore_latches(self, known: Collection[type]) -> None:
+        """Take switch and day from the database when the journal knows none, as after the loss of the disk."""
+        with contextlib.suppress(RevenantError):
+            for record in await self._tiers.lease.call(self._latches.load):
+                if type(record) not in known:
+                    log.warning("taken from the database: the journal does not know it", kind=type(record).__name__)
+                    self._trader.restore(record)
+                    await self._tiers.journal.call(self._ledger.append, record)
