@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).parent.parent
 WAIT_S = 60.0
@@ -32,6 +33,13 @@ def until(check: Callable[[], Any], what: str, seconds: float = WAIT_S) -> Any:
             return found
         time.sleep(0.05)
     raise AssertionError(f"waited {seconds:.0f} s for {what}")
+
+
+def set_faults(address: str, **switches: Any) -> None:
+    """Set fault switches of a practice exchange."""
+    request = urllib.request.Request(f"{address}/control/faults", data=json.dumps(switches).encode(), method="POST")
+    with urllib.request.urlopen(request, timeout=5) as answer:
+        assert answer.status == 200
 
 
 class Bot:
@@ -120,6 +128,15 @@ class Bot:
     def practice_folder(self) -> Path:
         return next(self.data.glob("practice-*"))
 
+    def exchange_note(self) -> dict[str, Any]:
+        """Return where the bot's practice exchange listens, and its process."""
+        return dict(json.loads((self.practice_folder() / "endpoint.json").read_text()))
+
+    def tell_exchange(self, **switches: Any) -> None:
+        """Set fault switches of the bot's practice exchange."""
+        note = self.exchange_note()
+        set_faults(f"http://{note['host']}:{note['port']}", **switches)
+
     def exchange_rows(self, table: str) -> list[dict[str, Any]]:
         """Return the practice exchange's own record: the witness."""
         with sqlite3.connect(f"file:{self.practice_folder() / 'exchange.sqlite'}?mode=ro", uri=True) as db:
@@ -144,3 +161,21 @@ class Bot:
 def holes(times: list[int], step_ms: int) -> int:
     """Return how many bars are missing between the first and the last."""
     return (times[-1] - times[0]) // step_ms + 1 - len(times) if times else 0
+
+
+@contextlib.contextmanager
+def exchange_alone(folder: Path) -> Iterator[dict[str, str]]:
+    """Run a practice exchange by itself; yield the settings that make bots take it for Bybit."""
+    state = folder / "exchange"
+    command = [sys.executable, str(ROOT / "manage.py"), "sandbox", "serve", "--state", str(state)]
+    process = subprocess.Popen([*command, "--speed", "900", "--symbols", "12"], cwd=folder, stdout=subprocess.DEVNULL)
+    try:
+        until((state / "endpoint.json").exists, "the exchange to start")
+        port = json.loads((state / "endpoint.json").read_text())["port"]
+        yield {
+            "DATA_SOURCE": "bybit", "REVENANT__BYBIT__REST": f"http://127.0.0.1:{port}",
+            "REVENANT__BYBIT__STREAMS": json.dumps([f"ws://127.0.0.1:{port}"]),
+        }  # fmt: skip
+    finally:
+        process.terminate()
+        assert process.wait(timeout=10) == 0

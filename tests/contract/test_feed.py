@@ -157,6 +157,8 @@ async def test_a_topic_the_exchange_refuses_costs_the_others_nothing(tmp_path):
             reached = listener.count()
             await until(lambda: listener.count() >= reached + 4, "the other symbols, without waiting for the grace")
             await until(lambda: listener.feed.connected() and not listener.feed.stale(), "the feed to be whole")
+            listener.check()
+            assert listener.feed.counters.refused_topics == 2
 
 
 async def test_a_stream_is_not_silent_from_its_first_push_on(tmp_path):

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import signal
-import subprocess
-import sys
 
 import pytest
 
-from tests.bot import ROOT, Bot, until
+from tests.bot import Bot, exchange_alone
 
 
 @pytest.fixture
 def account(tmp_path, own_postgres):
-    """An exchange of its own, the database, and the settings that make bots take it for Bybit."""
-    state = tmp_path / "exchange"
-    command = [sys.executable, str(ROOT / "manage.py"), "sandbox", "serve", "--state", str(state)]
-    process = subprocess.Popen([*command, "--speed", "900", "--symbols", "12"], cwd=tmp_path, stdout=subprocess.DEVNULL)
-    until((state / "endpoint.json").exists, "the exchange to start")
-    port = json.loads((state / "endpoint.json").read_text())["port"]
-    yield {
-        "DATA_SOURCE": "bybit", "REVENANT__BYBIT__REST": f"http://127.0.0.1:{port}",
-        "REVENANT__BYBIT__STREAMS": json.dumps([f"ws://127.0.0.1:{port}"]), "REVENANT__TRADING__MODE": "live",
-        "LIVE_CONFIRM": "1000001", "BYBIT_API_KEY": "practice-key", "BYBIT_API_SECRET": "practice-secret",
-        "DATABASE_URL": own_postgres.dsn("postgres"),
-    }  # fmt: skip
-    process.terminate()
-    assert process.wait(timeout=10) == 0
+    """An exchange of its own, the database, and the settings of an armed bot."""
+    with exchange_alone(tmp_path) as settings:
+        yield settings | {
+            "REVENANT__TRADING__MODE": "live", "LIVE_CONFIRM": "1000001", "BYBIT_API_KEY": "practice-key",
+            "BYBIT_API_SECRET": "practice-secret", "DATABASE_URL": own_postgres.dsn("postgres"),
+        }  # fmt: skip
 
 
 def test_the_newest_takes_over_at_once_and_a_paused_one_sends_nothing_more(account, own_postgres, tmp_path):

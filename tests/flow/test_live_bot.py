@@ -118,11 +118,7 @@ def test_ready_tells_alive_from_able_to_trade(make_bot):
 
     assert bot.get("/healthz") == (200, {"alive": True})
     assert bot.get("/readyz") == (200, {"ready": True, "reasons": []})
-    note = json.loads((bot.practice_folder() / "endpoint.json").read_text())
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{note['port']}/control/faults", data=b'{"refuse": true, "drop": true}', method="POST"
-    )
-    urllib.request.urlopen(request).close()
+    bot.tell_exchange(refuse=True, drop=True)
     code, body = until(lambda: (found := bot.get("/readyz")) and found[0] == 503 and found, "the bot to notice")
 
     assert code == 503
@@ -134,13 +130,13 @@ def test_the_practice_exchange_outlives_the_bot_and_is_found_again(make_bot):
     bot = make_bot()
     bot.start()
     bot.wait_ready()
-    pid = json.loads((bot.practice_folder() / "endpoint.json").read_text())["pid"]
+    pid = bot.exchange_note()["pid"]
     bot.kill9()
 
     os.kill(pid, 0)
     bot.start()
     bot.wait_ready()
-    assert json.loads((bot.practice_folder() / "endpoint.json").read_text())["pid"] == pid
+    assert bot.exchange_note()["pid"] == pid
     assert bot.stop() == 0
     until(lambda: not (bot.practice_folder() / "endpoint.json").exists(), "the exchange to leave")
 
@@ -152,7 +148,7 @@ def test_a_killed_practice_exchange_is_started_again_on_its_state(make_bot):
     bot.wait_ready()
     bot.wait_for("a taken signal", lambda s: s["opened"] >= 1)
     before = len(bot.exchange_rows("executions"))
-    os.kill(json.loads((bot.practice_folder() / "endpoint.json").read_text())["pid"], signal.SIGKILL)
+    os.kill(bot.exchange_note()["pid"], signal.SIGKILL)
 
     bot.wait_for("trades to go on", lambda s: s["closed"] >= 2)
     assert len(bot.exchange_rows("executions")) > before
@@ -164,11 +160,11 @@ def test_the_practice_exchange_restarts_itself_where_the_bot_expects_it(make_bot
     bot = make_bot()
     bot.start()
     bot.wait_ready()
-    note = json.loads((bot.practice_folder() / "endpoint.json").read_text())
+    note = bot.exchange_note()
     request = urllib.request.Request(f"http://127.0.0.1:{note['port']}/control/stop?restart=1", method="POST")
     urllib.request.urlopen(request).close()
     bot.wait_for("trades after the restart", lambda s: s["closed"] >= 1 and s["ready"])
-    again = json.loads((bot.practice_folder() / "endpoint.json").read_text())
+    again = bot.exchange_note()
     assert (again["port"], again["pid"]) == (note["port"], note["pid"])
     assert stopped(bot)["missing"] == 0
 

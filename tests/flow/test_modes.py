@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
-import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
 
 from domain.candle import resample
 from sandbox.tape import GeneratedTape
-from tests.bot import ROOT, until
+from tests.bot import exchange_alone, set_faults, until
 from tests.practice import START
 
 if TYPE_CHECKING:
@@ -25,18 +22,8 @@ UID = "1000001"
 @pytest.fixture
 def exchange(tmp_path) -> Iterator[dict[str, str]]:
     """A practice exchange run alone, and the settings that make the bot take it for Bybit."""
-    state = tmp_path / "exchange"
-    command = [sys.executable, str(ROOT / "manage.py"), "sandbox", "serve", "--state", str(state)]
-    process = subprocess.Popen([*command, "--speed", "900", "--symbols", "12"], cwd=tmp_path, stdout=subprocess.DEVNULL)
-    until((state / "endpoint.json").exists, "the exchange to start")
-    port = json.loads((state / "endpoint.json").read_text())["port"]
-    yield {
-        "DATA_SOURCE": "bybit",
-        "REVENANT__BYBIT__REST": f"http://127.0.0.1:{port}",
-        "REVENANT__BYBIT__STREAMS": json.dumps([f"ws://127.0.0.1:{port}"]),
-    }
-    process.terminate()
-    assert process.wait(timeout=10) == 0
+    with exchange_alone(tmp_path) as settings:
+        yield settings
 
 
 def trades(bot) -> list[dict]:
@@ -100,11 +87,7 @@ def test_a_start_that_the_exchange_interrupts_goes_on_where_it_was(make_bot, exc
     bot.kill9()
     before = {row["trade_id"] for row in trades(bot)}
     for path in ("/v5/account/wallet-balance", "/v5/position/list"):
-        body = json.dumps({"answer": {"path": path, "status": 502, "times": 9}}).encode()
-        request = urllib.request.Request(
-            f"{exchange['REVENANT__BYBIT__REST']}/control/faults", data=body, method="POST"
-        )
-        urllib.request.urlopen(request).close()
+        set_faults(exchange["REVENANT__BYBIT__REST"], answer={"path": path, "status": 502, "times": 9})
     bot.start()
     status = bot.wait_ready()
     assert bot.log().count("start waits for the exchange") >= 3

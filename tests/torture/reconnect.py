@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import time
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +13,6 @@ from tests.torture.world import World
 AWAY_S = 3.0
 LIMIT_S = 10.0
 CALM_BARS = 1_000
-
-
-def tell(world: World, **switches: Any) -> None:
-    """Set fault switches of the practice exchange."""
-    note = json.loads((world.bot.practice_folder() / "endpoint.json").read_text())
-    address = f"http://{note['host']}:{note['port']}/control/faults"
-    urllib.request.urlopen(
-        urllib.request.Request(address, data=json.dumps(switches).encode(), method="POST"), timeout=5
-    ).close()
 
 
 def holes(world: World) -> int:
@@ -50,9 +39,9 @@ def run(folder: Path, rounds: int) -> dict[str, Any]:
         world.bot.wait_ready()
         for _ in range(rounds):
             batches = world.bot.status()["bars"]
-            tell(world, refuse=True, drop=True)
+            world.bot.tell_exchange(refuse=True, drop=True)
             time.sleep(AWAY_S)
-            tell(world, refuse=False)
+            world.bot.tell_exchange(refuse=False)
             start = time.monotonic()
             # back when ready, and when every symbol has closed bars again
             world.bot.wait_for("the feed to be whole", lambda s, b=batches: s["ready"] and s["bars"] > b + 100, 60)
