@@ -130,11 +130,11 @@ class LayeredLedger:
 
     What rests elsewhere is brought home, in its old place, as soon as the journal can be written again. Safe to use
     from several threads; a call waits for the disk, and only when that fails for the refuges (1 s and 0.5 s, three
-    times in a row, then hardly ever).
+    times in a row, then hardly ever). A journal smaller than ``archive_bytes`` is not archived.
     """
 
-    def __init__(self, journal: Journal, refuges: Sequence[Refuge] = ()) -> None:
-        self._journal = journal
+    def __init__(self, journal: Journal, refuges: Sequence[Refuge] = (), archive_bytes: int = ARCHIVE_BYTES) -> None:
+        self._journal, self._archive_bytes = journal, archive_bytes
         self._refuges = [(refuge, Breaker()) for refuge in refuges]
         self._lock = threading.RLock()
         self._memory: dict[str, Kept] = {}
@@ -215,7 +215,7 @@ class LayeredLedger:
         Only for when every trade in it is in the database. ``live`` are the records that still matter.
         """
         with self._lock:
-            if self._journal.size < ARCHIVE_BYTES or self._memory or any(self._abroad.values()):
+            if self._journal.size < self._archive_bytes or self._memory or any(self._abroad.values()):
                 return 0
             try:
                 count = self._journal.archive(msgspec.json.encode(record) for record in live)

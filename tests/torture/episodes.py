@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 import traceback
+from collections.abc import Iterable
 from decimal import Decimal as D
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from engine.watchdog import Watchdog
 from engine.writer import CandleWriter
 from persistence.journal import Journal
 from persistence.lease import Holder
-from persistence.ledger import LayeredLedger
+from persistence.ledger import ARCHIVE_BYTES, LayeredLedger
 from tests.torture.churn import Churn
 from tests.torture.venue import FlakyBroker, Venue
 from tests.torture.virtual import VirtualLoop, run_virtually
@@ -85,18 +86,19 @@ class NoLatches:
 
 
 class Shelf:
-    """Finished trades, kept by id; a second telling that contradicts the first is an error."""
+    """Finished trades, kept by id, also over lives; one that is recorded twice is an error."""
 
     unsettled, complete = 0, True
 
-    def __init__(self, ledger: LayeredLedger) -> None:
-        self.ledger, self.held = ledger, {}
+    def __init__(self, ledger: LayeredLedger, held: dict[str, Trade]) -> None:
+        self.ledger, self.held = ledger, held
 
-    def load(self) -> int:
-        return 0
+    def load(self, journaled: Iterable[Trade] = ()) -> int:
+        return len(self.held)
 
-    def restore(self, trade: Trade) -> None:
-        self.held.setdefault(trade.trade_id, trade)
+    def restore(self, trades: Iterable[Trade]) -> None:
+        for trade in trades:
+            self.held.setdefault(trade.trade_id, trade)
 
     def trades(self) -> list[Trade]:
         return sorted(self.held.values(), key=lambda trade: trade.exit_time)
@@ -184,12 +186,14 @@ class Storage:
 
 
 class Life:
-    """One life of the bot."""
+    """One life of the bot; with ``archives`` its start puts the journal of the earlier ones away."""
 
-    def __init__(self, folder: Path, venue: Venue, market: Market) -> None:
+    def __init__(
+        self, folder: Path, venue: Venue, market: Market, held: dict[str, Trade], *, archives: bool = False
+    ) -> None:
         self.journal = Journal(folder, WHO, reserve_bytes=1)
-        ledger = LayeredLedger(self.journal)
-        self.trades = Shelf(ledger)
+        ledger = LayeredLedger(self.journal, archive_bytes=1 if archives else ARCHIVE_BYTES)
+        self.trades = Shelf(ledger, held)
         limits = RiskLimits(D("0.1"), 5, D(10), D(10), D(99), D(5), D("0.0006"), D(0))
         plan = Plan(Churn(Churn.Parameters(reach=0.004)), ExitPlan(partial_r=0.5, timeout_ms=4 * STEP))
         terms = TraderTerms(WHO, limits, {"churn": plan}, paper=False, unfilled_timeout_ms=2 * STEP)
@@ -212,10 +216,11 @@ async def episode(loop: VirtualLoop, seed: int, folder: Path) -> dict[str, int]:
     venue = Venue(draw, {symbol: rules(symbol) for symbol in SYMBOLS}, trouble=draw.choice([0.0, 0.02, 0.05, 0.1]))
     market = Market(draw, venue)
     lives, bars = draw.randint(1, 3), 0
-    life = Life(folder, venue, market)
+    held: dict[str, Trade] = {}
+    life = Life(folder, venue, market, held)
     for number in range(lives):
         last = number == lives - 1
-        life = Life(folder, venue, market) if number else life
+        life = Life(folder, venue, market, held, archives=draw.random() < 0.5) if number else life
         life.runtime.orders._jitter.seed(seed)
         async with Tasks() as tasks:
             tasks._jitter.seed(seed)

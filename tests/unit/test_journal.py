@@ -14,7 +14,6 @@ from domain.errors import ConfigError, Unavailable
 from domain.ids import Identity
 from domain.order import Cause, OrderSide
 from domain.records import DayStarted, Fill, Level, Switch, SwitchState
-from persistence import ledger as ledger_module
 from persistence.breaker import Breaker
 from persistence.journal import Journal, read_records
 from persistence.ledger import LayeredLedger
@@ -283,10 +282,10 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
         Journal(tmp_path / "file" / "journal", WHO)
 
 
-def test_an_archive_puts_everything_else_away_and_begins_with_what_matters(tmp_path, monkeypatch):
+def test_an_archive_puts_everything_else_away_and_begins_with_what_matters(tmp_path):
     records = written(tmp_path, 5)
-    journal, book = ledger(tmp_path)
-    monkeypatch.setattr(ledger_module, "ARCHIVE_BYTES", 1)
+    journal = Journal(tmp_path, WHO)
+    book = LayeredLedger(journal, archive_bytes=1)
     assert book.archive([record for record in book.replay() if record.time >= 4]) == 1
     assert journal.state.missing == 0
     book.append(fill(5))
