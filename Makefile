@@ -21,8 +21,9 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 run: $(VENV)/.runtime
 	$(BIN)/python live_bot.py
 
+# most tests wait for a market: more of them at once than there are cores
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3 --dist worksteal
 
 # everything that can die, dies; QUICK=1 takes minutes, the full set hours; ONLY="kills storm" runs parts of it
 torture: $(VENV)/.dev
