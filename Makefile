@@ -21,9 +21,11 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 run: $(VENV)/.runtime
 	$(BIN)/python live_bot.py
 
-# most tests wait for a market: more of them at once than there are cores
+# most tests wait for a market, so more of them run at once than there are cores; those that judge how long something
+# took run by themselves
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not alone"
+	$(BIN)/python -m pytest -m alone
 
 # everything that can die, dies; QUICK=1 takes minutes, the full set hours; ONLY="kills storm" runs parts of it
 torture: $(VENV)/.dev

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.bot import Bot
+
+pytestmark = pytest.mark.alone
 
 PROMISED_S = 5
 

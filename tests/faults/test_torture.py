@@ -12,6 +12,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.alone
+
 
 def torture(tmp_path, part: str, run: str) -> dict:
     """Run a part as a process of its own: some of them fork, and want a parent without threads."""
