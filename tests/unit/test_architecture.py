@@ -18,6 +18,7 @@ MAY_IMPORT = {
     "settings": {"domain"},
     "market": {"domain"},
     "strategies": {"domain"},
+    "ml": {"domain"},
     "broker": {"domain"},
     "engine": {"domain"},
     "persistence": {"domain"},
@@ -47,13 +48,13 @@ HOME = {
     "ccxt": {"broker"},
     "websockets": {"market"},
     "aiohttp": {"sandbox", "dashboard"},
-    "talib": {"strategies"},
+    "talib": {"strategies", "ml"},
     "pydantic": {"settings"},
     "typer": {"manage"},
 }
 """Drivers and frameworks have one home each."""
 
-PURE = ("domain", "strategies", "engine/trader.py", "engine/positions.py", "engine/risk.py", "engine/protections.py",
+PURE = ("domain", "strategies", "ml/features.py", "engine/trader.py", "engine/positions.py", "engine/risk.py", "engine/protections.py",
         "market/bybit_messages.py", "market/frames.py")  # fmt: skip
 """Parts that decide: no waiting, no clock, no I/O, no chance."""
 

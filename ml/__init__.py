@@ -1,0 +1,1 @@
+"""Learning: features of signals, phantoms, models."""
