@@ -233,14 +233,15 @@ class SimulatedAccount:
 
     def on_bar(self, symbol: str, bar: Bar, closes_at: int) -> list[Event]:
         """Match a symbol's resting orders against one bar that opened after they were accepted."""
-        for order in self._waiting(symbol):
+        start = self._marks.get(symbol)
+        for order in self._waiting(symbol, start):
             price = fills.price_at_open(
                 order.kind, order.side, order.level, bar, self._instruments[symbol], self._costs
             )
             if price is not None:
                 self._execute(order, price, bar.open_time, maker=False)
         before = {order.id for order in self._waiting(symbol)}
-        for order in self._waiting(symbol):
+        for order in self._waiting(symbol, self._instruments[symbol].price(bar.open)):
             self._match_inside(order, bar, closes_at - 1)
         for order in self._waiting(symbol):
             # a position born inside the bar may already be stopped in it, but is not given its target
@@ -315,9 +316,15 @@ class SimulatedAccount:
         elif order.kind is OrderKind.LIMIT and order.price and order.side.sign * (order.price - reference) >= 0:
             self._execute(order, reference, now, maker=False)
 
-    def _waiting(self, symbol: str) -> list[VenueOrder]:
+    def _waiting(self, symbol: str, start: Decimal | None = None) -> list[VenueOrder]:
+        """Return a symbol's orders in the turn that a bar is read: stops, then what lies nearest to its start."""
         held = [order for order in self.state.orders.values() if order.symbol == symbol]
-        return sorted(held, key=lambda order: (fills.turn(order.kind), order.sequence))
+
+        def turn(order: VenueOrder) -> tuple[int, Decimal, int]:
+            away = abs(order.level - start) if order.level is not None and start is not None else ZERO
+            return fills.turn(order.kind), away, order.sequence
+
+        return sorted(held, key=turn)
 
     def _match_inside(self, order: VenueOrder, bar: Bar, now: int) -> None:
         if order.level is None or order.id not in self.state.orders:
@@ -415,10 +422,14 @@ class SimulatedAccount:
             if resting.stop_type not in wanted:
                 continue
             level, _ = wanted[resting.stop_type]
-            if resting.trigger == level and resting.qty == abs(held.qty):
-                wanted.pop(resting.stop_type)
-            else:
+            if resting.trigger != level:
                 self._end(resting, "Deactivated", now)
+                continue
+            wanted.pop(resting.stop_type)
+            if resting.qty != abs(held.qty):
+                # it goes on waiting, for as much as there is now
+                resting.qty, resting.updated = abs(held.qty), now
+                self._emit(resting)
         for stop_type, (level, kind) in wanted.items():
             if not level:
                 continue
