@@ -422,7 +422,7 @@ class SimulatedAccount:
             if resting.stop_type not in wanted:
                 continue
             level, _ = wanted[resting.stop_type]
-            if resting.trigger != level:
+            if resting.trigger != level or resting.side is not side:
                 self._end(resting, "Deactivated", now)
                 continue
             wanted.pop(resting.stop_type)
