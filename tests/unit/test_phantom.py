@@ -16,8 +16,8 @@ from domain.exits import Bracket, ExitPlan, after_partial, observe, timed_out
 from domain.fills import Costs
 from domain.instrument import Instrument
 from domain.order import OrderKind, Side
+from domain.phantom import LOSS, TIMEOUT, WIN, follow, open_phantom
 from domain.signal import Signal
-from ml.phantom import LOSS, TIMEOUT, WIN, follow, open_phantom
 
 STEP = 180_000
 A = "A/USDT:USDT"

@@ -1,0 +1,237 @@
+"""Every signal, taken or refused, followed to its outcome, and what that says about those who decided."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from domain import ids
+from domain.candle import Series
+from domain.errors import BadData
+from domain.phantom import LOSS, TIMEOUT, WIN, PhantomTrade, follow, open_phantom
+from domain.trade import ZERO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from domain.candle import ClosedBar
+    from domain.exits import ExitPlan
+    from domain.fills import Costs
+    from domain.ids import Identity
+    from domain.instrument import Instrument
+    from domain.signal import Signal
+    from domain.trade import Trade
+
+COMPLETED_MAX = 1_000
+RATE_WINDOW = 200
+DAY_MS = 86_400_000
+
+
+class LearningRow(NamedTuple):
+    """One signal and how it ended, in R after fees; ``real`` when that is what a trade of ours made of it."""
+
+    phantom_id: str
+    symbol: str
+    strategy_name: str
+    signal_time: int
+    exit_time: int
+    features: dict[str, float]
+    score: float | None
+    was_executed: bool
+    real: bool
+    r: float
+    outcome: str
+
+
+class PhantomTradeTracker:
+    """Keeps the phantoms of one owner: those that are open by series, the newest that have ended, and what they sum to.
+
+    Pure bookkeeping: it waits for nothing and reads no clock. ``instruments`` gives the exchange's rules of a symbol.
+    """
+
+    def __init__(
+        self,
+        who: Identity,
+        plans: Mapping[str, ExitPlan],
+        instruments: Callable[[str], Instrument | None],
+        costs: Costs,
+    ) -> None:
+        self._who, self._plans, self._instruments, self._costs = who, plans, instruments, costs
+        self._active: dict[Series, dict[str, PhantomTrade]] = {}
+        self._seen: dict[str, PhantomTrade] = {}
+        self._real: dict[str, Decimal] = {}
+        self.completed: deque[PhantomTrade] = deque()
+        self.win_rates: dict[str, deque[bool]] = {}
+        self.blocked: Counter[tuple[int, str]] = Counter()
+
+    def record_signal(
+        self,
+        symbol: str,
+        signal: Signal,
+        ml_score: float | None,
+        was_executed: bool,  # noqa: FBT001  the name that its users know
+        features: dict[str, float] | None,
+        strategy_name: str,
+        gate: str = "",
+    ) -> PhantomTrade | None:
+        """Begin to follow a signal; return its phantom, None when the exchange's rules of its symbol are unknown.
+
+        Args:
+            symbol: its market.
+            signal: the decision.
+            ml_score: 100 times the probability of a gain, None when nothing scored it.
+            was_executed: whether an order was sent for it.
+            features: its vector by name, None when there was none.
+            strategy_name: whose signal it is.
+            gate: what refused it; must be told exactly when it was refused.
+
+        Raises:
+            BadData: when that is contradictory, or the signal is another's.
+        """
+        if was_executed == bool(gate):
+            raise BadData(f"signal on {symbol}: executed {was_executed} and gate {gate!r} contradict each other")
+        if (symbol, strategy_name) != (signal.symbol, signal.strategy):
+            raise BadData(f"signal of {signal.strategy} on {signal.symbol} told as {strategy_name}'s on {symbol}")
+        name = ids.signal_digest(self._who, signal.strategy, symbol, signal.timeframe, signal.bar_start)
+        rules, plan = self._instruments(symbol), self._plans.get(strategy_name)
+        if name in self._seen or rules is None or plan is None:
+            return self._seen.get(name)
+        phantom = open_phantom(
+            signal, plan, rules, self._costs, phantom_id=name, gate=gate, score=ml_score, features=features
+        )
+        if gate:
+            self.blocked[signal.time // DAY_MS, ""] += 1
+            self.blocked[signal.time // DAY_MS, strategy_name] += 1
+        self._follow(phantom)
+        return phantom
+
+    def update_phantom_prices(self, closed: ClosedBar) -> list[PhantomTrade]:
+        """Show a closed bar to the phantoms of its series; return those that have ended on it."""
+        held = self._active.get(closed.series)
+        rules = self._instruments(closed.series.symbol)
+        if not held or rules is None:
+            return []
+        for phantom in held.values():
+            follow(phantom, closed.bar, rules, self._costs)
+        ended = [phantom for phantom in held.values() if phantom.outcome]
+        for phantom in ended:
+            self._close_phantom(phantom)
+        return ended
+
+    def waiting_since(self, series: Series) -> int | None:
+        """Return the open time of the oldest bar that a phantom of a series still waits for, None when none does."""
+        return min((phantom.next_open for phantom in self._active.get(series, {}).values()), default=None)
+
+    def active(self, symbol: str | None = None) -> list[PhantomTrade]:
+        """Return the phantoms that are open, of a symbol or of all."""
+        wanted = [held for series, held in self._active.items() if symbol in {None, series.symbol}]
+        return [phantom for held in wanted for phantom in held.values()]
+
+    def restore(self, phantoms: Iterable[PhantomTrade]) -> None:
+        """Take phantoms of earlier lives, open or ended, in the order in which that happened."""
+        for phantom in phantoms:
+            if phantom.phantom_id not in self._seen:
+                self._follow(phantom)
+            if phantom.outcome:
+                self._close_phantom(phantom)
+
+    def take_trade(self, trade: Trade) -> None:
+        """Take what a trade of ours really made: it counts instead of what its phantom would have."""
+        if trade.r_multiple is not None:
+            self._real[trade.trade_id] = trade.r_multiple
+
+    def get_phantom_stats(self, symbol: str | None = None) -> dict[str, Any]:
+        """Return the figures of the phantoms kept, of a symbol or of all; money in R after fees and in percent.
+
+        ``opportunity_cost_r`` of a gate is what its refusals would have made: above zero it cost, below it saved.
+        """
+        ended = [one for one in self.completed if symbol in {None, one.symbol}]
+        held = self.active(symbol)
+        refused = [one for one in ended if not one.was_executed]
+        return {
+            "total": len(ended) + len(held), "active": len(held), "completed": len(ended),
+            "executed": sum(one.was_executed for one in (*ended, *held)),
+            "rejected": sum(not one.was_executed for one in (*ended, *held)),
+            "outcomes": dict(Counter(one.outcome for one in ended)),
+            "rejection_stats": {
+                "total_rejected": len(refused), **_sums(refused),
+                "missed_profit_pct": _total(one.pnl_percent for one in refused if one.made > 0),
+                "avoided_loss_pct": _total(-one.pnl_percent for one in refused if one.made <= 0),
+            },
+            "ml_accuracy": self._accuracy(ended),
+            "gates": {gate: _gate([one for one in refused if one.gate == gate]) for gate in _gates(refused)},
+            "win_rates": {name: round(100 * sum(held) / len(held), 1) for name, held in self.win_rates.items() if held},
+        }  # fmt: skip
+
+    def get_learning_data(self) -> list[LearningRow]:
+        """Return a row for each signal that has ended and has a vector, oldest signal first."""
+        rows = [
+            LearningRow(
+                one.phantom_id, one.symbol, one.strategy_name, one.signal_time, one.exit_time, one.features,
+                one.ml_score, one.was_executed, self._real_r(one) is not None, float(self._r(one)), one.outcome,
+            )
+            for one in self.completed if one.features is not None
+        ]  # fmt: skip
+        return sorted(rows, key=lambda row: (row.signal_time, row.phantom_id))
+
+    def _follow(self, phantom: PhantomTrade) -> None:
+        self._seen[phantom.phantom_id] = phantom
+        series = Series(phantom.symbol, phantom.timeframe)
+        self._active.setdefault(series, {})[phantom.phantom_id] = phantom
+
+    def _close_phantom(self, phantom: PhantomTrade) -> None:
+        held = self._active.get(Series(phantom.symbol, phantom.timeframe), {})
+        if held.pop(phantom.phantom_id, None) is None:
+            return
+        self._seen[phantom.phantom_id] = phantom
+        self.completed.append(phantom)
+        if phantom.outcome != TIMEOUT:
+            rate = self.win_rates.setdefault(phantom.strategy_name, deque(maxlen=RATE_WINDOW))
+            rate.append(phantom.outcome == WIN)
+        while len(self.completed) > COMPLETED_MAX:
+            gone = self.completed.popleft()
+            self._seen.pop(gone.phantom_id, None)
+            self._real.pop(ids.trade_id(gone.phantom_id), None)
+
+    def _real_r(self, phantom: PhantomTrade) -> Decimal | None:
+        return self._real.get(ids.trade_id(phantom.phantom_id)) if phantom.was_executed else None
+
+    def _r(self, phantom: PhantomTrade) -> Decimal:
+        real = self._real_r(phantom)
+        return phantom.realized_rr if real is None else real
+
+    def _accuracy(self, ended: list[PhantomTrade]) -> dict[str, Any]:
+        """Judge the score from both sides: what it refused, and what it let through."""
+        refused = [self._r(one) > 0 for one in ended if one.gate == "score" and one.outcome != TIMEOUT]
+        taken = [self._r(one) > 0 for one in ended if one.was_executed and one.ml_score is not None]
+        right, judged = refused.count(False) + taken.count(True), len(refused) + len(taken)
+        return {
+            "correct_rejections": refused.count(False), "wrong_rejections": refused.count(True),
+            "correct_approvals": taken.count(True), "wrong_approvals": taken.count(False),
+            "accuracy_pct": round(100 * right / judged, 1) if judged else None,
+        }  # fmt: skip
+
+
+def _sums(phantoms: list[PhantomTrade]) -> dict[str, int]:
+    return {
+        "would_have_won": sum(one.outcome == WIN for one in phantoms),
+        "would_have_lost": sum(one.outcome == LOSS for one in phantoms),
+        "timed_out": sum(one.outcome == TIMEOUT for one in phantoms),
+    }
+
+
+def _gates(phantoms: list[PhantomTrade]) -> list[str]:
+    return sorted({one.gate for one in phantoms})
+
+
+def _gate(phantoms: list[PhantomTrade]) -> dict[str, Any]:
+    return {
+        "rejected": len(phantoms),
+        **_sums(phantoms),
+        "opportunity_cost_r": _total(one.realized_rr for one in phantoms),
+    }
+
+
+def _total(values: Iterable[Decimal]) -> float:
+    return float(round(sum(values, ZERO), 4))
