@@ -61,6 +61,9 @@ class Disk:
     def fdatasync(self, handle: int) -> None:
         self._check("dead", "one error")
         self.synced[os.readlink(f"/proc/self/fd/{handle}")] = os.fstat(handle).st_size
+        if self.fault.startswith("after "):
+            left = int(self.fault[6:]) - 1
+            self.fault = f"after {left}" if left else "dead"
 
     def fsync(self, handle: int) -> None:
         path = os.readlink(f"/proc/self/fd/{handle}")
@@ -175,7 +178,7 @@ class WritePath(RuleBasedStateMachine):
         if self.acknowledged:
             self.tracker.add_trade(self.acknowledged[data.draw(st.sampled_from(sorted(self.acknowledged)))])
 
-    @rule(fault=st.sampled_from(["", "dead", "full", "one error", "read-only"]))
+    @rule(fault=st.sampled_from(["", "dead", "full", "one error", "read-only", "after 1", "after 2", "after 3"]))
     def disk_fails(self, fault: str) -> None:
         self.disk.fault = fault
 
@@ -323,7 +326,7 @@ def mutants() -> dict[str, Callable[[], contextlib.AbstractContextManager[Any]]]
     }
 
 
-def run(examples: int, mutant_examples: int = 600) -> dict[str, Any]:
+def run(examples: int, mutant_examples: int = 3_000) -> dict[str, Any]:
     """Run the machine on the real code, then on each mutant, which it has to find."""
     began, violation = time.monotonic(), ""
     try:
