@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from domain.candle import Bar, Bars, ClosedBar, Series
-from domain.errors import RevenantError, Unavailable
+from domain.errors import RevenantError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -133,7 +133,8 @@ class CandleWriter:
                 continue
             try:
                 moved = await self._tier.call(self._storage.drain)
-            except Unavailable:
+            except RevenantError as error:
+                self._note(error)
                 continue
             if moved:
                 log.info("database is back: spilled candles moved home", candles=moved)

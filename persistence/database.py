@@ -33,7 +33,15 @@ MIGRATION_LOCK = 7_368_641_701
 MIGRATING = threading.Lock()
 """Two databases of one process may not migrate at once: alembic keeps what it is working on in its module."""
 
-_TRANSIENT_FATAL = ("starting up", "shutting down", "too many", "remaining connection slots", "recovery mode")
+_REFUSALS = (
+    "authentication failed",
+    "does not exist",
+    "pg_hba.conf",
+    "permission denied",
+    "not permitted to log in",
+    "password supplied",
+)
+"""What a server says to those that it will never let in; it says much else while it starts, stops or is full."""
 
 
 def parse_url(text: str) -> sa.URL:
@@ -209,7 +217,7 @@ class Database:
     def _in_our_terms(self, error: DBAPIError) -> ConfigError | Rejected | Unavailable:
         code = getattr(error.orig, "pgcode", None) or ""
         text = " ".join(str(error.orig).split())
-        if "FATAL:" in text and not code and not any(mark in text for mark in _TRANSIENT_FATAL):
+        if "FATAL:" in text and not code and any(mark in text for mark in _REFUSALS):
             return ConfigError(f"DATABASE_URL: {self} refused us: {text.partition('FATAL:')[2].strip()}")
         permanent = code[:2] in {"22", "23", "28", "42"} if code else not _is_operational(error)
         if permanent:

@@ -1,6 +1,8 @@
 """Database addresses in every spelling, and errors in our own terms."""
 
+import psycopg2
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from domain.errors import ConfigError, Rejected, Unavailable
 from persistence.database import Database, parse_url
@@ -45,6 +47,18 @@ def test_a_server_that_refuses_us_is_a_configuration_error(postgres):
     for url in (postgres.dsn("no_such_database"), postgres.dsn("postgres").replace("revenant@", "stranger@")):
         with pytest.raises(ConfigError, match="refused us"):
             Database(url).check()
+
+
+@pytest.mark.parametrize("said", [
+    "the database system is starting up", "the database system is shutting down", "sorry, too many clients already",
+    "the database system is not yet accepting connections DETAIL: Consistent recovery state has not been yet reached.",
+    "the database system is in recovery mode", "remaining connection slots are reserved for roles with SUPERUSER",
+    "terminating connection due to administrator command",
+])  # fmt: skip
+def test_a_server_that_starts_stops_or_is_full_is_only_away(said):
+    told = psycopg2.OperationalError(f'connection to server at "127.0.0.1", port 5432 failed: FATAL:  {said}')
+    database = Database("postgresql://me@host/name")
+    assert isinstance(database._in_our_terms(OperationalError("", {}, told)), Unavailable)
 
 
 def test_a_refused_statement_is_rejected(database_url):
