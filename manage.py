@@ -183,6 +183,19 @@ def stats(
     raise typer.Exit(DEGRADED if degraded else OK)
 
 
+@app.command("phantom-stats")
+def phantom_stats(
+    config: Config = None,
+    as_json: AsJson = False,
+    symbol: Annotated[str | None, typer.Option("-p", "--pair", help="One symbol only, such as BTC/USDT:USDT.")] = None,
+) -> None:
+    """Show what became of every signal, taken or refused, and what each gate has cost or saved."""
+    settings = _load(config)
+    asked = f"/phantoms?symbol={quote(symbol)}" if symbol else "/phantoms"
+    figures = _ask(settings.data_dir / "health.json", asked) or inspection.phantoms(settings, symbol)
+    _print({"mode": settings.mode.upper(), **figures}, as_json)
+
+
 @app.command("db-stats")
 def db_stats(config: Config = None, as_json: AsJson = False) -> None:
     """Show every tier: its state, what it holds, what waits for it, and for how long."""

@@ -23,6 +23,7 @@ from bootstrap.parts import (
     ledger_of,
     limits,
     open_venue,
+    phantom_tracker,
     plans,
     symbols_of,
     tracker,
@@ -30,12 +31,13 @@ from bootstrap.parts import (
 from broker.arming import arm
 from broker.bybit import BybitBroker
 from broker.paper import PaperBroker
-from domain.candle import Series, timeframe_ms
+from domain.candle import Bars, Series, timeframe_ms
 from domain.errors import ConfigError, Rejected, Unavailable
 from domain.ids import Identity
 from engine.fence import Fence
 from engine.operations import Operations
 from engine.parts import Parts, Tiers
+from engine.phantoms import Phantoms
 from engine.reconciliation import Policy, ReconcileTerms
 from engine.recovery import CandleRecovery
 from engine.reports import Reporter, snapshot
@@ -47,16 +49,18 @@ from engine.writer import CandleWriter
 from market.feed import Feed, FeedLimits
 from market.frames import Frames
 from market.klines import BybitKlines
+from ml.features import features
 from persistence.candles import HealingCandleStorage
 from persistence.files import AtomicFile
 from persistence.latches import Latches
 from persistence.lease import Lease
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from domain.instrument import Instrument
+    from domain.signal import Signal
     from persistence.database import Database
     from settings import Settings
 
@@ -65,6 +69,8 @@ log = structlog.get_logger(__name__)
 PATIENCE_S = 2.0
 STEP_GRACE_S = 60.0
 ALWAYS = ("3m", "15m")
+LEADER = "BTC/USDT:USDT"
+"""The symbol whose moves the others follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +164,7 @@ def assemble(ground: Ground) -> Bot:
         finest=finest,
         fence=fence,
         latches=Latches(ground.main, who),
+        phantoms=_phantoms(ground, strategy_plans, trader, frames, wanted),
         watchdog=watchdog,
         reconcile=_reconcile_terms(settings, finest),
         told=reporter.told,
@@ -165,6 +172,19 @@ def assemble(ground: Ground) -> Bot:
     )
     runtime = Runtime(parts)
     return Bot(runtime, trader, writer, reporter, feed, frames, watchdog, Operations(runtime, trader))
+
+
+def _phantoms(
+    ground: Ground, used: Mapping[str, Plan], trader: Trader, frames: Frames, wanted: Collection[Series]
+) -> Phantoms:
+    fee = float(costs(ground.settings).taker)
+
+    def describe(signal: Signal) -> dict[str, float] | None:
+        leader = Series(LEADER, signal.timeframe)
+        market = frames.bars(leader) if leader in wanted else Bars.empty()
+        return features(signal, frames.bars(Series(signal.symbol, signal.timeframe)), market, fee)
+
+    return Phantoms(phantom_tracker(ground.settings, ground.who, used, trader.rules), describe)
 
 
 def _terms(settings: Settings, who: Identity, strategy_plans: Mapping[str, Plan]) -> TraderTerms:

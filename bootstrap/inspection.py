@@ -9,11 +9,11 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from bootstrap.parts import costs, database, journal_folder, keyvalue, known_owner, open_venue
+from bootstrap.parts import costs, database, journal_folder, keyvalue, known_owner, open_venue, phantom_tracker
 from broker.bybit import BybitBroker
 from broker.paper import PaperBroker
 from domain.errors import RevenantError
-from domain.records import Adopted, Close, Intent, Record
+from domain.records import Adopted, Close, Intent, PhantomClosed, PhantomOpened, Record
 from engine import rebuild, verification
 from persistence.files import AtomicFile
 from persistence.journal import read_records
@@ -57,6 +57,15 @@ def redis_state(settings: Settings) -> str:
     if mirrored is None:
         return "away" if settings.redis_url.get_secret_value() else "none"
     return f"ok, {len(mirrored)} trades"
+
+
+def phantoms(settings: Settings, symbol: str | None) -> dict[str, Any]:
+    """Return the figures of the phantoms that the journal tells of, for when no bot answers."""
+    who = known_owner(settings)
+    tracker = phantom_tracker(settings, who, {}, lambda _: None)
+    records = read_records(journal_folder(settings, who))
+    tracker.restore(one.phantom for one in records if isinstance(one, PhantomOpened | PhantomClosed))
+    return tracker.get_phantom_stats(symbol)
 
 
 def _compare(

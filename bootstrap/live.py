@@ -45,6 +45,7 @@ async def _run(settings: Settings, stack: contextlib.AsyncExitStack, stopping: a
         settings.data_dir / "health.json",
         bot.runtime.reasons,
         lambda: {"source": who.source, "mode": who.mode.upper(), "account": who.account, **bot.snapshot()},
+        bot.runtime.phantoms.report,
         bot.operations,
     )
     port = await health.start()

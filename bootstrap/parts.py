@@ -22,6 +22,7 @@ from engine import universe
 from engine.protections import MINUTE_MS, Protection
 from engine.risk import RiskLimits
 from engine.trader import Plan, Trader
+from ml.phantom_tracker import PhantomTradeTracker
 from persistence.candles import HealingCandleStorage, PostgresCandleStorage
 from persistence.database import Database
 from persistence.files import AtomicFile
@@ -36,7 +37,7 @@ from strategies.table import TABLE
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from domain.instrument import Instrument
@@ -107,6 +108,13 @@ def tracker(
 
     snapshot = AtomicFile(settings.data_dir / "trade_history.json") if ledger is not None else None
     return TradeTrackerPostgres(main, ledger, who, now, redis=redis, snapshot=snapshot)
+
+
+def phantom_tracker(
+    settings: Settings, who: Identity, used: Mapping[str, Plan], rules: Callable[[str], Instrument | None]
+) -> PhantomTradeTracker:
+    """Return the phantom tracker of an owner."""
+    return PhantomTradeTracker(who, {name: plan.exits for name, plan in used.items()}, rules, costs(settings))
 
 
 def known_owner(settings: Settings) -> Identity:

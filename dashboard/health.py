@@ -37,7 +37,7 @@ class Operations(Protocol):
 
 
 class Health:
-    """Serves /healthz (the loop runs), /readyz (able to trade, with reasons), /status, and the operator's orders.
+    """Serves /healthz (the loop runs), /readyz (able to trade, with reasons), /status, /phantoms, and takes orders.
 
     Address and a fresh token are written to ``endpoint``, readable by its owner only, so that ``manage.py`` finds the
     bot and nobody else can steer it.
@@ -49,9 +49,11 @@ class Health:
         endpoint: Path,
         reasons: Callable[[], list[str]],
         status: Callable[[], dict[str, Any]],
+        phantoms: Callable[[str | None], dict[str, Any]],
         operations: Operations,
     ) -> None:
         self._host, self._port = address
+        self._phantoms = phantoms
         self._endpoint, self._reasons, self._status, self._operations = endpoint, reasons, status, operations
         self._token = secrets.token_urlsafe(24)
         self._runner: web.AppRunner | None = None
@@ -66,6 +68,7 @@ class Health:
         app.router.add_get("/healthz", self._alive)
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/status", self._show)
+        app.router.add_get("/phantoms", self._show_phantoms)
         app.router.add_post("/switch/{state}", self._turn)
         app.router.add_post("/forceexit", self._force_exit)
         app.router.add_post("/panic", self._panic)
@@ -100,6 +103,9 @@ class Health:
 
     async def _show(self, _: web.Request) -> web.Response:
         return web.json_response(self._status(), dumps=lambda body: json.dumps(body, default=str))
+
+    async def _show_phantoms(self, request: web.Request) -> web.Response:
+        return web.json_response(self._phantoms(request.query.get("symbol")))
 
     async def _turn(self, request: web.Request) -> web.Response:
         self._check(request)

@@ -10,6 +10,7 @@ import msgspec
 
 from domain.exits import ExitPlan
 from domain.order import Cause, OrderKind, OrderSide, OrderState, Side
+from domain.phantom import PhantomTrade
 from domain.trade import Trade
 
 if TYPE_CHECKING:
@@ -162,7 +163,22 @@ class DayStarted(msgspec.Struct, frozen=True, tag="day_started"):
     open_pnl: Decimal = Decimal(0)
 
 
-Record = Intent | OrderEnded | Fill | StopMoved | Close | Adopted | Mended | Switch | DayStarted
+class PhantomOpened(msgspec.Struct, frozen=True, tag="phantom_opened"):
+    """A signal that is followed, as it was when it was given, or later on when it was carried into a new journal."""
+
+    time: int
+    phantom: PhantomTrade
+
+
+class PhantomClosed(msgspec.Struct, frozen=True, tag="phantom_closed"):
+    """A signal's outcome."""
+
+    time: int
+    phantom: PhantomTrade
+
+
+Phantom = PhantomOpened | PhantomClosed
+Record = Intent | OrderEnded | Fill | StopMoved | Close | Adopted | Mended | Switch | DayStarted | Phantom
 
 
 def finished(records: Iterable[Record]) -> list[Trade]:

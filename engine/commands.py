@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PlaceOrder:
-    """Write the intent down, then send the order."""
+    """Write the intent down, then send the order; an entry bears the signal that it follows."""
 
     intent: Intent
     request: OrderRequest
+    signal: Signal | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from domain.trade import Trade
     from engine import recovery
     from engine.fence import Fence
+    from engine.phantoms import Phantoms
     from engine.threads import Tier
     from engine.trader import Trader
     from engine.watchdog import Watchdog
@@ -126,6 +127,7 @@ class Parts:
     finest: str
     fence: Fence
     latches: Latches
+    phantoms: Phantoms
     watchdog: Watchdog
     reconcile: ReconcileTerms = field(default_factory=ReconcileTerms)
     acknowledge: Callable[[int], Awaitable[None]] | None = None

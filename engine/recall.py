@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING
 import structlog
 
 from domain.errors import ConfigError, RevenantError, Unavailable
-from domain.records import Close, DayStarted, Record, Switch
+from domain.records import Close, DayStarted, PhantomClosed, PhantomOpened, Record, Switch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from domain.ports import Ledger
     from domain.trade import Trade
-    from engine.parts import Latches, Tiers, Trades
+    from engine.parts import Parts
+    from engine.phantoms import Phantoms
     from engine.trader import Trader
 
 log = structlog.get_logger(__name__)
 
 REPLAY_S = 300.0
+REMEMBERED = 5_000
+"""Newest trades whose outcome the phantoms are told of."""
 
 
 @dataclass(slots=True)
@@ -42,8 +44,8 @@ class Past:
     latches: dict[type, Record] = field(default_factory=dict)
 
 
-def replay(trader: Trader, records: Iterable[Record]) -> Past:
-    """Bring a trader to where its records say it was.
+def replay(trader: Trader, records: Iterable[Record], phantoms: Phantoms | None = None) -> Past:
+    """Bring a trader, and the phantoms, to where their records say they were.
 
     They are taken as they come and let go of: the journal of a hundred thousand trades would not fit into a small
     machine's memory at once.
@@ -55,6 +57,8 @@ def replay(trader: Trader, records: Iterable[Record]) -> Past:
         past.until = max(past.until, record.time)
         if isinstance(record, Close):
             past.trades.append(record.trade)
+        elif phantoms is not None and isinstance(record, PhantomOpened | PhantomClosed):
+            phantoms.restore(record)
         elif isinstance(record, Switch | DayStarted):
             past.latches[type(record)] = record
     return past
@@ -63,8 +67,9 @@ def replay(trader: Trader, records: Iterable[Record]) -> Past:
 class Recall:
     """Brings back what the trader and the trade tracker knew; what is done once is not done again."""
 
-    def __init__(self, trader: Trader, ledger: Ledger, trades: Trades, latches: Latches, tiers: Tiers) -> None:
-        self._trader, self._ledger, self._trades, self._latches, self._tiers = trader, ledger, trades, latches, tiers
+    def __init__(self, parts: Parts) -> None:
+        self._trader, self._ledger, self._trades = parts.trader, parts.ledger, parts.trades
+        self._latches, self._tiers, self._phantoms = parts.latches, parts.tiers, parts.phantoms
         self._reading: asyncio.Future[Past] | None = None
         self._past: Past | None = None
 
@@ -77,7 +82,7 @@ class Recall:
         if self._past is None:
             past = await self._read()
             await self._restore_trades(past.trades)
-            await self._archive([*self._trader.book.live(), *past.latches.values()])
+            await self._archive([*self._phantoms.live(), *self._trader.book.live(), *past.latches.values()])
             # what this appends would be put away by an archive that came after it
             await self._restore_latches(past.latches)
             # the tracker has them now
@@ -88,12 +93,15 @@ class Recall:
     async def _read(self) -> Past:
         # a start that is tried again goes on waiting for the same reading: nobody may live the past twice
         if self._reading is None:
-            reading = self._tiers.journal.within(REPLAY_S, lambda: replay(self._trader, self._ledger.replay()))
+            reading = self._tiers.journal.within(REPLAY_S, self._replay)
             self._reading = asyncio.ensure_future(reading)
         try:
             return await asyncio.shield(self._reading)
         except Unavailable as error:
             raise ConfigError(f"the journal cannot be read ({error}): look at its disk, then start again") from error
+
+    def _replay(self) -> Past:
+        return replay(self._trader, self._ledger.replay(), self._phantoms)
 
     async def _restore_trades(self, journaled: list[Trade]) -> None:
         try:
@@ -101,7 +109,9 @@ class Recall:
         except Unavailable as error:
             log.warning("database away: starting on the journal alone", reason=str(error))
         self._trades.restore(journaled)
-        self._trader.remember(self._trades.trades())
+        held = self._trades.trades()
+        self._trader.remember(held)
+        self._phantoms.take_trades(held[-REMEMBERED:])
 
     async def _archive(self, live: list[Record]) -> None:
         settled = self._trades.complete and not self._trades.unsettled

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from domain.ports import Broker, CandleStore, Klines, Ledger
+    from domain.signal import Signal
     from engine.threads import Tier
     from engine.trader import Trader
 
@@ -70,6 +71,10 @@ class CandleRecovery:
                 group.create_task(self._one(gate, series, count))
         self._report.series = len(wanted)
         return self._report
+
+    async def between(self, series: Series, start: int, end: int) -> Bars:
+        """Return what REST has of a series from ``start`` up to ``end`` (UTC ms). Raises Unavailable or Rejected."""
+        return await self._klines.closed(series, start, end)
 
     async def _one(self, gate: asyncio.Semaphore, series: Series, count: int) -> None:
         try:
@@ -187,9 +192,9 @@ def last_lived(wanted: Collection[Series], lived_until: int) -> dict[str, int]:
     return {series.symbol: lived_until for series in wanted} if lived_until else {}
 
 
-async def warm_up(trader: Trader, windows: Windows, symbols: list[str], stored_until: dict[str, int]) -> int:
-    """Step all strategies over the recovered bars; return how many signals were missed while the bot was down."""
-    missed = 0
+async def warm_up(trader: Trader, windows: Windows, symbols: list[str], stored_until: dict[str, int]) -> list[Signal]:
+    """Step all strategies over the recovered bars; return the signals that were missed while the bot was down."""
+    missed: list[Signal] = []
     for symbol in symbols:
         missed += trader.warm_up(symbol, stored_until.get(symbol, np.iinfo(np.int64).max))
         held = trader.book.of_symbol(symbol)

@@ -90,6 +90,7 @@ def snapshot(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str
         "refused": {name[5:]: n for name, n in sorted(trader.counts.items()) if name.startswith("gate:")},
         "unmatched_fills": trader.book.unmatched,
         "late_funding": trader.book.late_funding,
+        "phantoms": {name: value for name, value in runtime.phantoms.report().items() if not isinstance(value, dict)},
         **runtime.report(),
         "candles_saved": writer.counters.saved,
         "candles_waiting": writer.pending,

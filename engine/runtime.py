@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from domain.records import Record
     from domain.trade import Trade
     from engine.commands import Command
+    from engine.phantoms import Phantoms
     from engine.tasks import Tasks
 
 log = structlog.get_logger(__name__)
@@ -65,7 +66,7 @@ class Runtime:
         self._flat_since: dict[str, float] = {}
         self._batch_at = self._settled_at = 0.0
         self._consuming = False
-        self._recall = Recall(parts.trader, parts.ledger, parts.trades, parts.latches, parts.tiers)
+        self._recall = Recall(parts)
 
     async def recover(self) -> None:
         """Bring everything back to where it was, and catch up with what happened since.
@@ -90,9 +91,11 @@ class Runtime:
                 p.broker.on_bars(series.symbol, bars)
         await self._refresh_balance()
         symbols = sorted({series.symbol for series in p.wanted})
-        self.progress.missed_signals = await recovery.warm_up(
-            p.trader, p.windows, symbols, recovery.last_lived(p.wanted, past.until)
-        )
+        missed = await recovery.warm_up(p.trader, p.windows, symbols, recovery.last_lived(p.wanted, past.until))
+        for signal in missed:
+            p.phantoms.note(signal, "missed")
+        self.progress.missed_signals = len(missed)
+        await p.phantoms.catch_up(p.windows, p.candles, p.wanted)
         fills = await p.broker.fills_since(recovery.asking_start(p.trader, p.ledger, past.until, until), until + DAY_MS)
         await self._take_fills(fills)
         await self._settle_orders()
@@ -137,6 +140,7 @@ class Runtime:
             tasks.start(f"orders {lane}", lambda lane=lane: self.orders.run(lane))  # type: ignore[misc]
             tasks.start(f"lookups {lane}", self.orders.run_lookups)
         tasks.start("trades", self._keep_trades)
+        tasks.start("phantoms", lambda: p.phantoms.run(self.append))
         tasks.start("ledger", self._heal)
         tasks.start("lease", p.fence.keep)
         tasks.start("balance", self._watch_balance)
@@ -144,6 +148,7 @@ class Runtime:
         tasks.start("executions", self._listen)
         if not trading:
             return
+        tasks.start("phantoms behind", lambda: p.phantoms.keep_up(p.windows, p.candles, p.wanted))
         tasks.start("candles", p.writer.run)
         tasks.start("candle drain", p.writer.drain)
         tasks.start("candle summary", p.writer.summarise)
@@ -151,6 +156,11 @@ class Runtime:
         tasks.start("instruments", self._refresh_instruments)
         if p.acknowledge is not None:
             tasks.start("stepping", self._keep_stepping)
+
+    @property
+    def phantoms(self) -> Phantoms:
+        """What has every signal followed."""
+        return self._p.phantoms
 
     async def append(self, record: Record) -> Receipt:
         """Write a record to the ledger on its own thread; a disk that hangs counts as no disk."""
@@ -176,6 +186,7 @@ class Runtime:
             async with asyncio.timeout(deadline_s / 2):
                 await asyncio.gather(
                     self._p.writer.flush(),
+                    self._p.phantoms.flush(self.append),
                     self._p.tiers.trades.call(self._p.trades.close, deadline_s / 2),
                     return_exceptions=True,
                 )
@@ -257,6 +268,7 @@ class Runtime:
             if closed.series.timeframe == p.finest:
                 p.broker.on_bars(closed.series.symbol, Bars.of([closed.bar]))
             await self.dispatch(p.trader.on_bar(closed))
+            p.phantoms.show(closed)
             # hundreds of symbols close at once: the loop must breathe between them
             await asyncio.sleep(0)
         self.progress.batches += 1
@@ -347,14 +359,17 @@ class Runtime:
                 await self.orders.put(command, self._batch_at if entry else None)
             elif isinstance(command, RecordTrade):
                 await self._finished.put(command.trade)
+                self._p.phantoms.take_trades([command.trade])
                 self._p.told("trade", command.trade)
             elif isinstance(command, Remember):
                 await self.append(command.record)
                 with contextlib.suppress(RevenantError):
                     await self._p.tiers.lease.call(self._p.latches.keep, command.record)
             elif isinstance(command, Refused):
+                self._p.phantoms.note(command.signal, command.gate)
                 self._p.told("refused", command)
-            if isinstance(command, PlaceOrder) and command.intent.cause is Cause.ENTRY:
+            if isinstance(command, PlaceOrder) and command.signal is not None:
+                self._p.phantoms.note(command.signal, "")
                 self._p.told("entry", command)
 
     async def _keep_trades(self) -> None:

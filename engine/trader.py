@@ -126,12 +126,12 @@ class Trader:
                 commands += self._take_partial(held, self.situation.market_time)
         return commands
 
-    def warm_up(self, symbol: str, missed_after: int) -> int:
-        """Step every strategy over the bars at hand; return how many signals came after ``missed_after`` (UTC ms).
+    def warm_up(self, symbol: str, missed_after: int) -> list[Signal]:
+        """Step every strategy over the bars at hand; return the signals that came after ``missed_after`` (UTC ms).
 
         Those were missed while the bot was down and lead to no order.
         """
-        missed = 0
+        missed: list[Signal] = []
         for name, plan in self._terms.plans.items():
             strategy = plan.strategy
             state = self._states[name, symbol] = strategy.start(symbol)
@@ -141,8 +141,9 @@ class Trader:
             columns = strategy.columns(frames)
             for i in range(len(frames[strategy.timeframes[0]])):
                 signal = strategy.step(i, columns, state)
-                missed += signal is not None and signal.time > missed_after
-        self.counts["gate:missed"] += missed
+                if signal is not None and signal.time > missed_after:
+                    missed.append(signal)
+        self.counts["gate:missed"] += len(missed)
         return missed
 
     def on_bar(self, closed: ClosedBar) -> list[Command]:
@@ -360,7 +361,7 @@ class Trader:
             OrderKind.LIMIT if limited else OrderKind.MARKET, size.qty, entry if limited else None, stop, target,
         )  # fmt: skip
         self.counts["taken"] += 1
-        return self._place(request, Cause.ENTRY, signal.time, opening)
+        return replace(self._place(request, Cause.ENTRY, signal.time, opening), signal=signal)
 
     def _place(self, request: OrderRequest, cause: Cause, time: int, opening: Opening | None = None) -> PlaceOrder:
         intent = Intent(

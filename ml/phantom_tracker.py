@@ -75,7 +75,7 @@ class PhantomTradeTracker:
         strategy_name: str,
         gate: str = "",
     ) -> PhantomTrade | None:
-        """Begin to follow a signal; return its phantom, None when the exchange's rules of its symbol are unknown.
+        """Begin to follow a signal; return its phantom, None when it is known already, or its symbol's rules are not.
 
         Args:
             symbol: its market.
@@ -96,7 +96,7 @@ class PhantomTradeTracker:
         name = ids.signal_digest(self._who, signal.strategy, symbol, signal.timeframe, signal.bar_start)
         rules, plan = self._instruments(symbol), self._plans.get(strategy_name)
         if name in self._seen or rules is None or plan is None:
-            return self._seen.get(name)
+            return None
         phantom = open_phantom(
             signal, plan, rules, self._costs, phantom_id=name, gate=gate, score=ml_score, features=features
         )
@@ -106,13 +106,18 @@ class PhantomTradeTracker:
         self._follow(phantom)
         return phantom
 
-    def update_phantom_prices(self, closed: ClosedBar) -> list[PhantomTrade]:
-        """Show a closed bar to the phantoms of its series; return those that have ended on it."""
+    def update_phantom_prices(self, closed: ClosedBar, *, none_missing: bool = False) -> list[PhantomTrade]:
+        """Show a closed bar to the phantoms of its series; return those that have ended on it.
+
+        With ``none_missing`` it is known that there was never a bar between the last one shown and this.
+        """
         held = self._active.get(closed.series)
         rules = self._instruments(closed.series.symbol)
         if not held or rules is None:
             return []
         for phantom in held.values():
+            if none_missing:
+                phantom.next_open = max(phantom.next_open, closed.bar.open_time)
             follow(phantom, closed.bar, rules, self._costs)
         ended = [phantom for phantom in held.values() if phantom.outcome]
         for phantom in ended:
@@ -120,7 +125,7 @@ class PhantomTradeTracker:
         return ended
 
     def waiting_since(self, series: Series) -> int | None:
-        """Return the open time of the oldest bar that a phantom of a series still waits for, None when none does."""
+        """Return the open time of the oldest bar that a phantom of a series waits for, None when none does."""
         return min((phantom.next_open for phantom in self._active.get(series, {}).values()), default=None)
 
     def active(self, symbol: str | None = None) -> list[PhantomTrade]:

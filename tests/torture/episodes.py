@@ -17,12 +17,14 @@ import structlog
 
 from domain.candle import Bar, Bars, ClosedBar, Series
 from domain.exits import ExitPlan
+from domain.fills import Costs
 from domain.ids import Identity, parse_order_id
 from domain.instrument import Instrument
 from domain.records import Close, Level
 from domain.trade import Trade
 from engine.fence import Fence
 from engine.parts import Parts, Tiers
+from engine.phantoms import Phantoms
 from engine.reconciliation import Policy, ReconcileTerms
 from engine.recovery import CandleReport
 from engine.risk import RiskLimits
@@ -31,6 +33,7 @@ from engine.tasks import Tasks
 from engine.trader import Plan, Trader, TraderTerms
 from engine.watchdog import Watchdog
 from engine.writer import CandleWriter
+from ml.phantom_tracker import PhantomTradeTracker
 from persistence.journal import Journal
 from persistence.lease import Holder
 from persistence.ledger import ARCHIVE_BYTES, LayeredLedger
@@ -198,13 +201,16 @@ class Life:
         plan = Plan(Churn(Churn.Parameters(reach=0.004)), ExitPlan(partial_r=0.5, timeout_ms=4 * STEP))
         terms = TraderTerms(WHO, limits, {"churn": plan}, paper=False, unfilled_timeout_ms=2 * STEP)
         self.trader = Trader(terms, {symbol: rules(symbol) for symbol in SYMBOLS}, market.bars)
+        known = {symbol: rules(symbol) for symbol in SYMBOLS}
+        self.tracker = PhantomTradeTracker(WHO, {"churn": plan.exits}, known.get, Costs())
+        phantoms = Phantoms(self.tracker, lambda _: {"nothing": 1.0})
         tier: Any = Inline()
         wanted = {Series(symbol, "3m"): 100 for symbol in SYMBOLS}
         parts = Parts(
             trader=self.trader, broker=FlakyBroker(venue), feed=market, candles=Candles(), windows=market,
             writer=CandleWriter(Storage(), tier, market.bars, pending_max=10_000, summary_s=1e9), ledger=ledger,
             trades=self.trades, tiers=Tiers(tier, tier, tier, tier), wanted=wanted, finest="3m",
-            fence=Fence(Nobody(), tier), latches=NoLatches(), watchdog=Watchdog(1e9),
+            fence=Fence(Nobody(), tier), latches=NoLatches(), phantoms=phantoms, watchdog=Watchdog(1e9),
             reconcile=ReconcileTerms(Policy.IGNORE, D("0.05"), "3m"),
         )  # fmt: skip
         self.runtime = Runtime(parts)

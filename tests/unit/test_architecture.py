@@ -29,6 +29,7 @@ MAY_IMPORT = {
         "settings",
         "market",
         "strategies",
+        "ml",
         "broker",
         "engine",
         "persistence",
@@ -54,7 +55,7 @@ HOME = {
 }
 """Drivers and frameworks have one home each."""
 
-PURE = ("domain", "strategies", "ml/features.py", "engine/trader.py", "engine/positions.py", "engine/risk.py", "engine/protections.py",
+PURE = ("domain", "strategies", "ml/features.py", "engine/trader.py", "engine/positions.py", "engine/risk.py", "engine/protections.py", "ml/phantom_tracker.py",
         "market/bybit_messages.py", "market/frames.py")  # fmt: skip
 """Parts that decide: no waiting, no clock, no I/O, no chance."""
 

@@ -339,7 +339,7 @@ def test_signals_missed_while_down_are_counted_and_lead_to_no_order():
     for _ in range(6):
         world.bar()
     again = world.fresh()
-    assert again.warm_up(A, 4 * STEP) == 1
+    assert len(again.warm_up(A, 4 * STEP)) == 1
     assert again.book.positions() == []
 
 

@@ -1,0 +1,176 @@
+"""Has every signal followed, taken or refused, and writes down what becomes of it without holding trading up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import structlog
+
+from domain.candle import Bars, ClosedBar, Series, join
+from domain.errors import Rejected, Unavailable
+from domain.records import PhantomClosed, PhantomOpened
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from domain.phantom import PhantomTrade
+    from domain.records import Record
+    from domain.signal import Signal
+    from domain.trade import Trade
+    from engine.recovery import CandleRecovery, Windows
+
+log = structlog.get_logger(__name__)
+
+BEHIND_S = 60.0
+WAITING_MAX = 10_000
+"""Records on their way to the journal; above that the oldest is let go and counted."""
+
+
+class Tracker(Protocol):
+    """The phantom tracker, as far as the engine needs it."""
+
+    @property
+    def completed(self) -> Iterable[PhantomTrade]:
+        """The newest that have ended, oldest first."""
+        ...
+
+    def record_signal(
+        self, symbol: str, signal: Signal, ml_score: float | None, was_executed: bool,  # noqa: FBT001
+        features: dict[str, float] | None, strategy_name: str, gate: str = "",
+    ) -> PhantomTrade | None:  # fmt: skip
+        """Begin to follow a signal; None when it is known already, or cannot be followed."""
+        ...
+
+    def update_phantom_prices(self, closed: ClosedBar, *, none_missing: bool = False) -> list[PhantomTrade]:
+        """Show a closed bar; return the phantoms that have ended on it."""
+        ...
+
+    def waiting_since(self, series: Series) -> int | None:
+        """Return the open time of the oldest bar that a phantom of a series waits for."""
+        ...
+
+    def active(self) -> list[PhantomTrade]:
+        """Return those that are open."""
+        ...
+
+    def restore(self, phantoms: Iterable[PhantomTrade]) -> None:
+        """Take phantoms of earlier lives."""
+        ...
+
+    def take_trade(self, trade: Trade) -> None:
+        """Take what a trade of ours really made."""
+        ...
+
+    def get_phantom_stats(self, symbol: str | None = None) -> dict[str, Any]:
+        """Return the figures."""
+        ...
+
+
+class Phantoms:
+    """Between the trader, which decides, and the tracker, which follows.
+
+    ``describe`` gives a signal's vector. What is to be written waits in a bounded queue, which ``run`` empties.
+    """
+
+    def __init__(self, tracker: Tracker, describe: Callable[[Signal], dict[str, float] | None]) -> None:
+        self._tracker, self._describe = tracker, describe
+        self._waiting: asyncio.Queue[Record] = asyncio.Queue(WAITING_MAX)
+        self.let_go = 0
+
+    def note(self, signal: Signal, gate: str) -> None:
+        """Follow a signal that was just taken (no gate), or refused by a gate."""
+        phantom = self._tracker.record_signal(
+            signal.symbol, signal, None, not gate, self._describe(signal), signal.strategy, gate
+        )
+        if phantom is not None:
+            self._put(opened(phantom))
+
+    def show(self, closed: ClosedBar) -> None:
+        """Show a closed bar to the phantoms of its series."""
+        self._show(closed, none_missing=False)
+
+    def restore(self, record: PhantomOpened | PhantomClosed) -> None:
+        """Take a record of an earlier life."""
+        self._tracker.restore([record.phantom])
+
+    def take_trades(self, trades: Iterable[Trade]) -> None:
+        """Take what trades of ours really made."""
+        for trade in trades:
+            self._tracker.take_trade(trade)
+
+    def live(self) -> list[Record]:
+        """Return the records that the tracker could not be made again without."""
+        return [*map(ended, self._tracker.completed), *map(opened, self._tracker.active())]
+
+    def report(self, symbol: str | None = None) -> dict[str, Any]:
+        """Return the figures, of a symbol or of all."""
+        return {**self._tracker.get_phantom_stats(symbol), "waiting": self._waiting.qsize(), "let_go": self.let_go}
+
+    async def catch_up(self, windows: Windows, candles: CandleRecovery, wanted: Iterable[Series]) -> None:
+        """Show phantoms that are behind the bars that they have not seen.
+
+        Those behind the window's beginning are asked for; what the exchange cannot give now leaves them waiting, and
+        what it never had is passed over.
+        """
+        for series in wanted:
+            start, held = self._tracker.waiting_since(series), windows.bars(series)
+            if start is None or not len(held) or start > held.open_time[-1]:
+                continue
+            try:
+                bars = await _since(start, series, held, candles)
+            except (Unavailable, Rejected) as error:
+                log.warning("phantoms wait for bars", series=series, since=start, reason=str(error))
+                continue
+            for bar in bars.rows():
+                self._show(ClosedBar(series, bar), none_missing=bar.open_time > start)
+            await asyncio.sleep(0)
+
+    async def keep_up(self, windows: Windows, candles: CandleRecovery, wanted: Iterable[Series]) -> None:
+        """Catch up now and then, until cancelled."""
+        while True:
+            await asyncio.sleep(BEHIND_S)
+            await self.catch_up(windows, candles, wanted)
+
+    async def run(self, append: Callable[[Record], Awaitable[object]]) -> None:
+        """Write down what waits, for ever."""
+        while True:
+            record = await self._waiting.get()
+            try:
+                await append(record)
+            finally:
+                self._waiting.task_done()
+
+    async def flush(self, append: Callable[[Record], Awaitable[object]]) -> None:
+        """Write down what waits now."""
+        while not self._waiting.empty():
+            await append(self._waiting.get_nowait())
+            self._waiting.task_done()
+
+    def _show(self, closed: ClosedBar, *, none_missing: bool) -> None:
+        for phantom in self._tracker.update_phantom_prices(closed, none_missing=none_missing):
+            self._put(ended(phantom))
+
+    def _put(self, record: Record) -> None:
+        if self._waiting.full():
+            self._waiting.get_nowait()
+            self._waiting.task_done()
+            self.let_go += 1
+        self._waiting.put_nowait(record)
+
+
+def opened(phantom: PhantomTrade) -> PhantomOpened:
+    """Return the record of a phantom that is open; later changes of it do not reach the record."""
+    return PhantomOpened(time=phantom.signal_time, phantom=msgspec.structs.replace(phantom))
+
+
+def ended(phantom: PhantomTrade) -> PhantomClosed:
+    """Return the record of a phantom's outcome."""
+    return PhantomClosed(time=phantom.exit_time, phantom=phantom)
+
+
+async def _since(start: int, series: Series, held: Bars, candles: CandleRecovery) -> Bars:
+    first = int(held.open_time[0])
+    whole = join([await candles.between(series, start, first), held]) if start < first else held.copy()
+    return whole[int(whole.open_time.searchsorted(start)) :]

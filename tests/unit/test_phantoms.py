@@ -1,0 +1,118 @@
+"""Between trader and tracker: what is noted is written, what was missed is shown, what never was is passed over."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from domain.candle import Bar, Bars, Series
+from domain.errors import Unavailable
+from domain.records import PhantomClosed, PhantomOpened
+from engine import phantoms as phantoms_module
+from engine.phantoms import Phantoms
+from tests.unit.test_phantom_tracker import STEP, A, signal, tracker
+
+ALONG = Series(A, "3m")
+
+
+def bar(number: int, high: float = 100.5, low: float = 99.5) -> Bar:
+    return Bar(number * STEP, 100, high, low, 100, 1, 1)
+
+
+class Windows:
+    def __init__(self, rows):
+        self.rows = rows
+
+    def bars(self, _):
+        return Bars.of(self.rows)
+
+
+class Candles:
+    """What REST would answer: bars, or nothing at all."""
+
+    def __init__(self, rows=None):
+        self.rows, self.asked = rows, []
+
+    async def between(self, series, start, end):
+        self.asked.append((start, end))
+        if self.rows is None:
+            raise Unavailable("away")
+        return Bars.of([row for row in self.rows if start <= row.open_time < end])
+
+
+async def written(held: Phantoms) -> list:
+    records = []
+
+    async def append(record):
+        records.append(record)
+
+    await held.flush(append)
+    return records
+
+
+async def test_what_is_noted_is_written_as_it_was_then():
+    held = Phantoms(tracker(), lambda _: {"rsi": 1.0})
+    held.note(signal(0), "score")
+    held.note(signal(0), "score")
+    held.show(phantoms_module.ClosedBar(ALONG, bar(1)))
+    held.show(phantoms_module.ClosedBar(ALONG, bar(2, high=105)))
+    opened, closed = await written(held)
+    assert (type(opened), opened.phantom.next_open, opened.phantom.features) == (PhantomOpened, STEP, {"rsi": 1.0})
+    assert (type(closed), closed.phantom.outcome) == (PhantomClosed, "win")
+    again = Phantoms(tracker(), lambda _: None)
+    for record in (opened, closed):
+        again.restore(record)
+    assert again.report() == held.report()
+    assert again.live() == held.live() == [closed]
+
+
+@pytest.mark.parametrize(
+    "lacking", [None, 2, 5], ids=["all bars are there", "one before the window never was", "one in it"]
+)
+async def test_what_closed_meanwhile_is_shown_and_what_never_was_is_passed_over(lacking):
+    held = Phantoms(tracker(), lambda _: None)
+    held.note(signal(0), "score")
+    rows = [bar(number, low=90 if number == 7 else 99.5) for number in range(1, 9) if number != lacking]
+    candles = Candles([row for row in rows if row.open_time < 4 * STEP])
+    await held.catch_up(Windows([row for row in rows if row.open_time >= 4 * STEP]), candles, [ALONG])
+    assert candles.asked == [(STEP, 4 * STEP)]
+    (closed,) = [record for record in await written(held) if isinstance(record, PhantomClosed)]
+    assert (closed.phantom.outcome, closed.phantom.exit_time) == ("loss", 8 * STEP - 1)
+
+
+async def test_while_the_exchange_cannot_be_asked_the_outcome_stays_open():
+    held, candles = Phantoms(tracker(), lambda _: None), Candles()
+    held.note(signal(0), "score")
+    rows = [bar(number, low=90 if number == 7 else 99.5) for number in range(1, 9)]
+    await held.catch_up(Windows(rows[3:]), candles, [ALONG])
+    held.show(phantoms_module.ClosedBar(ALONG, bar(9, high=110)))
+    assert held.report()["active"] == 1
+    candles.rows = rows
+    await held.catch_up(Windows([*rows[3:], bar(9, high=110)]), candles, [ALONG])
+    (closed,) = [record for record in await written(held) if isinstance(record, PhantomClosed)]
+    assert closed.phantom.outcome == "loss"
+
+
+async def test_the_oldest_record_is_let_go_and_counted_when_too_many_wait(monkeypatch):
+    monkeypatch.setattr(phantoms_module, "WAITING_MAX", 3)
+    held = Phantoms(tracker(), lambda _: None)
+    for number in range(5):
+        held.note(signal(number), "score")
+    assert (held.report()["waiting"], held.report()["let_go"]) == (3, 2)
+    assert [record.phantom.signal_time for record in await written(held)] == [3 * STEP, 4 * STEP, 5 * STEP]
+
+
+async def test_the_writer_empties_the_queue_by_itself():
+    held, records = Phantoms(tracker(), lambda _: None), []
+
+    async def append(record):
+        records.append(record)
+
+    writing = asyncio.create_task(held.run(append))
+    held.note(signal(0), "score")
+    async with asyncio.timeout(5):
+        while not records:
+            await asyncio.sleep(0)
+    writing.cancel()
+    assert isinstance(records[0], PhantomOpened)
