@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import itertools
 import random
-from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from websockets.exceptions import WebSocketException
 from domain.candle import ClosedBar, Series, timeframe_ms
 from domain.errors import BadData, RevenantError
 from market import bybit_messages as bybit
+from market.allowance import Allowance
 from market.frames import Batches, Frames, disagreement
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class FeedLimits:
         confirm_s: how long a bar may stay unconfirmed after its successor was seen.
         grace_s: how long a batch waits for its last bar.
         backoff_s: first and longest pause before connecting again; the actual one is drawn below it.
-        connects_max: attempts to connect that one socket may make in five minutes; Bybit bans who makes too many.
+        connects_max: attempts to connect that one socket may make in a row; they are regained evenly over five
+            minutes. Bybit bans who makes too many.
         fills_at_once: REST requests for holes at a time.
         batches_waiting: batches not yet taken by the engine; beyond it the sockets are dropped and healed later.
     """
@@ -156,14 +157,12 @@ class Feed:
     async def _keep_open(self, shard: _Shard) -> None:
         first, longest = self._limits.backoff_s
         pause, hosts = first, itertools.cycle(self._urls)
-        tries: deque[float] = deque(maxlen=self._limits.connects_max)
+        allowance = Allowance(self._limits.connects_max, CONNECT_WINDOW_S)
         while True:
-            if len(tries) == tries.maxlen and _now() - tries[0] < CONNECT_WINDOW_S:
-                wait = CONNECT_WINDOW_S - (_now() - tries[0])
-                log.error("feed has used up its connection attempts: waiting", seconds=round(wait), attempts=len(tries))
+            if wait := allowance.take(_now()):
+                log.error("feed has used up its connection attempts: waiting", seconds=round(wait))
                 await asyncio.sleep(wait)
             opened = _now()
-            tries.append(opened)
             url = next(hosts)
             try:
                 await self._session(shard, url)

@@ -106,7 +106,11 @@ class Journal:
         except OSError:
             self._guard.close()
             raise ConfigError(f"journal {directory} is held by another running bot; stop that one first") from None
-        self._mend_tail()
+        try:
+            self._mend_tail()
+        except OSError as error:
+            self._guard.close()
+            raise ConfigError(f"journal {directory} cannot be read: {error.strerror}; look at its disk") from error
         self._keep_reserve()
 
     @property

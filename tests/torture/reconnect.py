@@ -13,6 +13,7 @@ from tests.torture.world import World
 AWAY_S = 3.0
 LIMIT_S = 10.0
 CALM_BARS = 1_000
+FEW, REGAIN_S = 5, 45.0
 
 
 def holes(world: World) -> int:
@@ -49,6 +50,9 @@ def run(folder: Path, rounds: int) -> dict[str, Any]:
             # one outage after the other, not one that flickers: that one is answered with growing pauses, and rightly
             calm = world.bot.status()["bars"] + CALM_BARS
             world.bot.wait_for("a while of calm", lambda s, n=calm: s["bars"] > n, 60)
+            if rounds > FEW:
+                # attempts to connect are regained slowly
+                time.sleep(REGAIN_S)
         status = world.bot.status()
         judged = world.finish_running()
         missing = holes(world)

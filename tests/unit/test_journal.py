@@ -327,3 +327,16 @@ def breaks(patch, at):
         raise OSError(errno.EIO, "Input/output error")
 
     patch.setattr(os, "write", write)
+
+
+def test_a_folder_that_cannot_be_read_is_one_clear_line(tmp_path, monkeypatch):
+    written(tmp_path, 1)
+
+    def unreadable(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("persistence.journal.segments_of", unreadable)
+        with pytest.raises(ConfigError, match="cannot be read: Input/output error; look at its disk"):
+            Journal(tmp_path, WHO)
+    assert reopened(tmp_path) == [fill(0)]
