@@ -31,7 +31,7 @@ class PhantomTrade(msgspec.Struct):
         signal_time: when its bar closed (UTC ms).
         gate: what refused it, empty when it was executed.
         ml_score: 100 times the probability of a gain, None when nothing had scored it.
-        features: the vector of the signal by name, None when there was none.
+        features: the vector of the signal by name, None when there was none; ``schema`` says of which table.
         bracket: stop, target, plan and extremes; its entry is the price paid, its R that of the entry.
         next_open: open time of the bar that has to be shown next (UTC ms).
         rest: share of the position that is still open.
@@ -60,6 +60,7 @@ class PhantomTrade(msgspec.Struct):
     exit_reason: str = ""
     realized_rr: Decimal = ZERO
     pnl_percent: Decimal = ZERO
+    schema: str = ""
 
     @property
     def was_executed(self) -> bool:
@@ -92,7 +93,7 @@ class PhantomTrade(msgspec.Struct):
 
 def open_phantom(
     signal: Signal, plan: ExitPlan, instrument: Instrument, costs: Costs, *, phantom_id: str, gate: str,
-    score: float | None, features: dict[str, float] | None,
+    score: float | None, features: dict[str, float] | None, schema: str = "",
 ) -> PhantomTrade:  # fmt: skip
     """Return the phantom of a signal, entered at the market as the signal's bar closed."""
     long = signal.side is Side.LONG
@@ -105,7 +106,7 @@ def open_phantom(
     return PhantomTrade(
         phantom_id=phantom_id, symbol=signal.symbol, strategy_name=signal.strategy, timeframe=signal.timeframe,
         signal_time=signal.time, gate=gate, ml_score=score, features=features, bracket=bracket, next_open=signal.time,
-        made=-costs.fee(WHOLE, entry, maker=False),
+        made=-costs.fee(WHOLE, entry, maker=False), schema=schema,
     )  # fmt: skip
 
 

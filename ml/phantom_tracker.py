@@ -11,6 +11,7 @@ from domain.candle import Series
 from domain.errors import BadData
 from domain.phantom import LOSS, TIMEOUT, WIN, PhantomTrade, follow, open_phantom
 from domain.trade import ZERO
+from ml.features import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -98,8 +99,9 @@ class PhantomTradeTracker:
         if name in self._seen or rules is None or plan is None:
             return None
         phantom = open_phantom(
-            signal, plan, rules, self._costs, phantom_id=name, gate=gate, score=ml_score, features=features
-        )
+            signal, plan, rules, self._costs, phantom_id=name, gate=gate, score=ml_score, features=features,
+            schema=SCHEMA if features else "",
+        )  # fmt: skip
         if gate:
             self.blocked[signal.time // DAY_MS, ""] += 1
             self.blocked[signal.time // DAY_MS, strategy_name] += 1
@@ -170,13 +172,13 @@ class PhantomTradeTracker:
         }  # fmt: skip
 
     def get_learning_data(self) -> list[LearningRow]:
-        """Return a row for each signal that has ended and has a vector, oldest signal first."""
+        """Return a row for each signal that has ended and has a vector of today's schema, oldest signal first."""
         rows = [
             LearningRow(
                 one.phantom_id, one.symbol, one.strategy_name, one.signal_time, one.exit_time, one.features,
                 one.ml_score, one.was_executed, self._real_r(one) is not None, float(self._r(one)), one.outcome,
             )
-            for one in self.completed if one.features is not None
+            for one in self.completed if one.features is not None and one.schema == SCHEMA
         ]  # fmt: skip
         return sorted(rows, key=lambda row: (row.signal_time, row.phantom_id))
 

@@ -122,6 +122,9 @@ def test_learning_takes_what_a_trade_really_made_and_leaves_out_what_has_no_vect
         (1.25, True, True, None), (2.0, False, False, 30.0),
     ]  # fmt: skip
     assert all(row.exit_time > row.signal_time for row in rows)
+    # what another table described is not learned from
+    held.completed[0].schema = "another"
+    assert len(held.get_learning_data()) == 1
 
 
 def test_timeouts_count_in_no_win_rate():
