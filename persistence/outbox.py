@@ -116,6 +116,12 @@ class Outbox:
                 self._wake.wait(HURRY_S)
             return not self._due()
 
+    def hurry(self) -> None:
+        """Try what waits now, without patience; nobody waits for the outcome."""
+        with self._wake:
+            self._hurry = bool(self._due())
+            self._wake.notify_all()
+
     def close(self, seconds: float = 0.0) -> None:
         """Carry what can be carried in so many seconds, then let the thread end."""
         if seconds:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 SNAPSHOT_S = 5.0
+LAST_S = 0.1
 
 
 class TradeTrackerPostgres:
@@ -99,9 +100,12 @@ class TradeTrackerPostgres:
 
     def close(self, seconds: float = 0.0) -> None:
         """Carry what can be carried in so many seconds, then stop; the rest is carried after the next start."""
+        for one in self._outboxes[1:]:
+            one.hurry()
         self.settling.close(seconds)
         for one in self._outboxes[1:]:
-            one.close()
+            # the copies had all that time too: what they could not do by now waits for the next start
+            one.close(min(seconds, LAST_S))
 
     def trades(self) -> list[Trade]:
         """Return every trade known, settled or not, in the order of their exits."""

@@ -21,6 +21,7 @@ from persistence.keyvalue import Redis
 from persistence.ledger import LayeredLedger
 from persistence.trade_table import TradeTable
 from persistence.trades import TradeTrackerPostgres
+from tests.bot import until
 
 WHO = Identity("synthetic", "synthetic", "1")
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -208,6 +209,23 @@ def test_trades_come_back_in_the_order_of_their_ends(world):
         tracker.add_trade(trade(number, days_ago=days_ago))
     tracker.settle()
     assert [held.trade_id for held in tracker.table.load()] == ["t1", "t2", "t0"]
+
+
+def test_the_last_trades_before_a_stop_reach_the_copies(database_url, own_redis, tmp_path):
+    database, journal = Database(database_url), Journal(tmp_path / "journal", WHO)
+    redis, snapshot = Redis(own_redis.url), AtomicFile(tmp_path / "trade_history.json")
+    tracker = TradeTrackerPostgres(
+        database, LayeredLedger(journal), WHO, lambda: NOW, redis=redis, snapshot=snapshot
+    )  # fmt: skip
+    tracker.start()
+    for number in range(3):
+        tracker.add_trade(trade(number))
+        tracker.settling.flush(5)
+    tracker.close(5)
+    until(
+        lambda: {row["trade_id"] for row in json.loads(snapshot.read() or b"[]")} == {"t0", "t1", "t2"}, "the snapshot"
+    )
+    until(lambda: {held.trade_id for held in tracker.mirror.load()} == {"t0", "t1", "t2"}, "the copy in Redis")
 
 
 def test_the_copies_hold_the_newest_trades_and_heal(database_url, own_redis, tmp_path):

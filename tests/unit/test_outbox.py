@@ -5,6 +5,7 @@ import pytest
 from domain.errors import Rejected, Unavailable
 from persistence.breaker import FAILURES_MAX, PAUSE_S, Breaker
 from persistence.outbox import BATCH, Outbox
+from tests.bot import until
 from tests.torture.writer import trade
 
 
@@ -101,3 +102,14 @@ def test_the_breaker_opens_after_three_failures_and_probes_after_growing_pauses(
     breaker.succeeded()
     assert not breaker.open
     assert FAILURES_MAX == 3
+
+
+def test_one_in_a_hurry_does_not_wait_for_its_turn():
+    sink = Sink()
+    box = Outbox("t", sink, every_s=1_000.0)
+    box.start()
+    until(lambda: sink.rests, "the first look")
+    put(box, trade(1))
+    box.hurry()
+    until(lambda: sink.there == ["t1"], "the trade")
+    box.close()
