@@ -171,7 +171,7 @@ class PhantomOpened(msgspec.Struct, frozen=True, tag="phantom_opened"):
 
 
 class PhantomClosed(msgspec.Struct, frozen=True, tag="phantom_closed"):
-    """A signal's outcome."""
+    """A signal's outcome; without the vector when the journal holds that already."""
 
     time: int
     phantom: PhantomTrade

@@ -150,7 +150,8 @@ class Phantoms:
 
     def _show(self, closed: ClosedBar, *, none_missing: bool) -> None:
         for phantom in self._tracker.update_phantom_prices(closed, none_missing=none_missing):
-            self._put(ended(phantom))
+            # its vector was written down when it was opened
+            self._put(ended(msgspec.structs.replace(phantom, features=None)))
 
     def _put(self, record: Record) -> None:
         if self._waiting.full():

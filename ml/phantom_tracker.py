@@ -6,6 +6,8 @@ from collections import Counter, deque
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
 from domain import ids
 from domain.candle import Series
 from domain.errors import BadData
@@ -137,8 +139,11 @@ class PhantomTradeTracker:
 
     def restore(self, phantoms: Iterable[PhantomTrade]) -> None:
         """Take phantoms of earlier lives, open or ended, in the order in which that happened."""
-        for phantom in phantoms:
-            if phantom.phantom_id not in self._seen:
+        for told in phantoms:
+            known = self._seen.get(told.phantom_id)
+            vector = told.features if known is None or told.features is not None else known.features
+            phantom = msgspec.structs.replace(told, features=vector)
+            if known is None:
                 self._follow(phantom)
             if phantom.outcome:
                 self._close_phantom(phantom)

@@ -63,8 +63,11 @@ async def test_what_is_noted_is_written_as_it_was_then():
     again = Phantoms(tracker(), lambda _: None)
     for record in (opened, closed):
         again.restore(record)
+    assert closed.phantom.features is None
     assert again.report() == held.report()
-    assert again.live() == held.live() == [closed]
+    (carried,) = again.live()
+    assert [carried] == held.live()
+    assert carried.phantom.features == {"rsi": 1.0}
 
 
 @pytest.mark.parametrize(
