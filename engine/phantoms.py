@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 BEHIND_S = 60.0
+ROOM_S = 0.1
 WAITING_MAX = 10_000
 """Records on their way to the journal; above that the oldest is let go and counted."""
 
@@ -77,6 +79,7 @@ class Phantoms:
     def __init__(self, tracker: Tracker, describe: Callable[[Signal], dict[str, float] | None]) -> None:
         self._tracker, self._describe = tracker, describe
         self._waiting: asyncio.Queue[Record] = asyncio.Queue(WAITING_MAX)
+        self._missed: deque[Signal] = deque()
         self.let_go = 0
 
     def note(self, signal: Signal, gate: str) -> None:
@@ -127,11 +130,20 @@ class Phantoms:
                 self._show(ClosedBar(series, bar), none_missing=bar.open_time > start)
             await asyncio.sleep(0)
 
+    def missed(self, signals: Iterable[Signal]) -> None:
+        """Take signals that came while the bot was down; they may be thousands, so ``keep_up`` sees to them."""
+        self._missed.extend(signals)
+
     async def keep_up(self, windows: Windows, candles: CandleRecovery, wanted: Iterable[Series]) -> None:
-        """Catch up now and then, until cancelled."""
+        """Follow what was missed, and catch up now and then, until cancelled."""
         while True:
-            await asyncio.sleep(BEHIND_S)
+            while self._missed:
+                if self._waiting.qsize() < WAITING_MAX // 2:
+                    self.note(self._missed.popleft(), "missed")
+                # one at a time: a vector costs a fraction of a millisecond, and trading goes on meanwhile
+                await asyncio.sleep(0 if self._waiting.qsize() < WAITING_MAX // 2 else ROOM_S)
             await self.catch_up(windows, candles, wanted)
+            await asyncio.sleep(BEHIND_S)
 
     async def run(self, append: Callable[[Record], Awaitable[object]]) -> None:
         """Write down what waits, for ever."""

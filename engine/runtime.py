@@ -92,8 +92,7 @@ class Runtime:
         await self._refresh_balance()
         symbols = sorted({series.symbol for series in p.wanted})
         missed = await recovery.warm_up(p.trader, p.windows, symbols, recovery.last_lived(p.wanted, past.until))
-        for signal in missed:
-            p.phantoms.note(signal, "missed")
+        p.phantoms.missed(missed)
         self.progress.missed_signals = len(missed)
         await p.phantoms.catch_up(p.windows, p.candles, p.wanted)
         fills = await p.broker.fills_since(recovery.asking_start(p.trader, p.ledger, past.until, until), until + DAY_MS)

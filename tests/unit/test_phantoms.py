@@ -119,3 +119,24 @@ async def test_the_writer_empties_the_queue_by_itself():
             await asyncio.sleep(0)
     writing.cancel()
     assert isinstance(records[0], PhantomOpened)
+
+
+async def test_what_was_missed_is_followed_behind_the_backs_of_those_who_trade(monkeypatch):
+    monkeypatch.setattr(phantoms_module, "WAITING_MAX", 40)
+    monkeypatch.setattr(phantoms_module, "ROOM_S", 0)
+    held, records = Phantoms(tracker(), lambda _: None), []
+
+    async def append(record):
+        records.append(record)
+
+    held.missed([signal(number) for number in range(30)])
+    rows = [bar(number, high=105 if number == 31 else 100.5) for number in range(1, 33)]
+    async with asyncio.timeout(10):
+        keeping = asyncio.create_task(held.keep_up(Windows(rows), Candles(), [ALONG]))
+        writing = asyncio.create_task(held.run(append))
+        while sum(isinstance(record, PhantomClosed) for record in records) < 30:
+            await asyncio.sleep(0)
+    keeping.cancel()
+    writing.cancel()
+    assert {record.phantom.gate for record in records} == {"missed"}
+    assert held.let_go == 0
