@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-STOP_S = 1.6
+STOP_S = 1.2
 SUMMARY_S = 10.0
 
 
