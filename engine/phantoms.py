@@ -122,7 +122,8 @@ class Phantoms:
             if start is None or not len(held) or start > held.open_time[-1]:
                 continue
             try:
-                bars = await _since(start, series, held, candles)
+                # a copy: a window is a view that the next bar spoils, and the exchange is waited for
+                bars = await _since(start, series, held.copy(), candles)
             except (Unavailable, Rejected) as error:
                 log.warning("phantoms wait for bars", series=series, since=start, reason=str(error))
                 continue
@@ -185,5 +186,5 @@ def ended(phantom: PhantomTrade) -> PhantomClosed:
 
 async def _since(start: int, series: Series, held: Bars, candles: CandleRecovery) -> Bars:
     first = int(held.open_time[0])
-    whole = join([await candles.between(series, start, first), held]) if start < first else held.copy()
+    whole = join([await candles.between(series, start, first), held]) if start < first else held
     return whole[int(whole.open_time.searchsorted(start)) :]

@@ -84,6 +84,22 @@ async def test_what_closed_meanwhile_is_shown_and_what_never_was_is_passed_over(
     assert (closed.phantom.outcome, closed.phantom.exit_time) == ("loss", 8 * STEP - 1)
 
 
+async def test_a_bar_that_comes_while_the_exchange_is_asked_spoils_nothing():
+    held, windows = Phantoms(tracker(), lambda _: None), Windows([bar(number) for number in range(4, 8)])
+    held.note(signal(0), "score")
+    view = windows.bars(ALONG)
+    windows.bars = lambda _: view
+
+    class Slow(Candles):
+        async def between(self, series, start, end):
+            # what the next bar may do to a view of the window
+            view.low[:] = 1.0
+            return await super().between(series, start, end)
+
+    await held.catch_up(windows, Slow([bar(number) for number in range(1, 4)]), [ALONG])
+    assert held.report()["active"] == 1
+
+
 async def test_while_the_exchange_cannot_be_asked_the_outcome_stays_open():
     held, candles = Phantoms(tracker(), lambda _: None), Candles()
     held.note(signal(0), "score")
