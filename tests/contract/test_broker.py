@@ -25,6 +25,14 @@ BTC = "BTC/USDT:USDT"
 DIGEST = "ABCDEFGHIJKLMNOPQRSTUVWX"
 
 
+async def paper_on(bybit: BybitBroker, folder) -> PaperBroker:
+    """A paper account with the exchange's rules, kept in a file of the folder."""
+    rules = await bybit.instruments()
+    return PaperBroker(
+        AtomicFile(folder / "paper.json"), "paper:test", D(10_000), Costs(), "3m", bybit.instruments, rules
+    )  # fmt: skip
+
+
 @pytest.fixture(params=["bybit", "paper"])
 async def venue(request, tmp_path):
     """(broker, price, is paper)"""
@@ -35,15 +43,7 @@ async def venue(request, tmp_path):
         price = exchange.exchange.account.last_price(BTC)
         broker = bybit
         if request.param == "paper":
-            broker = PaperBroker(
-                AtomicFile(tmp_path / "paper.json"),
-                "paper:test",
-                D(10_000),
-                Costs(),
-                "3m",
-                bybit.instruments,
-                await bybit.instruments(),
-            )
+            broker = await paper_on(bybit, tmp_path)
             assert await broker.instruments() == rules
             broker.on_price(BTC, float(price), 1_000)
         yield broker, price, request.param == "paper"
@@ -181,15 +181,7 @@ async def test_paper_stops_by_the_feeds_bars_and_survives_a_restart(tmp_path):
         bybit = BybitBroker(client)
 
         async def opened() -> PaperBroker:
-            broker = PaperBroker(
-                AtomicFile(tmp_path / "paper.json"),
-                "paper:test",
-                D(10_000),
-                Costs(),
-                "3m",
-                bybit.instruments,
-                await bybit.instruments(),
-            )
+            broker = await paper_on(bybit, tmp_path)
             await broker.instruments()
             return broker
 
