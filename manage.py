@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import typer
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 import settings as settings_module
@@ -38,7 +39,11 @@ ASK_S, RECONCILE_S, POLL_S = 5.0, 60.0, 0.2
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Revenant's operator commands.")
 trades_app = typer.Typer(no_args_is_help=True, help="Trades.")
 sandbox_app = typer.Typer(no_args_is_help=True, help="The practice exchange.")
+ml_app = typer.Typer(no_args_is_help=True, help="Models: what they have learned, and when they learn again.")
+audit_app = typer.Typer(no_args_is_help=True, help="The phantoms' audit.")
 app.add_typer(trades_app, name="trades")
+app.add_typer(ml_app, name="ml")
+app.add_typer(audit_app, name="audit")
 app.add_typer(sandbox_app, name="sandbox")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -194,6 +199,79 @@ def phantom_stats(
     asked = f"/phantoms?symbol={quote(symbol)}" if symbol else "/phantoms"
     figures = _ask(settings.data_dir / "health.json", asked) or inspection.phantoms(settings, symbol)
     _print({"mode": settings.mode.upper(), **figures}, as_json)
+
+
+@ml_app.command("info")
+def ml_info(config: Config = None, as_json: AsJson = False) -> None:
+    """Show of each strategy what it has to learn from, its model, and when it is trained next."""
+    settings = _load(config)
+    body = _ask(settings.data_dir / "health.json", "/ml") or asyncio.run(inspection.learning(settings))
+    if as_json:
+        _print(body, as_json)
+        return
+    for name, told in body.items():
+        print(f"\n{name}")
+        for line in inspection.in_words(told):
+            print(f"  {line}")
+
+
+@ml_app.command("train")
+def ml_train(
+    strategy: Annotated[str, typer.Argument(help="The strategy to train, such as scalp.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a strategy's model now; it replaces the one in use only when it is better."""
+    settings = _load(config)
+    asked, console = f"/ml/train?strategy={quote(strategy)}", Console(stderr=True)
+    if _ask(settings.data_dir / "health.json") is not None:
+        with console.status(f"the running bot trains {strategy}"):
+            body = _ask(settings.data_dir / "health.json", asked, "POST", settings.ml.train_s + ASK_S)
+        body = body or {"error": "the bot did not answer; look at ml info"}
+    else:
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task(f"training {strategy}", total=None)
+            body = asyncio.run(inspection.learning(
+                settings, strategy,
+                lambda done, of, what: bar.update(task, completed=done, total=of, description=f"{strategy}: {what}"),
+            ))  # fmt: skip
+    if as_json or "error" in body:
+        _print(body, as_json)
+    else:
+        print("\n".join(inspection.in_words(body[strategy])))
+    raise typer.Exit(FAILED if "error" in body else OK)
+
+
+@ml_app.command("runs")
+def ml_runs(
+    config: Config = None,
+    as_json: AsJson = False,
+    strategy: Annotated[str, typer.Option("-s", "--strategy", help="One strategy only.")] = "",
+) -> None:
+    """List the newest training runs: what they learned from, how they ended, and why."""
+    rows = inspection.training_runs(_load(config), strategy)
+    if not as_json:
+        shown = ("trained_at", "strategy", "verdict", "lessons", "executed", "phantoms", "seconds", "reason")
+        rows = [{name: _short(row[name]) for name in shown} for row in rows]
+    _print(rows, as_json)
+
+
+@audit_app.command("verify")
+def audit_verify(config: Config = None, as_json: AsJson = False) -> None:
+    """Go through every row of the audit; name each that was changed, is missing, or stands in the wrong place."""
+    verdict = inspection.audit(_load(config))
+    _print({"clean": verdict.clean, **asdict(verdict)}, as_json)
+    raise typer.Exit(OK if verdict.clean else FAILED)
+
+
+@audit_app.command("archive")
+def audit_archive(
+    file: Annotated[Path, typer.Argument(help="New file to write, such as audit-2026.jsonl.gz.")],
+    config: Config = None,
+    days: Annotated[int, typer.Option(min=7, help="Rows older than so many days go.")] = 365,
+) -> None:
+    """Move old rows of the audit into a file; what stays can still be verified, but is not learned from any more."""
+    print(f"{inspection.archive_audit(_load(config), days, file)} rows moved to {file}")
 
 
 @app.command("db-stats")

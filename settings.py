@@ -22,11 +22,13 @@ if TYPE_CHECKING:
 
 PREFIX = "REVENANT__"
 CONFIG_BYTES_MAX = 64 * 1024
+MODEL_KEY_BYTES = 32
 
 ENVIRONMENT = {
     "DATA_SOURCE": ("source",),
     "DATABASE_URL": ("database_url",),
     "REDIS_URL": ("redis_url",),
+    "MODEL_KEY": ("model_key",),
     "BYBIT_API_KEY": ("bybit", "api_key"),
     "BYBIT_API_SECRET": ("bybit", "api_secret"),
     "LIVE_CONFIRM": ("live_confirm",),
@@ -226,6 +228,36 @@ class Health(Section):
     watchdog_s: float = Field(60.0, ge=1)
 
 
+class Ml(Section):
+    """How signals are scored and models trained (docs/learning.md).
+
+    Attributes:
+        enabled: whether scores refuse signals, and models are trained; without it signals are scored only.
+        margin_r: least expected gain in R after fees that a model must see in a signal.
+        floor: least score, 100 times the probability of a gain.
+        rule_floor: least points by the rule that judges while there is no model.
+        untrained: what becomes of signals of a strategy without a model in live trading: ``phantom`` follows them only,
+            ``rule`` trades what passes the rule. Paper and practice always trade by the rule.
+        executed_min: executed trades that training begins at; a phantom counts as much of one as phantom_share says.
+        phantom_weight: weight of a phantom beside an executed trade in training.
+        retrain_every: lessons more than last time after which a strategy is trained again.
+        lessons_max: newest lessons that are learned from.
+        train_s: longest that a training run may take.
+    """
+
+    enabled: bool = True
+    margin_r: float = Field(0.0, ge=-1, le=5)
+    floor: float = Field(30.0, ge=0, le=100)
+    rule_floor: float = Field(50.0, ge=0, le=100)
+    untrained: Literal["phantom", "rule"] = "phantom"
+    executed_min: int = Field(30, ge=10, le=100_000)
+    phantom_share: float = Field(0.3, gt=0, le=1)
+    phantom_weight: float = Field(0.8, gt=0, le=1)
+    retrain_every: int = Field(50, ge=5, le=100_000)
+    lessons_max: int = Field(20_000, ge=100, le=1_000_000)
+    train_s: float = Field(900.0, ge=10)
+
+
 class Settings(Section):
     """Everything."""
 
@@ -233,6 +265,7 @@ class Settings(Section):
     data_dir: Path = Path("data")
     database_url: SecretStr = SecretStr("")
     redis_url: SecretStr = SecretStr("")
+    model_key: SecretStr = SecretStr("")
     live_confirm: str = ""
     trading: Trading = Trading()
     risk: Risk = Risk()
@@ -242,6 +275,7 @@ class Settings(Section):
     paper: Paper = Paper()
     feed: Feed = Feed()
     storage: Storage = Storage()
+    ml: Ml = Ml()
     health: Health = Health()
     log_format: Literal["auto", "text", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -250,6 +284,13 @@ class Settings(Section):
     def mode(self) -> str:
         """What every record and message is marked with: synthetic, paper or live."""
         return "synthetic" if self.source.practice else self.trading.mode
+
+    @field_validator("model_key")
+    @classmethod
+    def _long_enough(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and len(value.get_secret_value().encode()) < MODEL_KEY_BYTES:
+            raise ValueError(f"MODEL_KEY: give it {MODEL_KEY_BYTES} characters or more, or none to have one made")
+        return value
 
     @field_validator("live_confirm", mode="before")
     @classmethod

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
+from bootstrap.learning import judge_of, school
 from bootstrap.parts import (
     Venue,
     candle_storage,
@@ -24,17 +25,21 @@ from bootstrap.parts import (
     limits,
     open_venue,
     phantom_tracker,
+    phantom_trail,
     plans,
+    state_database,
     symbols_of,
     tracker,
 )
+from bootstrap.trainer import TrainingProcess
 from broker.arming import arm
 from broker.bybit import BybitBroker
 from broker.paper import PaperBroker
-from domain.candle import Bars, Series, timeframe_ms
+from domain.candle import Series, timeframe_ms
 from domain.errors import ConfigError, Rejected, Unavailable
 from domain.ids import Identity
 from engine.fence import Fence
+from engine.learning import Learning
 from engine.operations import Operations
 from engine.parts import Parts, Tiers
 from engine.phantoms import Phantoms
@@ -49,18 +54,16 @@ from engine.writer import CandleWriter
 from market.feed import Feed, FeedLimits
 from market.frames import Frames
 from market.klines import BybitKlines
-from ml.features import features
 from persistence.candles import HealingCandleStorage
 from persistence.files import AtomicFile
 from persistence.latches import Latches
 from persistence.lease import Lease
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
     from domain.instrument import Instrument
-    from domain.signal import Signal
     from persistence.database import Database
     from settings import Settings
 
@@ -69,8 +72,6 @@ log = structlog.get_logger(__name__)
 PATIENCE_S = 2.0
 STEP_GRACE_S = 60.0
 ALWAYS = ("3m", "15m")
-LEADER = "BTC/USDT:USDT"
-"""The symbol whose moves the others follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +142,11 @@ def assemble(ground: Ground) -> Bot:
     frames = Frames(wanted)
     venue_ids = {symbol: ground.instruments[symbol].venue_id for symbol in ground.symbols}
     klines = BybitKlines(venue.client, venue_ids)
-    trader = Trader(_terms(settings, who, strategy_plans), ground.instruments, frames.bars)
+    judge = judge_of(settings, strategy_plans, frames.bars, wanted)
+    trader = Trader(_terms(settings, who, strategy_plans), ground.instruments, frames.bars, judge)
     tiers = _tiers(stack)
+    state = state_database(settings)
+    stack.callback(state.close)
     fence = Fence(Lease(ground.main, who, f"{socket.gethostname()}:{os.getpid()}"), tiers.lease)
     venue.client.guard = fence.check
     storage = candle_storage(settings, ground.main)
@@ -164,7 +168,18 @@ def assemble(ground: Ground) -> Bot:
         finest=finest,
         fence=fence,
         latches=Latches(ground.main, who),
-        phantoms=_phantoms(ground, strategy_plans, trader, frames, wanted),
+        phantoms=Phantoms(
+            phantom_tracker(settings, who, strategy_plans, trader.rules),
+            judge,
+            phantom_trail(settings, who, ground.main, redis, state),
+        ),
+        learning=Learning(
+            school(settings, strategy_plans, judge, ground.main, state, redis),
+            tiers.learning,
+            TrainingProcess(settings.ml.train_s),
+            every=settings.ml.retrain_every,
+            enabled=settings.ml.enabled,
+        ),
         watchdog=watchdog,
         reconcile=_reconcile_terms(settings, finest),
         told=reporter.told,
@@ -172,19 +187,6 @@ def assemble(ground: Ground) -> Bot:
     )
     runtime = Runtime(parts)
     return Bot(runtime, trader, writer, reporter, feed, frames, watchdog, Operations(runtime, trader))
-
-
-def _phantoms(
-    ground: Ground, used: Mapping[str, Plan], trader: Trader, frames: Frames, wanted: Collection[Series]
-) -> Phantoms:
-    fee = float(costs(ground.settings).taker)
-
-    def describe(signal: Signal) -> dict[str, float] | None:
-        leader = Series(LEADER, signal.timeframe)
-        market = frames.bars(leader) if leader in wanted else Bars.empty()
-        return features(signal, frames.bars(Series(signal.symbol, signal.timeframe)), market, fee)
-
-    return Phantoms(phantom_tracker(ground.settings, ground.who, used, trader.rules), describe)
 
 
 def _terms(settings: Settings, who: Identity, strategy_plans: Mapping[str, Plan]) -> TraderTerms:
@@ -199,8 +201,11 @@ def _terms(settings: Settings, who: Identity, strategy_plans: Mapping[str, Plan]
 
 
 def _tiers(stack: contextlib.AsyncExitStack) -> Tiers:
-    tiers = Tiers(Tier("journal", 3), Tier("candles", 60), Tier("trades", 10), Tier("lease", 2))
-    for tier in (tiers.journal, tiers.candles, tiers.trades, tiers.lease):
+    tiers = Tiers(
+        Tier("journal", 3), Tier("candles", 60), Tier("trades", 10), Tier("lease", 2), Tier("phantoms", 10),
+        Tier("learning", 10),
+    )  # fmt: skip
+    for tier in (tiers.journal, tiers.candles, tiers.trades, tiers.lease, tiers.phantoms, tiers.learning):
         stack.callback(tier.close)
     return tiers
 

@@ -5,24 +5,46 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from bootstrap.parts import costs, database, journal_folder, keyvalue, known_owner, open_venue, phantom_tracker
+from bootstrap.learning import judge_of, school
+from bootstrap.parts import (
+    costs,
+    database,
+    journal_folder,
+    keyvalue,
+    known_owner,
+    open_venue,
+    phantom_tracker,
+    plans,
+    state_database,
+)
+from bootstrap.trainer import TrainingProcess
 from broker.bybit import BybitBroker
 from broker.paper import PaperBroker
-from domain.errors import RevenantError
+from domain.candle import Bars
+from domain.errors import BadData, RevenantError
 from domain.records import Adopted, Close, Intent, PhantomClosed, PhantomOpened, Record
 from engine import rebuild, verification
+from engine.learning import Learning
+from engine.threads import Tier
+from persistence import audit_check
 from persistence.files import AtomicFile
 from persistence.journal import read_records
 from persistence.mirror import RedisMirror
+from persistence.registry import Registry
 from persistence.trade_table import TradeTable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from domain.ids import Identity
     from domain.ports import Broker
+    from engine.learning import Progress
+    from persistence.audit_check import AuditVerdict
     from settings import Settings
 
 DAY_MS = 86_400_000
@@ -66,6 +88,88 @@ def phantoms(settings: Settings, symbol: str | None) -> dict[str, Any]:
     records = read_records(journal_folder(settings, who))
     tracker.restore(one.phantom for one in records if isinstance(one, PhantomOpened | PhantomClosed))
     return tracker.get_phantom_stats(symbol)
+
+
+async def learning(settings: Settings, train: str = "", progress: Progress = None) -> dict[str, Any]:
+    """Return how each strategy's model stands, for when no bot answers; with ``train`` one is trained before.
+
+    Raises:
+        BadData: when there is no such strategy.
+        Unavailable: when the training could not be tried.
+    """
+    used, main, state, redis = plans(settings), database(settings), state_database(settings), keyvalue(settings)
+    judge = judge_of(settings, used, lambda _: Bars.empty(), ())
+    tier, ml = Tier("learning", 60.0), settings.ml
+    taught = Learning(
+        school(settings, used, judge, main, state, redis), tier, TrainingProcess(ml.train_s), every=ml.retrain_every
+    )
+    try:
+        if train and train not in taught.strategies:
+            raise BadData(f"no strategy {train!r} is enabled; there are {', '.join(taught.strategies)}")
+        await taught.begin()
+        if train:
+            await taught.train(train, progress)
+        return taught.get_retrain_info(train or None)
+    finally:
+        tier.close()
+        for one in (main, state, redis):
+            if one is not None:
+                one.close()
+
+
+def in_words(told: dict[str, Any]) -> list[str]:
+    """Return lines that say how a strategy's model stands."""
+    model, last = told["model"], told["last_result"]
+    waits = f"trained next after {told['trades_until_next_retrain']} more (at {told['next_retrain_at']})"
+    lines = [f"lessons   {told['completed']}: {told['executed']} executed, {told['phantom']} phantoms; {waits}"]
+    if model:
+        made = f"gains {model['gain_r']:+.2f} R, losses {model['loss_r']:+.2f} R, {model['calibrator']}"
+        lines.append(f"model     {model['run_id']}, {made}")
+    else:
+        lines.append("model     none: signals are judged by the rule (docs/learning.md)")
+    if last is not None:
+        lines.append(f"last run  {last['trained_at']}: {last['verdict']}, {last['reason']}")
+        lines += [
+            f"  fold    log loss {fold['log_loss']:.4f} (base rate {fold['base_log_loss']:.4f}), "
+            f"Brier {fold['brier']:.4f} ({fold['base_brier']:.4f}), AUC {fold['auc']:.3f}, {fold['tried_on']} signals"
+            for fold in last["folds"]
+        ]
+        leading = [f"{name} {value:+.4f}" for name, value in list(last["importance"].items())[:5]]
+        lines += [f"  matters {', '.join(leading)}"] if leading else []
+    return lines
+
+
+def training_runs(settings: Settings, strategy: str) -> list[dict[str, Any]]:
+    """Return the newest training runs of a strategy, or of all. Raises Unavailable."""
+    main = database(settings)
+    try:
+        registry = Registry(main, settings.source.value)
+        found = [run for name in ([strategy] if strategy else plans(settings)) for run in registry.runs(name)]
+    finally:
+        main.close()
+    return [run._asdict() for run in sorted(found, key=lambda run: run.trained_at, reverse=True)]
+
+
+def audit(settings: Settings) -> AuditVerdict:
+    """Go through the phantoms' audit and compare it with the journal. Raises Unavailable."""
+    who = known_owner(settings)
+    folder = journal_folder(settings, who)
+    records = read_records(folder, archived=True)
+    main = database(settings)
+    try:
+        told = (one for one in records if isinstance(one, PhantomOpened | PhantomClosed))
+        return audit_check.verify(main, who, folder, told)
+    finally:
+        main.close()
+
+
+def archive_audit(settings: Settings, days: int, file: Path) -> int:
+    """Put the audit's rows that are older than so many days into a file; return how many."""
+    main = database(settings)
+    try:
+        return audit_check.archive(main, int((time.time() - days * 86_400) * 1000), file)
+    finally:
+        main.close()
 
 
 def _compare(

@@ -46,6 +46,7 @@ async def _run(settings: Settings, stack: contextlib.AsyncExitStack, stopping: a
         bot.runtime.reasons,
         lambda: {"source": who.source, "mode": who.mode.upper(), "account": who.account, **bot.snapshot()},
         bot.runtime.phantoms.report,
+        bot.runtime.learning.get_retrain_info,
         bot.operations,
     )
     port = await health.start()

@@ -29,6 +29,8 @@ from persistence.files import AtomicFile
 from persistence.journal import Journal
 from persistence.keyvalue import Redis
 from persistence.ledger import DatabaseRefuge, LayeredLedger, RedisRefuge, Refuge
+from persistence.phantom_trail import PhantomTrail
+from persistence.state import RedisState, TableState
 from persistence.trades import TradeTrackerPostgres
 from sandbox.child import SandboxProcess
 from sandbox.exchange import Terms
@@ -53,9 +55,12 @@ def configure_logging(settings: Settings) -> None:
 
 def secrets(settings: Settings) -> list[str]:
     """Return every text that must never be shown."""
-    held = [settings.bybit.api_key, settings.bybit.api_secret, settings.database_url, settings.redis_url]
+    held = [
+        settings.bybit.api_key, settings.bybit.api_secret, settings.model_key, settings.database_url,
+        settings.redis_url,
+    ]  # fmt: skip
     texts = [one.get_secret_value() for one in held]
-    passwords = [text.partition("://")[2].rpartition("@")[0].partition(":")[2] for text in texts[2:]]
+    passwords = [text.partition("://")[2].rpartition("@")[0].partition(":")[2] for text in texts[3:]]
     return [text for text in (*texts, *passwords) if text]
 
 
@@ -115,6 +120,19 @@ def phantom_tracker(
 ) -> PhantomTradeTracker:
     """Return the phantom tracker of an owner."""
     return PhantomTradeTracker(who, {name: plan.exits for name, plan in used.items()}, rules, costs(settings))
+
+
+def phantom_trail(
+    settings: Settings, who: Identity, main: Database, redis: Redis | None, state: Database
+) -> PhantomTrail:
+    """Return what carries phantoms to the audit, and to Redis or else a file here."""
+    kept = RedisState(redis) if redis is not None else TableState(state, "/".join(who))
+    return PhantomTrail(main, who, journal_folder(settings, who), kept, list(settings.strategies or TABLE))
+
+
+def state_database(settings: Settings) -> Database:
+    """Return the file of what is kept here whether or not there is a Redis."""
+    return Database(f"sqlite:///{settings.data_dir / 'state.sqlite'}")
 
 
 def known_owner(settings: Settings) -> Identity:

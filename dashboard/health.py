@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
 
-from domain.errors import ConfigError, RevenantError
+from domain.errors import BadData, ConfigError, RevenantError
 from domain.records import SwitchState
 
 if TYPE_CHECKING:
@@ -31,13 +31,19 @@ class Operations(Protocol):
         """Stop and close everything; return the symbols."""
         ...
 
+    async def train(self, strategy: str) -> dict[str, Any]:
+        """Train a strategy's model now; return how it stands afterwards."""
+        ...
+
     async def reconcile_now(self) -> dict[str, Any]:
         """Compare with the exchange; return what was found."""
         ...
 
 
 class Health:
-    """Serves /healthz (the loop runs), /readyz (able to trade, with reasons), /status, /phantoms, and takes orders.
+    """Serves /healthz (the loop runs), /readyz (able to trade, with reasons), reports, and takes orders.
+
+    Reports are /status, /phantoms (of a symbol) and /ml.
 
     Address and a fresh token are written to ``endpoint``, readable by its owner only, so that ``manage.py`` finds the
     bot and nobody else can steer it.
@@ -50,10 +56,11 @@ class Health:
         reasons: Callable[[], list[str]],
         status: Callable[[], dict[str, Any]],
         phantoms: Callable[[str | None], dict[str, Any]],
+        learning: Callable[[], dict[str, Any]],
         operations: Operations,
     ) -> None:
         self._host, self._port = address
-        self._phantoms = phantoms
+        self._phantoms, self._learning = phantoms, learning
         self._endpoint, self._reasons, self._status, self._operations = endpoint, reasons, status, operations
         self._token = secrets.token_urlsafe(24)
         self._runner: web.AppRunner | None = None
@@ -69,6 +76,8 @@ class Health:
         app.router.add_get("/readyz", self._ready)
         app.router.add_get("/status", self._show)
         app.router.add_get("/phantoms", self._show_phantoms)
+        app.router.add_get("/ml", self._show_learning)
+        app.router.add_post("/ml/train", self._train)
         app.router.add_post("/switch/{state}", self._turn)
         app.router.add_post("/forceexit", self._force_exit)
         app.router.add_post("/panic", self._panic)
@@ -106,6 +115,18 @@ class Health:
 
     async def _show_phantoms(self, request: web.Request) -> web.Response:
         return web.json_response(self._phantoms(request.query.get("symbol")))
+
+    async def _show_learning(self, _: web.Request) -> web.Response:
+        return web.json_response(self._learning())
+
+    async def _train(self, request: web.Request) -> web.Response:
+        self._check(request)
+        try:
+            return web.json_response(await self._operations.train(request.query.get("strategy", "")))
+        except BadData as error:
+            return web.json_response({"error": str(error)}, status=404)
+        except RevenantError as error:
+            return web.json_response({"error": str(error)}, status=503)
 
     async def _turn(self, request: web.Request) -> web.Response:
         self._check(request)

@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "revenant:trade")
 
+SHORT = {"trend_pullback": "trend", "mean_reversion": "mr"}
+"""What strategies are called in keys that others may read; the rest are called there as they are."""
+
 _ORDER_ID = re.compile(r"([LP])1-([A-Z2-7]{24})-([a-z])(\d{1,3})")
 
 
@@ -53,3 +56,8 @@ def parse_order_id(text: str) -> OrderName | None:
 def trade_id(digest: str) -> str:
     """Return the id of the trade that a signal leads to."""
     return str(uuid.uuid5(NAMESPACE, digest))
+
+
+def short_name(strategy: str) -> str:
+    """Return what a strategy is called in keys that others may read, such as ``ml:trend:model``."""
+    return SHORT.get(strategy, strategy)

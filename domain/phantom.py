@@ -30,7 +30,8 @@ class PhantomTrade(msgspec.Struct):
         phantom_id: the signal's digest; a trade made on the signal bears the same.
         signal_time: when its bar closed (UTC ms).
         gate: what refused it, empty when it was executed.
-        ml_score: 100 times the probability of a gain, None when nothing had scored it.
+        ml_score: 100 times the probability of a gain, None when nothing had scored it; ``scored_by`` names the model,
+            or the rule, whose points these are then.
         features: the vector of the signal by name, None when there was none; ``schema`` says of which table.
         bracket: stop, target, plan and extremes; its entry is the price paid, its R that of the entry.
         next_open: open time of the bar that has to be shown next (UTC ms).
@@ -61,6 +62,7 @@ class PhantomTrade(msgspec.Struct):
     realized_rr: Decimal = ZERO
     pnl_percent: Decimal = ZERO
     schema: str = ""
+    scored_by: str = ""
 
     @property
     def was_executed(self) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from domain.judgement import UNJUDGED, Judgement
+
 if TYPE_CHECKING:
     from decimal import Decimal
 
@@ -16,11 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PlaceOrder:
-    """Write the intent down, then send the order; an entry bears the signal that it follows."""
+    """Write the intent down, then send the order; an entry bears the signal that it follows, and its judgement."""
 
     intent: Intent
     request: OrderRequest
     signal: Signal | None = None
+    judged: Judgement = UNJUDGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,12 @@ class Remember:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A signal that was not taken: by which gate, and why."""
+    """A signal that was not taken: by which gate, and why; and what is thought of it."""
 
     signal: Signal
     gate: str
     detail: str
+    judged: Judgement = UNJUDGED
 
 
 Command = PlaceOrder | CancelOrder | MoveStop | RecordTrade | Remember | Refused

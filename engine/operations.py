@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from domain import ids
+from domain.errors import BadData
 from domain.records import SwitchState
 
 if TYPE_CHECKING:
@@ -46,6 +47,19 @@ class Operations:
         await self.switch(SwitchState.STOPPED, f"panic: {reason}")
         closing = await self.force_exit("all", f"panic: {reason}")
         return closing + (await self._runtime.reconciler.flatten_foreign() if foreign else [])
+
+    async def train(self, strategy: str) -> dict[str, Any]:
+        """Train a strategy's model now; return how it stands afterwards.
+
+        Raises:
+            BadData: when there is no such strategy.
+            Unavailable: when it could not be tried.
+        """
+        learning = self._runtime.learning
+        if strategy not in learning.strategies:
+            raise BadData(f"no strategy {strategy!r} is enabled; there are {', '.join(learning.strategies)}")
+        await learning.train(strategy)
+        return learning.get_retrain_info(strategy)
 
     async def reconcile_now(self) -> dict[str, Any]:
         """Compare with the exchange at once; return what was found.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from domain.trade import Trade
     from engine import recovery
     from engine.fence import Fence
+    from engine.learning import Learning
     from engine.phantoms import Phantoms
     from engine.threads import Tier
     from engine.trader import Trader
@@ -108,6 +109,8 @@ class Tiers:
     candles: Tier
     trades: Tier
     lease: Tier
+    phantoms: Tier
+    learning: Tier
 
 
 @dataclass(slots=True)
@@ -128,6 +131,7 @@ class Parts:
     fence: Fence
     latches: Latches
     phantoms: Phantoms
+    learning: Learning
     watchdog: Watchdog
     reconcile: ReconcileTerms = field(default_factory=ReconcileTerms)
     acknowledge: Callable[[int], Awaitable[None]] | None = None

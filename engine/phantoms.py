@@ -14,10 +14,11 @@ from domain.errors import Rejected, Unavailable
 from domain.records import PhantomClosed, PhantomOpened
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+    from domain.judgement import Judgement
     from domain.phantom import PhantomTrade
-    from domain.records import Record
+    from domain.records import Phantom, Record
     from domain.signal import Signal
     from domain.trade import Trade
     from engine.recovery import CandleRecovery, Windows
@@ -70,31 +71,66 @@ class Tracker(Protocol):
         ...
 
 
+class Trail(Protocol):
+    """Where phantoms' records go once the journal has them."""
+
+    @property
+    def unsettled(self) -> int:
+        """How many records are not in the audit yet."""
+        ...
+
+    def add(self, records: Sequence[Phantom]) -> None:
+        """Take records that the journal has."""
+        ...
+
+    def restore(self, records: Sequence[Phantom]) -> bool:
+        """Take what the journal told of earlier lives; say whether the audit has all of it already."""
+        ...
+
+    def load(self) -> list[Phantom]:
+        """Return what is known elsewhere, for a journal that was lost."""
+        ...
+
+    def start(self) -> None:
+        """Begin to carry."""
+        ...
+
+    def close(self, seconds: float) -> None:
+        """Carry what can be carried in so many seconds, then stop."""
+        ...
+
+    def tiers(self) -> dict[str, dict[str, Any]]:
+        """Return the state of each tier."""
+        ...
+
+
 class Phantoms:
     """Between the trader, which decides, and the tracker, which follows.
 
-    ``describe`` gives a signal's vector. What is to be written waits in a bounded queue, which ``run`` empties.
+    ``judge`` scores signals that the trader has not seen. What is to be written waits in a bounded queue, which
+    ``run`` empties; once the journal has it, ``trail`` carries it on.
     """
 
-    def __init__(self, tracker: Tracker, describe: Callable[[Signal], dict[str, float] | None]) -> None:
-        self._tracker, self._describe = tracker, describe
-        self._waiting: asyncio.Queue[Record] = asyncio.Queue(WAITING_MAX)
+    def __init__(self, tracker: Tracker, judge: Callable[[Signal], Judgement], trail: Trail) -> None:
+        self._tracker, self._judge, self.trail = tracker, judge, trail
+        self._waiting: asyncio.Queue[Phantom] = asyncio.Queue(WAITING_MAX)
         self._missed: deque[Signal] = deque()
         self.let_go = 0
 
-    def note(self, signal: Signal, gate: str) -> None:
+    def note(self, signal: Signal, gate: str, judged: Judgement) -> None:
         """Follow a signal that was just taken (no gate), or refused by a gate."""
         phantom = self._tracker.record_signal(
-            signal.symbol, signal, None, not gate, self._describe(signal), signal.strategy, gate
+            signal.symbol, signal, judged.score, not gate, judged.features, signal.strategy, gate
         )
         if phantom is not None:
+            phantom.scored_by = judged.by
             self._put(opened(phantom))
 
     def show(self, closed: ClosedBar) -> None:
         """Show a closed bar to the phantoms of its series."""
         self._show(closed, none_missing=False)
 
-    def restore(self, record: PhantomOpened | PhantomClosed) -> None:
+    def restore(self, record: Phantom) -> None:
         """Take a record of an earlier life."""
         self._tracker.restore([record.phantom])
 
@@ -103,7 +139,7 @@ class Phantoms:
         for trade in trades:
             self._tracker.take_trade(trade)
 
-    def live(self) -> list[Record]:
+    def live(self) -> list[Phantom]:
         """Return the records that the tracker could not be made again without."""
         return [*map(ended, self._tracker.completed), *map(opened, self._tracker.active())]
 
@@ -140,7 +176,8 @@ class Phantoms:
         while True:
             while self._missed:
                 if self._waiting.qsize() < WAITING_MAX // 2:
-                    self.note(self._missed.popleft(), "missed")
+                    signal = self._missed.popleft()
+                    self.note(signal, "missed", self._judge(signal))
                 # one at a time: a vector costs a fraction of a millisecond, and trading goes on meanwhile
                 await asyncio.sleep(0 if self._waiting.qsize() < WAITING_MAX // 2 else ROOM_S)
             await self.catch_up(windows, candles, wanted)
@@ -152,13 +189,16 @@ class Phantoms:
             record = await self._waiting.get()
             try:
                 await append(record)
+                self.trail.add([record])
             finally:
                 self._waiting.task_done()
 
     async def flush(self, append: Callable[[Record], Awaitable[object]]) -> None:
         """Write down what waits now."""
         while not self._waiting.empty():
-            await append(self._waiting.get_nowait())
+            record = self._waiting.get_nowait()
+            await append(record)
+            self.trail.add([record])
             self._waiting.task_done()
 
     def _show(self, closed: ClosedBar, *, none_missing: bool) -> None:
@@ -166,7 +206,7 @@ class Phantoms:
             # its vector was written down when it was opened
             self._put(ended(msgspec.structs.replace(phantom, features=None)))
 
-    def _put(self, record: Record) -> None:
+    def _put(self, record: Phantom) -> None:
         if self._waiting.full():
             self._waiting.get_nowait()
             self._waiting.task_done()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from domain.errors import ConfigError, RevenantError, Unavailable
-from domain.records import Close, DayStarted, PhantomClosed, PhantomOpened, Record, Switch
+from domain.records import Close, DayStarted, Phantom, PhantomClosed, PhantomOpened, Record, Switch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -35,12 +35,14 @@ class Past:
         records: how many records it held.
         until: market time of the newest (UTC ms), 0 when there was none.
         trades: the finished trades, as often as they were told.
+        phantoms: the records of phantoms.
         latches: the last of each kind of lasting decision.
     """
 
     records: int = 0
     until: int = 0
     trades: list[Trade] = field(default_factory=list)
+    phantoms: list[Phantom] = field(default_factory=list)
     latches: dict[type, Record] = field(default_factory=dict)
 
 
@@ -59,6 +61,7 @@ def replay(trader: Trader, records: Iterable[Record], phantoms: Phantoms | None 
             past.trades.append(record.trade)
         elif phantoms is not None and isinstance(record, PhantomOpened | PhantomClosed):
             phantoms.restore(record)
+            past.phantoms.append(record)
         elif isinstance(record, Switch | DayStarted):
             past.latches[type(record)] = record
     return past
@@ -82,11 +85,13 @@ class Recall:
         if self._past is None:
             past = await self._read()
             await self._restore_trades(past.trades)
-            await self._archive([*self._phantoms.live(), *self._trader.book.live(), *past.latches.values()])
+            audited = await self._restore_phantoms(past.phantoms)
+            if audited:
+                await self._archive([*self._phantoms.live(), *self._trader.book.live(), *past.latches.values()])
             # what this appends would be put away by an archive that came after it
             await self._restore_latches(past.latches)
             # the tracker has them now
-            past.trades = []
+            past.trades, past.phantoms = [], []
             self._past = past
         return self._past
 
@@ -112,6 +117,22 @@ class Recall:
         held = self._trades.trades()
         self._trader.remember(held)
         self._phantoms.take_trades(held[-REMEMBERED:])
+
+    async def _restore_phantoms(self, journaled: list[Phantom]) -> bool:
+        """Take what a journal that was lost has told elsewhere; say whether the audit has everything."""
+        trail, told = self._phantoms.trail, list(journaled)
+        with contextlib.suppress(Unavailable):
+            if not journaled or self._ledger.missing:
+                known = {(type(one), one.phantom.phantom_id) for one in journaled}
+                for record in await self._tiers.phantoms.within(REPLAY_S, trail.load):
+                    if (type(record), record.phantom.phantom_id) not in known:
+                        self._phantoms.restore(record)
+                        await self._tiers.journal.call(self._ledger.append, record)
+                        told.append(record)
+                if len(told) > len(journaled):
+                    log.warning("phantoms brought back that the journal does not know", records=len(told))
+            return await self._tiers.phantoms.within(REPLAY_S, trail.restore, told)
+        return False
 
     async def _archive(self, live: list[Record]) -> None:
         settled = self._trades.complete and not self._trades.unsettled

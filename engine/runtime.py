@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from domain.records import Record
     from domain.trade import Trade
     from engine.commands import Command
+    from engine.learning import Learning
     from engine.phantoms import Phantoms
     from engine.tasks import Tasks
 
@@ -79,6 +80,7 @@ class Runtime:
         gc.disable()
         await p.fence.take()
         past = await self._recall.run()
+        await p.learning.begin()
         report = await p.candles.run(p.wanted)
         self.progress.stored, self.progress.fetched = report.stored, report.fetched
         until = self.market_time()
@@ -106,6 +108,7 @@ class Runtime:
             await self.append(Mended(time=until, missing=p.ledger.missing))
         # not before: carrying thousands of trades at once would slow the start down, and the journal has them
         p.trades.start()
+        p.phantoms.trail.start()
         # how late the loop was while everything was being loaded says nothing about trading
         self.progress.lags = Lags()
         # what has been loaded stays: the collector need not look at it again and again while trading
@@ -147,6 +150,7 @@ class Runtime:
         tasks.start("executions", self._listen)
         if not trading:
             return
+        tasks.start("learning", p.learning.run)
         tasks.start("phantoms behind", lambda: p.phantoms.keep_up(p.windows, p.candles, p.wanted))
         tasks.start("candles", p.writer.run)
         tasks.start("candle drain", p.writer.drain)
@@ -155,6 +159,11 @@ class Runtime:
         tasks.start("instruments", self._refresh_instruments)
         if p.acknowledge is not None:
             tasks.start("stepping", self._keep_stepping)
+
+    @property
+    def learning(self) -> Learning:
+        """What has the models trained."""
+        return self._p.learning
 
     @property
     def phantoms(self) -> Phantoms:
@@ -187,6 +196,7 @@ class Runtime:
                     self._p.writer.flush(),
                     self._p.phantoms.flush(self.append),
                     self._p.tiers.trades.call(self._p.trades.close, deadline_s / 2),
+                    self._p.tiers.phantoms.call(self._p.phantoms.trail.close, deadline_s / 2),
                     return_exceptions=True,
                 )
 
@@ -215,7 +225,8 @@ class Runtime:
         p, found = self._p, self.reconciler.found
         naked = sorted(found.naked_s)
         return {
-            "durable": self.progress.durable, "ledger": p.ledger.report(), "tiers": p.trades.tiers(),
+            "durable": self.progress.durable, "ledger": p.ledger.report(),
+            "tiers": {**p.trades.tiers(), **p.phantoms.trail.tiers()},
             "lease": p.fence.state(),
             "reconciled": found.rounds,
             "foreign_positions": found.foreign, "ghosts": found.ghosts, "mismatched": found.mismatched,
@@ -365,10 +376,10 @@ class Runtime:
                 with contextlib.suppress(RevenantError):
                     await self._p.tiers.lease.call(self._p.latches.keep, command.record)
             elif isinstance(command, Refused):
-                self._p.phantoms.note(command.signal, command.gate)
+                self._p.phantoms.note(command.signal, command.gate, command.judged)
                 self._p.told("refused", command)
             if isinstance(command, PlaceOrder) and command.signal is not None:
-                self._p.phantoms.note(command.signal, "")
+                self._p.phantoms.note(command.signal, "", command.judged)
                 self._p.told("entry", command)
 
     async def _keep_trades(self) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from domain import ids
 from domain.candle import Bars, ClosedBar, Series, timeframe_ms
 from domain.exits import ExitPlan, after_partial, observe, timed_out
+from domain.judgement import UNJUDGED, Judgement
 from domain.order import Cause, OrderKind, OrderRequest, OrderState, Side
 from domain.records import (
     Adopted,
@@ -82,12 +83,15 @@ class Situation:
 class Trader:
     """Decides entries and exits for all symbols.
 
-    ``bars`` gives the closed bars of a series. The book of positions changes by records only; ``restore`` takes
-    those of an earlier life.
+    ``bars`` gives the closed bars of a series, ``judge`` what is thought of a signal. The book of positions changes
+    by records only; ``restore`` takes those of an earlier life.
     """
 
-    def __init__(self, terms: TraderTerms, instruments: dict[str, Instrument], bars: Callable[[Series], Bars]) -> None:
-        self._terms, self._instruments, self._bars = terms, instruments, bars
+    def __init__(
+        self, terms: TraderTerms, instruments: dict[str, Instrument], bars: Callable[[Series], Bars],
+        judge: Callable[[Signal], Judgement] = lambda _: UNJUDGED,
+    ) -> None:  # fmt: skip
+        self._terms, self._instruments, self._bars, self._judge = terms, instruments, bars, judge
         self.book = Book()
         self.situation = Situation()
         self.closed: deque[Trade] = deque(maxlen=CLOSED_MAX)
@@ -312,9 +316,12 @@ class Trader:
         if signal is None:
             return []
         self.counts["signals"] += 1
+        judged = self._judge(signal)
         if any(len(frames[timeframe]) < bars for timeframe, bars in strategy.warmup_bars.items()):
-            return [self._refuse(signal, "warming_up", "too few bars yet")]
-        return [self._consider(signal, plan)]
+            command: Command = self._refuse(signal, "warming_up", "too few bars yet")
+        else:
+            command = self._consider(signal, plan, judged)
+        return [replace(command, judged=judged) if isinstance(command, Refused | PlaceOrder) else command]
 
     def _until(self, symbol: str, timeframe: str, close_time: int) -> Bars:
         # the windows may have run ahead of the bar that is being decided on
@@ -322,7 +329,7 @@ class Trader:
         last = int(np.searchsorted(bars.open_time, close_time - timeframe_ms(timeframe), side="right"))
         return bars[:last]
 
-    def _consider(self, signal: Signal, plan: Plan) -> Command:
+    def _consider(self, signal: Signal, plan: Plan, judged: Judgement) -> Command:
         late = self.situation.market_time - signal.time > timeframe_ms(signal.timeframe) // 2
         if late:
             return self._refuse(signal, "late", "the market has moved on")
@@ -342,9 +349,14 @@ class Trader:
         verdict = weigh(signal, instrument, self._terms.limits, self._account())
         if not isinstance(verdict, Approved):
             return self._refuse(signal, verdict.gate, verdict.detail)
-        return self._enter(signal, plan, instrument, verdict)
+        if judged.gate:
+            # asked last: what it refuses would have been traded, so that its worth can be told
+            return self._refuse(signal, judged.gate, judged.detail)
+        return self._enter(signal, plan, instrument, verdict, judged.score)
 
-    def _enter(self, signal: Signal, plan: Plan, instrument: Instrument, size: Approved) -> Command:
+    def _enter(
+        self, signal: Signal, plan: Plan, instrument: Instrument, size: Approved, score: float | None
+    ) -> Command:
         long = signal.side is Side.LONG
         # a stop is rounded away from the entry and a target towards it, so that neither promises too much
         stop = instrument.price_down(signal.stop) if long else instrument.price_up(signal.stop)
@@ -353,7 +365,8 @@ class Trader:
         digest = ids.signal_digest(self._terms.who, signal.strategy, signal.symbol, signal.timeframe, signal.bar_start)
         opening = Opening(
             strategy=signal.strategy, timeframe=signal.timeframe, bar_start=signal.bar_start, side=signal.side,
-            entry=entry, stop=stop, target=target, plan=plan.exits, leverage=size.leverage, notes=signal.notes,
+            entry=entry, stop=stop, target=target, plan=plan.exits, leverage=size.leverage, score=score,
+            notes=signal.notes,
         )  # fmt: skip
         limited = self._terms.limit_entries
         request = OrderRequest(

@@ -81,6 +81,14 @@ class Database:
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
 
+    @property
+    def address(self) -> str:
+        """The whole address, password and all, for a process of ours that runs elsewhere in the file system."""
+        url = self.url
+        if not self.is_postgres and url.database != ":memory:":
+            url = url.set(database=str(Path(str(url.database)).resolve()))
+        return url.render_as_string(hide_password=False)
+
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()

@@ -1,11 +1,11 @@
-"""Carries trades to a tier behind everybody's back: in batches, with patience, each until it has arrived."""
+"""Carries records to a tier behind everybody's back: in batches, with patience, each until it has arrived."""
 
 from __future__ import annotations
 
 import threading
 import time
 from itertools import islice
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import structlog
 
@@ -15,8 +15,6 @@ from persistence.breaker import Breaker
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from domain.trade import Trade
-
 log = structlog.get_logger(__name__)
 
 BATCH = 500
@@ -24,11 +22,14 @@ IDLE_S = 60.0
 HURRY_S = 0.05
 
 
-class Sink(Protocol):
-    """A tier that keeps trades, each once however often it is handed in."""
+T = TypeVar("T")
 
-    def write(self, trades: list[Trade]) -> None:
-        """Keep trades, all or none; raises Unavailable (try again), Rejected (never), ConfigError (refused access)."""
+
+class Sink(Protocol[T]):
+    """A tier that keeps records such as trades, each once however often it is handed in."""
+
+    def write(self, records: list[T], /) -> None:
+        """Keep records, all or none; raises Unavailable (try again), Rejected (never), ConfigError (refused access)."""
         ...
 
     def rest(self) -> None:
@@ -36,18 +37,18 @@ class Sink(Protocol):
         ...
 
 
-class Outbox:
+class Outbox(Generic[T]):
     """One tier's queue and the thread that empties it.
 
-    After three failures in a row the tier is left alone for growing random pauses. A trade that the tier refuses for
-    good is parked with the reason and does not hold back the others. Above ``size`` waiting trades the oldest is let
+    After three failures in a row the tier is left alone for growing random pauses. A record that the tier refuses for
+    good is parked with the reason and does not hold back the others. Above ``size`` waiting ones the oldest is let
     go; 0 means that none ever is. ``every_s`` is the least time between two batches.
     """
 
     def __init__(
         self,
         name: str,
-        sink: Sink,
+        sink: Sink[T],
         *,
         size: int = 0,
         every_s: float = 0.0,
@@ -57,7 +58,7 @@ class Outbox:
         # begins by looking whether the tier still has what earlier lives gave it
         self._tried_at = clock() - IDLE_S - every_s
         self._wake = threading.Condition()
-        self._waiting: dict[str, tuple[Trade, float]] = {}
+        self._waiting: dict[str, tuple[T, float]] = {}
         self._busy = False
         self._closed = False
         self._hurry = False
@@ -68,12 +69,12 @@ class Outbox:
         self.written = 0
         self.dropped = 0
 
-    def __contains__(self, trade_id: str) -> bool:
-        return trade_id in self._waiting
+    def __contains__(self, key: str) -> bool:
+        return key in self._waiting
 
     @property
     def waiting(self) -> int:
-        """How many trades have not arrived yet, parked ones included."""
+        """How many records have not arrived yet, parked ones included."""
         return len(self._waiting)
 
     @property
@@ -83,12 +84,19 @@ class Outbox:
             first = next(iter(self._waiting.values()), None)
         return self._clock() - first[1] if first else 0.0
 
-    def put(self, trades: Mapping[str, Trade]) -> None:
-        """Queue trades, each under a key: its id, or another one when a trade of that id may be waiting already."""
+    def report(self) -> dict[str, Any]:
+        """Return the tier's state, what waits for it, and how long the oldest has been waiting."""
+        return {
+            "state": "down" if self.error else "ok", "waiting": self.waiting, "parked": len(self.parked),
+            "oldest_s": round(self.oldest_s, 1), "written": self.written, "reason": self.error,
+        }  # fmt: skip
+
+    def put(self, records: Mapping[str, T]) -> None:
+        """Queue records, each under a key: its id, or another one when one of that id may be waiting already."""
         with self._wake:
             now = self._clock()
-            for key, trade in trades.items():
-                self._waiting.setdefault(key, (trade, now))
+            for key, record in records.items():
+                self._waiting.setdefault(key, (record, now))
             excess = len(self._waiting) - self._size if self._size else 0
             for key in list(islice(self._waiting, max(0, excess))):
                 self._waiting.pop(key)
@@ -101,7 +109,7 @@ class Outbox:
         self._thread.start()
 
     def flush(self, seconds: float) -> bool:
-        """Try without patience until nothing but parked trades waits; say whether that came about in time.
+        """Try without patience until nothing but parked records waits; say whether that came about in time.
 
         Without a thread of its own, the work is done here and now, once.
         """
@@ -175,14 +183,14 @@ class Outbox:
             if self._thread is None and self._due():
                 self._carry()
 
-    def _one_by_one(self, batch: dict[str, Trade], first: Rejected) -> None:
+    def _one_by_one(self, batch: dict[str, T], first: Rejected) -> None:
         # one refused row must not hold back the others: find it, park it, say so
-        for key, trade in batch.items():
+        for key, record in batch.items():
             try:
-                self._sink.write([trade])
+                self._sink.write([record])
             except Rejected as error:
                 self.parked[key] = str(error)
-                log.error("trade parked: this tier refuses it for good", tier=self.name, trade=trade.trade_id,
+                log.error("parked: this tier refuses it for good", tier=self.name, record=key,
                           reason=str(error), way_out="the journal keeps it; mend the cause and restart")  # fmt: skip
             except (Unavailable, ConfigError) as error:
                 self._failed(str(error))
@@ -205,5 +213,5 @@ class Outbox:
     def _failed(self, reason: str) -> None:
         self.breaker.failed()
         if not self.error:
-            log.warning("tier does not answer: trades wait", tier=self.name, waiting=len(self._waiting), reason=reason)
+            log.warning("tier does not answer: records wait", tier=self.name, waiting=len(self._waiting), reason=reason)
         self.error = reason

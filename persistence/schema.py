@@ -177,3 +177,61 @@ trade_stats_cache = sa.Table(
     sa.Column("worst_trade_pnl", Money),
     sa.Column("updated_at", UtcTime, nullable=False),
 )
+
+phantom_trades_live = sa.Table(
+    "phantom_trades_live",
+    metadata,
+    sa.Column("chain", sa.Text, primary_key=True),
+    sa.Column("n", sa.BigInteger, primary_key=True, autoincrement=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("source", "mode", "account", "phantom_id", "kind")),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("symbol", "side", "strategy_name", "timeframe", "gate")),
+    sa.Column("was_executed", sa.Boolean, nullable=False),
+    sa.Column("ml_score", sa.Double),
+    sa.Column("signal_time", sa.BigInteger, nullable=False),
+    *(sa.Column(name, Money, nullable=False) for name in ("entry_price", "stop_loss", "take_profit")),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("exit_time", sa.BigInteger, nullable=False),
+    sa.Column("exit_reason", sa.Text, nullable=False),
+    *(sa.Column(name, Money, nullable=False) for name in ("exit_price", "realized_rr", "pnl_percent")),
+    sa.Column("features", sa.Text),
+    sa.Column("schema", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("previous", "hash")),
+    sa.UniqueConstraint("source", "mode", "account", "phantom_id", "kind", name="phantom_told_once"),
+    sa.Index("phantoms_by_strategy", "source", "strategy_name", "kind", "signal_time"),
+)
+
+audit_archives = sa.Table(
+    "audit_archives",
+    metadata,
+    sa.Column("chain", sa.Text, primary_key=True),
+    sa.Column("until_n", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("until_time", sa.BigInteger, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("file", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("archived_at", UtcTime, nullable=False),
+)
+
+state = sa.Table(
+    "state",
+    metadata,
+    *(sa.Column(name, sa.Text, primary_key=True) for name in ("space", "key", "field")),
+    sa.Column("place", sa.BigInteger, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("expires_at", UtcTime),
+)
+
+ml_runs = sa.Table(
+    "ml_runs",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("source", "strategy", "verdict", "reason", "schema")),
+    sa.Column("trained_at", UtcTime, nullable=False),
+    sa.Column("seconds", sa.Double, nullable=False),
+    *(sa.Column(name, sa.Integer, nullable=False) for name in ("lessons", "executed", "phantoms")),
+    *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("data_from", "data_until")),
+    sa.Column("report", sa.Text, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Index("ml_runs_by_strategy", "source", "strategy", "trained_at"),
+)

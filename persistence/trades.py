@@ -59,9 +59,9 @@ class TradeTrackerPostgres:
         self._newest: deque[Trade] = deque(maxlen=MIRROR_MAX)
         self._complete = False
         self.table = TradeTable(database, who, self.get_statistics)
-        self.settling = Outbox("database", self.table)
+        self.settling: Outbox[Trade] = Outbox("database", self.table)
         self.mirror = RedisMirror(redis, who, self._newest_trades) if redis is not None else None
-        self._outboxes = [self.settling]
+        self._outboxes: list[Outbox[Trade]] = [self.settling]
         if self.mirror is not None:
             self._outboxes.append(Outbox("redis", self.mirror, size=MIRROR_MAX))
         if snapshot is not None:
@@ -85,13 +85,7 @@ class TradeTrackerPostgres:
 
     def tiers(self) -> dict[str, dict[str, Any]]:
         """Return of each tier its state, what waits for it, and how long the oldest has been waiting."""
-        return {
-            one.name: {
-                "state": "ok" if not one.error else "down", "waiting": one.waiting, "parked": len(one.parked),
-                "oldest_s": round(one.oldest_s, 1), "written": one.written, "reason": one.error,
-            }
-            for one in self._outboxes
-        }  # fmt: skip
+        return {one.name: one.report() for one in self._outboxes}
 
     def start(self) -> None:
         """Begin to carry trades to the tiers."""

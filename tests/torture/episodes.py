@@ -20,6 +20,7 @@ from domain.exits import ExitPlan
 from domain.fills import Costs
 from domain.ids import Identity, parse_order_id
 from domain.instrument import Instrument
+from domain.judgement import Judgement
 from domain.records import Close, Level
 from domain.trade import Trade
 from engine.fence import Fence
@@ -37,6 +38,7 @@ from ml.phantom_tracker import PhantomTradeTracker
 from persistence.journal import Journal
 from persistence.lease import Holder
 from persistence.ledger import ARCHIVE_BYTES, LayeredLedger
+from tests.nothing import NoTrail, no_learning
 from tests.torture.churn import Churn
 from tests.torture.venue import FlakyBroker, Venue
 from tests.torture.virtual import VirtualLoop, run_virtually
@@ -203,14 +205,14 @@ class Life:
         self.trader = Trader(terms, {symbol: rules(symbol) for symbol in SYMBOLS}, market.bars)
         known = {symbol: rules(symbol) for symbol in SYMBOLS}
         self.tracker = PhantomTradeTracker(WHO, {"churn": plan.exits}, known.get, Costs())
-        phantoms = Phantoms(self.tracker, lambda _: {"nothing": 1.0})
+        phantoms = Phantoms(self.tracker, lambda _: Judgement(features={"nothing": 1.0}), NoTrail())
         tier: Any = Inline()
         wanted = {Series(symbol, "3m"): 100 for symbol in SYMBOLS}
         parts = Parts(
             trader=self.trader, broker=FlakyBroker(venue), feed=market, candles=Candles(), windows=market,
             writer=CandleWriter(Storage(), tier, market.bars, pending_max=10_000, summary_s=1e9), ledger=ledger,
-            trades=self.trades, tiers=Tiers(tier, tier, tier, tier), wanted=wanted, finest="3m",
-            fence=Fence(Nobody(), tier), latches=NoLatches(), phantoms=phantoms, watchdog=Watchdog(1e9),
+            trades=self.trades, tiers=Tiers(*(tier,) * 6), wanted=wanted, finest="3m",
+            fence=Fence(Nobody(), tier), latches=NoLatches(), phantoms=phantoms, learning=no_learning(tier), watchdog=Watchdog(1e9),
             reconcile=ReconcileTerms(Policy.IGNORE, D("0.05"), "3m"),
         )  # fmt: skip
         self.runtime = Runtime(parts)

@@ -8,9 +8,11 @@ import pytest
 
 from domain.candle import Bar, Bars, Series
 from domain.errors import Unavailable
+from domain.judgement import UNJUDGED
 from domain.records import PhantomClosed, PhantomOpened
 from engine import phantoms as phantoms_module
 from engine.phantoms import Phantoms
+from tests.nothing import JUDGED, NoTrail
 from tests.unit.test_phantom_tracker import STEP, A, signal, tracker
 
 ALONG = Series(A, "3m")
@@ -52,15 +54,15 @@ async def written(held: Phantoms) -> list:
 
 
 async def test_what_is_noted_is_written_as_it_was_then():
-    held = Phantoms(tracker(), lambda _: {"rsi": 1.0})
-    held.note(signal(0), "score")
-    held.note(signal(0), "score")
+    held = Phantoms(tracker(), lambda _: JUDGED, NoTrail())
+    held.note(signal(0), "score", JUDGED)
+    held.note(signal(0), "score", JUDGED)
     held.show(phantoms_module.ClosedBar(ALONG, bar(1)))
     held.show(phantoms_module.ClosedBar(ALONG, bar(2, high=105)))
     opened, closed = await written(held)
     assert (type(opened), opened.phantom.next_open, opened.phantom.features) == (PhantomOpened, STEP, {"rsi": 1.0})
     assert (type(closed), closed.phantom.outcome) == (PhantomClosed, "win")
-    again = Phantoms(tracker(), lambda _: None)
+    again = Phantoms(tracker(), lambda _: UNJUDGED, NoTrail())
     for record in (opened, closed):
         again.restore(record)
     assert closed.phantom.features is None
@@ -74,8 +76,8 @@ async def test_what_is_noted_is_written_as_it_was_then():
     "lacking", [None, 2, 5], ids=["all bars are there", "one before the window never was", "one in it"]
 )
 async def test_what_closed_meanwhile_is_shown_and_what_never_was_is_passed_over(lacking):
-    held = Phantoms(tracker(), lambda _: None)
-    held.note(signal(0), "score")
+    held = Phantoms(tracker(), lambda _: UNJUDGED, NoTrail())
+    held.note(signal(0), "score", JUDGED)
     rows = [bar(number, low=90 if number == 7 else 99.5) for number in range(1, 9) if number != lacking]
     candles = Candles([row for row in rows if row.open_time < 4 * STEP])
     await held.catch_up(Windows([row for row in rows if row.open_time >= 4 * STEP]), candles, [ALONG])
@@ -85,8 +87,8 @@ async def test_what_closed_meanwhile_is_shown_and_what_never_was_is_passed_over(
 
 
 async def test_a_bar_that_comes_while_the_exchange_is_asked_spoils_nothing():
-    held, windows = Phantoms(tracker(), lambda _: None), Windows([bar(number) for number in range(4, 8)])
-    held.note(signal(0), "score")
+    held, windows = Phantoms(tracker(), lambda _: UNJUDGED, NoTrail()), Windows([bar(number) for number in range(4, 8)])
+    held.note(signal(0), "score", JUDGED)
     view = windows.bars(ALONG)
     windows.bars = lambda _: view
 
@@ -101,8 +103,8 @@ async def test_a_bar_that_comes_while_the_exchange_is_asked_spoils_nothing():
 
 
 async def test_while_the_exchange_cannot_be_asked_the_outcome_stays_open():
-    held, candles = Phantoms(tracker(), lambda _: None), Candles()
-    held.note(signal(0), "score")
+    held, candles = Phantoms(tracker(), lambda _: UNJUDGED, NoTrail()), Candles()
+    held.note(signal(0), "score", JUDGED)
     rows = [bar(number, low=90 if number == 7 else 99.5) for number in range(1, 9)]
     await held.catch_up(Windows(rows[3:]), candles, [ALONG])
     held.show(phantoms_module.ClosedBar(ALONG, bar(9, high=110)))
@@ -115,21 +117,21 @@ async def test_while_the_exchange_cannot_be_asked_the_outcome_stays_open():
 
 async def test_the_oldest_record_is_let_go_and_counted_when_too_many_wait(monkeypatch):
     monkeypatch.setattr(phantoms_module, "WAITING_MAX", 3)
-    held = Phantoms(tracker(), lambda _: None)
+    held = Phantoms(tracker(), lambda _: UNJUDGED, NoTrail())
     for number in range(5):
-        held.note(signal(number), "score")
+        held.note(signal(number), "score", JUDGED)
     assert (held.report()["waiting"], held.report()["let_go"]) == (3, 2)
     assert [record.phantom.signal_time for record in await written(held)] == [3 * STEP, 4 * STEP, 5 * STEP]
 
 
 async def test_the_writer_empties_the_queue_by_itself():
-    held, records = Phantoms(tracker(), lambda _: None), []
+    held, records = Phantoms(tracker(), lambda _: UNJUDGED, NoTrail()), []
 
     async def append(record):
         records.append(record)
 
     writing = asyncio.create_task(held.run(append))
-    held.note(signal(0), "score")
+    held.note(signal(0), "score", JUDGED)
     async with asyncio.timeout(5):
         while not records:
             await asyncio.sleep(0)
@@ -140,7 +142,7 @@ async def test_the_writer_empties_the_queue_by_itself():
 async def test_what_was_missed_is_followed_behind_the_backs_of_those_who_trade(monkeypatch):
     monkeypatch.setattr(phantoms_module, "WAITING_MAX", 40)
     monkeypatch.setattr(phantoms_module, "ROOM_S", 0)
-    held, records = Phantoms(tracker(), lambda _: None), []
+    held, records = Phantoms(tracker(), lambda _: UNJUDGED, NoTrail()), []
 
     async def append(record):
         records.append(record)

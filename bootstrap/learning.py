@@ -1,0 +1,114 @@
+"""Puts together what judges signals and has models trained."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+
+from bootstrap.parts import costs
+from domain.candle import Bars, Series, timeframe_ms
+from domain.errors import ConfigError
+from domain.finding import State
+from ml.features import NAMES, SCHEMA, features
+from ml.job import Terms
+from ml.judge import Bar, Judge
+from ml.school import School
+from persistence.checkup import check_disk
+from persistence.files import sync_folder
+from persistence.lessons import LessonBook
+from persistence.models import ModelStore
+from persistence.registry import Registry
+from persistence.state import RedisState, TableState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+    from pathlib import Path
+
+    from domain.signal import Signal
+    from engine.trader import Plan
+    from persistence.database import Database
+    from persistence.keyvalue import Redis
+    from settings import Settings
+
+log = structlog.get_logger(__name__)
+
+LEADER = "BTC/USDT:USDT"
+"""The symbol whose moves the others follow."""
+EMBARGO_BARS = 20
+
+
+def judge_of(
+    settings: Settings, plans: Mapping[str, Plan], bars: Callable[[Series], Bars], wanted: Collection[Series]
+) -> Judge:
+    """Return what scores signals from the bars at hand; no model is in use yet."""
+    fee = float(costs(settings).taker)
+
+    def describe(signal: Signal) -> dict[str, float] | None:
+        leader = Series(LEADER, signal.timeframe)
+        market = bars(leader) if leader in wanted else Bars.empty()
+        return features(signal, bars(Series(signal.symbol, signal.timeframe)), market, fee)
+
+    ml = settings.ml
+    # practice and paper money may be risked on a rule; real money only when the operator says so
+    trades = settings.mode != "live" or ml.untrained == "rule"
+    if not trades:
+        log.info("strategies without a model are followed only until they have one", strategies=list(plans))
+    return Judge(Bar(ml.margin_r, ml.floor, ml.rule_floor, trades, ml.enabled), describe)
+
+
+def school(
+    settings: Settings, plans: Mapping[str, Plan], judge: Judge, main: Database, state: Database, redis: Redis | None
+) -> School:
+    """Return what keeps the models of the configured source."""
+    source, ml = settings.source.value, settings.ml
+    terms = {
+        name: Terms(
+            name, source, EMBARGO_BARS * timeframe_ms(plan.strategy.timeframes[0]), ml.executed_min, ml.phantom_share,
+            ml.phantom_weight,
+        )
+        for name, plan in plans.items()
+    }  # fmt: skip
+    store = ModelStore(TableState(state, f"models/{source}"), RedisState(redis) if redis is not None else None)
+    return School(
+        judge, LessonBook(main, source, NAMES, SCHEMA), store, Registry(main, source), key=model_key(settings),
+        database=main.address, terms=terms, lessons_max=ml.lessons_max, clock=lambda: int(time.time() * 1000),
+    )  # fmt: skip
+
+
+def model_key(settings: Settings) -> bytes:
+    """Return the key that models are sealed with: MODEL_KEY, or one made once and kept in the data folder.
+
+    Raises:
+        ConfigError: when it can be neither read nor made.
+    """
+    given = settings.model_key.get_secret_value().encode()
+    if given:
+        return given
+    path = settings.data_dir / "model.key"
+    try:
+        if not path.exists():
+            _make_key(path)
+            for finding in check_disk(settings.data_dir):
+                if finding.state is not State.OK:
+                    log.warning(
+                        "models are lost with this disk: set MODEL_KEY to keep those in Redis", disk=finding.detail
+                    )
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; make it readable, or set MODEL_KEY") from error
+
+
+def _make_key(path: Path) -> None:
+    scratch = path.with_name(f"{path.name}.new")
+    handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        os.write(handle, secrets.token_hex(32).encode())
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    scratch.replace(path)
+    sync_folder(path.parent)

@@ -1,0 +1,260 @@
+"""Trains a strategy's model and decides whether it may replace the one in use. Runs in a process of its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from domain.training_run import DEMOTED, KEPT, PROMOTED, REFUSED
+from ml import ensemble
+from ml.features import NAMES, SCHEMA
+from ml.job import Terms
+from ml.model import HIGH, LOW, Head, Model
+from ml.scores import advantage, auc, brier, log_losses, reliability, summary
+
+if TYPE_CHECKING:
+    from domain.lesson import Flags, Floats, Grid, Lessons
+    from ml.scorer import Scorer
+
+LEAK_AUC = 0.95
+"""A feature that alone tells gains from losses this well has seen the outcome."""
+CLASS_MIN = 8
+SIGNIFICANT = 1.645
+"""Standard errors by which a new model has to beat the base rate: chance does that once in twenty times."""
+DRIFTED = 1.0
+DRIFT_MIN = 30
+UNSEEN_MIN = 20
+REPEATS = 2
+
+
+Progress = Callable[[int, int, str], object]
+
+
+def _silent(_done: int, _of: int, _what: str) -> None:
+    """Tell nobody."""
+
+
+class Result(NamedTuple):
+    """How a run ended: promoted, kept (the old model stays), demoted (the old one goes too) or refused; and why."""
+
+    verdict: str
+    reason: str
+    model: Model | None
+    report: dict[str, Any]
+
+
+class Trial(NamedTuple):
+    """A fold that was not learned from: its rows, the heads' mean, the base rate before it, and who predicted."""
+
+    rows: np.ndarray
+    mean: Floats
+    base: float
+    trained: int
+    fitted: ensemble.Fitted
+
+
+def refusal(lessons: Lessons, terms: Terms) -> str:
+    """Return why these lessons cannot be learned from, empty when they can."""
+    executed, phantoms = lessons.counts
+    if terms.weigh(executed, phantoms) < terms.executed_min:
+        return (
+            f"too few lessons: {executed} executed and {phantoms} phantoms; "
+            f"{terms.executed_min} executed are needed, a phantom counting {terms.phantom_share:g}"
+        )
+    gains = int(lessons.won.sum())
+    if min(gains, len(lessons) - gains) < CLASS_MIN:
+        return f"one-sided lessons: {gains} gains and {len(lessons) - gains} losses; {CLASS_MIN} of either are needed"
+    if not np.isfinite(lessons.vectors).all():
+        return "a feature is not a number in some lesson"
+    leaks = leaking(lessons)
+    if leaks:
+        return f"leakage: {', '.join(leaks)} alone tells gains from losses, so it knows the outcome"
+    return ""
+
+
+def leaking(lessons: Lessons) -> list[str]:
+    """Return the features that know the outcome."""
+    found = [auc(lessons.won, lessons.vectors[:, i]) for i in range(lessons.vectors.shape[1])]
+    return [NAMES[i] for i, value in enumerate(found) if max(value, 1 - value) > LEAK_AUC]
+
+
+def folds(lessons: Lessons, count: int, embargo_ms: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return (rows to learn from, rows to try on) for each of so many later parts.
+
+    Purged: what is learned from ended, embargo included, before the first signal that is tried on was given.
+    """
+    parts = np.array_split(np.arange(len(lessons)), count + 1)
+    made = []
+    for part in parts[1:]:
+        begins = lessons.signal_time[part[0]]
+        earlier = np.arange(part[0])
+        made.append((earlier[lessons.exit_time[earlier] + embargo_ms <= begins], part))
+    return made
+
+
+def train(
+    lessons: Lessons, terms: Terms, now_ms: int, current: Scorer | None = None, progress: Progress = _silent
+) -> Result:
+    """Train a model and judge it beside the base rate and the one in use; ``progress`` is told (done, of, what)."""
+    executed, phantoms = lessons.counts
+    report: dict[str, Any] = {
+        "lessons": len(lessons), "executed": executed, "phantoms": phantoms, "gains": int(lessons.won.sum()),
+        "data_from": int(lessons.signal_time[0]) if len(lessons) else 0,
+        "data_until": int(lessons.signal_time[-1]) if len(lessons) else 0, "versions": ensemble.versions(),
+    }  # fmt: skip
+    reason = refusal(lessons, terms)
+    if reason:
+        return Result(REFUSED, reason, None, report)
+    steps = terms.folds + 2
+    trials = []
+    for i, (earlier, part) in enumerate(folds(lessons, terms.folds, terms.embargo_ms)):
+        progress(i, steps, f"fold {i + 1} of {terms.folds}")
+        trial = _try(lessons, earlier, part, terms)
+        if trial is not None:
+            trials.append(trial)
+    if len(trials) < 2:  # noqa: PLR2004  one to calibrate on, one to be judged on
+        return Result(
+            REFUSED, "too few lessons: the earlier folds hold gains or losses only, or end too late", None, report
+        )
+    judged = _judged(lessons, trials)
+    report["folds"] = [one.report for one in judged]
+    progress(terms.folds, steps, "the whole")
+    model = _final(lessons, trials, terms, now_ms)
+    progress(terms.folds + 1, steps, "importance")
+    latest = judged[-1]
+    report |= {
+        "calibration": {"kind": model.calibrator.kind, "groups": reliability(latest.won, latest.p)},
+        "gain_r": model.gain_r, "loss_r": model.loss_r, "base_rate": model.base_rate,
+        "importance": _importance(lessons[trials[-1].rows], trials[-1].fitted, model, terms.seed),
+    }  # fmt: skip
+    verdict, reason = _verdict(lessons, judged, current, terms, report)
+    progress(steps, steps, verdict)
+    return Result(verdict, reason, model if verdict == PROMOTED else None, report)
+
+
+class Judged(NamedTuple):
+    """A fold with calibrated predictions, the calibrator having seen earlier folds only."""
+
+    rows: np.ndarray
+    won: Flags
+    p: Floats
+    base: float
+    report: dict[str, Any]
+
+
+def _try(lessons: Lessons, earlier: np.ndarray, part: np.ndarray, terms: Terms) -> Trial | None:
+    known = lessons[earlier]
+    if len(known) == 0 or known.won.all() or not known.won.any():
+        return None
+    fitted = ensemble.fit(known, terms.phantom_weight, terms.seed)
+    return Trial(part, fitted.means(lessons.vectors[part]), float(known.won.mean()), len(earlier), fitted)
+
+
+def _judged(lessons: Lessons, trials: list[Trial]) -> list[Judged]:
+    found = []
+    for i, trial in enumerate(trials[1:], 1):
+        won, held = lessons.won[trial.rows], lessons[np.concatenate([one.rows for one in trials[:i]])]
+        calibrator = ensemble.calibrate(np.concatenate([one.mean for one in trials[:i]]), held.won)
+        p = np.array([calibrator(float(mean)) for mean in trial.mean])
+        base = min(max(trial.base, LOW), HIGH)
+        told = {
+            "from": int(lessons.signal_time[trial.rows[0]]), "until": int(lessons.signal_time[trial.rows[-1]]),
+            "trained_on": trial.trained, "tried_on": len(trial.rows),
+            **{name: round(value, 5) for name, value in summary(won, p, base).items()},
+        }  # fmt: skip
+        found.append(Judged(trial.rows, won, p, base, told))
+    return found
+
+
+def _final(lessons: Lessons, trials: list[Trial], terms: Terms, now_ms: int) -> Model:
+    fitted = ensemble.fit(lessons, terms.phantom_weight, terms.seed)
+    seen = np.concatenate([one.rows for one in trials])
+    calibrator = ensemble.calibrate(np.concatenate([one.mean for one in trials]), lessons.won[seen])
+    probe = lessons.vectors[-1]
+    weights = np.where(lessons.executed, 1.0, terms.phantom_weight)
+    return Model(
+        run_id=uuid.uuid4().hex[:16], strategy=terms.strategy, source=terms.source, schema=SCHEMA, trained_at=now_ms,
+        data_from=int(lessons.signal_time[0]), data_until=int(lessons.signal_time[-1]), lessons=len(lessons),
+        base_rate=float(lessons.won.mean()),
+        gain_r=float(np.average(lessons.r[lessons.won], weights=weights[lessons.won])),
+        loss_r=float(np.average(lessons.r[~lessons.won], weights=weights[~lessons.won])),
+        mean=tuple(map(float, fitted.mean)), scale=tuple(map(float, fitted.scale)),
+        heads=tuple(Head(name, graph) for name, graph in fitted.graphs().items()), calibrator=calibrator,
+        probe=tuple(map(float, probe)), probe_p=calibrator(float(fitted.means(probe[None, :])[0])),
+        versions=ensemble.versions(),
+    )  # fmt: skip
+
+
+def _verdict(
+    lessons: Lessons, judged: list[Judged], current: Scorer | None, terms: Terms, report: dict[str, Any]
+) -> tuple[str, str]:
+    latest = judged[-1]
+    scores = latest.report
+    losses = [np.concatenate(held) for held in zip(*(_losses(one) for one in judged), strict=True)]
+    skill = advantage(*losses)
+    report["skill"] = round(skill, 3)
+    drift = _drift(lessons, current, terms, report) if current is not None else ""
+    worse = DEMOTED if drift else KEPT
+    if scores["log_loss"] >= scores["base_log_loss"] or scores["brier"] >= scores["base_brier"]:
+        said = "no better than the base rate on the latest fold"
+    elif skill < SIGNIFICANT:
+        said = f"better than the base rate by {skill:.2f} standard errors only; {SIGNIFICANT} are asked for"
+    elif current is not None and not drift and not _beats(lessons, latest, current, report):
+        said = "no better than the model in use on the latest fold"
+    else:
+        return PROMOTED, f"log loss {scores['log_loss']:.4f} against the base rate's {scores['base_log_loss']:.4f}"
+    return worse, f"{drift}; {said}" if drift else said
+
+
+def _losses(one: Judged) -> tuple[Floats, Floats]:
+    return log_losses(one.won, one.p), log_losses(one.won, np.full(len(one.won), one.base))
+
+
+def _beats(lessons: Lessons, latest: Judged, current: Scorer, report: dict[str, Any]) -> bool:
+    """Say whether the new model is better on the latest fold, where that can be on signals the old one never saw."""
+    unseen = lessons.signal_time[latest.rows] > current.model.data_until
+    shown = unseen if unseen.sum() >= UNSEEN_MIN else np.ones(len(latest.rows), dtype=bool)
+    rows, won, p = latest.rows[shown], latest.won[shown], latest.p[shown]
+    old = current.probabilities(lessons.vectors[rows])
+    ours, theirs = float(np.mean(log_losses(won, p))), float(np.mean(log_losses(won, old)))
+    report["current"] = {
+        "run_id": current.model.run_id, "tried_on": len(rows), "unseen": int(unseen.sum()),
+        "log_loss": round(theirs, 5), "brier": round(brier(won, old), 5), "new_log_loss": round(ours, 5),
+        "new_brier": round(brier(won, p), 5),
+    }  # fmt: skip
+    return ours < theirs and brier(won, p) < brier(won, old)
+
+
+def _drift(lessons: Lessons, current: Scorer, terms: Terms, report: dict[str, Any]) -> str:
+    """Return how the model in use has failed on what came after its lessons, empty when it has not."""
+    later = lessons[lessons.signal_time > current.model.data_until + terms.embargo_ms]
+    if len(later) < DRIFT_MIN:
+        return ""
+    base = np.full(len(later), min(max(current.model.base_rate, LOW), HIGH))
+    lost = advantage(log_losses(later.won, base), log_losses(later.won, current.probabilities(later.vectors)))
+    report["drift"] = {"signals": len(later), "behind_base_rate": round(lost, 3)}
+    return f"the model in use has been worse than its base rate over {len(later)} signals" if lost > DRIFTED else ""
+
+
+def _importance(lessons: Lessons, fitted: ensemble.Fitted, model: Model, seed: int) -> dict[str, float]:
+    """Return by how much the log loss of the latest fold grows when a feature is shuffled (Breiman 2001).
+
+    The fold was not learned from; the most important feature comes first.
+    """
+    chance = np.random.default_rng(seed)
+
+    def loss(vectors: Grid) -> float:
+        p = np.array([model.calibrator(float(mean)) for mean in fitted.means(vectors)])
+        return float(np.mean(log_losses(lessons.won, p)))
+
+    usual, found = loss(lessons.vectors), {}
+    for i, name in enumerate(NAMES):
+        shuffled, grown = lessons.vectors.copy(), []
+        for _ in range(REPEATS):
+            shuffled[:, i] = chance.permutation(lessons.vectors[:, i])
+            grown.append(loss(shuffled) - usual)
+        found[name] = round(float(np.mean(grown)), 6)
+    return dict(sorted(found.items(), key=lambda item: -item[1]))

@@ -1,0 +1,247 @@
+"""The phantoms' audit: every signal and its outcome in rows that nobody changes, each bearing the hash of the last."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+import structlog
+
+from domain.records import Phantom, PhantomClosed, PhantomOpened
+from persistence import schema
+from persistence.files import AtomicFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+    from pathlib import Path
+
+    from domain.ids import Identity
+    from persistence.database import Database
+
+BULK_S = 5.0
+IDS_MAX = 500
+LOAD_S = 30.0
+DAY_MS = 86_400_000
+log = structlog.get_logger(__name__)
+
+OPENED, CLOSED = "opened", "closed"
+
+_decoder = msgspec.json.Decoder(PhantomOpened | PhantomClosed)
+
+
+class Head(msgspec.Struct, frozen=True):
+    """Where a chain stands: its name, the number of its newest row and that row's hash; 0 and empty at its beginning.
+
+    Kept in a file beside the journal too, so that rows cut off the end of the table are missed.
+    """
+
+    chain: str
+    n: int = 0
+    hash: str = ""
+
+
+class Told(NamedTuple):
+    """A row that has come to rest: its number and what it says."""
+
+    n: int
+    record: Phantom
+
+
+def kind_of(record: Phantom) -> str:
+    """Return what a record tells of: that a phantom was opened, or closed."""
+    return OPENED if isinstance(record, PhantomOpened) else CLOSED
+
+
+def key_of(record: Phantom) -> tuple[str, str]:
+    """Return what makes a record unique among its owner's."""
+    return record.phantom.phantom_id, kind_of(record)
+
+
+def link(head: Head, body: str) -> Head:
+    """Return where a chain stands after one more row."""
+    text = "\n".join((head.chain, str(head.n + 1), head.hash, body))
+    return Head(head.chain, head.n + 1, hashlib.sha256(text.encode()).hexdigest())
+
+
+def columns(record: Phantom) -> dict[str, Any]:
+    """Return what a row shows of its body, for queries."""
+    one = record.phantom
+    return {
+        "phantom_id": one.phantom_id, "kind": kind_of(record), "symbol": one.symbol, "side": one.side.value,
+        "strategy_name": one.strategy_name, "timeframe": one.timeframe, "gate": one.gate,
+        "was_executed": one.was_executed, "ml_score": one.ml_score, "signal_time": one.signal_time,
+        "entry_price": one.bracket.entry, "stop_loss": one.bracket.first_stop, "take_profit": one.bracket.target,
+        "outcome": one.outcome, "exit_time": one.exit_time, "exit_reason": one.exit_reason,
+        "exit_price": one.exit_price, "realized_rr": one.realized_rr, "pnl_percent": one.pnl_percent,
+        "features": None if one.features is None else msgspec.json.encode(one.features).decode(),
+        "schema": one.schema,
+    }  # fmt: skip
+
+
+def decode(body: str) -> Phantom:
+    """Return the record of a row. Raises msgspec.MsgspecError when it is none."""
+    record: Phantom = _decoder.decode(body)
+    return record
+
+
+def head_file(folder: Path) -> AtomicFile:
+    """Return the file beside a journal that notes where its chain stands."""
+    return AtomicFile(folder / "audit-head.json")
+
+
+def noted_head(folder: Path) -> Head | None:
+    """Return where the chain of a journal stood when that was noted last, None when it never was."""
+    content = head_file(folder).read()
+    try:
+        return msgspec.json.decode(content, type=Head) if content else None
+    except msgspec.MsgspecError:
+        return None
+
+
+class AuditTable:
+    """Appends phantoms' records to the chain of one journal. Raises Unavailable, Rejected or ConfigError.
+
+    ``arrived`` is told of the rows that were new. What this owner has told before, in this journal or in one that
+    was lost, is passed over.
+    """
+
+    def __init__(self, database: Database, who: Identity, folder: Path, arrived: Callable[[list[Told]], None]) -> None:
+        self._database, self._who, self._folder, self._arrived = database, who, folder, arrived
+        self._noted = noted_head(folder)
+        self.chain = self._noted.chain if self._noted else f"{'/'.join(who)}/{uuid.uuid4().hex[:12]}"
+        self._note(self._noted or Head(self.chain))
+
+    def write(self, records: list[Phantom]) -> None:
+        """Append records, all or none."""
+        with self._database.transaction(BULK_S) as connection:
+            if self._database.is_postgres:
+                lock = int.from_bytes(hashlib.sha256(self.chain.encode()).digest()[:7], "big")
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
+            there = self._there(connection, records)
+            head, fresh, rows = self._head(connection), [], []
+            for record in records:
+                if key_of(record) in there:
+                    continue
+                there.add(key_of(record))
+                body = msgspec.json.encode(record).decode()
+                previous, head = head.hash, link(head, body)
+                rows.append({
+                    **self._who._asdict(), **columns(record), "chain": head.chain, "n": head.n, "body": body,
+                    "previous": previous, "hash": head.hash,
+                })  # fmt: skip
+                fresh.append(Told(head.n, record))
+            if rows:
+                connection.execute(sa.insert(schema.phantom_trades_live), rows)
+        self._note(head)
+        self._arrived(fresh)
+
+    def rest(self) -> None:
+        """Nothing is ever due."""
+
+    def lacks(self, records: Collection[Phantom]) -> bool:
+        """Say whether one of these records has not arrived yet."""
+        with self._database.transaction(LOAD_S) as connection:
+            there = self._there(connection, records)
+        return any(key_of(record) not in there for record in records)
+
+    def newest(self, completed: int) -> list[Phantom]:
+        """Return what tells of the open phantoms and of the newest so many that have ended, in order."""
+        table = schema.phantom_trades_live
+        ended, again = table.alias("ended"), table.alias("again")
+        open_still = ~sa.exists().where(*self._mine(again), again.c.kind == CLOSED,
+                                        again.c.phantom_id == table.c.phantom_id)  # fmt: skip
+        newest = (
+            sa.select(ended.c.phantom_id).where(*self._mine(ended), ended.c.kind == CLOSED)
+            .order_by(*self._latest(ended)).limit(completed)
+        )  # fmt: skip
+        wanted = sa.or_(table.c.phantom_id.in_(newest), sa.and_(table.c.kind == OPENED, open_still))
+        query = sa.select(table.c.body).where(*self._mine(table), wanted).order_by(*self._latest(table))
+        with self._database.transaction(LOAD_S) as connection:
+            records = [decode(body) for body in connection.execute(query).scalars()][::-1]
+        opened: list[Phantom] = [one for one in records if isinstance(one, PhantomOpened)]
+        return [*opened, *(one for one in records if isinstance(one, PhantomClosed))]
+
+    def outcomes(self, strategies: Collection[str], count: int) -> dict[str, list[str]]:
+        """Return the newest so many outcomes of each strategy, newest first, without those that ran out of time."""
+        table, found = schema.phantom_trades_live, {}
+        with self._database.transaction(LOAD_S) as connection:
+            for name in strategies:
+                query = (
+                    sa.select(table.c.outcome)
+                    .where(*self._mine(table), table.c.kind == CLOSED, table.c.strategy_name == name,
+                           table.c.outcome != "timeout")
+                    .order_by(*self._latest(table)).limit(count)
+                )  # fmt: skip
+                found[name] = list(connection.execute(query).scalars())
+        return found
+
+    def refusals(self) -> dict[tuple[int, str], int]:
+        """Return how many signals were refused, by (any time of the UTC day, strategy)."""
+        held = schema.phantom_trades_live.c
+        day = held.signal_time.op("/")(DAY_MS)
+        query = (
+            sa.select(sa.func.min(held.signal_time), held.strategy_name, sa.func.count())
+            .where(*self._mine(schema.phantom_trades_live), held.kind == OPENED, held.gate != "")
+            .group_by(day, held.strategy_name)
+        )  # fmt: skip
+        with self._database.transaction(LOAD_S) as connection:
+            return {(time, name): count for time, name, count in connection.execute(query)}
+
+    def last(self) -> int:
+        """Return the number of the newest row of this chain."""
+        with self._database.transaction(LOAD_S) as connection:
+            return self._head(connection).n
+
+    def _note(self, head: Head) -> None:
+        if head == self._noted:
+            return
+        try:
+            head_file(self._folder).write(msgspec.json.encode(head))
+            self._noted = head
+        except OSError as error:
+            log.warning("end of the audit's chain not noted beside the journal", reason=error.strerror)
+
+    def _head(self, connection: sa.Connection) -> Head:
+        rows, put_away = schema.phantom_trades_live.c, schema.audit_archives.c
+        query = sa.select(rows.n, rows.hash).where(rows.chain == self.chain).order_by(rows.n.desc()).limit(1)
+        archived = (
+            sa.select(put_away.until_n, put_away.hash).where(put_away.chain == self.chain)
+            .order_by(put_away.until_n.desc()).limit(1)
+        )  # fmt: skip
+        found = connection.execute(query).first() or connection.execute(archived).first()
+        return Head(self.chain, found[0], found[1]) if found else Head(self.chain)
+
+    def _there(self, connection: sa.Connection, records: Collection[Phantom]) -> set[tuple[str, str]]:
+        """Return what of these is there already, in the table or in a file that rows have been put away in."""
+        table, put_away = schema.phantom_trades_live, schema.audit_archives.c
+        until = connection.scalar(
+            sa.select(sa.func.max(put_away.until_time)).where(put_away.chain.startswith("/".join(self._who)))
+        )
+        found = {key_of(record) for record in records if until is not None and record.time <= until}
+        wanted = sorted({record.phantom.phantom_id for record in records})
+        for start in range(0, len(wanted), IDS_MAX):
+            query = sa.select(table.c.phantom_id, table.c.kind).where(
+                *self._mine(table), table.c.phantom_id.in_(wanted[start : start + IDS_MAX])
+            )
+            found |= {(row[0], row[1]) for row in connection.execute(query)}
+        return found
+
+    def _latest(self, table: Any) -> list[Any]:
+        """Return the order of arrival, newest first; chains of journals that were lost come before ours."""
+        ours = table.c.chain == self.chain
+        place = sa.case((ours, table.c.n), else_=table.c.exit_time)
+        return [sa.case((ours, 1), else_=0).desc(), place.desc(), table.c.n.desc()]
+
+    def _mine(self, table: Any) -> list[sa.ColumnElement[bool]]:
+        return [table.c[name] == value for name, value in self._who._asdict().items()]
+
+
+def rows_of(connection: sa.Connection, chain: str, after: int = 0) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a chain in order, those up to a number left out."""
+    table = schema.phantom_trades_live
+    query = sa.select(table).where(table.c.chain == chain, table.c.n > after).order_by(table.c.n)
+    for row in connection.execute(query.execution_options(yield_per=1_000)).mappings():
+        yield dict(row)

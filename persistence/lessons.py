@@ -1,0 +1,86 @@
+"""Lessons out of the audit: every signal of a source that has ended, with what it really made where it was traded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import sqlalchemy as sa
+
+from domain import ids
+from domain.errors import BadData
+from domain.lesson import Counts, Lessons
+from persistence import schema
+from persistence.audit import CLOSED, OPENED
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from persistence.database import Database
+
+LOAD_S = 60.0
+
+
+class LessonBook:
+    """The lessons of one source, of all its accounts and modes. Raises Unavailable when the database is away.
+
+    ``features`` names the vector's numbers in order, ``version`` the table that they are of: vectors of another are
+    no lessons.
+    """
+
+    def __init__(self, database: Database, source: str, features: Sequence[str], version: str) -> None:
+        self._database, self._source, self._features, self._version = database, source, features, version
+
+    def counts(self) -> dict[str, Counts]:
+        """Return how many lessons there are of each strategy."""
+        told = schema.phantom_trades_live.c
+        query = (
+            sa.select(told.strategy_name, told.was_executed, sa.func.count())
+            .where(told.source == self._source, told.kind == CLOSED, told.schema == self._version)
+            .group_by(told.strategy_name, told.was_executed)
+        )
+        found: dict[str, Counts] = {}
+        with self._database.transaction(LOAD_S) as connection:
+            for name, executed, count in connection.execute(query):
+                held = found.get(name, Counts())
+                found[name] = held._replace(executed=count) if executed else held._replace(phantoms=count)
+        return found
+
+    def load(self, strategy: str, most: int) -> Lessons:
+        """Return the newest so many lessons of a strategy, oldest first.
+
+        Raises:
+            BadData: when a vector cannot be read.
+        """
+        closed, opened = schema.phantom_trades_live.alias("closed"), schema.phantom_trades_live.alias("opened")
+        same = [opened.c[name] == closed.c[name] for name in ("source", "mode", "account", "phantom_id")]
+        query = (
+            sa.select(closed.c.phantom_id, opened.c.features, closed.c.realized_rr, closed.c.was_executed,
+                      closed.c.signal_time, closed.c.exit_time)
+            .join(opened, sa.and_(*same, opened.c.kind == OPENED))
+            .where(closed.c.source == self._source, closed.c.strategy_name == strategy, closed.c.kind == CLOSED,
+                   opened.c.schema == self._version, opened.c.features.is_not(None))
+            .order_by(closed.c.signal_time.desc(), closed.c.phantom_id).limit(most)
+        )  # fmt: skip
+        trades = schema.trades.c
+        really = sa.select(trades.trade_id, trades.r_multiple).where(
+            trades.source == self._source, trades.strategy_name == strategy
+        )
+        with self._database.transaction(LOAD_S) as connection:
+            rows = list(connection.execute(query))[::-1]
+            made = {name: float(r) for name, r in connection.execute(really)}
+        vectors = np.array([self._vector(row) for row in rows]).reshape(len(rows), len(self._features))
+        r = [made.get(ids.trade_id(row[0]), float(row[2])) if row[3] else float(row[2]) for row in rows]
+        return Lessons(
+            vectors, np.array(r, dtype=np.float64), np.array([row[3] for row in rows], dtype=bool),
+            np.array([row[4] for row in rows], dtype=np.int64), np.array([row[5] for row in rows], dtype=np.int64),
+        )  # fmt: skip
+
+    def _vector(self, row: Any) -> list[float]:
+        try:
+            named = msgspec.json.decode(row[1], type=dict[str, float])
+            return [named[name] for name in self._features]
+        except (msgspec.MsgspecError, KeyError) as error:
+            raise BadData(f"phantom_trades_live: the features of phantom {row[0]} cannot be read: {error}; "
+                          "manage.py audit verify shows what else was changed") from error  # fmt: skip

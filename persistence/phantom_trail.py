@@ -1,0 +1,91 @@
+"""Where phantoms' records go once the journal has them: into the audit, and from there into the state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from domain.errors import RevenantError
+from persistence.audit import AuditTable, Told, key_of
+from persistence.outbox import Outbox
+from persistence.phantom_mirror import COMPLETED_MAX, PhantomMirror
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from pathlib import Path
+
+    from domain.ids import Identity
+    from domain.records import Phantom
+    from persistence.database import Database
+    from persistence.state import State
+
+log = structlog.get_logger(__name__)
+
+STATE_MAX = 10_000
+LAST_S = 0.1
+
+
+class PhantomTrail:
+    """Carries what the journal tells of phantoms to the audit table, and what has arrived there to the state.
+
+    Each on a thread of its own (``start``); nobody ever waits for either. ``folder`` is the journal's.
+    """
+
+    def __init__(
+        self, database: Database, who: Identity, folder: Path, state: State, strategies: Collection[str]
+    ) -> None:
+        self.audit = AuditTable(database, who, folder, self._arrived)
+        self.mirror = PhantomMirror(state, who, self.audit, strategies)
+        self._settling: Outbox[Phantom] = Outbox("audit", self.audit)
+        self._mirroring: Outbox[Told] = Outbox(f"phantoms in {state.name}", self.mirror, size=STATE_MAX)
+
+    @property
+    def unsettled(self) -> int:
+        """How many records are not in the audit yet."""
+        return self._settling.waiting
+
+    def add(self, records: Sequence[Phantom]) -> None:
+        """Take records that the journal has; those told before change nothing."""
+        self._settling.put({" ".join(key_of(record)): record for record in records})
+
+    def restore(self, records: Sequence[Phantom]) -> bool:
+        """Take what the journal told of earlier lives; say whether the audit has all of it already."""
+        try:
+            lacking = self.audit.lacks(records)
+        except RevenantError as error:
+            log.warning("the audit cannot be asked: what it may lack is carried there later", reason=str(error))
+            lacking = True
+        if lacking:
+            self.add(records)
+        return not lacking
+
+    def load(self) -> list[Phantom]:
+        """Return what the audit, or else the state, tells of phantoms: for a journal that was lost."""
+        sources: list[Callable[[], list[Phantom]]] = [lambda: self.audit.newest(COMPLETED_MAX), self.mirror.load]
+        for source in sources:
+            try:
+                found = source()
+            except RevenantError as error:
+                log.warning("phantoms cannot be brought back from there", reason=str(error))
+                continue
+            if found:
+                return found
+        return []
+
+    def start(self) -> None:
+        """Begin to carry."""
+        self._settling.start()
+        self._mirroring.start()
+
+    def close(self, seconds: float = 0.0) -> None:
+        """Carry what can be carried in so many seconds, then stop; the rest is carried after the next start."""
+        self._settling.close(seconds)
+        self._mirroring.close(min(seconds, LAST_S))
+
+    def tiers(self) -> dict[str, dict[str, Any]]:
+        """Return of each tier its state, what waits for it, and how long the oldest has been waiting."""
+        return {one.name: one.report() for one in (self._settling, self._mirroring)}
+
+    def _arrived(self, told: list[Told]) -> None:
+        self._mirroring.put({str(one.n): one for one in told})
