@@ -199,6 +199,7 @@ def phantom_stats(
     asked = f"/phantoms?symbol={quote(symbol)}" if symbol else "/phantoms"
     figures = _ask(settings.data_dir / "health.json", asked) or inspection.phantoms(settings, symbol)
     _print({"mode": settings.mode.upper(), **figures}, as_json)
+    raise typer.Exit(FAILED if "error" in figures else OK)
 
 
 @ml_app.command("info")

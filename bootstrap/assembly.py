@@ -141,7 +141,8 @@ def assemble(ground: Ground) -> Bot:
     finest = min((series.timeframe for series in wanted), key=timeframe_ms)
     frames = Frames(wanted)
     venue_ids = {symbol: ground.instruments[symbol].venue_id for symbol in ground.symbols}
-    klines = BybitKlines(venue.client, venue_ids)
+    # phantoms of symbols that are followed no more are still to be shown their bars
+    klines = BybitKlines(venue.client, {symbol: rules.venue_id for symbol, rules in ground.instruments.items()})
     judge = judge_of(settings, strategy_plans, frames.bars, wanted)
     trader = Trader(_terms(settings, who, strategy_plans), ground.instruments, frames.bars, judge)
     tiers = _tiers(stack)

@@ -114,7 +114,10 @@ class Health:
         return web.json_response(self._status(), dumps=lambda body: json.dumps(body, default=str))
 
     async def _show_phantoms(self, request: web.Request) -> web.Response:
-        return web.json_response(self._phantoms(request.query.get("symbol")))
+        try:
+            return web.json_response(self._phantoms(request.query.get("symbol")))
+        except BadData as error:
+            return web.json_response({"error": str(error)}, status=404)
 
     async def _show_learning(self, _: web.Request) -> web.Response:
         return web.json_response(self._learning())

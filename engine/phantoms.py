@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import structlog
 
-from domain.candle import Bars, ClosedBar, Series, join
+from domain.candle import Bars, ClosedBar, Series, join, timeframe_ms
 from domain.errors import Rejected, Unavailable
 from domain.records import PhantomClosed, PhantomOpened
 
@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 BEHIND_S = 60.0
 ROOM_S = 0.1
+UNFOLLOWED_BARS = 1_000
 WAITING_MAX = 10_000
 """Records on their way to the journal; above that the oldest is let go and counted."""
 
@@ -52,6 +53,10 @@ class Tracker(Protocol):
 
     def waiting_since(self, series: Series) -> int | None:
         """Return the open time of the oldest bar that a phantom of a series waits for."""
+        ...
+
+    def series(self) -> list[Series]:
+        """Return the series that open phantoms are shown."""
         ...
 
     def active(self) -> list[PhantomTrade]:
@@ -153,15 +158,23 @@ class Phantoms:
         Those behind the window's beginning are asked for; what the exchange cannot give now leaves them waiting, and
         what it never had is passed over.
         """
-        for series in wanted:
-            start, held = self._tracker.waiting_since(series), windows.bars(series)
-            if start is None or not len(held) or start > held.open_time[-1]:
+        followed, now = set(wanted), _newest(windows, wanted)
+        for series in {*followed, *self._tracker.series()}:
+            start = self._tracker.waiting_since(series)
+            if start is None:
                 continue
             try:
-                # a copy: a window is a view that the next bar spoils, and the exchange is waited for
-                bars = await _since(start, series, held.copy(), candles)
+                if series in followed:
+                    # a copy: a window is a view that the next bar spoils, and the exchange is waited for
+                    bars = await _since(start, series, windows.bars(series).copy(), candles)
+                else:
+                    # nobody looks at its symbol any more, but how it ends is still a lesson
+                    step = timeframe_ms(series.timeframe)
+                    until = min(now - now % step, start + UNFOLLOWED_BARS * step)
+                    bars = await candles.between(series, start, until)
             except (Unavailable, Rejected) as error:
-                log.warning("phantoms wait for bars", series=series, since=start, reason=str(error))
+                told = log.warning if series in followed else log.debug
+                told("phantoms wait for bars", series=series, since=start, reason=str(error))
                 continue
             for bar in bars.rows():
                 self._show(ClosedBar(series, bar), none_missing=bar.open_time > start)
@@ -224,7 +237,15 @@ def ended(phantom: PhantomTrade) -> PhantomClosed:
     return PhantomClosed(time=phantom.exit_time, phantom=phantom)
 
 
+def _newest(windows: Windows, wanted: Iterable[Series]) -> int:
+    """Return when the newest closed bar of all ended."""
+    ends = [int(bars.open_time[-1]) + timeframe_ms(one.timeframe) for one in wanted if len(bars := windows.bars(one))]
+    return max(ends, default=0)
+
+
 async def _since(start: int, series: Series, held: Bars, candles: CandleRecovery) -> Bars:
+    if not len(held) or start > held.open_time[-1]:
+        return Bars.empty()
     first = int(held.open_time[0])
     whole = join([await candles.between(series, start, first), held]) if start < first else held
     return whole[int(whole.open_time.searchsorted(start)) :]

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 from domain.candle import Bar, Bars, Series, check_bar, join, timeframe_ms
-from domain.errors import BadData, Unavailable
+from domain.errors import BadData, Rejected, Unavailable
 from market.bybit_messages import INTERVALS
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ class BybitKlines:
 
     async def _page(self, series: Series, window: dict[str, int]) -> Bars:
         step = timeframe_ms(series.timeframe)
+        if series.symbol not in self._venue_ids:
+            raise Rejected(f"the exchange has no symbol {series.symbol}")
         params = {
             "category": "linear", "symbol": self._venue_ids[series.symbol], "limit": PAGE,
             "interval": INTERVALS[series.timeframe], **window,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, deque
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 COMPLETED_MAX = 1_000
 RATE_WINDOW = 200
+Vector = tuple[tuple[str, ...], "array[float]"]
 DAY_MS = 86_400_000
 
 
@@ -64,9 +66,16 @@ class PhantomTradeTracker:
         self._active: dict[Series, dict[str, PhantomTrade]] = {}
         self._seen: dict[str, PhantomTrade] = {}
         self._real: dict[str, Decimal] = {}
-        self.completed: deque[PhantomTrade] = deque()
+        self._ended: deque[PhantomTrade] = deque()
+        self._vectors: dict[str, Vector] = {}
+        self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
         self.win_rates: dict[str, deque[bool]] = {}
         self.blocked: Counter[tuple[int, str]] = Counter()
+
+    @property
+    def completed(self) -> list[PhantomTrade]:
+        """The newest that have ended, oldest first."""
+        return [msgspec.structs.replace(one, features=self._features(one)) for one in self._ended]
 
     def record_signal(
         self,
@@ -132,6 +141,10 @@ class PhantomTradeTracker:
         """Return the open time of the oldest bar that a phantom of a series waits for, None when none does."""
         return min((phantom.next_open for phantom in self._active.get(series, {}).values()), default=None)
 
+    def series(self) -> list[Series]:
+        """Return the series that open phantoms are shown."""
+        return [series for series, held in self._active.items() if held]
+
     def active(self, symbol: str | None = None) -> list[PhantomTrade]:
         """Return the phantoms that are open, of a symbol or of all."""
         wanted = [held for series, held in self._active.items() if symbol in {None, series.symbol}]
@@ -141,7 +154,7 @@ class PhantomTradeTracker:
         """Take phantoms of earlier lives, open or ended, in the order in which that happened."""
         for told in phantoms:
             known = self._seen.get(told.phantom_id)
-            vector = told.features if known is None or told.features is not None else known.features
+            vector = told.features if known is None or told.features is not None else self._features(known)
             phantom = msgspec.structs.replace(told, features=vector)
             if known is None:
                 self._follow(phantom)
@@ -157,8 +170,15 @@ class PhantomTradeTracker:
         """Return the figures of the phantoms kept, of a symbol or of all; money in R after fees and in percent.
 
         ``opportunity_cost_r`` of a gate is what its refusals would have made: above zero it cost, below it saved.
+
+        Raises:
+            BadData: for a symbol that nobody knows.
         """
-        ended = [one for one in self.completed if symbol in {None, one.symbol}]
+        if symbol is not None and self._instruments(symbol) is None and symbol not in self._symbols():
+            raise BadData(
+                f"symbol {symbol!r} is not known; phantoms there are of {', '.join(self._symbols()) or 'none'}"
+            )
+        ended = [one for one in self._ended if symbol in {None, one.symbol}]
         held = self.active(symbol)
         refused = [one for one in ended if not one.was_executed]
         return {
@@ -180,10 +200,10 @@ class PhantomTradeTracker:
         """Return a row for each signal that has ended and has a vector of today's schema, oldest signal first."""
         rows = [
             LearningRow(
-                one.phantom_id, one.symbol, one.strategy_name, one.signal_time, one.exit_time, one.features,
+                one.phantom_id, one.symbol, one.strategy_name, one.signal_time, one.exit_time, features,
                 one.ml_score, one.was_executed, self._real_r(one) is not None, float(self._r(one)), one.outcome,
             )
-            for one in self.completed if one.features is not None and one.schema == SCHEMA
+            for one in self._ended if one.schema == SCHEMA and (features := self._features(one)) is not None
         ]  # fmt: skip
         return sorted(rows, key=lambda row: (row.signal_time, row.phantom_id))
 
@@ -197,14 +217,31 @@ class PhantomTradeTracker:
         if held.pop(phantom.phantom_id, None) is None:
             return
         self._seen[phantom.phantom_id] = phantom
-        self.completed.append(phantom)
+        self._put_away(phantom)
+        self._ended.append(phantom)
         if phantom.outcome != TIMEOUT:
             rate = self.win_rates.setdefault(phantom.strategy_name, deque(maxlen=RATE_WINDOW))
             rate.append(phantom.outcome == WIN)
-        while len(self.completed) > COMPLETED_MAX:
-            gone = self.completed.popleft()
+        while len(self._ended) > COMPLETED_MAX:
+            gone = self._ended.popleft()
             self._seen.pop(gone.phantom_id, None)
+            self._vectors.pop(gone.phantom_id, None)
             self._real.pop(ids.trade_id(gone.phantom_id), None)
+
+    def _symbols(self) -> list[str]:
+        return sorted({one.symbol for one in (*self._ended, *self.active())})
+
+    def _put_away(self, phantom: PhantomTrade) -> None:
+        """Keep a vector in a tenth of the room: nobody looks at it before it is learned from."""
+        if phantom.features is None:
+            return
+        names = tuple(phantom.features)
+        self._vectors[phantom.phantom_id] = self._names.setdefault(names, names), array("d", phantom.features.values())
+        phantom.features = None
+
+    def _features(self, phantom: PhantomTrade) -> dict[str, float] | None:
+        kept = self._vectors.get(phantom.phantom_id)
+        return phantom.features if kept is None else dict(zip(*kept, strict=True))
 
     def _real_r(self, phantom: PhantomTrade) -> Decimal | None:
         return self._real.get(ids.trade_id(phantom.phantom_id)) if phantom.was_executed else None

@@ -83,7 +83,7 @@ def test_figures_are_there_while_phantoms_are_open_and_asking_changes_nothing():
     record(held, signal(0), "paused")
     before = held.get_phantom_stats()
     assert (before["total"], before["active"], before["completed"]) == (1, 1, 0)
-    assert held.get_phantom_stats("unknown")["total"] == 0
+    assert held.get_phantom_stats(B)["total"] == 0
     assert held.get_phantom_stats() == before
 
 
@@ -123,7 +123,7 @@ def test_learning_takes_what_a_trade_really_made_and_leaves_out_what_has_no_vect
     ]  # fmt: skip
     assert all(row.exit_time > row.signal_time for row in rows)
     # what another table described is not learned from
-    held.completed[0].schema = "another"
+    held._ended[0].schema = "another"
     assert len(held.get_learning_data()) == 1
 
 
@@ -171,3 +171,11 @@ def test_what_was_written_down_makes_the_same_tracker_again():
 
 def test_a_symbol_whose_rules_are_unknown_is_not_followed():
     assert record(tracker(), signal(0, "C/USDT:USDT"), "not_trading") is None
+
+
+def test_a_symbol_that_nobody_knows_is_said_to_be_unknown():
+    held = tracker()
+    record(held, signal(0), "score")
+    assert held.get_phantom_stats(B)["total"] == 0
+    with pytest.raises(BadData, match="'NONE' is not known; phantoms there are of A/USDT:USDT"):
+        held.get_phantom_stats("NONE")

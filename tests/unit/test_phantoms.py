@@ -158,3 +158,17 @@ async def test_what_was_missed_is_followed_behind_the_backs_of_those_who_trade(m
     writing.cancel()
     assert {record.phantom.gate for record in records} == {"missed"}
     assert held.let_go == 0
+
+
+async def test_phantoms_of_a_symbol_that_is_followed_no_more_still_come_to_their_end():
+    held = Phantoms(tracker(), lambda _: UNJUDGED, NoTrail())
+    held.note(signal(0), "score", JUDGED)
+    rows = [bar(number, high=105 if number == 4 else 100.5) for number in range(1, 9)]
+    candles, other = Candles(rows), Series("B/USDT:USDT", "3m")
+    await held.catch_up(Windows([bar(number) for number in range(3, 8)]), candles, [other])
+    assert candles.asked == [(STEP, 8 * STEP)]
+    assert [type(record) for record in await written(held)] == [PhantomOpened, PhantomClosed]
+    gone = Phantoms(tracker(), lambda _: UNJUDGED, NoTrail())
+    gone.note(signal(0), "score", JUDGED)
+    await gone.catch_up(Windows(rows), Candles(), [other])
+    assert gone.report()["active"] == 1
