@@ -24,6 +24,7 @@ from bootstrap.parts import (
     ledger_of,
     limits,
     open_venue,
+    phantom_state,
     phantom_tracker,
     phantom_trail,
     plans,
@@ -64,7 +65,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from domain.instrument import Instrument
+    from ml.judge import Judge
     from persistence.database import Database
+    from persistence.state import State
     from settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -169,11 +172,7 @@ def assemble(ground: Ground) -> Bot:
         finest=finest,
         fence=fence,
         latches=Latches(ground.main, who),
-        phantoms=Phantoms(
-            phantom_tracker(settings, who, strategy_plans, trader.rules),
-            judge,
-            phantom_trail(settings, who, ground.main, redis, state),
-        ),
+        phantoms=_phantoms(ground, strategy_plans, trader, judge, phantom_state(who, redis, state)),
         learning=Learning(
             school(settings, strategy_plans, judge, ground.main, state, redis),
             tiers.learning,
@@ -188,6 +187,12 @@ def assemble(ground: Ground) -> Bot:
     )
     runtime = Runtime(parts)
     return Bot(runtime, trader, writer, reporter, feed, frames, watchdog, Operations(runtime, trader))
+
+
+def _phantoms(ground: Ground, used: Mapping[str, Plan], trader: Trader, judge: Judge, state: State) -> Phantoms:
+    settings, who = ground.settings, ground.who
+    trail = phantom_trail(settings, who, ground.main, state, used, ground.instruments)
+    return Phantoms(phantom_tracker(settings, who, used, trader.rules), judge, trail)
 
 
 def _terms(settings: Settings, who: Identity, strategy_plans: Mapping[str, Plan]) -> TraderTerms:

@@ -22,6 +22,7 @@ from engine import universe
 from engine.protections import MINUTE_MS, Protection
 from engine.risk import RiskLimits
 from engine.trader import Plan, Trader
+from ml import legacy
 from ml.phantom_tracker import PhantomTradeTracker
 from persistence.candles import HealingCandleStorage, PostgresCandleStorage
 from persistence.database import Database
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from domain.instrument import Instrument
+    from domain.phantom import PhantomTrade
     from domain.ports import Ledger
+    from persistence.state import State
 
 log = structlog.get_logger(__name__)
 
@@ -123,11 +126,22 @@ def phantom_tracker(
 
 
 def phantom_trail(
-    settings: Settings, who: Identity, main: Database, redis: Redis | None, state: Database
-) -> PhantomTrail:
-    """Return what carries phantoms to the audit, and to Redis or else a file here."""
-    kept = RedisState(redis) if redis is not None else TableState(state, "/".join(who))
-    return PhantomTrail(main, who, journal_folder(settings, who), kept, list(settings.strategies or TABLE))
+    settings: Settings, who: Identity, main: Database, kept: State, used: Mapping[str, Plan],
+    instruments: Mapping[str, Instrument],
+) -> PhantomTrail:  # fmt: skip
+    """Return what carries phantoms to the audit, and from there to where their state is kept."""
+    strategies = {name: legacy.Strategy(plan.strategy.timeframes[0], plan.exits) for name, plan in used.items()}
+    unified = {rules.venue_id: symbol for symbol, rules in instruments.items()} | {name: name for name in instruments}
+
+    def convert(text: bytes) -> tuple[list[PhantomTrade], list[str]]:
+        return legacy.convert(text, who, strategies, unified.get, costs(settings))
+
+    return PhantomTrail(main, who, journal_folder(settings, who), kept, list(used), convert)
+
+
+def phantom_state(who: Identity, redis: Redis | None, state: Database) -> State:
+    """Return where the state of an owner's phantoms is kept: in Redis, or else in a file here."""
+    return RedisState(redis) if redis is not None else TableState(state, "/".join(who))
 
 
 def state_database(settings: Settings) -> Database:

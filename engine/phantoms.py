@@ -96,6 +96,14 @@ class Trail(Protocol):
         """Return what is known elsewhere, for a journal that was lost."""
         ...
 
+    def legacy(self) -> list[Phantom]:
+        """Return the open phantoms of an earlier program, until they are ``converted``."""
+        ...
+
+    def converted(self) -> None:
+        """Put away what ``legacy`` told of."""
+        ...
+
     def start(self) -> None:
         """Begin to carry."""
         ...

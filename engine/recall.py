@@ -121,16 +121,19 @@ class Recall:
     async def _restore_phantoms(self, journaled: list[Phantom]) -> bool:
         """Take what a journal that was lost has told elsewhere; say whether the audit has everything."""
         trail, told = self._phantoms.trail, list(journaled)
+        known = {(type(one), one.phantom.phantom_id) for one in journaled}
         with contextlib.suppress(Unavailable):
+            found = await self._tiers.phantoms.within(REPLAY_S, trail.legacy)
             if not journaled or self._ledger.missing:
-                known = {(type(one), one.phantom.phantom_id) for one in journaled}
-                for record in await self._tiers.phantoms.within(REPLAY_S, trail.load):
-                    if (type(record), record.phantom.phantom_id) not in known:
-                        self._phantoms.restore(record)
-                        await self._tiers.journal.call(self._ledger.append, record)
-                        told.append(record)
-                if len(told) > len(journaled):
-                    log.warning("phantoms brought back that the journal does not know", records=len(told))
+                found += await self._tiers.phantoms.within(REPLAY_S, trail.load)
+            for record in found:
+                if (type(record), record.phantom.phantom_id) not in known:
+                    self._phantoms.restore(record)
+                    await self._tiers.journal.call(self._ledger.append, record)
+                    told.append(record)
+            if len(told) > len(journaled):
+                log.warning("phantoms taken that the journal does not know", records=len(told) - len(journaled))
+            await self._tiers.phantoms.within(REPLAY_S, trail.converted)
             return await self._tiers.phantoms.within(REPLAY_S, trail.restore, told)
         return False
 

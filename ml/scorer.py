@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as told
 
 from domain.errors import BadData
 from ml.features import vector
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from ml.model import Model
 
 TOLERANCE = 1e-5
+UNUSABLE = (
+    told.EPFail, told.Fail, told.InvalidArgument, told.InvalidGraph, told.InvalidProtobuf, told.NoSuchFile,
+    told.NotImplemented, told.RuntimeException, RuntimeError, ValueError, IndexError,
+)  # fmt: skip
 
 
 class Scorer:
@@ -35,7 +40,7 @@ class Scorer:
             sessions = [ort.InferenceSession(head.onnx, options, ["CPUExecutionProvider"]) for head in model.heads]
             self._heads = [(session, session.get_inputs()[0].name) for session in sessions]
             seen = float(self.probabilities(np.array([model.probe]))[0])
-        except (RuntimeError, ValueError, IndexError) as error:
+        except UNUSABLE as error:
             raise BadData(f"its graphs cannot be run: {str(error)[:200]}") from error
         if not abs(seen - model.probe_p) < TOLERANCE:
             raise BadData(f"its probe gives {seen:.6f} here, and gave {model.probe_p:.6f} where it was trained")

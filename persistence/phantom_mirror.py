@@ -81,19 +81,34 @@ class PhantomMirror:
 
     def load(self) -> list[Phantom]:
         """Return what the state tells of phantoms, for when neither journal nor audit do; [] when it is another's."""
-        if self._state.get(OWNER) not in {None, self._owner} or not self._hashed():
+        if self._state.get(OWNER) not in {None, self._owner} or self._string(ACTIVE) is not None:
             return []
         active = _decoded(self._state.fields(ACTIVE).values())
         ended = _decoded(reversed(self._state.items(COMPLETED)))
         opened: list[Phantom] = [PhantomOpened(time=one.signal_time, phantom=one) for one in active]
         return [*opened, *(PhantomClosed(time=one.exit_time, phantom=one) for one in ended)]
 
-    def _hashed(self) -> bool:
+    def legacy(self) -> bytes | None:
+        """Return the open phantoms that an earlier program left as one string, until they are ``converted``."""
+        return self._string(ACTIVE) or self._string(f"{ACTIVE}:legacy")
+
+    def converted(self, text: bytes) -> None:
+        """Put away what ``legacy`` returned, now that it has been taken over."""
+        self._move_strings()
+        self._state.apply([Put(f"{ACTIVE}:converted", text), Drop(f"{ACTIVE}:legacy")])
+
+    def _move_strings(self) -> None:
+        # an earlier program kept under our keys what is not ours to overwrite
+        for key in (ACTIVE, COMPLETED):
+            text = self._string(key)
+            if text is not None:
+                self._state.apply([Put(f"{key}:legacy", text), Drop(key)])
+
+    def _string(self, key: str) -> bytes | None:
         try:
-            self._state.fields(ACTIVE)
+            return self._state.get(key)
         except Rejected:
-            return False
-        return True
+            return None
 
     def _load(self) -> Image:
         image = Image(n=self._audit.last())
@@ -120,7 +135,9 @@ class PhantomMirror:
                 f"{self._state.name}: {(held or b'').decode(errors='replace')} keeps its phantoms there; give this bot "
                 "a database of its own, as in redis://host:6379/1"
             )
-        self._whole |= held is None
+        if held is None:
+            self._move_strings()
+            self._whole = True
 
     def _apply(self, changes: list[Change]) -> None:
         # should this fail, nobody knows what has arrived

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from domain.errors import RevenantError
+from domain.records import PhantomOpened
 from persistence.audit import AuditTable, Told, key_of
 from persistence.outbox import Outbox
 from persistence.phantom_mirror import COMPLETED_MAX, PhantomMirror
@@ -16,9 +17,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from domain.ids import Identity
+    from domain.phantom import PhantomTrade
     from domain.records import Phantom
     from persistence.database import Database
     from persistence.state import State
+
+    Convert = Callable[[bytes], tuple[list[PhantomTrade], list[str]]]
 
 log = structlog.get_logger(__name__)
 
@@ -26,16 +30,23 @@ STATE_MAX = 10_000
 LAST_S = 0.1
 
 
+def _nothing(_: bytes) -> tuple[list[PhantomTrade], list[str]]:
+    return [], []
+
+
 class PhantomTrail:
     """Carries what the journal tells of phantoms to the audit table, and what has arrived there to the state.
 
-    Each on a thread of its own (``start``); nobody ever waits for either. ``folder`` is the journal's.
+    Each on a thread of its own (``start``); nobody ever waits for either. ``folder`` is the journal's; ``convert``
+    makes phantoms, and complaints, of what an earlier program left in the state.
     """
 
     def __init__(
-        self, database: Database, who: Identity, folder: Path, state: State, strategies: Collection[str]
-    ) -> None:
+        self, database: Database, who: Identity, folder: Path, state: State, strategies: Collection[str],
+        convert: Convert = _nothing,
+    ) -> None:  # fmt: skip
         self.audit = AuditTable(database, who, folder, self._arrived)
+        self._convert = convert
         self.mirror = PhantomMirror(state, who, self.audit, strategies)
         self._settling: Outbox[Phantom] = Outbox("audit", self.audit)
         self._mirroring: Outbox[Told] = Outbox(f"phantoms in {state.name}", self.mirror, size=STATE_MAX)
@@ -72,6 +83,28 @@ class PhantomTrail:
             if found:
                 return found
         return []
+
+    def legacy(self) -> list[Phantom]:
+        """Return the open phantoms of an earlier program, in our terms, until they are ``converted``."""
+        try:
+            text = self.mirror.legacy()
+        except RevenantError:
+            return []
+        phantoms, wrong = self._convert(text) if text is not None else ([], [])
+        for reason in wrong:
+            log.warning("a phantom of an earlier program cannot be followed: passed over", reason=reason)
+        if text is not None and not phantoms:
+            self.converted()
+        return [PhantomOpened(time=one.signal_time, phantom=one) for one in phantoms]
+
+    def converted(self) -> None:
+        """Put away what ``legacy`` told of: the journal has it."""
+        try:
+            text = self.mirror.legacy()
+            if text is not None:
+                self.mirror.converted(text)
+        except RevenantError as error:
+            log.warning("phantoms of an earlier program not put away yet", reason=str(error))
 
     def start(self) -> None:
         """Begin to carry."""

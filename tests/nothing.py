@@ -27,6 +27,12 @@ class NoTrail:
     def load(self) -> list[Any]:
         return []
 
+    def legacy(self) -> list[Any]:
+        return []
+
+    def converted(self) -> None:
+        pass
+
     def start(self) -> None:
         pass
 

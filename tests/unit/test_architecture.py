@@ -7,6 +7,7 @@ import graphlib
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,12 +51,15 @@ HOME = {
     "websockets": {"market"},
     "aiohttp": {"sandbox", "dashboard"},
     "talib": {"strategies", "ml"},
+    "sklearn": {"ml"},
+    "skl2onnx": {"ml"},
+    "onnxruntime": {"ml"},
     "pydantic": {"settings"},
     "typer": {"manage"},
 }
 """Drivers and frameworks have one home each."""
 
-PURE = ("domain", "strategies", "ml/features.py", "engine/trader.py", "engine/positions.py", "engine/risk.py", "engine/protections.py", "ml/phantom_tracker.py",
+PURE = ("domain", "strategies", "ml/features.py", "engine/trader.py", "engine/positions.py", "engine/risk.py", "engine/protections.py", "ml/phantom_tracker.py", "ml/judge.py", "ml/rule.py", "ml/model.py", "ml/legacy.py", "ml/scores.py", "ml/job.py",
         "market/bybit_messages.py", "market/frames.py")  # fmt: skip
 """Parts that decide: no waiting, no clock, no I/O, no chance."""
 
@@ -129,6 +133,12 @@ def test_drivers_have_one_home():
         if package(path) not in HOME[name]
     ]
     assert wrong == []
+
+
+def test_the_daemon_never_loads_what_only_training_needs():
+    program = "import bootstrap.live, sys; print([name for name in ('sklearn', 'scipy', 'skl2onnx', 'onnx') if name in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 def test_what_decides_is_pure():
