@@ -12,7 +12,7 @@ import structlog
 
 from domain.errors import RevenantError
 from domain.lesson import NOTHING, Counts
-from domain.training_run import FAILED, KEPT, TrainingRun
+from domain.training_run import DEMOTED, FAILED, TrainingRun
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -150,7 +150,7 @@ class Learning:
                 self._failed(strategy, run.reason)
             else:
                 pupil.trained_on, pupil.failures = run.lessons, 0
-                told = log.info if run.verdict == KEPT else log.warning
+                told = log.warning if run.verdict == DEMOTED else log.info
                 told("model trained", strategy=strategy, verdict=run.verdict, reason=run.reason, lessons=run.lessons,
                      seconds=run.seconds)  # fmt: skip
             pupil.last = run
