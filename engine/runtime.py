@@ -194,11 +194,14 @@ class Runtime:
             async with asyncio.timeout(deadline_s / 2):
                 await asyncio.gather(
                     self._p.writer.flush(),
-                    self._p.phantoms.flush(self.append),
+                    self._end_phantoms(deadline_s / 2),
                     self._p.tiers.trades.call(self._p.trades.close, deadline_s / 2),
-                    self._p.tiers.phantoms.call(self._p.phantoms.trail.close, deadline_s / 2),
                     return_exceptions=True,
                 )
+
+    async def _end_phantoms(self, deadline_s: float) -> None:
+        await self._p.phantoms.flush(self.append)
+        await self._p.tiers.phantoms.call(self._p.phantoms.trail.close, deadline_s)
 
     def reasons(self) -> list[str]:
         """Say why the bot is not able to trade, an empty list when it is."""

@@ -15,13 +15,14 @@ from persistence import schema
 from persistence.files import AtomicFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from domain.ids import Identity
     from persistence.database import Database
 
 BULK_S = 5.0
+ASK_S = 1.0
 IDS_MAX = 500
 LOAD_S = 30.0
 DAY_MS = 86_400_000
@@ -35,12 +36,14 @@ _decoder = msgspec.json.Decoder(PhantomOpened | PhantomClosed)
 class Head(msgspec.Struct, frozen=True):
     """Where a chain stands: its name, the number of its newest row and that row's hash; 0 and empty at its beginning.
 
-    Kept in a file beside the journal too, so that rows cut off the end of the table are missed.
+    Kept in a file beside the journal too, so that rows cut off the end of the table are missed. There ``carried`` names
+    the record of the journal that was carried last: those before it need not be carried again.
     """
 
     chain: str
     n: int = 0
     hash: str = ""
+    carried: str = ""
 
 
 class Told(NamedTuple):
@@ -135,17 +138,24 @@ class AuditTable:
                 fresh.append(Told(head.n, record))
             if rows:
                 connection.execute(sa.insert(schema.phantom_trades_live), rows)
-        self._note(head)
+        self._note(msgspec.structs.replace(head, carried=" ".join(key_of(records[-1]))))
         self._arrived(fresh)
 
     def rest(self) -> None:
         """Nothing is ever due."""
 
-    def lacks(self, records: Collection[Phantom]) -> bool:
-        """Say whether one of these records has not arrived yet."""
-        with self._database.transaction(LOAD_S) as connection:
-            there = self._there(connection, records)
-        return any(key_of(record) not in there for record in records)
+    def lacking(self, journaled: Sequence[Phantom]) -> Sequence[Phantom]:
+        """Return which of the journal's records, in its order, have not arrived as far as can be told at once."""
+        noted = self._noted
+        if noted is None or not noted.carried:
+            return journaled
+        with self._database.transaction(ASK_S) as connection:
+            head = self._head(connection)
+        if (head.n, head.hash) != (noted.n, noted.hash):
+            # another database, or an older copy of this one
+            return journaled
+        places = [i for i, record in enumerate(journaled) if " ".join(key_of(record)) == noted.carried]
+        return journaled[places[0] + 1 :] if places else journaled
 
     def newest(self, completed: int) -> list[Phantom]:
         """Return what tells of the open phantoms and of the newest so many that have ended, in order."""

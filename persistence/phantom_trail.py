@@ -63,12 +63,11 @@ class PhantomTrail:
     def restore(self, records: Sequence[Phantom]) -> bool:
         """Take what the journal told of earlier lives; say whether the audit has all of it already."""
         try:
-            lacking = self.audit.lacks(records)
+            lacking = self.audit.lacking(records)
         except RevenantError as error:
-            log.warning("the audit cannot be asked: what it may lack is carried there later", reason=str(error))
-            lacking = True
-        if lacking:
-            self.add(records)
+            log.warning("the audit cannot be asked: all is carried there later, once each", reason=str(error))
+            lacking = records
+        self.add(lacking)
         return not lacking
 
     def load(self) -> list[Phantom]:

@@ -47,10 +47,12 @@ class Judgement:
     doubled: int
     missing: int
     differing: int
+    audited: int
+    audit_faults: int
 
     @property
     def clean(self) -> bool:
-        return not (self.lost or self.doubled or self.missing or self.differing)
+        return not (self.lost or self.doubled or self.missing or self.differing or self.audit_faults)
 
 
 class World:
@@ -145,9 +147,13 @@ class World:
         self.bot.wait_for("all positions to be closed", lambda s: not s["open"] and not s["pending"], 60)
         self.bot.manage("trades", "reconcile")
         self.bot.wait_for("everything to be settled", lambda s: s["tiers"]["database"]["waiting"] == 0, 60)
+        self.bot.wait_for("the audit to be complete", lambda s: s["tiers"]["audit"]["waiting"] == 0, 60)
         self.bot.wait_for("candles to be home", lambda s: s["candles_waiting"] < 100, 60)
         verdict = json.loads(self.bot.manage("trades", "verify", "--json").stdout)
         assert self.bot.stop() == 0, self.bot.log()[-3000:]
+        audit = json.loads(self.bot.manage("audit", "verify", "--json").stdout)
+        for fault in audit["faults"][:5]:
+            print(fault)
         acknowledged = set(self.acks.read_text().split())
         table = self.table()
         gone = acknowledged - set(table)
@@ -159,6 +165,7 @@ class World:
             acknowledged=len(acknowledged), trades=len(table), closed_on_exchange=len(closed),
             lost=len(gone) + verdict["lost"], doubled=len(each) - len(set(each)) + verdict["doubled"],
             missing=len(missing) + verdict["missing"], differing=verdict["differing"],
+            audited=audit["rows"], audit_faults=len(audit["faults"]),
         )  # fmt: skip
 
     def table(self) -> dict[str, list[str]]:
