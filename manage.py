@@ -286,6 +286,7 @@ def db_stats(config: Config = None, as_json: AsJson = False) -> None:
     journal = list(parts.journal_folder(settings, parts.known_owner(settings)).glob("*.jsonl"))
     figures |= {
         "source": settings.source.value, "trades": len(held.trades()), "unsettled": held.unsettled,
+        "audit_rows": inspection.audit_rows(settings),
         "database": "away" if degraded or storage.degraded else "ok",
         "journal_segments": len(journal), "journal_mb": round(sum(path.stat().st_size for path in journal) / 1e6, 3),
         "redis": inspection.redis_state(settings),

@@ -158,6 +158,7 @@ def assemble(ground: Ground) -> Bot:
     reporter = Reporter()
     feed = Feed(venue.streams, venue_ids, frames, klines, _feed_limits(settings))
     watchdog = Watchdog(settings.health.watchdog_s)
+    phantoms = _phantoms(ground, strategy_plans, trader, judge, phantom_state(who, redis, state))
     parts = Parts(
         trader=trader,
         broker=_paper_broker(ground, finest) if settings.mode == "paper" else ground.exchange,
@@ -172,13 +173,14 @@ def assemble(ground: Ground) -> Bot:
         finest=finest,
         fence=fence,
         latches=Latches(ground.main, who),
-        phantoms=_phantoms(ground, strategy_plans, trader, judge, phantom_state(who, redis, state)),
+        phantoms=phantoms,
         learning=Learning(
             school(settings, strategy_plans, judge, ground.main, state, redis),
             tiers.learning,
             TrainingProcess(settings.ml.train_s),
             every=settings.ml.retrain_every,
             enabled=settings.ml.enabled,
+            ended=lambda: phantoms.ended,
         ),
         watchdog=watchdog,
         reconcile=_reconcile_terms(settings, finest),

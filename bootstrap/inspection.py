@@ -26,7 +26,7 @@ from bootstrap.trainer import TrainingProcess
 from broker.bybit import BybitBroker
 from broker.paper import PaperBroker
 from domain.candle import Bars
-from domain.errors import BadData, RevenantError
+from domain.errors import BadData, RevenantError, Unavailable
 from domain.records import Adopted, Close, Intent, PhantomClosed, PhantomOpened, Record
 from engine import rebuild, verification
 from engine.learning import Learning
@@ -107,6 +107,7 @@ async def learning(settings: Settings, train: str = "", progress: Progress = Non
         if train and train not in taught.strategies:
             raise BadData(f"no strategy {train!r} is enabled; there are {', '.join(taught.strategies)}")
         await taught.begin()
+        await taught.recollect()
         if train:
             await taught.train(train, progress)
         return taught.get_retrain_info(train or None)
@@ -159,6 +160,17 @@ def audit(settings: Settings) -> AuditVerdict:
     try:
         told = (one for one in records if isinstance(one, PhantomOpened | PhantomClosed))
         return audit_check.verify(main, who, folder, told)
+    finally:
+        main.close()
+
+
+def audit_rows(settings: Settings) -> int | None:
+    """Return how many rows the audit has, None when the database is away."""
+    main = database(settings)
+    try:
+        return audit_check.count(main)
+    except Unavailable:
+        return None
     finally:
         main.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 LOOK_S = 5.0
 OPEN_S = 30.0
+BEGIN_S = 1.0
+HEAL_TURNS = 10
 RETRY_S = (30.0, 1_800.0)
 
 
@@ -86,15 +89,20 @@ class Learning:
     """Looks every few seconds whether a strategy has enough new lessons, and trains one at a time.
 
     ``process`` trains: given a job and whom to tell of progress, it returns the outcome. ``every`` lessons more than
-    last time are enough new ones.
+    last time are enough new ones. ``ended`` counts the signals that have ended: while it stands still, nobody asks the
+    database.
     """
 
-    def __init__(self, school: School, tier: Tier, process: Process, *, every: int, enabled: bool = True) -> None:
+    def __init__(
+        self, school: School, tier: Tier, process: Process, *, every: int, enabled: bool = True,
+        ended: Callable[[], int] | None = None,
+    ) -> None:  # fmt: skip
         self._school, self._tier, self._process, self._every, self._enabled = school, tier, process, every, enabled
+        self._ended, self._counted_at = ended, -1
         self._pupils = {name: Pupil() for name in school.strategies}
         self._training = asyncio.Lock()
         self._busy = ""
-        self._begun = False
+        self._begun = self._recollected = False
 
     @property
     def strategies(self) -> list[str]:
@@ -102,31 +110,34 @@ class Learning:
         return list(self._pupils)
 
     async def begin(self) -> None:
-        """Open the models that were kept, once; what cannot be had now is passed over."""
+        """Open the models that were kept, once; one that takes too long comes to use when it has been opened."""
         if self._begun:
             return
         self._begun = True
-        with contextlib.suppress(RevenantError):
-            for name in self._pupils:
-                await self._tier.within(OPEN_S, self._school.open, name)
-        with contextlib.suppress(RevenantError):
-            await self._recollect()
+        for name in self._pupils:
+            with contextlib.suppress(RevenantError):
+                await self._tier.within(BEGIN_S, self._school.open, name)
 
     async def run(self) -> None:
         """Look, and train what is due, until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_S)
+        for turn in itertools.count():
             try:
+                if turn % HEAL_TURNS == 0:
+                    await self._tier.call(self._school.heal)
+                if not self._recollected:
+                    await self.recollect()
                 await self.look()
             except RevenantError as error:
                 log.debug("lessons cannot be counted now", reason=str(error))
+            await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
         """Count the lessons once, and train what is due."""
-        counts = await self._tier.call(self._school.counts)
-        await self._tier.call(self._school.heal)
+        ended = self._ended() if self._ended is not None else self._counted_at + 1
+        if ended != self._counted_at:
+            await self._count()
+            self._counted_at = ended
         for name, pupil in self._pupils.items():
-            pupil.counts = counts.get(name, NOTHING)
             if self._enabled and self._due(name, pupil):
                 await self.train(name)
 
@@ -196,12 +207,16 @@ class Learning:
         pupil.not_before = asyncio.get_running_loop().time() + pause
         log.warning("training failed: tried again later", strategy=strategy, reason=reason, pause_s=pause)
 
-    async def _recollect(self) -> None:
-        """Learn from the registry how the last runs ended."""
+    async def recollect(self) -> None:
+        """Learn from the registry how the last runs ended, and count the lessons. Raises Unavailable."""
         for name, pupil in self._pupils.items():
             runs = await self._tier.call(self._school.runs, name)
             if runs:
                 pupil.last, pupil.trained_on = runs[0], runs[0].lessons
+        await self._count()
+        self._recollected = True
+
+    async def _count(self) -> None:
         counts = await self._tier.call(self._school.counts)
         for name, pupil in self._pupils.items():
             pupil.counts = counts.get(name, NOTHING)

@@ -129,6 +129,7 @@ class Phantoms:
         self._waiting: asyncio.Queue[Phantom] = asyncio.Queue(WAITING_MAX)
         self._missed: deque[Signal] = deque()
         self.let_go = 0
+        self.ended = 0
 
     def note(self, signal: Signal, gate: str, judged: Judgement) -> None:
         """Follow a signal that was just taken (no gate), or refused by a gate."""
@@ -224,6 +225,7 @@ class Phantoms:
 
     def _show(self, closed: ClosedBar, *, none_missing: bool) -> None:
         for phantom in self._tracker.update_phantom_prices(closed, none_missing=none_missing):
+            self.ended += 1
             # its vector was written down when it was opened
             self._put(ended(msgspec.structs.replace(phantom, features=None)))
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from ml.judge import Judge
+    from ml.model import Model
 
 log = structlog.get_logger(__name__)
 
@@ -70,8 +71,8 @@ class Runs(Protocol):
         """Return the newest runs."""
         ...
 
-    def standing(self, strategy: str) -> str | None:
-        """Return the digest of the model in use, empty when none ought to be, None when nothing is known."""
+    def standing(self, strategy: str) -> TrainingRun | None:
+        """Return the run that put the model in use to use, or let the last one go; None when there was none."""
         ...
 
 
@@ -113,14 +114,14 @@ class School:
         standing = self._standing(strategy)
         good: list[tuple[int, bytes, Scorer]] = []
         for place, blob in self._models.found(strategy).items():
-            if standing is not None and standing != digest(blob):
-                log.warning("model refused", strategy=strategy, tier=place,
-                            reason="the registry says that another run has replaced it")  # fmt: skip
-                continue
             try:
                 scorer = self._scorer(strategy, blob)
             except BadData as error:
                 log.warning("model refused", strategy=strategy, tier=place, reason=str(error))
+                continue
+            if standing is not None and _replaced(scorer.model, blob, standing):
+                reason = f"it is stale: a later run, {standing.run_id}, was {standing.verdict}"
+                log.warning("model refused", strategy=strategy, tier=place, reason=reason)
                 continue
             good.append((scorer.model.trained_at, blob, scorer))
         if good:
@@ -183,7 +184,7 @@ class School:
         self._blobs[strategy] = blob
         self._judge.scorers[strategy] = scorer
 
-    def _standing(self, strategy: str) -> str | None:
+    def _standing(self, strategy: str) -> TrainingRun | None:
         try:
             return self._registry.standing(strategy)
         except RevenantError as error:
@@ -211,3 +212,11 @@ class School:
 
 
 SAID = ("run_id", "trained_at", "data_from", "data_until", "lessons", "base_rate", "gain_r", "loss_r", "versions")
+
+
+def _replaced(model: Model, blob: bytes, standing: TrainingRun) -> bool:
+    """Say whether a later run has put another model in a model's place, or none.
+
+    A newer model than the registry knows is one whose run could not be written down any more.
+    """
+    return digest(blob) != standing.digest and model.trained_at <= standing.trained_at.timestamp() * 1000

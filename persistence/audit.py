@@ -169,7 +169,7 @@ class AuditTable:
         )  # fmt: skip
         wanted = sa.or_(table.c.phantom_id.in_(newest), sa.and_(table.c.kind == OPENED, open_still))
         query = sa.select(table.c.body).where(*self._mine(table), wanted).order_by(*self._latest(table))
-        with self._database.transaction(LOAD_S) as connection:
+        with self._database.transaction(BULK_S) as connection:
             records = [decode(body) for body in connection.execute(query).scalars()][::-1]
         opened: list[Phantom] = [one for one in records if isinstance(one, PhantomOpened)]
         return [*opened, *(one for one in records if isinstance(one, PhantomClosed))]

@@ -86,6 +86,12 @@ def verify(database: Database, who: Identity, folder: Path, journaled: Iterable[
     return verdict
 
 
+def count(database: Database) -> int:
+    """Return how many rows the audit has. Raises Unavailable when the database is away."""
+    with database.transaction() as connection:
+        return int(connection.scalar(sa.select(sa.func.count()).select_from(schema.phantom_trades_live)) or 0)
+
+
 def archive(database: Database, before: int, file: Path) -> int:
     """Move rows older than a time (UTC ms) into a new gzip file of JSON lines; return how many.
 

@@ -39,17 +39,17 @@ class Registry:
         with self._database.transaction() as connection:
             return [_run(row) for row in connection.execute(query)]
 
-    def standing(self, strategy: str) -> str | None:
-        """Return what names the model in use: empty when none ought to be, None when nothing is known."""
+    def standing(self, strategy: str) -> TrainingRun | None:
+        """Return the run that put the model in use to use, or let the last one go; None when there was none."""
         held = schema.ml_runs.c
         query = (
-            sa.select(held.verdict, held.digest)
+            sa.select(*(held[name] for name in TrainingRun._fields))
             .where(held.source == self._source, held.strategy == strategy, held.verdict.in_((PROMOTED, DEMOTED)))
             .order_by(held.trained_at.desc()).limit(1)
         )  # fmt: skip
         with self._database.transaction() as connection:
             found = connection.execute(query).first()
-        return None if found is None else str(found[1])
+        return None if found is None else _run(found)
 
 
 def _run(row: Any) -> TrainingRun:

@@ -108,7 +108,6 @@ async def test_training_begins_with_enough_lessons_and_goes_on_with_enough_new_o
     school.held["scalp"] = Counts(20, 84)
     await held.look()
     assert process.jobs[2:] == ["scalp"]
-    assert school.healed == 5
 
 
 async def test_a_refusal_waits_for_new_lessons_and_a_failure_for_time(monkeypatch):
@@ -148,6 +147,7 @@ async def test_what_was_learned_before_is_remembered_and_without_learning_nothin
     held = learner(school, process)
     await held.begin()
     await held.begin()
+    await held.recollect()
     assert school.opened == ["scalp", "trend_pullback"]
     assert held.get_retrain_info("scalp")["scalp"]["trades_until_next_retrain"] == 40
     await held.look()
@@ -158,7 +158,31 @@ async def test_what_was_learned_before_is_remembered_and_without_learning_nothin
     school.held = None
     with pytest.raises(Unavailable):
         await held.look()
-    await learner(school, process).begin()
+    with pytest.raises(Unavailable):
+        await learner(school, process).recollect()
+
+
+async def test_the_database_is_asked_only_when_a_signal_has_ended():
+    school, process, ended = Pupils(scalp=Counts(1, 0)), Process(), [0]
+    held = learner(school, process, ended=lambda: ended[0])
+    await held.look()
+    school.held = {"scalp": Counts(40, 0)}
+    await held.look()
+    assert process.jobs == []
+    ended[0] = 1
+    await held.look()
+    assert process.jobs == ["scalp"]
+
+
+async def test_while_it_runs_it_heals_recollects_and_looks(monkeypatch):
+    school, process = Pupils(scalp=Counts(40, 0)), Process()
+    held = learner(school, process)
+    monkeypatch.setattr("engine.learning.LOOK_S", 0)
+    running = asyncio.ensure_future(held.run())
+    while school.healed < 3:
+        await asyncio.sleep(0)
+    running.cancel()
+    assert process.jobs == ["scalp"]
 
 
 async def test_strategies_are_trained_one_at_a_time():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import pickle
+from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
@@ -20,7 +21,7 @@ from ml.envelope import MAGIC, digest, seal, unseal
 from ml.features import FEATURES, NAMES
 from ml.job import Job, Outcome
 from ml.judge import Bar, Judge
-from ml.rule import RULES, points
+from ml.rule import COSTLY, RULES, UP, points
 from ml.school import School
 from ml.scorer import Scorer
 from persistence.database import Database
@@ -144,6 +145,29 @@ def test_the_rule_knows_its_features_and_stays_within_bounds():
     assert points("mine", {**features(), "cost_r": 0.25}) == 30
 
 
+def test_the_table_in_the_documentation_is_the_rule():
+    text = (Path(__file__).parents[2] / "docs" / "learning.md").read_text()
+    rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| ")}
+    for name, facts in RULES.items():
+        told = [f"`{one.feature}` {'>=' if one.how == UP else '<='} {one.level:g}: {one.points:+g}" for one in facts]
+        assert [one for one in told if one not in rows[name]] == []
+        assert rows[name].count("`") == 2 * len(facts)
+    assert all(f"`{one.feature}` >= {one.level:g}: {one.points:+g}" in rows["every one"] for one in COSTLY)
+
+
+@pytest.mark.parametrize(("mode", "untrained", "trades"), [
+    ("live", "phantom", False), ("live", "rule", True), ("paper", "phantom", True), ("paper", "rule", True),
+])  # fmt: skip
+def test_real_money_is_not_risked_on_a_rule_unless_the_operator_says_so(mode, untrained, trades, tmp_path):
+    from bootstrap.learning import judge_of
+    from settings import load
+
+    config = tmp_path / "config.yaml"
+    config.write_text(f"source: bybit\ntrading: {{mode: {mode}}}\nml: {{untrained: {untrained}}}\n")
+    settings = load(config, {"BYBIT_API_KEY": "k", "BYBIT_API_SECRET": "s"})
+    assert judge_of(settings, {}, lambda _: None, ()).bar.rule_trades == trades
+
+
 class World:
     """A school on real tables, with no lessons in them."""
 
@@ -246,6 +270,14 @@ def test_runs_wait_for_a_registry_that_is_away(world, model):
     world.registry.add = real
     world.school.heal()
     assert [run.verdict for run in world.school.runs("scalp")] == [PROMOTED]
+
+
+def test_a_model_whose_run_could_not_be_written_down_any_more_is_used_all_the_same(world, model):
+    world.school.settle("scalp", outcome(model))
+    newer = msgspec.structs.replace(model, run_id="newer", trained_at=NOW + 5)
+    world.store.keep("scalp", seal(newer, KEY), {})
+    world.start().open("scalp")
+    assert world.judge.scorers["scalp"].model == newer
 
 
 def test_redis_gets_a_copy_forgets_it_and_is_healed(tmp_path, own_redis, model):
