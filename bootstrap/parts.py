@@ -136,7 +136,9 @@ def phantom_trail(
     def convert(text: bytes) -> tuple[list[PhantomTrade], list[str]]:
         return legacy.convert(text, who, strategies, unified.get, costs(settings))
 
-    return PhantomTrail(main, who, journal_folder(settings, who), kept, list(used), convert)
+    # no earlier program has ever kept anything in our own file
+    takes_over = convert if isinstance(kept, RedisState) else None
+    return PhantomTrail(main, who, journal_folder(settings, who), kept, list(used), takes_over)
 
 
 def phantom_state(who: Identity, redis: Redis | None, state: Database) -> State:

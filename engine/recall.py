@@ -133,7 +133,7 @@ class Recall:
                     told.append(record)
             if len(told) > len(journaled):
                 log.warning("phantoms taken that the journal does not know", records=len(told) - len(journaled))
-            await self._tiers.phantoms.within(REPLAY_S, trail.converted)
+                await self._tiers.phantoms.within(REPLAY_S, trail.converted)
             return await self._tiers.phantoms.within(REPLAY_S, trail.restore, told)
         return False
 

@@ -144,18 +144,22 @@ class AuditTable:
     def rest(self) -> None:
         """Nothing is ever due."""
 
-    def lacking(self, journaled: Sequence[Phantom]) -> Sequence[Phantom]:
-        """Return which of the journal's records, in its order, have not arrived as far as can be told at once."""
-        noted = self._noted
-        if noted is None or not noted.carried:
-            return journaled
-        with self._database.transaction(ASK_S) as connection:
-            head = self._head(connection)
-        if (head.n, head.hash) != (noted.n, noted.hash):
-            # another database, or an older copy of this one
-            return journaled
-        places = [i for i, record in enumerate(journaled) if " ".join(key_of(record)) == noted.carried]
+    def after_carried(self, journaled: Sequence[Phantom]) -> Sequence[Phantom]:
+        """Return what the journal tells, in its order, after the record that is known to have been carried last."""
+        carried = self._noted.carried if self._noted is not None else ""
+        places = [i for i, record in enumerate(journaled) if carried and " ".join(key_of(record)) == carried]
         return journaled[places[0] + 1 :] if places else journaled
+
+    def holds_noted(self) -> bool:
+        """Say whether the table has the row that was noted last: it is neither another one nor an older copy."""
+        rows, put_away, noted = schema.phantom_trades_live.c, schema.audit_archives.c, self._noted
+        if noted is None or not noted.n:
+            return False
+        query = sa.select(rows.hash).where(rows.chain == noted.chain, rows.n == noted.n).union_all(
+            sa.select(put_away.hash).where(put_away.chain == noted.chain, put_away.until_n == noted.n)
+        )  # fmt: skip
+        with self._database.transaction(ASK_S) as connection:
+            return noted.hash in set(connection.execute(query).scalars())
 
     def newest(self, completed: int) -> list[Phantom]:
         """Return what tells of the open phantoms and of the newest so many that have ended, in order."""

@@ -58,26 +58,21 @@ class PhantomMirror:
     def __init__(self, state: State, who: Identity, audit: AuditTable, strategies: Collection[str]) -> None:
         self._state, self._owner, self._audit, self._strategies = state, "/".join(who).encode(), audit, strategies
         self._image: Image | None = None
-        self._whole = True
+        self._whole = False
 
     def write(self, told: list[Told]) -> None:
         """Take rows of the audit; those that it is made of already change nothing."""
-        image = self._image if self._image is not None else self._load()
         self._claim()
+        image = self._image if self._image is not None else self._load()
         changes = [change for one in told if one.n > image.n for change in _take(image, one)]
         self._apply(_all(image, self._state) if self._whole else changes)
 
     def rest(self) -> None:
         """Show that we are there, and put back what has been forgotten."""
-        image = self._image if self._image is not None else self._load()
         self._claim()
-        same = self._state.fields(ACTIVE).keys() == image.active.keys() and self._state.items(COMPLETED) == [
-            *reversed(image.completed)
-        ]
-        if not same and not self._whole:
-            log.warning("phantoms' state had been forgotten: written anew", tier=self._state.name)
-        if not same or self._whole:
-            self._apply(_all(image, self._state))
+        image = self._image if self._image is not None else self._load()
+        self._whole |= not self._same(image)
+        self._apply(_all(image, self._state) if self._whole else [])
 
     def load(self) -> list[Phantom]:
         """Return what the state tells of phantoms, for when neither journal nor audit do; [] when it is another's."""
@@ -125,8 +120,14 @@ class PhantomMirror:
             for key in _blocked_keys(time, name):
                 image.blocked[key] += count
         _forget_days(image)
+        # an earlier life has usually left what ought to be there
+        self._whole |= not self._same(image)
         self._image = image
         return image
+
+    def _same(self, image: Image) -> bool:
+        there = self._state.fields(ACTIVE).keys(), self._state.items(COMPLETED)
+        return there == (image.active.keys(), [*reversed(image.completed)])
 
     def _claim(self) -> None:
         held = self._state.get(OWNER)

@@ -27,11 +27,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 STATE_MAX = 10_000
+EVERY_S = 0.3
+"""Least time between two batches: signals come in bursts, and a transaction for each would cost more than they do."""
 LAST_S = 0.1
-
-
-def _nothing(_: bytes) -> tuple[list[PhantomTrade], list[str]]:
-    return [], []
 
 
 class PhantomTrail:
@@ -43,13 +41,15 @@ class PhantomTrail:
 
     def __init__(
         self, database: Database, who: Identity, folder: Path, state: State, strategies: Collection[str],
-        convert: Convert = _nothing,
+        convert: Convert | None = None,
     ) -> None:  # fmt: skip
         self.audit = AuditTable(database, who, folder, self._arrived)
         self._convert = convert
         self.mirror = PhantomMirror(state, who, self.audit, strategies)
-        self._settling: Outbox[Phantom] = Outbox("audit", self.audit)
-        self._mirroring: Outbox[Told] = Outbox(f"phantoms in {state.name}", self.mirror, size=STATE_MAX)
+        self._settling: Outbox[Phantom] = Outbox("audit", self.audit, every_s=EVERY_S)
+        self._mirroring: Outbox[Told] = Outbox(
+            f"phantoms in {state.name}", self.mirror, size=STATE_MAX, every_s=EVERY_S
+        )
 
     @property
     def unsettled(self) -> int:
@@ -62,13 +62,17 @@ class PhantomTrail:
 
     def restore(self, records: Sequence[Phantom]) -> bool:
         """Take what the journal told of earlier lives; say whether the audit has all of it already."""
+        lacking = self.audit.after_carried(records)
         try:
-            lacking = self.audit.lacking(records)
+            sure = self.audit.holds_noted()
         except RevenantError as error:
-            log.warning("the audit cannot be asked: all is carried there later, once each", reason=str(error))
+            log.warning("the audit cannot be asked what it has", reason=str(error))
+            self.add(lacking)
+            return False
+        if not sure:
             lacking = records
         self.add(lacking)
-        return not lacking
+        return sure and not lacking
 
     def load(self) -> list[Phantom]:
         """Return what the audit, or else the state, tells of phantoms: for a journal that was lost."""
@@ -85,6 +89,8 @@ class PhantomTrail:
 
     def legacy(self) -> list[Phantom]:
         """Return the open phantoms of an earlier program, in our terms, until they are ``converted``."""
+        if self._convert is None:
+            return []
         try:
             text = self.mirror.legacy()
         except RevenantError:
@@ -99,7 +105,7 @@ class PhantomTrail:
     def converted(self) -> None:
         """Put away what ``legacy`` told of: the journal has it."""
         try:
-            text = self.mirror.legacy()
+            text = self.mirror.legacy() if self._convert is not None else None
             if text is not None:
                 self.mirror.converted(text)
         except RevenantError as error:

@@ -180,28 +180,26 @@ class TableState:
             case Put(key, value, seconds):
                 self._drop(connection, key)
                 expiry = datetime.now(UTC) + timedelta(seconds=seconds) if seconds else None
-                self._insert(connection, key, {"": value}, 0, expiry)
+                self._insert(connection, key, [("", 0, value)], expiry)
             case PutFields(key, fields):
                 self._drop(connection, key, list(fields))
-                self._insert(connection, key, fields, 0)
+                self._insert(connection, key, [(name, 0, value) for name, value in fields.items()])
             case DropFields(key, names):
                 self._drop(connection, key, names)
             case Push(key, values, most):
                 last = connection.scalar(sa.select(sa.func.max(table.c.place)).where(*self._at(key))) or 0
-                for i, value in enumerate(values, last + 1):
-                    self._insert(connection, key, {f"{i:015d}": value}, i)
+                self._insert(connection, key, [(f"{i:015d}", i, value) for i, value in enumerate(values, last + 1)])
                 gone = sa.delete(table).where(*self._at(key), table.c.place <= last + len(values) - most)
                 connection.execute(gone)
             case Drop(key):
                 self._drop(connection, key)
 
     def _insert(
-        self, connection: sa.Connection, key: str, fields: Mapping[str, bytes], place: int,
-        expiry: datetime | None = None,
-    ) -> None:  # fmt: skip
+        self, connection: sa.Connection, key: str, held: list[tuple[str, int, bytes]], expiry: datetime | None = None
+    ) -> None:
         rows = [
             {"space": self._space, "key": key, "field": name, "place": place, "value": value, "expires_at": expiry}
-            for name, value in fields.items()
+            for name, place, value in held
         ]
         if rows:
             connection.execute(sa.insert(schema.state), rows)

@@ -305,6 +305,35 @@ def test_the_keys_of_another_bot_are_left_alone_until_it_is_gone(world, own_redi
     redis.close()
 
 
+def test_only_what_was_not_carried_is_carried_again_unless_the_table_is_another(world, tmp_path):
+    _, folder, make = world
+    records = told(6, 4)
+    trail = make()
+    trail.add(records[:7])
+    carry(trail)
+    again = make()
+    assert not again.restore(records)
+    assert again.unsettled == 3
+    carry(again)
+    # killed between the row and its note, the table is ahead of the note: that is no other table
+    note = (folder / "audit-head.json").read_bytes()
+    more = told(2, 0, first=20)
+    again.add(more)
+    carry(again)
+    (folder / "audit-head.json").write_bytes(note)
+    late = make()
+    assert not late.restore([*records, *more])
+    assert late.unsettled == 2
+    carry(late)
+    other = Database(f"sqlite:///{tmp_path / 'other.sqlite'}")
+    moved = PhantomTrail(other, WHO, folder, TableState(other, "x"), STRATEGIES)
+    assert not moved.restore([*records, *more])
+    assert moved.unsettled == 12
+    carry(moved)
+    assert verify(other, WHO, folder, [*records, *more]).clean
+    other.close()
+
+
 def test_the_audit_waits_for_a_database_that_is_away(tmp_path, own_postgres):
     database, state = Database(own_postgres.dsn("postgres")), Database(f"sqlite:///{tmp_path / 'state.sqlite'}")
     (tmp_path / "j").mkdir()

@@ -49,6 +49,7 @@ class Judgement:
     differing: int
     audited: int
     audit_faults: int
+    unaudited: int
 
     @property
     def clean(self) -> bool:
@@ -165,7 +166,7 @@ class World:
             acknowledged=len(acknowledged), trades=len(table), closed_on_exchange=len(closed),
             lost=len(gone) + verdict["lost"], doubled=len(each) - len(set(each)) + verdict["doubled"],
             missing=len(missing) + verdict["missing"], differing=verdict["differing"],
-            audited=audit["rows"], audit_faults=len(audit["faults"]),
+            audited=audit["rows"], audit_faults=len(audit["faults"]), unaudited=audit["unsettled"],
         )  # fmt: skip
 
     def table(self) -> dict[str, list[str]]:
