@@ -14,7 +14,7 @@ def account(tmp_path, own_postgres):
     """An exchange of its own, the database, and the settings of an armed bot."""
     with exchange_alone(tmp_path) as settings:
         yield settings | {
-            "REVENANT__TRADING__MODE": "live", "LIVE_CONFIRM": "1000001", "BYBIT_API_KEY": "practice-key",
+            "REVENANT__TRADING__MODE": "live", "REVENANT__ML__UNTRAINED": "rule", "LIVE_CONFIRM": "1000001", "BYBIT_API_KEY": "practice-key",
             "BYBIT_API_SECRET": "practice-secret", "DATABASE_URL": own_postgres.dsn("postgres"),
         }  # fmt: skip
 

@@ -56,7 +56,7 @@ def test_paper_trades_on_the_feed_and_sends_no_order(make_bot, exchange, tmp_pat
 def test_live_starts_only_when_armed(make_bot, exchange):
     """Without the account's uid in LIVE_CONFIRM nothing starts; with it, it trades and says LIVE."""
     live = {
-        **exchange, "REVENANT__TRADING__MODE": "live", "BYBIT_API_KEY": "practice-key", "BYBIT_API_SECRET": "practice-secret",
+        **exchange, "REVENANT__TRADING__MODE": "live", "REVENANT__ML__UNTRAINED": "rule", "BYBIT_API_KEY": "practice-key", "BYBIT_API_SECRET": "practice-secret",
     }  # fmt: skip
     unarmed = make_bot("unarmed", **live, LIVE_CONFIRM="42")
     unarmed.start()
@@ -77,7 +77,7 @@ def test_live_starts_only_when_armed(make_bot, exchange):
 def test_a_start_that_the_exchange_interrupts_goes_on_where_it_was(make_bot, exchange):
     """The exchange fails in the middle of the recovery, several times over: nothing is lived twice."""
     live = {
-        **exchange, "REVENANT__TRADING__MODE": "live", "BYBIT_API_KEY": "practice-key", "BYBIT_API_SECRET": "practice-secret",
+        **exchange, "REVENANT__TRADING__MODE": "live", "REVENANT__ML__UNTRAINED": "rule", "BYBIT_API_KEY": "practice-key", "BYBIT_API_SECRET": "practice-secret",
         "LIVE_CONFIRM": UID,
     }  # fmt: skip
     bot = make_bot(**live)
@@ -170,3 +170,16 @@ def test_started_without_its_database_the_bot_trades_and_says_so(make_bot):
     assert report.returncode == 3
     assert json.loads(report.stdout)["waiting"] > 0
     assert json.loads(report.stdout)["unsettled"] >= 1
+
+
+def test_live_without_a_model_follows_its_signals_and_sends_no_order(make_bot, exchange):
+    bot = make_bot(
+        **exchange, REVENANT__TRADING__MODE="live", BYBIT_API_KEY="practice-key", BYBIT_API_SECRET="practice-secret",
+        LIVE_CONFIRM=UID,
+    )  # fmt: skip
+    bot.start()
+    bot.wait_ready()
+    status = bot.wait_for("signals that are only followed", lambda s: s["refused"].get("untrained", 0) >= 2)
+    assert (status["taken"], status["opened"]) == (0, 0)
+    assert status["phantoms"]["total"] >= 2
+    assert bot.stop() == 0
