@@ -6,7 +6,6 @@ import asyncio
 import csv
 import io
 import json
-import logging
 import time
 import urllib.error
 import urllib.request
@@ -30,8 +29,7 @@ from domain.records import SwitchState, finished
 from persistence.checkup import check_disk
 from persistence.files import AtomicFile
 from persistence.journal import read_records
-from sandbox.exchange import Terms
-from sandbox.server import Options, serve
+from sandbox.__main__ import main as run_sandbox
 
 OK, FAILED, USAGE, DEGRADED = 0, 1, 2, 3
 ASK_S, RECONCILE_S, POLL_S = 5.0, 60.0, 0.2
@@ -371,26 +369,14 @@ def show_config(config: Config = None, as_json: AsJson = False) -> None:
     print(json.dumps(body, indent=2) if as_json else _as_yaml(body))
 
 
-@sandbox_app.command("serve")
-def sandbox_serve(
-    state: Annotated[Path, typer.Option(help="Folder of its state.")] = Path("data/practice-alone"),
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port on loopback, 0 for any.")] = 0,
-    speed: Annotated[float, typer.Option(min=0.001, help="Market seconds per second.")] = 60.0,
-    seed: Annotated[int, typer.Option(help="Seed of made-up prices.")] = 1,
-    symbols: Annotated[int, typer.Option(min=1, max=1000, help="How many made-up markets.")] = 20,
-    wallet: Annotated[str, typer.Option(help="USDT to begin with.")] = "10000",
-    replay: Annotated[list[str] | None, typer.Option(help="Candle file to play, PATH or SYMBOL=PATH.")] = None,
-    step: Annotated[bool, typer.Option("--step", help="Move on only when told.")] = False,
-    idle_exit: Annotated[float, typer.Option(help="Leave after so many silent seconds.")] = 900.0,
-) -> None:
-    """Run the practice exchange alone: Bybit v5 REST and WebSocket on loopback."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    terms = Terms(speed=speed, step=step, wallet=Decimal(wallet))
-    options = Options(
-        state, port=port, seed=seed, symbols=symbols, replay=tuple(replay or ()), idle_exit_s=idle_exit, terms=terms
-    )
-    print(f"practice exchange: key {terms.key}, secret {terms.secret}, address in {state / 'endpoint.json'}")
-    asyncio.run(serve(options))
+@sandbox_app.command(
+    "serve",
+    context_settings={"ignore_unknown_options": True, "help_option_names": []},
+    help="Run the practice exchange alone: Bybit v5 REST and WebSocket on loopback; --help lists its options.",
+)
+def sandbox_serve(arguments: Annotated[list[str] | None, typer.Argument(metavar="[OPTIONS]")] = None) -> None:
+    """Run the practice exchange alone."""
+    raise typer.Exit(run_sandbox(arguments or []))
 
 
 def _tracker(settings: settings_module.Settings) -> tuple[Any, bool]:

@@ -235,7 +235,7 @@ async def serve(options: Options) -> None:
             (options.state_dir / "endpoint.json").unlink(missing_ok=True)
     if port:
         # starts itself again on its own state, at the same address; of two --port the later counts
-        os.execv(sys.executable, [sys.executable, *sys.argv, "--port", str(port)])  # noqa: S606
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:], "--port", str(port)])  # noqa: S606
 
 
 async def _serve_once(options: Options, store: SandboxStore) -> int:
