@@ -12,7 +12,8 @@ from typing import Any
 from tests.torture.world import World, learn_churn, wait_for_end
 
 REAL_STARTS = 10
-LIFE_S = (0.05, 2.0)
+LIFE_S = (0.05, 3.0)
+"""Long enough to trade after a recovery, on a slow machine too; short enough to die in the midst of everything."""
 
 
 def run(folder: Path, cycles: int, seed: int, *, real_starts: int = REAL_STARTS, told: Any = None) -> dict[str, Any]:
