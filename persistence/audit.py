@@ -21,13 +21,14 @@ if TYPE_CHECKING:
     from domain.ids import Identity
     from persistence.database import Database
 
+log = structlog.get_logger(__name__)
+
 BULK_S = 5.0
 ASK_S = 1.0
 IDS_MAX = 500
 LOAD_S = 30.0
+NEWEST = 2**62
 DAY_MS = 86_400_000
-log = structlog.get_logger(__name__)
-
 OPENED, CLOSED = "opened", "closed"
 
 _decoder = msgspec.json.Decoder(PhantomOpened | PhantomClosed)
@@ -51,6 +52,16 @@ class Told(NamedTuple):
 
     n: int
     record: Phantom
+
+
+class Archived(NamedTuple):
+    """Where a chain was cut: its last row that was put away, the newest time among those, and the phantoms of them
+    that were still open.
+    """  # noqa: D205  one sentence
+
+    head: Head
+    until: int
+    still_open: set[str]
 
 
 def kind_of(record: Phantom) -> str:
@@ -114,7 +125,7 @@ class AuditTable:
     def __init__(self, database: Database, who: Identity, folder: Path, arrived: Callable[[list[Told]], None]) -> None:
         self._database, self._who, self._folder, self._arrived = database, who, folder, arrived
         self._noted = noted_head(folder)
-        self.chain = self._noted.chain if self._noted else f"{'/'.join(who)}/{uuid.uuid4().hex[:12]}"
+        self.chain = self._noted.chain if self._noted else f"{chains_of(who)}{uuid.uuid4().hex[:12]}"
         self._note(self._noted or Head(self.chain))
 
     def write(self, records: list[Phantom]) -> None:
@@ -161,44 +172,47 @@ class AuditTable:
         with self._database.transaction(ASK_S) as connection:
             return noted.hash in set(connection.execute(query).scalars())
 
-    def newest(self, completed: int) -> list[Phantom]:
-        """Return what tells of the open phantoms and of the newest so many that have ended, in order."""
+    def newest(self, completed: int, until: int = NEWEST) -> list[Phantom]:
+        """Return what tells of the open phantoms and of the newest so many that have ended, in order.
+
+        Here as below, rows of this chain after ``until`` are left out.
+        """
         table = schema.phantom_trades_live
         ended, again = table.alias("ended"), table.alias("again")
-        open_still = ~sa.exists().where(*self._mine(again), again.c.kind == CLOSED,
+        open_still = ~sa.exists().where(*self._mine(again, until), again.c.kind == CLOSED,
                                         again.c.phantom_id == table.c.phantom_id)  # fmt: skip
         newest = (
-            sa.select(ended.c.phantom_id).where(*self._mine(ended), ended.c.kind == CLOSED)
+            sa.select(ended.c.phantom_id).where(*self._mine(ended, until), ended.c.kind == CLOSED)
             .order_by(*self._latest(ended)).limit(completed)
         )  # fmt: skip
         wanted = sa.or_(table.c.phantom_id.in_(newest), sa.and_(table.c.kind == OPENED, open_still))
-        query = sa.select(table.c.body).where(*self._mine(table), wanted).order_by(*self._latest(table))
+        query = sa.select(table.c.body).where(*self._mine(table, until), wanted).order_by(*self._latest(table))
         with self._database.transaction(BULK_S) as connection:
             records = [decode(body) for body in connection.execute(query).scalars()][::-1]
         opened: list[Phantom] = [one for one in records if isinstance(one, PhantomOpened)]
         return [*opened, *(one for one in records if isinstance(one, PhantomClosed))]
 
-    def outcomes(self, strategies: Collection[str], count: int) -> dict[str, list[str]]:
+    def outcomes(self, strategies: Collection[str], count: int, until: int = NEWEST) -> dict[str, list[str]]:
         """Return the newest so many outcomes of each strategy, newest first, without those that ran out of time."""
         table, found = schema.phantom_trades_live, {}
         with self._database.transaction(LOAD_S) as connection:
             for name in strategies:
                 query = (
                     sa.select(table.c.outcome)
-                    .where(*self._mine(table), table.c.kind == CLOSED, table.c.strategy_name == name,
+                    .where(*self._mine(table, until), table.c.kind == CLOSED, table.c.strategy_name == name,
                            table.c.outcome != "timeout")
                     .order_by(*self._latest(table)).limit(count)
                 )  # fmt: skip
                 found[name] = list(connection.execute(query).scalars())
         return found
 
-    def refusals(self) -> dict[tuple[int, str], int]:
+    def refusals(self, until: int = NEWEST) -> dict[tuple[int, str], int]:
         """Return how many signals were refused, by (any time of the UTC day, strategy)."""
         held = schema.phantom_trades_live.c
         day = held.signal_time.op("/")(DAY_MS)
         query = (
             sa.select(sa.func.min(held.signal_time), held.strategy_name, sa.func.count())
-            .where(*self._mine(schema.phantom_trades_live), held.kind == OPENED, held.gate != "")
+            .where(*self._mine(schema.phantom_trades_live, until), held.kind == OPENED, held.gate != "")
             .group_by(day, held.strategy_name)
         )  # fmt: skip
         with self._database.transaction(LOAD_S) as connection:
@@ -230,11 +244,14 @@ class AuditTable:
 
     def _there(self, connection: sa.Connection, records: Collection[Phantom]) -> set[tuple[str, str]]:
         """Return what of these is there already, in the table or in a file that rows have been put away in."""
-        table, put_away = schema.phantom_trades_live, schema.audit_archives.c
-        until = connection.scalar(
-            sa.select(sa.func.max(put_away.until_time)).where(put_away.chain.startswith("/".join(self._who)))
-        )
-        found = {key_of(record) for record in records if until is not None and record.time <= until}
+        table = schema.phantom_trades_live
+        gone = [one for one in archives(connection) if one.head.chain.startswith(chains_of(self._who))]
+        until = max((one.until for one in gone), default=-1)
+        late = {name for one in gone for name in one.still_open}
+        found = {
+            key_of(record) for record in records
+            if record.time <= until and not (isinstance(record, PhantomClosed) and record.phantom.phantom_id in late)
+        }  # fmt: skip
         wanted = sorted({record.phantom.phantom_id for record in records})
         for start in range(0, len(wanted), IDS_MAX):
             query = sa.select(table.c.phantom_id, table.c.kind).where(
@@ -249,8 +266,22 @@ class AuditTable:
         place = sa.case((ours, table.c.n), else_=table.c.exit_time)
         return [sa.case((ours, 1), else_=0).desc(), place.desc(), table.c.n.desc()]
 
-    def _mine(self, table: Any) -> list[sa.ColumnElement[bool]]:
-        return [table.c[name] == value for name, value in self._who._asdict().items()]
+    def _mine(self, table: Any, until: int = NEWEST) -> list[sa.ColumnElement[bool]]:
+        mine = [table.c[name] == value for name, value in self._who._asdict().items()]
+        return [*mine, sa.or_(table.c.chain != self.chain, table.c.n <= until)]
+
+
+def chains_of(who: Identity) -> str:
+    """Return what the names of an owner's chains begin with."""
+    return "/".join((*who, ""))
+
+
+def archives(connection: sa.Connection) -> list[Archived]:
+    """Return where each chain was cut last."""
+    held = schema.audit_archives.c
+    query = sa.select(held.chain, held.until_n, held.hash, held.until_time, held.still_open).order_by(held.until_n)
+    rows = connection.execute(query)
+    return list({row[0]: Archived(Head(*row[:3]), row[3], set(msgspec.json.decode(row[4]))) for row in rows}.values())
 
 
 def rows_of(connection: sa.Connection, chain: str, after: int = 0) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,19 @@ import sqlalchemy as sa
 
 from domain.errors import BadData
 from persistence import schema
-from persistence.audit import Head, columns, decode, key_of, link, noted_head, rows_of
+from persistence.audit import (
+    OPENED,
+    Archived,
+    Head,
+    archives,
+    chains_of,
+    columns,
+    decode,
+    key_of,
+    link,
+    noted_head,
+    rows_of,
+)
 from persistence.files import AtomicFile
 
 if TYPE_CHECKING:
@@ -67,22 +79,22 @@ def verify(database: Database, who: Identity, folder: Path, journaled: Iterable[
     verdict.journaled = len(told)
     there: set[tuple[str, str]] = set()
     with database.transaction(VERIFY_S) as connection:
-        put_away = {head.chain: (head, until) for head, until in _archives(connection)}
-        verdict.archived = sum(head.n for head, _ in put_away.values())
+        put_away = {one.head.chain: one for one in archives(connection)}
+        verdict.archived = sum(one.head.n for one in put_away.values())
         names = set(connection.execute(sa.select(schema.phantom_trades_live.c.chain).distinct()).scalars())
         if noted is not None and noted.n:
             names.add(noted.chain)
         for chain in sorted(names):
             verdict.chains += 1
-            start = put_away[chain][0] if chain in put_away else Head(chain)
+            start = put_away[chain].head if chain in put_away else Head(chain)
             ours = noted if noted is not None and noted.chain == chain else None
             for row in _walk(connection, start, ours, verdict):
                 if (row["source"], row["mode"], row["account"]) == tuple(who):
                     there.add((row["phantom_id"], row["kind"]))
                 if ours is not None:
                     _compare(row, told, verdict)
-    until = max((until for head, until in put_away.values() if head.chain.startswith("/".join(who))), default=-1)
-    _missing(told, there, verdict, until, folder)
+    cut = any(chain.startswith(chains_of(who)) for chain in put_away)
+    _missing(told, there, verdict, folder, cut=cut)
     return verdict
 
 
@@ -102,36 +114,44 @@ def archive(database: Database, before: int, file: Path) -> int:
     """
     if file.exists():
         raise BadData(f"{file} exists already; name a new file")
-    lines, heads = [], []
+    lines: list[bytes] = []
+    heads: list[Archived] = []
     with database.transaction(VERIFY_S) as connection:
-        put_away = {head.chain: head for head, _ in _archives(connection)}
+        put_away = {one.head.chain: one for one in archives(connection)}
         chains = connection.execute(sa.select(schema.phantom_trades_live.c.chain).distinct()).scalars()
         for chain in sorted(chains):
-            verdict, head, newest = AuditVerdict(), put_away.get(chain, Head(chain)), 0
-            rows = _walk(connection, head, None, verdict)
-            for row in rows:
-                if verdict.faults or _time(row) >= before:
-                    break
-                head, newest = Head(chain, row["n"], row["hash"]), max(newest, _time(row))
-                lines.append(
-                    msgspec.json.encode({name: row[name] for name in ("chain", "n", "previous", "hash", "body")})
-                )
-            if verdict.faults:
-                raise BadData(f"nothing was archived: {verdict.faults[0]}")
-            if newest:
-                heads.append((head, newest))
+            start = put_away.get(chain, Archived(Head(chain), 0, set()))
+            gone, cut = _cut(connection, start, before)
+            lines += gone
+            heads += [cut] if gone else []
         if not lines:
             return 0
         content = gzip.compress(b"\n".join(lines) + b"\n", mtime=0)
         AtomicFile(file).write(content)
-        for head, newest in heads:
+        for head, newest, still_open in heads:
             connection.execute(sa.insert(schema.audit_archives).values(
                 chain=head.chain, until_n=head.n, until_time=newest, hash=head.hash, file=str(file),
                 digest=hashlib.sha256(content).hexdigest(), archived_at=datetime.now(UTC),
+                still_open=msgspec.json.encode(sorted(still_open)).decode(),
             ))  # fmt: skip
             table = schema.phantom_trades_live
             connection.execute(sa.delete(table).where(table.c.chain == head.chain, table.c.n <= head.n))
     return len(lines)
+
+
+def _cut(connection: sa.Connection, start: Archived, before: int) -> tuple[list[bytes], Archived]:
+    """Return the lines of a chain's rows older than a time, and where it is cut then."""
+    lines, verdict, (head, newest, still_open) = [], AuditVerdict(), start
+    for row in _walk(connection, head, None, verdict):
+        if verdict.faults or _time(row) >= before:
+            break
+        head, newest = Head(row["chain"], row["n"], row["hash"]), max(newest, _time(row))
+        name = {row["phantom_id"]}
+        still_open = still_open | name if row["kind"] == OPENED else still_open - name
+        lines.append(msgspec.json.encode({name: row[name] for name in ("chain", "n", "previous", "hash", "body")}))
+    if verdict.faults:
+        raise BadData(f"nothing was archived: {verdict.faults[0]}")
+    return lines, Archived(head, newest, still_open)
 
 
 def _walk(
@@ -173,23 +193,17 @@ def _compare(row: dict[str, Any], told: dict[tuple[str, str], str], verdict: Aud
 
 
 def _missing(
-    told: dict[tuple[str, str], str], there: set[tuple[str, str]], verdict: AuditVerdict, until: int, folder: Path
+    told: dict[tuple[str, str], str], there: set[tuple[str, str]], verdict: AuditVerdict, folder: Path, *, cut: bool
 ) -> None:
     keys = list(told)
     last = max((i for i, key in enumerate(keys) if key in there), default=-1)
     verdict.unsettled = len(keys) - last - 1
-    if until >= 0:
+    if cut:
         # what lies in the files that rows were put away in is not in the table, and rightly so
         return
     for phantom_id, kind in keys[: last + 1]:
         if (phantom_id, kind) not in there:
             verdict.blame(f"the row that tells that phantom {phantom_id} was {kind} is missing: {folder} has it")
-
-
-def _archives(connection: sa.Connection) -> list[tuple[Head, int]]:
-    held = schema.audit_archives.c
-    rows = connection.execute(sa.select(held.chain, held.until_n, held.hash, held.until_time).order_by(held.until_n))
-    return [(Head(chain, n, digest), time) for chain, n, digest, time in rows]
 
 
 def _time(row: dict[str, Any]) -> int:

@@ -106,17 +106,18 @@ class PhantomMirror:
             return None
 
     def _load(self) -> Image:
+        # rows go on arriving while this reads: what comes after the newest of now is told later
         image = Image(n=self._audit.last())
-        for record in self._audit.newest(COMPLETED_MAX):
+        for record in self._audit.newest(COMPLETED_MAX, image.n):
             phantom, body = record.phantom, msgspec.json.encode(record.phantom)
             if isinstance(record, PhantomOpened):
                 image.active[phantom.phantom_id] = body
             else:
                 image.active.pop(phantom.phantom_id, None)
                 image.completed.append(body)
-        for name, outcomes in self._audit.outcomes(self._strategies, RATE_WINDOW).items():
+        for name, outcomes in self._audit.outcomes(self._strategies, RATE_WINDOW, image.n).items():
             image.rates[short_name(name)].extend(_won(outcome) for outcome in reversed(outcomes))
-        for (time, name), count in self._audit.refusals().items():
+        for (time, name), count in self._audit.refusals(image.n).items():
             for key in _blocked_keys(time, name):
                 image.blocked[key] += count
         _forget_days(image)
@@ -126,8 +127,10 @@ class PhantomMirror:
         return image
 
     def _same(self, image: Image) -> bool:
-        there = self._state.fields(ACTIVE).keys(), self._state.items(COMPLETED)
-        return there == (image.active.keys(), [*reversed(image.completed)])
+        counted = {*self._state.keys(RATES), *self._state.keys(BLOCKED)}
+        there = self._state.fields(ACTIVE).keys(), self._state.items(COMPLETED), counted
+        named = {RATES + name for name, values in image.rates.items() if values} | image.blocked.keys()
+        return there == (image.active.keys(), [*reversed(image.completed)], named)
 
     def _claim(self) -> None:
         held = self._state.get(OWNER)

@@ -210,6 +210,7 @@ audit_archives = sa.Table(
     sa.Column("hash", sa.Text, nullable=False),
     sa.Column("file", sa.Text, nullable=False),
     sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("still_open", sa.Text, nullable=False, server_default="[]"),
     sa.Column("archived_at", UtcTime, nullable=False),
 )
 

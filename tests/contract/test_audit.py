@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from domain.errors import BadData, RevenantError, Unavailable
 from domain.ids import Identity
 from domain.records import PhantomClosed, PhantomOpened
-from persistence.audit import noted_head
+from persistence.audit import Told, noted_head
 from persistence.audit_check import archive, verify
 from persistence.database import Database
 from persistence.keyvalue import Redis
@@ -357,3 +357,76 @@ def test_the_audit_waits_for_a_database_that_is_away(tmp_path, own_postgres):
     assert A in {one.phantom.symbol for one in records}
     database.close()
     state.close()
+
+
+def test_an_archive_of_another_account_hides_nothing_of_ours(world, tmp_path):
+    database, folder, make = world
+    longer = Identity("synthetic", "synthetic", "10")
+    (tmp_path / "longer").mkdir()
+    theirs = make(longer, tmp_path / "longer")
+    theirs.add(told(6, 4))
+    carry(theirs)
+    assert archive(database, 2**60, tmp_path / "theirs.gz") == 10
+    ours = make()
+    records = told(6, 4)
+    ours.add(records)
+    carry(ours)
+    verdict = verify(database, WHO, folder, records)
+    assert (verdict.faults, verdict.rows, verdict.unsettled) == ([], 10, 0)
+
+
+def test_a_phantom_that_was_open_when_rows_were_put_away_still_gets_its_end(world, tmp_path):
+    database, folder, make = world
+    records = told(6, 4)
+    late = records[-1]
+    trail = make()
+    trail.add(records[:-1])
+    carry(trail)
+    assert archive(database, 2**60, tmp_path / "old.gz") == 9
+    # its last bars were missing: it ends long after others, at an old time
+    again = make()
+    again.add(records)
+    carry(again)
+    verdict = verify(database, WHO, folder, records)
+    assert (verdict.faults, verdict.rows) == ([], 1)
+    with database.transaction() as connection:
+        found = connection.execute(sa.text("SELECT phantom_id, kind FROM phantom_trades_live")).all()
+    assert [tuple(row) for row in found] == [(late.phantom.phantom_id, "closed")]
+    assert archive(database, 2**60, tmp_path / "rest.gz") == 1
+    once_more = make()
+    once_more.add(records)
+    carry(once_more)
+    assert verify(database, WHO, folder, records).rows == 0
+
+
+def test_rows_that_arrive_while_the_state_is_being_made_count_once(world, monkeypatch):
+    _, _, make = world
+    trail = make()
+    records = told(12, 9)
+    trail.add(records)
+    carry(trail)
+    expected = trail.mirror._state
+    wanted = [expected.items(key) for key in (COMPLETED, "phantom:wr:scalp")], expected.fields(ACTIVE)
+    blocked = {key: expected.get(key) for key in expected.keys("phantom:blocked:")}
+    fresh = make()
+    rows = [Told(n, record) for n, record in enumerate(records, 1)]
+    # the newest row was read first; more came before the rest was read
+    monkeypatch.setattr(fresh.audit, "last", lambda: 15)
+    fresh.mirror.write(rows)
+    held = fresh.mirror._state
+    assert ([held.items(key) for key in (COMPLETED, "phantom:wr:scalp")], held.fields(ACTIVE)) == wanted
+    assert {key: held.get(key) for key in held.keys("phantom:blocked:")} == blocked
+
+
+def test_a_single_forgotten_key_is_put_back_too(world, own_redis):
+    database, folder, _ = world
+    redis = Redis(own_redis.url)
+    trail = PhantomTrail(database, WHO, folder, RedisState(redis), STRATEGIES)
+    trail.add(told(12, 9))
+    carry(trail)
+    before = everything(redis)
+    for key in ("phantom:wr:scalp", "phantom:blocked:19700101"):
+        redis.client.delete(key)
+        trail.mirror.rest()
+        assert everything(redis) == before
+    redis.close()
