@@ -19,11 +19,12 @@ from urllib.parse import quote
 import typer
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 import settings as settings_module
 from bootstrap import control, inspection, parts
 from bootstrap import doctor as examination
+from commands import data, sources
+from commands.shared import DEGRADED, FAILED, OK, USAGE, AsJson, Config, load, show
 from domain.errors import ConfigError, RevenantError, Unavailable
 from domain.records import SwitchState, finished
 from persistence.checkup import check_disk
@@ -31,7 +32,6 @@ from persistence.files import AtomicFile
 from persistence.journal import read_records
 from sandbox.__main__ import main as run_sandbox
 
-OK, FAILED, USAGE, DEGRADED = 0, 1, 2, 3
 ASK_S, RECONCILE_S, POLL_S = 5.0, 60.0, 0.2
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Revenant's operator commands.")
@@ -42,44 +42,17 @@ audit_app = typer.Typer(no_args_is_help=True, help="The phantoms' audit.")
 app.add_typer(trades_app, name="trades")
 app.add_typer(ml_app, name="ml")
 app.add_typer(audit_app, name="audit")
+app.add_typer(data.app, name="data")
+app.add_typer(sources.app, name="sources")
 app.add_typer(sandbox_app, name="sandbox")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Reason = Annotated[str, typer.Option(help="Kept with the change.")]
-Config = Annotated[Path | None, typer.Option("-c", "--config", help="Configuration file.")]
-
-
-def _load(config: Path | None) -> settings_module.Settings:
-    settings = settings_module.load(config)
-    # reports go to stdout, everything else to stderr, so that --json can be piped
-    parts.configure_logging(settings)
-    return settings
-
-
-def _print(body: Any, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(body, default=str, indent=2))
-    elif isinstance(body, list):
-        _print_table(body)
-    else:
-        for name, value in body.items():
-            print(f"{name:24} {value}")
-
-
-def _print_table(rows: list[dict[str, Any]]) -> None:
-    if not rows:
-        print("nothing yet")
-        return
-    table = Table(*rows[0])
-    for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
-    Console(width=None if Console().is_terminal else 200).print(table)
 
 
 @app.command()
 def doctor(config: Config = None, as_json: AsJson = False, live: Annotated[bool, typer.Option()] = False) -> None:
     """Check configuration, folders, database, Redis, exchange, clock and keys."""
-    results = asyncio.run(examination.checkup(_load(config), live_too=live))
+    results = asyncio.run(examination.checkup(load(config), live_too=live))
     if as_json:
         print(json.dumps([asdict(result) for result in results], indent=2))
     else:
@@ -92,43 +65,43 @@ def doctor(config: Config = None, as_json: AsJson = False, live: Annotated[bool,
 @app.command()
 def migrate(config: Config = None, as_json: AsJson = False) -> None:
     """Bring the database schema to the newest version."""
-    settings = _load(config)
+    settings = load(config)
     held = parts.database(settings)
     before = held.version()
-    _print({"database": str(held), "before": before or "empty", "now": held.migrate()}, as_json)
+    show({"database": str(held), "before": before or "empty", "now": held.migrate()}, as_json)
 
 
 @app.command()
 def status(config: Config = None, as_json: AsJson = False) -> None:
     """Show what the running bot is doing."""
-    settings = _load(config)
+    settings = load(config)
     body = _ask(settings.data_dir / "health.json")
     if body is None:
-        _print(
+        show(
             {"running": False, "hint": f"no bot answers for {settings.data_dir}; start it with python live_bot.py"},
             as_json,
         )
         raise typer.Exit(FAILED)
-    _print({"running": True, **body}, as_json)
+    show({"running": True, **body}, as_json)
     raise typer.Exit(OK if body["ready"] else DEGRADED)
 
 
 @app.command()
 def stop(config: Config = None, as_json: AsJson = False, reason: Reason = "operator") -> None:
     """Stop trading: no new entries; stops and targets stay in force. It lasts until "start", over restarts too."""
-    _switch(_load(config), SwitchState.STOPPED, reason, as_json)
+    _switch(load(config), SwitchState.STOPPED, reason, as_json)
 
 
 @app.command()
 def pause(config: Config = None, as_json: AsJson = False, reason: Reason = "operator") -> None:
     """Make no new entries until "start"; open positions are managed on."""
-    _switch(_load(config), SwitchState.PAUSED, reason, as_json)
+    _switch(load(config), SwitchState.PAUSED, reason, as_json)
 
 
 @app.command()
 def start(config: Config = None, as_json: AsJson = False, reason: Reason = "operator") -> None:
     """Let new entries in again (this does not start the daemon; python live_bot.py does)."""
-    _switch(_load(config), SwitchState.RUNNING, reason, as_json)
+    _switch(load(config), SwitchState.RUNNING, reason, as_json)
 
 
 @app.command()
@@ -139,10 +112,10 @@ def forceexit(
     reason: Reason = "operator",
 ) -> None:
     """Close a position of the running bot at the market, or all of them."""
-    settings = _load(config)
+    settings = load(config)
     body = _ask(settings.data_dir / "health.json", f"/forceexit?what={quote(what)}&reason={quote(reason)}", "POST")
     hint = f"no bot answers for {settings.data_dir}; without one, manage.py panic closes everything"
-    _print(body or {"error": hint}, as_json)
+    show(body or {"error": hint}, as_json)
     raise typer.Exit(OK if body and "error" not in body else FAILED)
 
 
@@ -155,7 +128,7 @@ def panic(
     seconds: Annotated[float, typer.Option(min=1, help="How long to wait for everything to be closed.")] = 30.0,
 ) -> None:
     """Stop trading and close every position at the market; works whether the bot runs or not."""
-    settings = _load(config)
+    settings = load(config)
     endpoint = settings.data_dir / "health.json"
     body = _ask(endpoint, f"/panic?reason={quote(reason)}&foreign={int(foreign)}", "POST")
     if body is None:
@@ -163,7 +136,7 @@ def panic(
         body = asyncio.run(control.panic(settings, seconds, foreign=foreign))
     else:
         body |= _wait_flat(endpoint, seconds)
-    _print(body, as_json)
+    show(body, as_json)
     raise typer.Exit(OK if body.get("open") == 0 and not body.get("pending") else FAILED)
 
 
@@ -172,7 +145,7 @@ def stats(
     config: Config = None, as_json: AsJson = False, days: Annotated[int | None, typer.Option(min=1)] = None
 ) -> None:
     """Show the figures of closed trades."""
-    settings = _load(config)
+    settings = load(config)
     held, degraded = _tracker(settings)
     figures = asdict(held.get_statistics(days))
     figures["mode"] = settings.mode.upper()
@@ -193,20 +166,20 @@ def phantom_stats(
     symbol: Annotated[str | None, typer.Option("-p", "--pair", help="One symbol only, such as BTC/USDT:USDT.")] = None,
 ) -> None:
     """Show what became of every signal, taken or refused, and what each gate has cost or saved."""
-    settings = _load(config)
+    settings = load(config)
     asked = f"/phantoms?symbol={quote(symbol)}" if symbol else "/phantoms"
     figures = _ask(settings.data_dir / "health.json", asked) or inspection.phantoms(settings, symbol)
-    _print({"mode": settings.mode.upper(), **figures}, as_json)
+    show({"mode": settings.mode.upper(), **figures}, as_json)
     raise typer.Exit(FAILED if "error" in figures else OK)
 
 
 @ml_app.command("info")
 def ml_info(config: Config = None, as_json: AsJson = False) -> None:
     """Show of each strategy what it has to learn from, its model, and when it is trained next."""
-    settings = _load(config)
+    settings = load(config)
     body = _ask(settings.data_dir / "health.json", "/ml") or asyncio.run(inspection.learning(settings))
     if as_json:
-        _print(body, as_json)
+        show(body, as_json)
         return
     for name, told in body.items():
         print(f"\n{name}")
@@ -221,7 +194,7 @@ def ml_train(
     as_json: AsJson = False,
 ) -> None:
     """Train a strategy's model now; it replaces the one in use only when it is better."""
-    settings = _load(config)
+    settings = load(config)
     asked, console = f"/ml/train?strategy={quote(strategy)}", Console(stderr=True)
     if _ask(settings.data_dir / "health.json") is not None:
         with console.status(f"the running bot trains {strategy}"):
@@ -235,7 +208,7 @@ def ml_train(
                 lambda done, of, what: bar.update(task, completed=done, total=of, description=f"{strategy}: {what}"),
             ))  # fmt: skip
     if as_json or "error" in body:
-        _print(body, as_json)
+        show(body, as_json)
     else:
         print("\n".join(inspection.in_words(body[strategy])))
     raise typer.Exit(FAILED if "error" in body else OK)
@@ -248,18 +221,18 @@ def ml_runs(
     strategy: Annotated[str, typer.Option("-s", "--strategy", help="One strategy only.")] = "",
 ) -> None:
     """List the newest training runs: what they learned from, how they ended, and why."""
-    rows = inspection.training_runs(_load(config), strategy)
+    rows = inspection.training_runs(load(config), strategy)
     if not as_json:
         shown = ("trained_at", "strategy", "verdict", "lessons", "executed", "phantoms", "seconds", "reason")
         rows = [{name: _short(row[name]) for name in shown} for row in rows]
-    _print(rows, as_json)
+    show(rows, as_json)
 
 
 @audit_app.command("verify")
 def audit_verify(config: Config = None, as_json: AsJson = False) -> None:
     """Go through every row of the audit; name each that was changed, is missing, or stands in the wrong place."""
-    verdict = inspection.audit(_load(config))
-    _print({"clean": verdict.clean, **asdict(verdict)}, as_json)
+    verdict = inspection.audit(load(config))
+    show({"clean": verdict.clean, **asdict(verdict)}, as_json)
     raise typer.Exit(OK if verdict.clean else FAILED)
 
 
@@ -270,13 +243,13 @@ def audit_archive(
     days: Annotated[int, typer.Option(min=7, help="Rows older than so many days go.")] = 365,
 ) -> None:
     """Move old rows of the audit into a file; what stays can still be verified, but is not learned from any more."""
-    print(f"{inspection.archive_audit(_load(config), days, file)} rows moved to {file}")
+    print(f"{inspection.archive_audit(load(config), days, file)} rows moved to {file}")
 
 
 @app.command("db-stats")
 def db_stats(config: Config = None, as_json: AsJson = False) -> None:
     """Show every tier: its state, what it holds, what waits for it, and for how long."""
-    settings = _load(config)
+    settings = load(config)
     storage = parts.candle_storage(settings, parts.database(settings))
     figures = storage.get_stats()
     held, degraded = _tracker(settings)
@@ -293,7 +266,7 @@ def db_stats(config: Config = None, as_json: AsJson = False) -> None:
     if running:
         figures |= {f"bot_{name}": state for name, state in running["tiers"].items()}
         figures |= {"bot_journal": running["ledger"], "bot_candles_waiting": running["candles_waiting"]}
-    _print(figures, as_json)
+    show(figures, as_json)
     raise typer.Exit(DEGRADED if degraded or storage.degraded or figures["redis"] == "away" else OK)
 
 
@@ -304,7 +277,7 @@ def list_trades(
     limit: Annotated[int, typer.Option("-n", "--limit", min=1)] = 50,
 ) -> None:
     """List the newest closed trades, newest last."""
-    settings = _load(config)
+    settings = load(config)
     held, degraded = _tracker(settings)
     rows = [asdict(trade) for trade in held.trades()[-limit:]]
     shown = (
@@ -322,29 +295,29 @@ def list_trades(
     )
     if not as_json:
         rows = [{name: _short(row[name]) for name in shown} for row in rows]
-    _print(rows, as_json)
+    show(rows, as_json)
     raise typer.Exit(DEGRADED if degraded else OK)
 
 
 @trades_app.command("reconcile")
 def reconcile(config: Config = None, as_json: AsJson = False) -> None:
     """Compare the bot's book with the exchange at once, and settle what differs; with or without a running bot."""
-    settings = _load(config)
+    settings = load(config)
     body = _ask(settings.data_dir / "health.json", "/reconcile", "POST", RECONCILE_S)
     if body is None:
         control.refuse_if_held(settings, "reconcile")
         body = asyncio.run(control.reconcile(settings))
-    _print(body, as_json)
+    show(body, as_json)
     raise typer.Exit(FAILED if "error" in body else DEGRADED if body["ghosts"] else OK)
 
 
 @trades_app.command("verify")
 def verify(config: Config = None, as_json: AsJson = False) -> None:
     """Compare journal, database, Redis, snapshot and the exchange's own record; 0 only when nothing is amiss."""
-    settings = _load(config)
+    settings = load(config)
     running = _ask(settings.data_dir / "health.json") is not None
     verdict = asyncio.run(inspection.verify(settings, running=running))
-    _print(inspection.as_json(verdict), as_json)
+    show(inspection.as_json(verdict), as_json)
     raise typer.Exit(OK if verdict.clean else FAILED)
 
 
@@ -354,7 +327,7 @@ def export_trades(
     config: Config = None,
 ) -> None:
     """Write all closed trades to a file, whole or not at all."""
-    settings = _load(config)
+    settings = load(config)
     held, degraded = _tracker(settings)
     rows = [{name: value for name, value in asdict(trade).items() if name != "legs"} for trade in held.trades()]
     AtomicFile(path).write(_exported(rows, path.suffix))
@@ -365,7 +338,7 @@ def export_trades(
 @app.command("show-config")
 def show_config(config: Config = None, as_json: AsJson = False) -> None:
     """Show the settings in force, secrets masked."""
-    body = settings_module.shown(_load(config))
+    body = settings_module.shown(load(config))
     print(json.dumps(body, indent=2) if as_json else _as_yaml(body))
 
 
@@ -398,7 +371,7 @@ def _switch(settings: settings_module.Settings, state: SwitchState, reason: str,
         control.refuse_if_held(settings, state.value)
         control.turn_switch(settings, state, reason)
         body = {"switch": state.value, "running": False, "note": "kept for the next start"}
-    _print(body, as_json)
+    show(body, as_json)
     raise typer.Exit(OK if "switch" in body else FAILED)
 
 

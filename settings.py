@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 
 from domain.candle import timeframe_ms
+from domain.coverage import known_timeframe
 from domain.errors import BadData, ConfigError
 from domain.source import Source
 
@@ -258,6 +259,56 @@ class Ml(Section):
     train_s: float = Field(900.0, ge=10)
 
 
+class History(Section):
+    """Where history comes from (docs/data.md).
+
+    Attributes:
+        chain: sources in the order in which they are asked; the first is the one whose table is filled.
+        archives: whether Binance's public archives are asked first for whole months and days.
+        timeframes: timeframes downloaded when none is named.
+        months: how far back a download goes when nothing is said.
+        addresses: where a source is, instead of its own address: {binance: "http://127.0.0.1:9000"}.
+        completeness_min: completeness in percent below which a symbol is told as degraded.
+        coingecko_key: key for CoinGecko; optional, as the next.
+        cryptocompare_key: key for CryptoCompare.
+        polygon_key: key for Polygon, which answers nobody without one.
+        alpaca_key: key for Alpaca's stocks, with alpaca_secret; its crypto needs none.
+        alpaca_secret: the key's secret.
+    """
+
+    chain: tuple[Source, ...] = Field(
+        (Source.BINANCE, Source.COINGECKO, Source.CRYPTOCOMPARE, Source.OKX, Source.BYBIT), min_length=1
+    )
+    archives: bool = True
+    timeframes: tuple[str, ...] = ("3m", "15m", "1h", "4h", "1d")
+    months: int = Field(24, ge=1, le=240)
+    addresses: dict[Source, str] = {}
+    completeness_min: float = Field(99.0, ge=0, le=100)
+    coingecko_key: SecretStr = SecretStr("")
+    cryptocompare_key: SecretStr = SecretStr("")
+    polygon_key: SecretStr = SecretStr("")
+    alpaca_key: SecretStr = SecretStr("")
+    alpaca_secret: SecretStr = SecretStr("")
+
+    @field_validator("chain")
+    @classmethod
+    def _can_be_asked(cls, value: tuple[Source, ...]) -> tuple[Source, ...]:
+        for source in value:
+            if source.made_up:
+                raise ValueError(f"{source} has no history to ask for; name real sources")
+        return value
+
+    @field_validator("timeframes")
+    @classmethod
+    def _kept(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for timeframe in value:
+            try:
+                known_timeframe(timeframe)
+            except BadData as error:
+                raise ValueError(str(error)) from error
+        return value
+
+
 class Settings(Section):
     """Everything."""
 
@@ -276,6 +327,7 @@ class Settings(Section):
     feed: Feed = Feed()
     storage: Storage = Storage()
     ml: Ml = Ml()
+    history: History = History()
     health: Health = Health()
     log_format: Literal["auto", "text", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -420,6 +472,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
 
 def _masked(path: list[str], value: Any) -> str:
     secret = {"api_key", "api_secret", "database_url", "redis_url"}
+    secret |= {name for name in History.model_fields if name.endswith(("_key", "_secret"))}
     return "***" if secret & set(path) else repr(value)[:80]
 
 

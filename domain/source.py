@@ -17,8 +17,21 @@ class Source(StrEnum):
     OKX = "okx"
     ALPACA = "alpaca"
     POLYGON = "polygon"
+    COINGECKO = "coingecko"
+    CRYPTOCOMPARE = "cryptocompare"
 
     @property
     def practice(self) -> bool:
         """Whether it is the practice exchange."""
         return self in {Source.SYNTHETIC, Source.MOCK, Source.TEST}
+
+    @property
+    def made_up(self) -> bool:
+        """Whether its prices never were a market's, or nobody can tell; such rows never reach a real table."""
+        return self.practice or self is Source.BYBIT_TESTNET
+
+
+MERGE_ORDER = (
+    Source.BYBIT, Source.BINANCE, Source.OKX, Source.ALPACA, Source.POLYGON, Source.CRYPTOCOMPARE, Source.COINGECKO
+)  # fmt: skip
+"""Real sources from the best to the poorest, as ``ohlcv_best`` merges them."""

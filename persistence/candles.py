@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ import tenacity
 
 from domain.candle import COLUMNS, Bars, Series, join
 from domain.errors import BadData, Unavailable
+from domain.source import Source
 from persistence import schema
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from domain.source import Source
     from persistence.database import Database
 
     Frames = Mapping[Any, Bars | pd.DataFrame]
@@ -38,6 +38,14 @@ _STAGING = (
     "CREATE TEMP TABLE IF NOT EXISTS staging (series_id integer, open_time bigint, open float8, high float8,"
     " low float8, close float8, volume float8, turnover float8) ON COMMIT DELETE ROWS"
 )
+
+
+class Saved(NamedTuple):
+    """What became of bars that were handed in: how many there were, were new, and changed one that was there."""
+
+    processed: int
+    added: int
+    changed: int
 
 
 class PostgresCandleStorage:
@@ -63,8 +71,13 @@ class PostgresCandleStorage:
     def save_all_frames(self, frames: Frames) -> int:
         """Store bars of many series in one transaction; keys are symbols (15m) or (symbol, timeframe)."""
         held = {_series(key): _ordered(_bars(value)) for key, value in frames.items() if len(value)}
-        if not held:
-            return 0
+        self.merge(held)
+        return sum(map(len, held.values()))
+
+    def merge(self, frames: dict[Series, Bars]) -> dict[Series, Saved]:
+        """Store bars, ascending, of many series in one transaction; return what became of each series' bars."""
+        if not frames:
+            return {}
         for attempt in tenacity.Retrying(
             stop=tenacity.stop_after_attempt(SAVE_ATTEMPTS),
             wait=tenacity.wait_random_exponential(multiplier=0.05, max=0.5),
@@ -72,8 +85,8 @@ class PostgresCandleStorage:
             reraise=True,
         ):
             with attempt:
-                self._save(held)
-        return sum(map(len, held.values()))
+                return self._save(frames)
+        raise Unavailable("unreachable")
 
     def load_candles(self, symbol: str, limit: int, *, timeframe: str = "15m") -> Bars:
         """Return the newest ``limit`` bars, oldest first; empty when there are none."""
@@ -166,16 +179,15 @@ class PostgresCandleStorage:
                     sa.update(schema.series).where(names.id == ids[series]).values(rows=names.rows - count)
                 )
 
-    def _save(self, frames: dict[Series, Bars]) -> None:
+    def _save(self, frames: dict[Series, Bars]) -> dict[Series, Saved]:
         try:
             with self._database.transaction(BULK_S) as connection:
                 info = connection.info
                 ids = self._series_ids(connection, list(frames))
-                if self._database.is_postgres:
-                    self._merge_postgres(connection, {ids[series]: bars for series, bars in frames.items()})
-                else:
-                    self._merge_sqlite(connection, {ids[series]: bars for series, bars in frames.items()})
+                merge = self._merge_postgres if self._database.is_postgres else self._merge_sqlite
+                counts = merge(connection, {ids[series]: bars for series, bars in frames.items()})
             info["staging"] = True
+            return {series: Saved(len(bars), *counts[ids[series]]) for series, bars in frames.items()}
         except Exception:
             # an id learnt in a transaction that did not commit is worth nothing
             self._ids.clear()
@@ -199,7 +211,7 @@ class PostgresCandleStorage:
 
         return (postgresql if self._database.is_postgres else sqlite).insert(table)
 
-    def _merge_postgres(self, connection: sa.Connection, frames: dict[int, Bars]) -> None:
+    def _merge_postgres(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[int, int]]:
         """Copy into a staging table, then merge in one statement that also keeps the series' spans."""
         cursor: Any = connection.connection.cursor()
         if "staging" not in connection.info:
@@ -207,24 +219,31 @@ class PostgresCandleStorage:
             cursor.execute(_STAGING)
         cursor.copy_expert("COPY staging FROM STDIN (FORMAT binary)", io.BytesIO(_copy_rows(frames)))
         cursor.execute(_MERGE[self.source])
+        counts = {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
         cursor.close()
+        return counts
 
-    def _merge_sqlite(self, connection: sa.Connection, frames: dict[int, Bars]) -> None:
+    def _merge_sqlite(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[int, int]]:
         held, names = self._table.c, schema.series.c
-        now = datetime.now(UTC)
+        now, counts = datetime.now(UTC), {}
+        driver: Any = connection.connection.driver_connection
         for series_id, bars in frames.items():
             span = (int(bars.open_time[0]), int(bars.open_time[-1]))
             count = sa.select(sa.func.count()).where(held.series_id == series_id, held.open_time.between(*span))
             before = connection.scalar(count) or 0
             rows = zip(*(column.tolist() for column in bars.columns()), strict=True)
+            touched = driver.total_changes
             connection.exec_driver_sql(_UPSERT_SQLITE[self.source], [(series_id, *row) for row in rows])
+            touched = driver.total_changes - touched
             after = connection.scalar(count) or 0
+            counts[series_id] = (after - before, touched - (after - before))
             change = {
                 "rows": names.rows + (after - before), "last_synced": now,
                 "earliest": sa.func.min(sa.func.coalesce(names.earliest, span[0]), span[0]),
                 "latest": sa.func.max(sa.func.coalesce(names.latest, span[1]), span[1]),
             }  # fmt: skip
             connection.execute(sa.update(schema.series).where(names.id == series_id).values(change))
+        return counts
 
 
 class HealingCandleStorage:
@@ -329,9 +348,15 @@ def _copy_rows(frames: dict[int, Bars]) -> bytes:
     return _COPY_HEADER + rows.tobytes() + _COPY_TRAILER
 
 
+def _changes(table: str) -> str:
+    # a row that is told anew is no longer the one that was copied here
+    origin = ", origin = NULL" if table == schema.candles[Source.TEST].name else ""
+    return ", ".join(f"{name} = excluded.{name}" for name in COLUMNS) + origin
+
+
 def _merge_statement(table: str) -> str:
     columns = ", ".join(COLUMNS)
-    changes = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS)
+    changes = _changes(table)
     old = ", ".join(f"o.{name}" for name in COLUMNS)
     new = ", ".join(f"excluded.{name}" for name in COLUMNS)
     return (
@@ -339,17 +364,18 @@ def _merge_statement(table: str) -> str:
         f" SELECT series_id, open_time, {columns} FROM staging"
         f" ON CONFLICT (series_id, open_time) DO UPDATE SET {changes} WHERE ({old}) IS DISTINCT FROM ({new})"
         " RETURNING series_id, (xmax = 0) AS fresh),"
-        " fresh AS (SELECT series_id, count(*) FILTER (WHERE fresh) AS n FROM merged GROUP BY series_id),"
+        " fresh AS (SELECT series_id, count(*) FILTER (WHERE fresh) AS n, count(*) AS touched"
+        " FROM merged GROUP BY series_id),"
         " span AS (SELECT series_id, min(open_time) AS lo, max(open_time) AS hi FROM staging GROUP BY series_id)"
         " UPDATE series s SET rows = s.rows + coalesce(fresh.n, 0), last_synced = now(),"
         " earliest = least(s.earliest, span.lo), latest = greatest(s.latest, span.hi)"
         " FROM span LEFT JOIN fresh USING (series_id) WHERE s.id = span.series_id"
+        " RETURNING s.id, coalesce(fresh.n, 0), coalesce(fresh.touched - fresh.n, 0)"
     )
 
 
 def _upsert_statement(table: str) -> str:
-    columns = ", ".join(COLUMNS)
-    changes = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS)
+    columns, changes = ", ".join(COLUMNS), _changes(table)
     differs = " OR ".join(f"{name} <> excluded.{name}" for name in COLUMNS)
     return (
         f"INSERT INTO {table} (series_id, open_time, {columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"

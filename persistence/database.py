@@ -119,6 +119,8 @@ class Database:
             self._deadline(connection, deadline_s),
             connection.begin(),
         ):
+            if self.is_postgres and deadline_s > CALL_S:
+                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(deadline_s * 1000)}")
             yield connection
 
     def migrate(self) -> str:

@@ -82,6 +82,7 @@ def _candle_table(source: Source) -> sa.Table:
             for name in ("open", "high", "low", "close", "volume", "turnover")
         ),
         sa.Column("trades", sa.BigInteger),
+        *([sa.Column("origin", sa.Text)] if source is Source.TEST else []),
         sqlite_with_rowid=False,
     )
 
@@ -235,4 +236,54 @@ ml_runs = sa.Table(
     sa.Column("report", sa.Text, nullable=False),
     sa.Column("digest", sa.Text, nullable=False),
     sa.Index("ml_runs_by_strategy", "source", "strategy", "trained_at"),
+)
+
+absent_bars = sa.Table(
+    "absent_bars",
+    metadata,
+    sa.Column("series_id", sa.Integer, sa.ForeignKey("series.id"), primary_key=True, autoincrement=False),
+    sa.Column("start_time", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("end_time", sa.BigInteger, nullable=False),
+    sa.Column("confirmed_at", UtcTime, nullable=False),
+)
+
+candle_quarantine = sa.Table(
+    "candle_quarantine",
+    metadata,
+    *(sa.Column(name, sa.Text, primary_key=True) for name in ("source", "symbol", "timeframe", "digest")),
+    sa.Column("open_time", sa.BigInteger, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("found_at", UtcTime, nullable=False),
+)
+
+data_sync_log = sa.Table(
+    "data_sync_log",
+    metadata,
+    sa.Column("sync_id", sa.Text, primary_key=True),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("sync_type", "source", "symbol", "timeframe", "status")),
+    *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("range_start", "range_end")),
+    *(
+        sa.Column(name, sa.BigInteger, nullable=False)
+        for name in ("records_processed", "records_added", "records_updated", "records_refused")
+    ),
+    sa.Column("error_message", sa.Text, nullable=False),
+    sa.Column("started_at", UtcTime, nullable=False),
+    sa.Column("completed_at", UtcTime),
+    sa.Index("data_sync_log_by_series", "source", "symbol", "timeframe", "started_at"),
+)
+
+data_quality = sa.Table(
+    "data_quality",
+    metadata,
+    sa.Column("series_id", sa.Integer, sa.ForeignKey("series.id"), primary_key=True, autoincrement=False),
+    sa.Column("checked_at", UtcTime, primary_key=True),
+    *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("date_range_start", "date_range_end")),
+    *(
+        sa.Column(name, sa.BigInteger, nullable=False)
+        for name in ("total_expected_records", "total_actual_records", "absent_records", "missing_records")
+    ),
+    sa.Column("completeness_percentage", sa.Double, nullable=False),
+    *(sa.Column(name, sa.Boolean, nullable=False) for name in ("has_gaps", "has_anomalies")),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("gaps", "anomalies")),
 )

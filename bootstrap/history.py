@@ -1,0 +1,103 @@
+"""Builds what history needs from the settings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bootstrap import control, parts
+from domain.errors import ConfigError, RevenantError
+from domain.source import Source
+from history.chain import Chain
+from history.sources import dialects
+from history.sources.exchange import ExchangeSource
+from history.sources.web import BinanceArchive, CoinGecko, CryptoCompare, Polygon
+from persistence.budget import SharedBudget
+from persistence.history import CandleHistory, SyncNote
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from domain.candle import Series
+    from domain.coverage import Span
+    from history.fetch import Fetched
+    from history.port import CandleSource
+    from history.sources.dialects import Host
+    from settings import Settings
+
+HISTORY_RESERVE = 0.5
+"""What downloads leave of a host's burst to a bot that trades there."""
+
+
+class Budgets:
+    """The shared budgets of all hosts, as downloads may use them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._folder = settings.data_dir / "budgets"
+        self._held: dict[str, SharedBudget] = {}
+
+    def __call__(self, host: Host) -> SharedBudget:
+        """Return the budget of a host."""
+        if host.name not in self._held:
+            path = self._folder / f"{host.name}.rate"
+            self._held[host.name] = SharedBudget(path, host.limit, host.window_s, HISTORY_RESERVE)
+        return self._held[host.name]
+
+
+def history(settings: Settings) -> CandleHistory:
+    """Return the candles of every source."""
+    return CandleHistory(parts.database(settings))
+
+
+def bot_runs(settings: Settings) -> bool:
+    """Say whether a bot holds the data folder."""
+    try:
+        control.refuse_if_held(settings, "this")
+    except RevenantError:
+        return True
+    return False
+
+
+def sources(settings: Settings, wanted: Sequence[Source]) -> list[CandleSource]:
+    """Return what fetches from each of the sources, in their order.
+
+    Raises:
+        ConfigError: for a source that has nothing to fetch.
+    """
+    held, budgets = settings.history, Budgets(settings)
+    found: list[CandleSource] = []
+    for source in wanted:
+        address = held.addresses.get(source, "")
+        if source is Source.BINANCE:
+            # a test's own exchange need not serve the archives as well
+            if held.archives:
+                found.append(BinanceArchive(budgets, address))
+            found.append(ExchangeSource(dialects.Binance(), budgets, address=address))
+        elif source is Source.OKX:
+            found.append(ExchangeSource(dialects.Okx(), budgets, address=address))
+        elif source is Source.BYBIT:
+            found.append(ExchangeSource(dialects.Bybit(), budgets, address=address))
+        elif source is Source.ALPACA:
+            keys = {"apiKey": held.alpaca_key.get_secret_value(), "secret": held.alpaca_secret.get_secret_value()}
+            found.append(ExchangeSource(dialects.Alpaca(), budgets, keys, address))
+        elif source is Source.COINGECKO:
+            found.append(CoinGecko(budgets, address, held.coingecko_key.get_secret_value()))
+        elif source is Source.CRYPTOCOMPARE:
+            found.append(CryptoCompare(budgets, address, held.cryptocompare_key.get_secret_value()))
+        elif source is Source.POLYGON:
+            found.append(Polygon(budgets, address, held.polygon_key.get_secret_value()))
+        else:
+            raise ConfigError(f"source {source}: has no history to fetch; import files into it with data import")
+    return found
+
+
+def chain(settings: Settings, wanted: Sequence[Source], store: CandleHistory) -> Chain:
+    """Return the sources as a chain whose every request is noted in the sync log."""
+
+    def log_sync(
+        kind: str, source: Source, series: Series, span: Span, status: str, got: Fetched, said: str, started: datetime
+    ) -> None:  # fmt: skip
+        store.log(SyncNote(kind, source, series, span, status, got.processed, got.added, got.updated, got.refused,
+                           said, started))  # fmt: skip
+
+    return Chain(sources(settings, wanted), store, log_sync)

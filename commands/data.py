@@ -1,0 +1,367 @@
+"""Commands about stored candles: bring them in, look at them, mend them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bootstrap import history as building
+from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
+from commands.times import FOREVER, Days, Since, Timerange, Until, told, window
+from domain.candle import Series, timeframe_ms
+from domain.coverage import Span, known_timeframe
+from domain.errors import BadData, ConfigError, RevenantError
+from domain.source import Source
+from formats import candles
+from history import pictures
+from history import quality as judging
+from history.backfill import backfill
+from history.deposit import deposit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from history.backfill import Backfilled
+    from history.chain import Progress as Told
+    from persistence.history import CandleHistory, Entry
+    from settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="Stored candles: import, download, judge, mend, export.")
+
+MONTH_DAYS = 30
+
+OneSource = Annotated[Source | None, typer.Option("-s", "--source", help="One source only.")]
+Symbols = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-p",
+        "--pairs",
+        "--symbols",
+        "--symbol",
+        help="Symbols, such as BTC/USDT:USDT; repeat it or separate them by commas.",
+    ),
+]
+Timeframes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "-t", "--timeframes", "--timeframe", help="Timeframes, such as 15m; repeat it or separate them by commas."
+    ),
+]
+
+
+@app.command("import")
+def import_files(
+    files: Annotated[list[Path], typer.Argument(help=f"Candle files: {candles.KINDS}.")],
+    config: Config = None,
+    as_json: AsJson = False,
+    source: Annotated[Source, typer.Option("-s", "--source", help="Whose table they go into.")] = Source.TEST,
+    symbol: Annotated[
+        str, typer.Option("-p", "--symbol", help="What they are of; without it, as the file is named.")
+    ] = "",
+    timeframe: Annotated[
+        str, typer.Option("-t", "--timeframe", help="Without it, as the file is named or spaced.")
+    ] = "",
+) -> None:
+    """Take candle files into the store; rows that cannot be bars are set aside with the reason."""
+    settings = load(config)
+    store, rows, failures = building.history(settings), [], 0
+    for path in files:
+        try:
+            rows.append(_import(store, path, source, symbol, timeframe))
+        except RevenantError as error:
+            failures += 1
+            rows.append({"file": path.name, "error": str(error)})
+    told_rows = rows if as_json else [{name: row.get(name, "") for name in _IMPORTED} for row in rows]
+    show(told_rows, as_json)
+    refused = any(row.get("refused") for row in rows)
+    raise typer.Exit(FAILED if failures == len(files) else DEGRADED if failures or refused else OK)
+
+
+_IMPORTED = ("file", "symbol", "timeframe", "rows", "added", "updated", "refused", "first", "last", "error")
+
+
+def _import(store: CandleHistory, path: Path, source: Source, symbol: str, timeframe: str) -> dict[str, Any]:
+    bars = candles.read(path)
+    if not len(bars):
+        raise BadData(f"{path.name}: holds no row")
+    named, spaced = candles.market_of(path.name)
+    series = Series(symbol or named, known_timeframe(timeframe or spaced or candles.spacing(bars)))
+    if not series.symbol:
+        raise BadData(f"{path.name}: its name does not tell the symbol; give --symbol BTC/USDT:USDT")
+    got = deposit(store, source, series, bars, int(time.time() * 1000))
+    return {
+        "file": path.name, "source": source.value, **series._asdict(), "rows": got.processed, "added": got.added,
+        "updated": got.updated, "refused": got.refused, "unfinished": got.unfinished, "repeated": got.repeated,
+        "first": told(int(got.bars.open_time[0])) if len(got.bars) else "",
+        "last": told(int(got.bars.open_time[-1])) if len(got.bars) else "", "reasons": list(got.reasons),
+    }  # fmt: skip
+
+
+@app.command()
+def status(config: Config = None, as_json: AsJson = False, source: OneSource = None) -> None:
+    """Show every stored series: rows, span, last sync; and what was fetched last."""
+    store = building.history(load(config))
+    entries = [entry for entry in store.entries(source) if entry.rows or entry.listed]
+    rows = [
+        {"source": one.source.value, **one.series._asdict(), "rows": one.rows, "earliest": told(one.earliest),
+         "latest": told(one.latest), "last_synced": f"{one.last_synced:%Y-%m-%d %H:%M}" if one.last_synced else ""}
+        for one in entries
+    ]  # fmt: skip
+    if as_json:
+        show({"series": rows, "log": store.logged(), "quarantined": len(store.quarantined(source))}, as_json)
+        return
+    show(rows, as_json)
+    for line in store.logged(10):
+        print(
+            f"{line['started_at']:%Y-%m-%d %H:%M} {line['sync_type']:8} {line['status']:9} {line['source']:13} "
+            f"{line['symbol']} {line['timeframe']} +{line['records_added']} {line['error_message'][:80]}"
+        )
+    if refused := store.quarantined(source):
+        print(f"{len(refused)} rows are set aside as impossible; --json of data quarantine tells why")
+
+
+@app.command()
+def quarantine(config: Config = None, as_json: AsJson = False, source: OneSource = None) -> None:
+    """Show rows that were refused, and why."""
+    rows = building.history(load(config)).quarantined(source)
+    names = ("source", "symbol", "timeframe", "open_time", "reason", "body")
+    show(rows if as_json else [{name: row[name] for name in names} for row in rows], as_json)
+
+
+@app.command()
+def quality(
+    config: Config = None,
+    as_json: AsJson = False,
+    source: OneSource = None,
+    symbols: Symbols = None,
+    timeframes: Timeframes = None,
+    since: Since = "",
+    until: Until = "",
+    timerange: Timerange = "",
+    days: Days = None,
+    against: Annotated[Source | None, typer.Option(help="Compare with the same series of another source.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw the coverage into this svg file.")] = None,
+) -> None:
+    """Judge stored series: expected, present, every missing range, and what in them cannot be believed."""
+    settings = load(config)
+    store, asked = building.history(settings), window(since, until, timerange, days)
+    chosen = _chosen(store, source, symbols, timeframes)
+    found: dict[str, tuple[Entry, judging.Quality]] = {}
+    with _progress(as_json) as bar:
+        task = bar.add_task("judging", total=len(chosen))
+        for entry in chosen:
+            found[f"{entry.source} {entry.series.symbol} {entry.series.timeframe}"] = (
+                entry,
+                _judged(store, entry, asked, against),
+            )
+            bar.advance(task)
+    if plot is not None:
+        pictures.draw_coverage(plot, {name: one.coverage for name, (_, one) in found.items()})
+    if as_json:
+        show(
+            [{"source": e.source.value, **e.series._asdict(), **judging.as_rows(q)} for e, q in found.values()], as_json
+        )
+    else:
+        for name, (_, one) in found.items():
+            _tell_quality(name, one)
+    poor = any(q.coverage.completeness < settings.history.completeness_min for _, q in found.values())
+    raise typer.Exit(FAILED if not found else DEGRADED if poor else OK)
+
+
+def _judged(store: CandleHistory, entry: Entry, asked: Span, against: Source | None) -> judging.Quality:
+    span = _window_of(entry, asked)
+    bars = store.load(entry.source, entry.series, span)
+    absent = store.absent(entry.source, entry.series)
+    other = store.load(against, entry.series, span) if against is not None else None
+    found = judging.examine(bars, span, entry.series.timeframe, absent, other)
+    store.judge(entry.source, entry.series, found.coverage, found.counts)
+    return found
+
+
+def _window_of(entry: Entry, asked: Span) -> Span:
+    """Cut the asked span to the market's life; where no end is asked for, to the last stored bar."""
+    assert entry.earliest is not None
+    assert entry.latest is not None
+    start = max(asked.start, entry.listed if entry.listed is not None else entry.earliest)
+    last = entry.latest + timeframe_ms(entry.series.timeframe)
+    end = last if asked.end == FOREVER else min(asked.end, int(time.time() * 1000))
+    return Span(start, max(start, min(end, entry.delisted or end)))
+
+
+def _tell_quality(name: str, found: judging.Quality) -> None:
+    held = found.coverage
+    print(
+        f"{name}: {told(held.window.start)} to {told(held.window.end)}: "
+        f"expected {held.expected}, actual {held.actual}, "
+        f"missing {held.lacking} in {len(held.missing)} ranges, absent {held.absent}, "
+        f"completeness {held.completeness:.4f}%"
+    )
+    for span in held.missing:
+        print(f"  missing {told(span.start)} to {told(span.end)}: {(span.end - span.start) // held.step} bars")
+    for kind, count in found.counts.items():
+        first = next(one for one in found.anomalies if one.kind == kind)
+        print(f"  {kind}: {count}, first {told(first.span.start)}: {first.detail}")
+    if found.agreement is not None:
+        print(f"  compared: {found.agreement.told}")
+
+
+@app.command()
+def download(
+    config: Config = None,
+    as_json: AsJson = False,
+    source: OneSource = None,
+    symbols: Symbols = None,
+    timeframes: Timeframes = None,
+    since: Since = "",
+    until: Until = "",
+    timerange: Timerange = "",
+    days: Days = None,
+) -> None:
+    """Fetch what is missing of a range; it can be killed at any time, and goes on where it was."""
+    settings = load(config)
+    asked = window(since, until, timerange, days)
+    if not asked.start:
+        asked = Span(int(time.time() * 1000) - settings.history.months * MONTH_DAYS * 86_400_000, asked.end)
+    order = [source] if source is not None else list(settings.history.chain)
+    _fill(settings, order, _wanted(settings, symbols, timeframes), asked, "backfill", as_json)
+
+
+@app.command()
+def update(
+    config: Config = None,
+    as_json: AsJson = False,
+    source: OneSource = None,
+    symbols: Symbols = None,
+    timeframes: Timeframes = None,
+) -> None:
+    """Fetch what has closed since the newest stored bar of each series."""
+    settings = load(config)
+    store = building.history(settings)
+    order = [source] if source is not None else list(settings.history.chain)
+    chosen = [one for one in _chosen(store, order[0], symbols, timeframes) if one.latest is not None]
+    begin = min((one.latest for one in chosen if one.latest is not None), default=0)
+    _fill(settings, order, [one.series for one in chosen], Span(begin, FOREVER), "update", as_json)
+
+
+@app.command("fill-gaps")
+def fill_gaps(
+    config: Config = None,
+    as_json: AsJson = False,
+    source: OneSource = None,
+    symbols: Symbols = None,
+    timeframes: Timeframes = None,
+    since: Since = "",
+    until: Until = "",
+    timerange: Timerange = "",
+    days: Days = None,
+    only: Annotated[bool, typer.Option("--only", help="Ask this source only, nobody in its stead.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Ask again for what was confirmed absent.")] = False,
+) -> None:
+    """Ask for every missing range between a series' first and last bar; what the source lacks is kept as absent."""
+    settings = load(config)
+    store, asked = building.history(settings), window(since, until, timerange, days)
+    order = [source] if source is not None else [settings.history.chain[0]]
+    if not only:
+        order += [one for one in settings.history.chain if one not in order]
+    chosen = _chosen(store, order[0], symbols, timeframes)
+    if again:
+        for entry in chosen:
+            store.forget_absent(entry.source, entry.series)
+    spans = {entry.series: _window_of(entry, asked) for entry in chosen}
+    whole = Span(min(s.start for s in spans.values()), max(s.end for s in spans.values()))
+    _fill(settings, order, list(spans), whole, "gaps", as_json)
+
+
+def _fill(settings: Settings, order: list[Source], wanted: list[Series], asked: Span, kind: str, as_json: bool) -> None:
+    store = building.history(settings)
+
+    async def run(progress: Told) -> Backfilled:
+        chain = building.chain(settings, order, store)
+        try:
+            return await backfill(chain, wanted, asked, progress, kind=kind)
+        finally:
+            await chain.close()
+
+    with _progress(as_json) as bar:
+        tasks: dict[Series, Any] = {}
+
+        def progress(series: Series, source: str, done: int, of: int) -> None:
+            if series not in tasks:
+                tasks[series] = bar.add_task("", total=of)
+            bar.update(
+                tasks[series], completed=done, total=of, description=f"{series.symbol} {series.timeframe} {source}"
+            )
+
+        done = asyncio.run(run(progress))
+    rows = [
+        {"symbol": one.series.symbol, "timeframe": one.series.timeframe, "wanted": one.wanted, "added": one.added,
+         "updated": one.updated, "refused": one.refused, "absent": one.absent,
+         "missing": sum(s.end - s.start for s in one.lacking) // timeframe_ms(one.series.timeframe),
+         "used": ", ".join(f"{name} {count}" for name, count in one.used.items()), "said": "; ".join(one.errors)}
+        for one in done.results
+    ]  # fmt: skip
+    rows += [{"symbol": s.symbol, "timeframe": s.timeframe, "said": said} for s, said in done.refused.items()]
+    totals = done.statistics
+    if as_json:
+        show({**totals, "series": rows}, as_json)
+    else:
+        names = ("symbol", "timeframe", "wanted", "added", "updated", "refused", "absent", "missing", "used", "said")
+        show([{name: row.get(name, "") for name in names} for row in rows], as_json)
+        print(json.dumps(totals))
+    raise typer.Exit(
+        OK if not totals["failed"] else DEGRADED if totals["successful"] or totals["total_records"] else FAILED
+    )
+
+
+def _wanted(settings: Settings, symbols: list[str] | None, timeframes: list[str] | None) -> list[Series]:
+    names = _several(symbols) or list(settings.trading.symbols)
+    if not names:
+        raise ConfigError("name symbols with --symbols BTC/USDT:USDT, or set trading.symbols in config.yaml")
+    frames = [known_timeframe(one) for one in _several(timeframes) or settings.history.timeframes]
+    return [Series(name, frame) for name in names for frame in frames]
+
+
+def _chosen(
+    store: CandleHistory, source: Source | None, symbols: list[str] | None, timeframes: list[str] | None
+) -> list[Entry]:
+    names, frames = _several(symbols), [known_timeframe(one) for one in _several(timeframes)]
+    held = [entry for entry in store.entries(source) if entry.rows]
+    for name in names:
+        if all(entry.series.symbol != name for entry in held):
+            stored = sorted({entry.series.symbol for entry in held})
+            where = f" from {source}" if source else ""
+            raise BadData(f"{name}: nothing stored of it{where}; stored are {', '.join(stored[:20]) or 'none'}")
+    chosen = [
+        entry for entry in held
+        if (not names or entry.series.symbol in names) and (not frames or entry.series.timeframe in frames)
+    ]  # fmt: skip
+    if not chosen:
+        raise BadData(
+            f"nothing stored{f' from {source}' if source else ''}; bring some in with data import or download"
+        )
+    return chosen
+
+
+def _several(told_once_or_more: list[str] | None) -> list[str]:
+    return [one.strip() for text in told_once_or_more or [] for one in text.replace(" ", ",").split(",") if one.strip()]
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Progress]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("bars"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
+        yield bar

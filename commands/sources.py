@@ -1,0 +1,155 @@
+"""Commands about the sources' tables."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import typer
+from rich.console import Console
+
+from bootstrap import history as building
+from bootstrap import parts
+from commands.shared import FAILED, OK, AsJson, Config, load, show
+from commands.times import told
+from domain.errors import BadData, Rejected
+from domain.source import Source
+from history.quality import compare as compare_bars
+from persistence import sources as tables
+
+if TYPE_CHECKING:
+    from persistence.history import CandleHistory, Entry
+
+app = typer.Typer(no_args_is_help=True, help="The sources' tables: each source has its own.")
+
+AllSymbols = Annotated[str, typer.Option("-p", "--symbol", help="One symbol only, such as BTC/USDT:USDT.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", "--confirm", help="Do it; without this it is only told what would be done.")
+]
+
+
+@app.command("list")
+def list_sources(config: Config = None, as_json: AsJson = False) -> None:
+    """Show every source's table: rows, symbols, from when to when."""
+    rows = tables.overview(parts.database(load(config)))
+    if not as_json:
+        rows = [{**row, "earliest": told(row["earliest"]), "latest": told(row["latest"])} for row in rows]
+    show(rows, as_json)
+
+
+@app.command()
+def create(config: Config = None, as_json: AsJson = False) -> None:
+    """Make the tables of all sources; those that are there stay as they are."""
+    held = parts.database(load(config))
+    before = held.version()
+    now = held.migrate()
+    made = [{"table": row["table"], "exists": row["exists"]} for row in tables.overview(held)]
+    show({"schema_before": before or "empty", "schema": now, "tables": made} if as_json else made, as_json)
+
+
+@app.command()
+def clean(
+    source: Annotated[Source, typer.Option("-s", "--source", help="Whose rows go.")],
+    config: Config = None,
+    as_json: AsJson = False,
+    symbol: AllSymbols = "",
+    yes: Yes = False,
+) -> None:
+    """Delete a source's rows, after they have been written to a file in data_dir/backups."""
+    settings = load(config)
+    database, store = parts.database(settings), building.history(settings)
+    entries = _of(store, source, symbol)
+    rows = sum(entry.rows for entry in entries)
+    body: dict[str, Any] = {"source": source.value, "series": len(entries), "rows": rows}
+    if not yes:
+        show({**body, "done": False, "hint": "nothing was deleted; add --yes to delete these rows"}, as_json)
+        raise typer.Exit(OK)
+    if source is settings.source and building.bot_runs(settings):
+        raise Rejected(f"sources clean: a bot is trading on {source} here; stop it first")
+    path = settings.data_dir / "backups" / f"{source}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.csv.gz"
+    with Console(stderr=True).status(f"writing {rows} rows to {path}"):
+        kept = tables.back_up(store, source, entries, path)
+    with Console(stderr=True).status(f"deleting {rows} rows"):
+        gone = tables.empty(database, source, entries)
+    show({**body, "done": True, "backup": str(path), "backed_up": kept, "deleted": gone}, as_json)
+    raise typer.Exit(OK if gone == kept else FAILED)
+
+
+@app.command()
+def migrate(
+    source: Annotated[Source, typer.Option("-s", "--source", help="Where the rows are.")],
+    target: Annotated[Source, typer.Option("--target", help="Where they are copied to.")],
+    config: Config = None,
+    as_json: AsJson = False,
+    symbol: AllSymbols = "",
+    yes: Annotated[bool, typer.Option("--yes", "--confirm", help="Accepted; copying destroys nothing.")] = False,
+) -> None:
+    """Copy rows into another source's table, where that is lawful; twice is the same as once."""
+    del yes
+    settings = load(config)
+    database, store = parts.database(settings), building.history(settings)
+    if reason := tables.lawful(source, target):
+        raise Rejected(f"sources migrate: {reason}")
+    _of(store, source, symbol)
+    with Console(stderr=True).status(f"copying {source} to {target}") as shown:
+        done = tables.copy(
+            database, store, source, target, symbol, lambda series: shown.update(f"{series.symbol} {series.timeframe}")
+        )
+    rows = [
+        {**one.series._asdict(), "copied": one.copied, "present": one.present, "differing": one.differing}
+        for one in done
+    ]
+    if as_json:
+        show(
+            {"source": source.value, "target": target.value, "copied": sum(one.copied for one in done), "series": rows},
+            as_json,
+        )
+        return
+    show(rows, as_json)
+    print(f"copied {sum(one.copied for one in done)} rows from {source} to {target}")
+
+
+@app.command()
+def compare(
+    source: Annotated[Source, typer.Option("-s", "--source", help="One source.")],
+    target: Annotated[Source, typer.Option("--target", help="The other.")],
+    config: Config = None,
+    as_json: AsJson = False,
+    symbol: AllSymbols = "",
+) -> None:
+    """Compare two sources bar by bar: what only one has, what both have, and how far their prices differ."""
+    store = building.history(load(config))
+    mine = {entry.series: entry for entry in store.entries(source) if entry.rows}
+    theirs = {entry.series: entry for entry in store.entries(target) if entry.rows}
+    names = sorted({series for series in (*mine, *theirs) if not symbol or series.symbol == symbol})
+    if not names:
+        raise BadData(f"neither {source} nor {target} holds {symbol or 'anything'}")
+    rows = []
+    for series in names:
+        one, other = store.load(source, series), store.load(target, series)
+        common = len(np.intersect1d(one.open_time, other.open_time, assume_unique=True))
+        found = compare_bars(one, other)
+        rows.append({
+            **series._asdict(), source.value: len(one), target.value: len(other), "common": common,
+            f"only_{source}": len(one) - common, f"only_{target}": len(other) - common,
+            "agreement": asdict(found) if found else None,
+        })  # fmt: skip
+    if as_json:
+        show(rows, as_json)
+        return
+    show([{**row, "agreement": ""} for row in rows], as_json)
+    for row in rows:
+        if held := row["agreement"]:
+            print(
+                f"{row['symbol']} {row['timeframe']}: {held['equal']} of {held['bars']} closes equal, "
+                f"median difference {held['median']:.4%}, largest {held['largest']:.4%} at {told(held['largest_at'])}"
+            )
+
+
+def _of(store: CandleHistory, source: Source, symbol: str) -> list[Entry]:
+    entries = [one for one in store.entries(source) if one.rows and (not symbol or one.series.symbol == symbol)]
+    if not entries:
+        raise BadData(f"{source} holds nothing{f' of {symbol}' if symbol else ''}")
+    return entries

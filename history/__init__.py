@@ -1,0 +1,1 @@
+"""Years of candles from many sources: fetched, checked, mended, kept."""

@@ -1,0 +1,132 @@
+"""Asks one source for what is missing of one series, and judges the answer by what it covers."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import structlog
+import tenacity
+
+from domain.candle import timeframe_ms
+from domain.coverage import Span, bars_in, merged, missing
+from domain.errors import Rejected, RevenantError, Unavailable
+from history.deposit import deposit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from domain.candle import Series, Times
+    from history.port import CandleSource, Store
+
+log = structlog.get_logger(__name__)
+
+ATTEMPTS = 4
+PAUSE_MAX_S = 8.0
+CONFIRMED_MAX = 500
+"""Holes that are asked for again in one go; the others wait for the next."""
+
+
+@dataclass(slots=True)
+class Fetched:
+    """What one source gave.
+
+    Attributes:
+        told: open times of all bars that were stored, ascending.
+        absent: spans that the source has confirmed not to have.
+        begins: open time of the first bar there ever was, when the answers have shown that.
+        error: why not everything was asked for, "" when all was.
+    """
+
+    processed: int = 0
+    added: int = 0
+    updated: int = 0
+    refused: int = 0
+    told: Times = field(default_factory=lambda: np.empty(0, np.int64))
+    absent: list[Span] = field(default_factory=list)
+    begins: int | None = None
+    error: str = ""
+    reasons: set[str] = field(default_factory=set)
+
+
+class Fetch:
+    """One source asked for one series.
+
+    ``now`` returns UTC ms, and ``progress`` is told after each answer how many more bars have been asked for.
+    """
+
+    def __init__(
+        self, source: CandleSource, store: Store, series: Series, now: Callable[[], int],
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> None:  # fmt: skip
+        self._source, self._store, self._series = source, store, series
+        self._now, self._progress = now, progress
+        self._step = timeframe_ms(series.timeframe)
+        self._told: list[Times] = []
+        self.result = Fetched()
+
+    async def run(self, spans: Sequence[Span], *, confirm: bool = True) -> Fetched:
+        """Ask for the spans; what of them is not told is asked for once more, and then believed to be absent.
+
+        Whatever came before a failure is stored and counted.
+        """
+        asked: list[Span] = []
+        try:
+            for span in spans:
+                for part in self._source.parts(self._series, span):
+                    await self._ask(part)
+                    asked.append(part)
+                    self._progress(bars_in([part], self._step))
+            if confirm:
+                await self._ask_again(merged(asked))
+        except RevenantError as error:
+            self.result.error = str(error)
+        self.result.told = self._times()
+        return self.result
+
+    async def _ask(self, part: Span) -> Times:
+        """Ask for a part, store what can be, return the times that were told."""
+        async for attempt in tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            wait=tenacity.wait_random_exponential(multiplier=0.25, max=PAUSE_MAX_S),
+            retry=tenacity.retry_if_exception_type(Unavailable),
+            reraise=True,
+        ):
+            with attempt:
+                rows = await self._source.bars(self._series, part)
+        kept = await asyncio.to_thread(deposit, self._store, self._source.source, self._series, rows, self._now(), part)
+        held = self.result
+        held.processed += kept.processed
+        held.added += kept.added
+        held.updated += kept.updated
+        held.refused += kept.refused
+        held.reasons |= set(kept.reasons)
+        if kept.processed and kept.refused == kept.processed:
+            raise Rejected(
+                f"{self._source.source}: {self._series.symbol} {self._series.timeframe}: "
+                f"none of {kept.processed} rows can be believed: {'; '.join(kept.reasons)}"
+            )
+        self._told.append(kept.bars.open_time)
+        return kept.bars.open_time
+
+    async def _ask_again(self, asked: Sequence[Span]) -> None:
+        told = self._times()
+        holes = [hole for span in asked for hole in missing(told, span, self._step)]
+        for hole in holes[:CONFIRMED_MAX]:
+            around = Span(hole.start - self._step, hole.end + self._step)
+            page = self._source.terms.page * self._step
+            pieces = [Span(at, min(around.end, at + page)) for at in range(around.start, around.end, page)]
+            # neighbours of a hole that fills many pages are asked for with the hole's two ends only
+            again = [await self._ask(piece) for piece in (pieces if len(pieces) < 3 else [pieces[0], pieces[-1]])]  # noqa: PLR2004
+            found = np.unique(np.concatenate(again))
+            before, after = hole.start - self._step in found, hole.end in found
+            inside = found[(found >= hole.start) & (found < hole.end)]
+            if before and after:
+                self.result.absent += missing(np.sort(inside), hole, self._step)
+            elif after and not len(inside) and not (told < hole.start).any():
+                self.result.begins = hole.end
+
+    def _times(self) -> Times:
+        return np.unique(np.concatenate(self._told)) if self._told else np.empty(0, np.int64)

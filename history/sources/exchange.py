@@ -1,0 +1,172 @@
+"""Exchanges through ccxt: it signs, addresses and classifies; the rows are taken as the exchange sent them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import ccxt.async_support as ccxt
+from ccxt.base.errors import (
+    AuthenticationError,
+    BadRequest,
+    BadSymbol,
+    BaseError,
+    DDoSProtection,
+    NotSupported,
+    PermissionDenied,
+    RateLimitExceeded,
+)
+
+from domain.candle import Series
+from domain.coverage import Span
+from domain.errors import Rejected, RevenantError, Unavailable
+from history.port import Throttled, by_page, market_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from domain.candle import Bars
+    from history.port import Budget
+    from history.sources.dialects import Dialect, Host
+
+TIMEOUT_MS = 20_000
+PATIENCE_S = 60.0
+BANNED_S = 600.0
+DAY_MS = 86_400_000
+BEGINNING_MS = 1_420_070_400_000
+"""No market here is older than 2015."""
+
+TOO_MANY, BANNED, REFUSED = 429, 418, {403, 451}
+
+
+class ExchangeSource:
+    """The candles of one exchange.
+
+    Args:
+        dialect: what the exchange calls things.
+        budgets: gives the shared budget of a host.
+        keys: ccxt's names for an account's key, where the exchange wants one.
+        address: where the exchange is, instead of where ccxt knows it; scheme and host only.
+    """
+
+    def __init__(
+        self,
+        dialect: Dialect,
+        budgets: Callable[[Host], Budget],
+        keys: Mapping[str, str] | None = None,
+        address: str = "",
+    ) -> None:
+        self.source, self.terms = dialect.source, dialect.terms
+        self._dialect, self._budgets, self._address = dialect, budgets, address
+        self._keys = dict(keys or {})
+        self._clients: dict[str, Any] = {}
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for client in self._clients.values():
+            await client.close()
+        self._clients.clear()
+
+    async def life(self, symbol: str) -> tuple[int | None, int | None]:
+        """Return when the market was listed: as the exchange says, or the day of its first daily bar."""
+        market = await self._market(symbol)
+        listed = market.get("created")
+        delisted = market.get("expiry") if market.get("active") is False else None
+        return (int(listed) if listed else await self._first_day(symbol)), delisted
+
+    def parts(self, series: Series, span: Span) -> Iterator[Span]:
+        """Cut a span into pages."""
+        return by_page(self.terms, series, span)
+
+    async def bars(self, series: Series, span: Span) -> Bars:
+        """Return the rows told for a span, as they came."""
+        kind, venue_id = market_of(series.symbol), (await self._market(series.symbol))["id"]
+        asked = self._dialect.request(kind, venue_id, series.timeframe, span)
+        body = await self._call(kind, asked.method, asked.params, asked.cost)
+        try:
+            return self._dialect.rows(kind, venue_id, body)
+        except Unavailable as error:
+            raise Unavailable(f"{self.source}: {series.symbol} {series.timeframe}: {error}") from error
+
+    async def _first_day(self, symbol: str) -> int | None:
+        client = self._client(market_of(symbol))
+        for start in range(BEGINNING_MS, client.milliseconds(), self.terms.page * DAY_MS):
+            told = await self.bars(Series(symbol, "1d"), Span(start, start + self.terms.page * DAY_MS))
+            if len(told):
+                return int(told.open_time.min())
+        return None
+
+    async def _market(self, symbol: str) -> dict[str, Any]:
+        if not self._dialect.lists_markets:
+            return {"id": symbol}
+        kind = market_of(symbol)
+        client = self._client(kind)
+        if not client.markets:
+            await self._budget(kind).take(20)
+            try:
+                await client.load_markets()
+            except BaseError as error:
+                raise self._translated(error, kind, "its list of markets") from error
+        found: dict[str, Any] | None = client.markets.get(symbol)
+        if found is None or market_of(found["symbol"]) != kind:
+            raise Rejected(f"{self.source}: has no {kind} market {symbol}; write it like {next(iter(client.markets))}")
+        return found
+
+    async def _call(self, kind: str, method: str, params: dict[str, Any], cost: float) -> Any:
+        client, budget = self._client(kind), self._budget(kind)
+        await budget.take(cost)
+        try:
+            body = await getattr(client, method)(params)
+        except BaseError as error:
+            raise self._translated(error, kind, str(params.get("symbol", method))) from error
+        used = self._dialect.used({k.lower(): v for k, v in (client.last_response_headers or {}).items()})
+        if used is not None:
+            budget.told(used)
+        return body
+
+    def _budget(self, kind: str) -> Budget:
+        return self._budgets(self._dialect.host(kind))
+
+    def _client(self, kind: str) -> Any:
+        if kind not in self._clients:
+            client = getattr(ccxt, self._dialect.venue)({
+                **self._keys, "timeout": TIMEOUT_MS, "enableRateLimit": False,
+                "options": {"fetchMarkets": {"types": self._dialect.types(kind)}, "fetchCurrencies": False},
+            })  # fmt: skip
+            client.has["fetchCurrencies"] = False
+            if self._address:
+                client.urls["api"] = _moved(client.urls["api"], self._address)
+            self._clients[kind] = client
+        return self._clients[kind]
+
+    def _translated(self, error: BaseError, kind: str, what: str) -> RevenantError:
+        text = " ".join(str(error).split())
+        found = re.search(r"https?://\S+ (\d{3}) ", f"{text} ")
+        status = int(found[1]) if found else 0
+        message = f"{self.source}: {what}: {text[-200:]}"
+        client = self._client(kind)
+        headers = {name.lower(): value for name, value in (client.last_response_headers or {}).items()}
+        if status in {BANNED, TOO_MANY} or isinstance(error, (RateLimitExceeded, DDoSProtection)):
+            seconds = _seconds(headers.get("retry-after"), BANNED_S if status in {BANNED, *REFUSED} else PATIENCE_S)
+            self._budget(kind).ban(seconds)
+            return Throttled(
+                f"{self.source}: asks us to wait {seconds:.0f} s ({status or type(error).__name__})", seconds
+            )
+        if status in REFUSED or isinstance(error, PermissionDenied):
+            return Rejected(f"{self.source}: refuses this address ({status or 'denied'}); ask from another region")
+        if isinstance(error, (BadSymbol, BadRequest, AuthenticationError, NotSupported)):
+            return Rejected(message)
+        return Unavailable(message)
+
+
+def _seconds(text: str | None, otherwise: float) -> float:
+    try:
+        return min(3_600.0, max(1.0, float(text or "")))
+    except ValueError:
+        return otherwise
+
+
+def _moved(urls: Any, address: str) -> Any:
+    if isinstance(urls, dict):
+        return {name: _moved(one, address) for name, one in urls.items()}
+    return re.sub(r"^https?://[^/]+", address, urls) if isinstance(urls, str) else urls

@@ -1,0 +1,339 @@
+"""Sources over plain HTTP: CoinGecko, CryptoCompare, Polygon, and Binance's public archives."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import time
+import zipfile
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import numpy as np
+
+from domain.candle import Bars, join, timeframe_ms
+from domain.coverage import TIMEFRAMES, Span
+from domain.errors import BadData, Rejected, Unavailable
+from domain.source import Source
+from formats import candles
+from history.port import EQUITY, PERPETUAL, SPOT, Terms, Throttled, by_page, market_of
+from history.sources.dialects import Host, table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from domain.candle import Series
+    from history.port import Budget
+
+TIMEOUT_S = 30.0
+PATIENCE_S = 60.0
+ANSWER_BYTES_MAX = 256 * 1024**2
+IDS_S = 86_400.0
+DAY_MS = 86_400_000
+MONTH_DAYS_MIN, DAY_BARS_MIN = 10, 288
+"""A month's archive is worth fetching for so many days of it, a day's for so many bars."""
+BANNED = 418
+
+
+class Web:
+    """One host over HTTP, within its budget; errors in our own terms."""
+
+    def __init__(self, host: Host, budgets: Callable[[Host], Budget], address: str, headers: dict[str, str]) -> None:
+        self._host, self._budgets, self._headers = host, budgets, headers
+        self._address = address or f"https://{host.name}"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def get(self, path: str, params: dict[str, Any] | None = None, cost: float = 1.0) -> bytes | None:
+        """Return the body of an answer, None when there is no such thing there (404).
+
+        Raises:
+            Unavailable: no answer, or one that says nothing. Throttled: asked to be patient. Rejected: never.
+        """
+        budget = self._budgets(self._host)
+        await budget.take(cost)
+        if self._session is None:
+            timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
+            self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout)
+        try:
+            async with self._session.get(f"{self._address}{path}", params=params) as answer:
+                body = await answer.content.read(ANSWER_BYTES_MAX + 1)
+                while len(body) <= ANSWER_BYTES_MAX and (more := await answer.content.read(ANSWER_BYTES_MAX)):
+                    body += more
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(f"{self._host.name}: no answer ({type(error).__name__})") from error
+        if len(body) > ANSWER_BYTES_MAX:
+            raise Rejected(f"{self._host.name}: sends more than {ANSWER_BYTES_MAX} bytes for {path}")
+        return self._judged(answer.status, answer.headers.get("Retry-After"), body, path)
+
+    async def json(self, path: str, params: dict[str, Any] | None = None, cost: float = 1.0) -> Any:
+        """Return the decoded body of an answer; raises as ``get`` does, Rejected when there is none."""
+        body = await self.get(path, params, cost)
+        if body is None:
+            raise Rejected(f"{self._host.name}: knows nothing of {path}")
+        try:
+            return json.loads(body)
+        except ValueError as error:
+            raise Unavailable(f"{self._host.name}: unreadable answer {body[:80]!r}") from error
+
+    def _judged(self, status: int, retry_after: str | None, body: bytes, path: str) -> bytes | None:
+        if status == HTTPStatus.OK:
+            return body
+        said = f"{self._host.name}: {path}: {status} {body[:120].decode(errors='replace')}"
+        if status in {HTTPStatus.TOO_MANY_REQUESTS, BANNED}:
+            seconds = float(retry_after) if retry_after and retry_after.isdecimal() else PATIENCE_S
+            self._budgets(self._host).ban(seconds)
+            raise Throttled(f"{self._host.name}: asks us to wait {seconds:.0f} s ({status})", seconds)
+        if status == HTTPStatus.NOT_FOUND:
+            return None
+        if 400 <= status < 500:  # noqa: PLR2004  the client's fault, by HTTP
+            raise Rejected(said)
+        raise Unavailable(said)
+
+
+class CoinGecko:
+    """CoinGecko's market charts: points of price, not bars; put on the grid as bars with one price.
+
+    A bar takes the last point before its end; its volume is not the bar's and is left at 0. Bars without a point stay
+    missing.
+    """
+
+    source = Source.COINGECKO
+    terms = Terms(
+        2_000, frozenset({"1h", "1d"}), frozenset({SPOT}),
+        "points, not bars: open, high, low and close are one price of the hour, volume unknown", 365 * DAY_MS,
+    )  # fmt: skip
+    host = Host("api.coingecko.com", 10, 60)
+
+    def __init__(self, budgets: Callable[[Host], Budget], address: str = "", key: str = "") -> None:
+        self._web = Web(self.host, budgets, address, {"x-cg-demo-api-key": key} if key else {})
+        self._ids: dict[str, str] = {}
+        self._ids_at = -IDS_S
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._web.close()
+
+    async def life(self, symbol: str) -> tuple[int | None, int | None]:
+        """Say that nothing is known, once the coin is."""
+        await self._id(symbol)
+        return None, None
+
+    def parts(self, series: Series, span: Span) -> Iterator[Span]:
+        """Cut a span into pages."""
+        return by_page(self.terms, series, span)
+
+    async def bars(self, series: Series, span: Span) -> Bars:
+        """Return one row per point, on the grid."""
+        step, coin = timeframe_ms(series.timeframe), await self._id(series.symbol)
+        body = await self._web.json(
+            f"/api/v3/coins/{coin}/market_chart/range",
+            {"vs_currency": "usd", "from": span.start // 1000, "to": span.end // 1000},
+        )
+        points = body.get("prices") if isinstance(body, dict) else None
+        if not isinstance(points, list):
+            raise Unavailable(f"coingecko: {series.symbol}: unreadable answer {str(body)[:120]}")
+        rows = table(points, lambda point: (point[0], *[point[1]] * 4, 0.0, 0.0))
+        return on_grid(rows, step)
+
+    async def _id(self, symbol: str) -> str:
+        if time.monotonic() - self._ids_at > IDS_S:
+            # by market value, so that of several coins of one ticker the largest counts
+            listed = await self._web.json(
+                "/api/v3/coins/markets", {"vs_currency": "usd", "per_page": 250, "page": 1, "order": "market_cap_desc"}
+            )
+            if not isinstance(listed, list):
+                raise Unavailable(f"coingecko: unreadable list of coins {str(listed)[:120]}")
+            self._ids = {str(coin["symbol"]).upper(): str(coin["id"]) for coin in reversed(listed)}
+            self._ids_at = time.monotonic()
+        base, _, quote = symbol.partition("/")
+        if base not in self._ids or quote not in {"USD", "USDT", "USDC"}:
+            raise Rejected(f"coingecko: has no coin {symbol} among the 250 largest, against dollars")
+        return self._ids[base]
+
+
+class CryptoCompare:
+    """CryptoCompare's aggregated bars over exchanges. Rows: time in s, o, h, l, c, volumefrom, volumeto."""
+
+    source = Source.CRYPTOCOMPARE
+    terms = Terms(2_000, frozenset({"1m", "1h", "1d"}), frozenset({SPOT}), "aggregated over exchanges, no market's own")
+    host = Host("min-api.cryptocompare.com", 50, 10)
+
+    def __init__(self, budgets: Callable[[Host], Budget], address: str = "", key: str = "") -> None:
+        self._web = Web(self.host, budgets, address, {"authorization": f"Apikey {key}"} if key else {})
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._web.close()
+
+    async def life(self, symbol: str) -> tuple[int | None, int | None]:  # noqa: ARG002  see CandleSource
+        """Say that nothing is known."""
+        return None, None
+
+    def parts(self, series: Series, span: Span) -> Iterator[Span]:
+        """Cut a span into pages."""
+        return by_page(self.terms, series, span)
+
+    async def bars(self, series: Series, span: Span) -> Bars:
+        """Return the rows told; those before a market's first are told as zeros, and are not rows."""
+        step, (base, _, quote) = timeframe_ms(series.timeframe), series.symbol.partition("/")
+        unit = {"m": "histominute", "h": "histohour", "d": "histoday"}[series.timeframe[-1]]
+        body = await self._web.json(f"/data/v2/{unit}", {
+            "fsym": base, "tsym": quote, "toTs": (span.end - step) // 1000,
+            "limit": max(1, (span.end - span.start) // step - 1),
+        })  # fmt: skip
+        if isinstance(body, dict) and body.get("Response") == "Error":
+            said = str(body.get("Message"))[:150]
+            if "rate limit" in said.lower():
+                raise Throttled(f"cryptocompare: {said}", PATIENCE_S)
+            raise Rejected(f"cryptocompare: {series.symbol}: {said}")
+        return self.rows(body)
+
+    @staticmethod
+    def rows(body: Any) -> Bars:
+        """Return the rows of an answer, of its present or its older form."""
+        data = body.get("Data") if isinstance(body, dict) else None
+        listed = data.get("Data") if isinstance(data, dict) else data
+        if not isinstance(listed, list):
+            raise Unavailable(f"cryptocompare: unreadable answer {str(body)[:120]}")
+        told = [row for row in listed if isinstance(row, dict) and (row.get("close") or row.get("volumeto"))]
+        names = ("open", "high", "low", "close", "volumefrom", "volumeto")
+        return table(told, lambda row: (int(row["time"]) * 1000, *(row[name] for name in names)))
+
+
+class Polygon:
+    """Polygon's aggregates: stocks, and crypto against dollars. Rows: t, o, h, l, c, v, vw, n."""
+
+    source = Source.POLYGON
+    terms = Terms(
+        5_000, frozenset(TIMEFRAMES), frozenset({SPOT, EQUITY}), "bars in which nothing was traded are not told"
+    )
+    host = Host("api.polygon.io", 5, 60)
+
+    def __init__(self, budgets: Callable[[Host], Budget], address: str = "", key: str = "") -> None:
+        self._web = Web(self.host, budgets, address, {"Authorization": f"Bearer {key}"} if key else {})
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._web.close()
+
+    async def life(self, symbol: str) -> tuple[int | None, int | None]:  # noqa: ARG002  see CandleSource
+        """Say that nothing is known."""
+        return None, None
+
+    def parts(self, series: Series, span: Span) -> Iterator[Span]:
+        """Cut a span into pages."""
+        return by_page(self.terms, series, span)
+
+    async def bars(self, series: Series, span: Span) -> Bars:
+        """Return the rows told."""
+        unit = {"m": "minute", "h": "hour", "d": "day"}[series.timeframe[-1]]
+        ticker = f"X:{series.symbol.replace('/', '')}" if market_of(series.symbol) == SPOT else series.symbol
+        body = await self._web.json(
+            f"/v2/aggs/ticker/{ticker}/range/{series.timeframe[:-1]}/{unit}/{span.start}/{span.end - 1}",
+            {"adjusted": "false", "sort": "asc", "limit": 50_000},
+        )
+        if not isinstance(body, dict) or body.get("status") not in {"OK", "DELAYED"}:
+            raise Unavailable(f"polygon: {series.symbol}: unreadable answer {str(body)[:120]}")
+        told = body.get("results") or []
+        return table(told, _polygon_bar)
+
+
+class BinanceArchive:
+    """Binance's public archives: a zip per month, and per day of a month that is not over, each with its checksum."""
+
+    source = Source.BINANCE
+    terms = Terms(50_000, frozenset(TIMEFRAMES), frozenset({SPOT, PERPETUAL}))
+    host = Host("data.binance.vision", 100, 10)
+
+    def __init__(self, budgets: Callable[[Host], Budget], address: str = "") -> None:
+        self._web = Web(self.host, budgets, address, {})
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._web.close()
+
+    async def life(self, symbol: str) -> tuple[int | None, int | None]:  # noqa: ARG002  see CandleSource
+        """Say that nothing is known."""
+        return None, None
+
+    def parts(self, series: Series, span: Span) -> Iterator[Span]:
+        """Cut a span into months, and into days where only days of a month are asked for; less is not worth a file."""
+        day_bars = DAY_MS // timeframe_ms(series.timeframe)
+        for month in _months(span):
+            part = Span(max(span.start, _ms(month)), min(span.end, _ms(month + 1)))
+            if part.end - part.start >= MONTH_DAYS_MIN * DAY_MS:
+                yield part
+            elif day_bars >= DAY_BARS_MIN:
+                yield from (
+                    Span(day, day + DAY_MS)
+                    for day in range(-(-part.start // DAY_MS) * DAY_MS, part.end - DAY_MS + 1, DAY_MS)
+                )
+
+    async def bars(self, series: Series, span: Span) -> Bars:
+        """Return the rows of every archive that the span touches; what is not archived yet is left out."""
+        told = [Bars.empty()]
+        for month in _months(span):
+            whole = await self._file(series, "monthly", str(month)) if span.end - span.start > DAY_MS else None
+            if whole is not None:
+                told.append(whole)
+                continue
+            start, end = max(span.start, _ms(month)), min(span.end, _ms(month + 1))
+            for day in range(start // DAY_MS, -(-end // DAY_MS)):
+                of_day = await self._file(series, "daily", str(np.datetime64(day, "D")))
+                told += [] if of_day is None else [of_day]
+        rows = join(told)
+        inside = (rows.open_time >= span.start) & (rows.open_time < span.end)
+        return Bars(*(column[inside] for column in rows.columns()))
+
+    async def _file(self, series: Series, period: str, date: str) -> Bars | None:
+        market = "futures/um" if market_of(series.symbol) == PERPETUAL else "spot"
+        ticker = series.symbol.partition(":")[0].replace("/", "")
+        name = f"{ticker}-{series.timeframe}-{date}.zip"
+        path = f"/data/{market}/{period}/klines/{ticker}/{series.timeframe}/{name}"
+        packed = await self._web.get(path)
+        if packed is None:
+            return None
+        checksum = await self._web.get(f"{path}.CHECKSUM")
+        told = checksum.decode(errors="replace").split()[0].lower() if checksum else ""
+        if hashlib.sha256(packed).hexdigest() != told:
+            raise Unavailable(f"binance archive {name}: does not have its checksum; it is not used")
+        return await asyncio.to_thread(_unzipped, packed, name)
+
+
+def _polygon_bar(row: dict[str, Any]) -> tuple[Any, ...]:
+    mean = row.get("vw") or row["c"]
+    return (row["t"], row["o"], row["h"], row["l"], row["c"], row["v"], mean * row["v"])
+
+
+def on_grid(points: Bars, step: int) -> Bars:
+    """Return points as bars: of the points inside of a bar the last counts; rows with impossible times stay."""
+    good = points.open_time >= 0
+    order = np.argsort(points.open_time, kind="stable")
+    times = np.where(good, points.open_time // step * step, points.open_time)[order]
+    last = np.r_[times[1:] != times[:-1], True] if len(times) else np.zeros(0, bool)
+    return Bars(times[last], *(column[order][last] for column in points.columns()[1:]))
+
+
+def _months(span: Span) -> np.ndarray:
+    first, last = (np.datetime64(at, "ms").astype("datetime64[M]") for at in (span.start, span.end - 1))
+    return np.arange(first, last + 1)
+
+
+def _ms(month: np.datetime64) -> int:
+    return int(month.astype("datetime64[ms]").astype(np.int64))
+
+
+def _unzipped(packed: bytes, name: str) -> Bars:
+    try:
+        with zipfile.ZipFile(io.BytesIO(packed)) as held:
+            return candles.of_csv(held.read(next(iter(held.namelist()))))
+    except (zipfile.BadZipFile, StopIteration, BadData, ValueError) as error:
+        raise Unavailable(f"binance archive {name}: {error}") from error

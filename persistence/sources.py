@@ -1,0 +1,181 @@
+"""The sources' tables as wholes: what they hold, copied from one to another, emptied."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sqlalchemy as sa
+
+from domain.candle import COLUMNS
+from domain.errors import BadData, Rejected
+from domain.source import Source
+from persistence import schema
+from persistence.candle_reader import series_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from domain.candle import Series
+    from persistence.database import Database
+    from persistence.history import CandleHistory, Entry
+
+COPY_S = 60.0
+PIECE_MS = 50_000 * 60_000
+"""Rows are copied and deleted in pieces of 50,000 minutes, so that no transaction is long."""
+
+
+class Copied(NamedTuple):
+    """What became of rows that were to be copied: new in the target, there already, and there with other values."""
+
+    series: Series
+    copied: int
+    present: int
+    differing: int
+
+
+def overview(database: Database) -> list[dict[str, Any]]:
+    """Return of every source whether its table exists, and what is in it."""
+    held = schema.series.c
+    query = (
+        sa.select(
+            held.source, sa.func.sum(held.rows), sa.func.count(held.symbol.distinct()), sa.func.count(),
+            sa.func.min(held.earliest), sa.func.max(held.latest),
+        )
+        .where(held.rows > 0).group_by(held.source)
+    )  # fmt: skip
+    with database.transaction() as connection:
+        found = {row[0]: row[1:] for row in connection.execute(query)}
+        tables = set(sa.inspect(connection).get_table_names())
+    names = ("rows", "symbols", "series", "earliest", "latest")
+    return [
+        {"source": source.value, "table": (table := schema.candles[source].name), "exists": table in tables,
+         "made_up": source.made_up, **dict(zip(names, found.get(source.value, (0, 0, 0, None, None)), strict=True))}
+        for source in Source
+    ]  # fmt: skip
+
+
+def lawful(source: Source, target: Source) -> str:
+    """Return why rows of one source may not be copied into another's table, "" when they may.
+
+    Into ``test`` everything may, with its origin; from there back only to where it came from; made-up rows into the
+    tables of other made-up sources. A real table holds what its own exchange has said, and nothing else.
+    """
+    if source is target:
+        return "source and target are the same"
+    if Source.TEST in {source, target} or (source.made_up and target.made_up):
+        return ""
+    if source.made_up:
+        return f"{source} is made up; it never goes into {target}, which is real"
+    return f"rows of {source} are not {target}'s own; copy them into test to try things on them"
+
+
+def copy(
+    database: Database, store: CandleHistory, source: Source, target: Source, symbol: str = "",
+    progress: Callable[[Series], None] = lambda _: None,
+) -> list[Copied]:  # fmt: skip
+    """Copy rows from one source's table into another's; what is there stays, so that doing it twice changes nothing.
+
+    Raises:
+        Rejected: when that may not be.
+    """
+    if reason := lawful(source, target):
+        raise Rejected(f"sources migrate: {reason}")
+    done = []
+    for entry in store.entries(source):
+        if entry.rows and (not symbol or entry.series.symbol == symbol):
+            done.append(_copy_series(database, store, entry, target))
+            progress(entry.series)
+    return done
+
+
+def _copy_series(database: Database, store: CandleHistory, entry: Entry, target: Source) -> Copied:
+    one, other = schema.candles[entry.source].name, schema.candles[target].name
+    store.note_life(target, entry.series, entry.listed, entry.delisted)
+    columns = ", ".join(COLUMNS)
+    origin, kept = "", ""
+    if target is Source.TEST:
+        origin, kept = ", origin", f", '{entry.source.value}'"
+    where = f" AND origin = '{target.value}'" if entry.source is Source.TEST else ""
+    inside = f"series_id = :number AND open_time >= :start AND open_time < :end{where}"
+    differs = " OR ".join(f"a.{name} <> b.{name}" for name in COLUMNS)
+    statements = {
+        "asked": f"SELECT count(*) FROM {one} WHERE {inside}",
+        "copied": f"INSERT INTO {other} (series_id, open_time, {columns}{origin}) SELECT :target, open_time, "
+        f"{columns}{kept} FROM {one} WHERE {inside} ON CONFLICT (series_id, open_time) DO NOTHING",
+        "differing": f"SELECT count(*) FROM {one} a JOIN {other} b ON b.open_time = a.open_time "
+        f"AND b.series_id = :target WHERE a.series_id = :number AND a.open_time >= :start AND a.open_time < :end"
+        f"{where.replace('origin', 'a.origin')} AND ({differs})",
+    }
+    counts = dict.fromkeys(statements, 0)
+    assert entry.earliest is not None
+    assert entry.latest is not None
+    with database.transaction() as connection:
+        number, into = series_id(connection, entry.source, entry.series), _series_of(connection, target, entry.series)
+    for start in range(entry.earliest, entry.latest + 1, PIECE_MS):
+        values = {"number": number, "target": into, "start": start, "end": start + PIECE_MS}
+        with database.transaction(COPY_S) as connection:
+            counts["asked"] += connection.scalar(sa.text(statements["asked"]), values) or 0
+            counts["differing"] += connection.scalar(sa.text(statements["differing"]), values) or 0
+            counts["copied"] += connection.execute(sa.text(statements["copied"]), values).rowcount
+            _recount(connection, target, into)
+    return Copied(entry.series, counts["copied"], counts["asked"] - counts["copied"], counts["differing"])
+
+
+def back_up(store: CandleHistory, source: Source, entries: Sequence[Entry], path: Path) -> int:
+    """Write every row of the series to a gzipped csv file, which data import reads; return how many.
+
+    Raises:
+        BadData: when the file is there already.
+    """
+    if path.exists():
+        raise BadData(f"{path}: is there already; nothing is overwritten")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    written = 0
+    with gzip.open(path, "wt", newline="") as file:
+        out = csv.writer(file)
+        out.writerow(("symbol", "timeframe", "open_time", *COLUMNS))
+        for entry in entries:
+            bars = store.load(source, entry.series)
+            out.writerows((*entry.series, *row) for row in bars.rows())
+            written += len(bars)
+    return written
+
+
+def empty(database: Database, source: Source, entries: Sequence[Entry]) -> int:
+    """Delete every row of the series, piece by piece; return how many."""
+    gone, held = 0, schema.candles[source].c
+    for entry in entries:
+        if entry.earliest is None or entry.latest is None:
+            continue
+        for start in range(entry.earliest, entry.latest + 1, PIECE_MS):
+            with database.transaction(COPY_S) as connection:
+                number = series_id(connection, source, entry.series)
+                old = sa.delete(schema.candles[source]).where(
+                    held.series_id == number, held.open_time >= start, held.open_time < start + PIECE_MS
+                )
+                gone += connection.execute(old).rowcount
+                _recount(connection, source, number)
+    return gone
+
+
+def _series_of(connection: sa.Connection, source: Source, series: Series) -> int:
+    if series_id(connection, source, series) is None:
+        named = {"source": source.value, "symbol": series.symbol, "timeframe": series.timeframe}
+        connection.execute(sa.insert(schema.series).values(named))
+    number = series_id(connection, source, series)
+    assert number is not None
+    return number
+
+
+def _recount(connection: sa.Connection, source: Source, number: int | None) -> None:
+    held = schema.candles[source].c
+    count, first, last = connection.execute(
+        sa.select(sa.func.count(), sa.func.min(held.open_time), sa.func.max(held.open_time)).where(
+            held.series_id == number
+        )
+    ).one()
+    names = {"rows": count, "earliest": first, "latest": last}
+    connection.execute(sa.update(schema.series).where(schema.series.c.id == number).values(names))
