@@ -90,9 +90,10 @@ class Venues:
             base, quote = symbol.partition(":")[0].split("/")
             symbols.append({
                 "symbol": base + quote, "pair": base + quote, "baseAsset": base, "quoteAsset": quote, "status": "TRADING",
-                "marginAsset": quote, "contractType": "PERPETUAL", "deliveryDate": 4133404800000,
-                "onboardDate": self.listed["binance", symbol], "pricePrecision": 2, "quantityPrecision": 3,
-                "baseAssetPrecision": 8, "quotePrecision": 8, "permissions": ["SPOT"], "isSpotTradingAllowed": True,
+                "marginAsset": quote,
+                 "pricePrecision": 2, "quantityPrecision": 3,
+                "baseAssetPrecision": 8, "quotePrecision": 8, **({"contractType": "PERPETUAL", "deliveryDate": 4133404800000,
+                    "onboardDate": self.listed["binance", symbol]} if perpetual else {"permissions": ["SPOT"]}), "isSpotTradingAllowed": True,
                 "filters": [{"filterType": "PRICE_FILTER", "maxPrice": "100000", "minPrice": "0.1", "tickSize": "0.1"},
                             {"filterType": "LOT_SIZE", "maxQty": "1000", "minQty": "0.001", "stepSize": "0.001"}],
             })  # fmt: skip

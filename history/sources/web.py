@@ -135,7 +135,7 @@ class CoinGecko:
         step, coin = timeframe_ms(series.timeframe), await self._id(series.symbol)
         body = await self._web.json(
             f"/api/v3/coins/{coin}/market_chart/range",
-            {"vs_currency": "usd", "from": span.start // 1000, "to": span.end // 1000},
+            {"vs_currency": "usd", "from": span.start // 1000, "to": span.end // 1000 - 1},
         )
         points = body.get("prices") if isinstance(body, dict) else None
         if not isinstance(points, list):
@@ -163,7 +163,12 @@ class CryptoCompare:
     """CryptoCompare's aggregated bars over exchanges. Rows: time in s, o, h, l, c, volumefrom, volumeto."""
 
     source = Source.CRYPTOCOMPARE
-    terms = Terms(2_000, frozenset({"1m", "1h", "1d"}), frozenset({SPOT}), "aggregated over exchanges, no market's own")
+    terms = Terms(
+        2_000,
+        frozenset({"1m", "1h", "1d"}),
+        frozenset({SPOT}),
+        "aggregated over exchanges, no market's own; opens outside of high and low are common, such rows are set aside",
+    )
     host = Host("min-api.cryptocompare.com", 50, 10)
 
     def __init__(self, budgets: Callable[[Host], Budget], address: str = "", key: str = "") -> None:

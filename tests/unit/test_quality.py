@@ -1,0 +1,99 @@
+"""What in a series cannot be believed is found, and what can be is left alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from domain.candle import Bars
+from domain.coverage import Span
+from history import quality
+from tests.venues import walk
+
+STEP, START = 900_000, 1_704_067_200_000
+BARS = walk(2_000, START, STEP)
+WINDOW = Span(START, START + 2_000 * STEP)
+
+
+def changed(**columns) -> Bars:
+    """The walk with some columns changed: name=(index or slice, value)."""
+    held = BARS.copy()
+    for name, (at, value) in columns.items():
+        getattr(held, name)[at] = value
+    return held
+
+
+def kinds(bars: Bars, other: Bars | None = None) -> dict[str, int]:
+    return quality.examine(bars, WINDOW, "15m", (), other).counts
+
+
+def test_an_ordinary_market_has_no_anomalies():
+    found = quality.examine(BARS, WINDOW, "15m", ())
+    assert found.counts == {}
+    assert found.coverage.completeness == 100.0
+    assert set(found.periods) == {"2024-01", "last 30 days", "last 90 days", "last 365 days"}
+
+
+def test_a_single_bar_far_from_its_neighbours_is_a_spike_and_a_lasting_move_is_none():
+    price = BARS.close[1000]
+    assert kinds(changed(close=(1000, price * 1.3), high=(1000, price * 1.3))) == {"spike": 1}
+    lasting = Bars(
+        BARS.open_time,
+        *(np.where(np.arange(2000) > 1000, c * 1.3, c) for c in BARS.columns()[1:5]),
+        BARS.volume,
+        BARS.turnover,
+    )
+    assert kinds(lasting) == {}
+
+
+def test_a_wick_that_nobody_else_saw_is_a_spike():
+    assert kinds(changed(low=(500, BARS.low[500] * 0.6))) == {"spike": 1}
+
+
+def test_a_standing_price_with_volume_is_told_and_one_without_is_an_empty_run():
+    flat = {name: (slice(100, 115), 50.0) for name in ("open", "high", "low", "close")}
+    assert kinds(changed(**flat)) == {"frozen": 1}
+    assert kinds(changed(**flat, volume=(slice(100, 115), 0.0))) == {"zero_volume": 1}
+    assert kinds(changed(volume=(slice(100, 108), 0.0))) == {}
+
+
+def test_bars_that_no_market_can_have_made_are_told():
+    assert kinds(changed(high=(7, BARS.low[7] * 0.999)))["ohlc_inconsistent"] == 1
+
+
+def test_another_market_shows_by_comparison():
+    far = Bars(
+        BARS.open_time,
+        *(np.where((np.arange(2000) >= 960) & (np.arange(2000) < 1152), c * 1.5, c) for c in BARS.columns()[1:5]),
+        BARS.volume,
+        BARS.turnover,
+    )
+    found = quality.examine(far, WINDOW, "15m", (), BARS)
+    spans = [one.span for one in found.anomalies if one.kind == "wrong_market"]
+    assert spans == [Span(START + 960 * STEP, START + 1152 * STEP)]
+    assert found.agreement.largest == pytest.approx(0.5)
+    assert found.agreement.equal == 2000 - 192
+
+
+def test_a_splice_of_two_markets_with_near_prices_shows_too():
+    near = Bars(
+        BARS.open_time,
+        *(np.where(np.arange(2000) >= 1920, c * 1.0004, c) for c in BARS.columns()[1:5]),
+        BARS.volume,
+        BARS.turnover,
+    )
+    found = [one for one in quality.examine(near, WINDOW, "15m", (), BARS).anomalies if one.kind == "spliced"]
+    assert [one.span.start for one in found] == [START + 1920 * STEP]
+    assert kinds(BARS, BARS) == {}
+
+
+def test_completeness_is_told_by_month_and_by_the_last_days():
+    bars = walk(10_000, START, STEP)
+    kept = (bars.open_time < START + 31 * 86_400_000) | (bars.open_time >= START + 45 * 86_400_000)
+    held = Bars(*(column[kept] for column in bars.columns()))
+    window = Span(START, START + 10_000 * STEP)
+    found = quality.examine(held, window, "15m", ()).periods
+    assert found["2024-01"] == 100.0
+    assert found["2024-02"] == pytest.approx(100 * (29 - 14) / 29)
+    assert found["last 30 days"] == 100.0
+    assert found["last 90 days"] < 90
