@@ -205,6 +205,7 @@ def _terms(settings: Settings, who: Identity, strategy_plans: Mapping[str, Plan]
         paper=settings.mode == "paper",
         unfilled_timeout_ms=settings.trading.unfilled_timeout_s * 1000,
         limit_entries=settings.trading.entry_order == "limit",
+        completeness_min=settings.history.completeness_min,
     )
 
 

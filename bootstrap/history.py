@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from bootstrap import control, parts
+from domain.coverage import Span
 from domain.errors import ConfigError, RevenantError
 from domain.source import Source
+from history import retention
 from history.chain import Chain
 from history.sources import dialects
 from history.sources.exchange import ExchangeSource
@@ -16,15 +20,16 @@ from persistence.history import CandleHistory, SyncNote
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
+    from datetime import date
 
     from domain.candle import Series
-    from domain.coverage import Span
     from history.fetch import Fetched
     from history.port import CandleSource
     from history.sources.dialects import Host
+    from persistence.history import Entry
     from settings import Settings
 
+FOREVER = 2**53
 HISTORY_RESERVE = 0.5
 """What downloads leave of a host's burst to a bot that trades there."""
 
@@ -47,6 +52,24 @@ class Budgets:
 def history(settings: Settings) -> CandleHistory:
     """Return the candles of every source."""
     return CandleHistory(parts.database(settings))
+
+
+def spans_to_prune(settings: Settings, entry: Entry) -> list[Span]:
+    """Return the spans of a stored series that are older than the settings keep."""
+    if entry.earliest is None or entry.latest is None:
+        return []
+    held = settings.history
+    pins = [
+        retention.Pin(one.source, one.symbol, one.timeframe, Span(_day(one.since, 0), _day(one.until, FOREVER)))
+        for one in held.pinned
+    ]
+    keep = {**held.keep_days, **held.keep_days_of.get(entry.source, {})}
+    stored = Span(entry.earliest, entry.latest + 1)
+    return retention.due(entry.source, entry.series, stored, keep, pins, int(time.time() * 1000))
+
+
+def _day(day: date | None, otherwise: int) -> int:
+    return otherwise if day is None else int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
 
 
 def bot_runs(settings: Settings) -> bool:

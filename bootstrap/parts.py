@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import msgspec
 import structlog
@@ -22,8 +23,10 @@ from engine import universe
 from engine.protections import MINUTE_MS, Protection
 from engine.risk import RiskLimits
 from engine.trader import Plan, Trader
+from history.sources.dialects import Bybit
 from ml import legacy
 from ml.phantom_tracker import PhantomTradeTracker
+from persistence.budget import SharedBudget
 from persistence.candles import HealingCandleStorage, PostgresCandleStorage
 from persistence.database import Database
 from persistence.files import AtomicFile
@@ -35,7 +38,8 @@ from persistence.state import RedisState, TableState
 from persistence.trades import TradeTrackerPostgres
 from sandbox.child import SandboxProcess
 from sandbox.exchange import Terms
-from settings import Settings, StrategyChoice
+from sections import StrategyChoice
+from settings import Settings
 from strategies.table import TABLE
 
 if TYPE_CHECKING:
@@ -240,6 +244,12 @@ class Venue:
         return int(self.sandbox.status.get("base_ms", 0)) if self.sandbox else 0
 
 
+def host_budget(settings: Settings, host: str, reserve: float = 0.0) -> SharedBudget:
+    """Return Bybit's limit of requests per address, which the bot shares with downloads on this machine."""
+    terms = Bybit().host("")
+    return SharedBudget(settings.data_dir / "budgets" / f"{host}.rate", terms.limit, terms.window_s, reserve)
+
+
 async def open_venue(settings: Settings, stack: contextlib.AsyncExitStack, *, beside: bool = False) -> Venue:
     """Connect to the configured exchange, starting the practice exchange when that is the one.
 
@@ -261,6 +271,8 @@ async def open_venue(settings: Settings, stack: contextlib.AsyncExitStack, *, be
         endpoint = Endpoint(bybit.testnet_rest if test else bybit.rest, streams[0], key, secret)
     client = BybitClient(endpoint)
     stack.push_async_callback(client.close)
+    if not endpoint.loopback:
+        client.pace = host_budget(settings, urlsplit(endpoint.rest).hostname or "bybit").take
     return Venue(client, [f"{stream}/v5/public/linear" for stream in streams], sandbox)
 
 

@@ -32,6 +32,8 @@ NOT_ACCEPTED = {10002, 10018, 10429, 429}
 UNKNOWN = {10000, 10016, 10019, 110079, 170007}
 ALREADY_THERE = {110072, 170141}
 
+EXITS_RESERVE = 0.1
+
 RAISING = {"v5/order/create", "v5/position/set-leverage"}
 """Changing requests that may raise the risk."""
 
@@ -67,11 +69,15 @@ class BybitClient:
 
     ``guard``, when set, is asked before every changing request whether it may go out. The time that the request is
     signed with is taken before: one that was held up in between, longer than the exchange's window, is refused there.
+
+    ``pace``, when set, is waited for before every request: it shares the host's limit with everybody on this machine.
+    Requests that only take risk away may use all of it; the others leave them a tenth.
     """
 
     def __init__(self, endpoint: Endpoint) -> None:
         self.exchange = _Stamped(_settings(endpoint))
         self.guard: Callable[..., Awaitable[None]] | None = None
+        self.pace: Callable[..., Awaitable[None]] | None = None
 
     async def close(self) -> None:
         """Close all connections."""
@@ -91,6 +97,8 @@ class BybitClient:
             reraise=True,
         ):
             with attempt:
+                if self.pace is not None:
+                    await self.pace(reserve=EXITS_RESERVE)
                 return await self._send("GET", path, params)
         raise Unavailable(path)
 
@@ -102,10 +110,13 @@ class BybitClient:
             Unavailable: when it was certainly not accepted but may be repeated.
             OutcomeUnknown: when it may or may not have been accepted.
         """
+        leaving = bool(params.get("reduceOnly")) or path not in RAISING
+        if self.pace is not None:
+            await self.pace(reserve=0.0 if leaving else EXITS_RESERVE)
         token = self.exchange.stamp.set(int(self.exchange.milliseconds()))
         try:
             if self.guard is not None:
-                await self.guard(leaving=bool(params.get("reduceOnly")) or path not in RAISING)
+                await self.guard(leaving=leaving)
             return await self._send("POST", path, params)
         except OutcomeUnknown:
             raise

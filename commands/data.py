@@ -14,7 +14,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bootstrap import history as building
-from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
+from bootstrap import parts
+from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, Yes, load, show
 from commands.times import FOREVER, Days, Since, Timerange, Until, told, window
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span, known_timeframe
@@ -25,6 +26,7 @@ from history import pictures
 from history import quality as judging
 from history.backfill import backfill
 from history.deposit import deposit
+from persistence import sources as tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -278,6 +280,27 @@ def fill_gaps(
     spans = {entry.series: _window_of(entry, asked) for entry in chosen}
     whole = Span(min(s.start for s in spans.values()), max(s.end for s in spans.values()))
     _fill(settings, order, list(spans), whole, "gaps", as_json)
+
+
+@app.command()
+def prune(config: Config = None, as_json: AsJson = False, source: OneSource = None, yes: Yes = False) -> None:
+    """Delete bars older than history.keep_days allows, pinned ranges excepted."""
+    settings = load(config)
+    database, store = parts.database(settings), building.history(settings)
+    rows = []
+    for entry in store.entries(source):
+        spans = building.spans_to_prune(settings, entry)
+        bars = sum(len(store.times(entry.source, entry.series, span)) for span in spans)
+        if not bars:
+            continue
+        gone = sum(tables.delete(database, entry.source, entry.series, span) for span in spans) if yes else 0
+        rows.append({
+            "source": entry.source.value, **entry.series._asdict(), "old": bars, "deleted": gone,
+            "before": told(spans[-1].end),
+        })  # fmt: skip
+    show(rows, as_json)
+    if rows and not yes:
+        Console(stderr=True).print("nothing was deleted; add --yes to delete these rows")
 
 
 def _fill(settings: Settings, order: list[Source], wanted: list[Series], asked: Span, kind: str, as_json: bool) -> None:

@@ -16,6 +16,9 @@ from bootstrap import parts
 OK, FAILED, USAGE, DEGRADED = 0, 1, 2, 3
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[
+    bool, typer.Option("--yes", "--confirm", help="Do it; without this it is only told what would be done.")
+]
 Config = Annotated[Path | None, typer.Option("-c", "--config", help="Configuration file.")]
 
 

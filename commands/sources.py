@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bootstrap import history as building
 from bootstrap import parts
-from commands.shared import FAILED, OK, AsJson, Config, load, show
+from commands.shared import FAILED, OK, AsJson, Config, Yes, load, show
 from commands.times import told
 from domain.errors import BadData, Rejected
 from domain.source import Source
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="The sources' tables: each source has its own.")
 
 AllSymbols = Annotated[str, typer.Option("-p", "--symbol", help="One symbol only, such as BTC/USDT:USDT.")]
-Yes = Annotated[
-    bool, typer.Option("--yes", "--confirm", help="Do it; without this it is only told what would be done.")
-]
 
 
 @app.command("list")

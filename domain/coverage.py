@@ -80,6 +80,13 @@ def missing(times: Times, window: Span, step: int) -> list[Span]:
     return [Span(int(edges[i]) + step, int(edges[i + 1])) for i in at]
 
 
+def density(times: Times, step: int) -> float:
+    """Return how many percent of the bars between the first and the last are there; 100 for fewer than two."""
+    if len(times) < 2:  # noqa: PLR2004  there is no between
+        return 100.0
+    return 100.0 * len(times) / (int(times[-1] - times[0]) // step + 1)
+
+
 def bars_in(spans: Iterable[Span], step: int) -> int:
     """Return how many bars the spans, all on the grid, have room for."""
     return sum((span.end - span.start) // step for span in spans)

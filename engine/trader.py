@@ -12,6 +12,7 @@ import numpy as np
 
 from domain import ids
 from domain.candle import Bars, ClosedBar, Series, timeframe_ms
+from domain.coverage import density
 from domain.exits import ExitPlan, after_partial, observe, timed_out
 from domain.judgement import UNJUDGED, Judgement
 from domain.order import Cause, OrderKind, OrderRequest, OrderState, Side
@@ -56,7 +57,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class TraderTerms:
-    """What does not change while the trader lives; ``paper`` marks order ids, ``limit_entries`` their kind."""
+    """What does not change while the trader lives.
+
+    ``paper`` marks order ids, ``limit_entries`` their kind; ``completeness_min`` is how many percent of a window's bars
+    must be there for a signal on it to be taken.
+    """
 
     who: Identity
     limits: RiskLimits
@@ -64,6 +69,7 @@ class TraderTerms:
     paper: bool
     unfilled_timeout_ms: int
     limit_entries: bool = False
+    completeness_min: float = 0.0
 
 
 @dataclass(slots=True)
@@ -335,8 +341,8 @@ class Trader:
             return self._refuse(signal, "late", "the market has moved on")
         if self.situation.superseded:
             return self._refuse(signal, "superseded", "another instance has taken over")
-        if signal.symbol in self.situation.stale:
-            return self._refuse(signal, "stale_feed", "the feed has fallen silent")
+        if blind := self._blind(signal):
+            return self._refuse(signal, *blind)
         if self.book.of_symbol(signal.symbol) is not None:
             return self._refuse(signal, "position_open", "a position is open already")
         if signal.symbol in self.book.leftovers.values():
@@ -353,6 +359,16 @@ class Trader:
             # asked last: what it refuses would have been traded, so that its worth can be told
             return self._refuse(signal, judged.gate, judged.detail)
         return self._enter(signal, plan, instrument, verdict, judged.score)
+
+    def _blind(self, signal: Signal) -> tuple[str, str] | None:
+        """Return gate and reason when what is known of a symbol's market is too little to trade on."""
+        if signal.symbol in self.situation.stale:
+            return "stale_feed", "the feed has fallen silent"
+        window = self._bars(Series(signal.symbol, signal.timeframe)).open_time
+        there = density(window, timeframe_ms(signal.timeframe))
+        if there < self._terms.completeness_min:
+            return "data_quality", f"only {there:.2f} % of the bars of its window are there"
+        return None
 
     def _enter(
         self, signal: Signal, plan: Plan, instrument: Instrument, size: Approved, score: float | None

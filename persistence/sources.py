@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from domain.candle import COLUMNS
+from domain.coverage import Span, parts
 from domain.errors import BadData, Rejected
 from domain.source import Source
 from persistence import schema
@@ -146,18 +147,24 @@ def back_up(store: CandleHistory, source: Source, entries: Sequence[Entry], path
 
 def empty(database: Database, source: Source, entries: Sequence[Entry]) -> int:
     """Delete every row of the series, piece by piece; return how many."""
+    return sum(
+        delete(database, source, entry.series, Span(entry.earliest, entry.latest + 1))
+        for entry in entries
+        if entry.earliest is not None and entry.latest is not None
+    )
+
+
+def delete(database: Database, source: Source, series: Series, span: Span) -> int:
+    """Delete the rows of a span, piece by piece, keeping the series' span and count true; return how many."""
     gone, held = 0, schema.candles[source].c
-    for entry in entries:
-        if entry.earliest is None or entry.latest is None:
-            continue
-        for start in range(entry.earliest, entry.latest + 1, PIECE_MS):
-            with database.transaction(COPY_S) as connection:
-                number = series_id(connection, source, entry.series)
-                old = sa.delete(schema.candles[source]).where(
-                    held.series_id == number, held.open_time >= start, held.open_time < start + PIECE_MS
-                )
-                gone += connection.execute(old).rowcount
-                _recount(connection, source, number)
+    for piece in parts(span, PIECE_MS):
+        with database.transaction(COPY_S) as connection:
+            number = series_id(connection, source, series)
+            old = sa.delete(schema.candles[source]).where(
+                held.series_id == number, held.open_time >= piece.start, held.open_time < piece.end
+            )
+            gone += connection.execute(old).rowcount
+            _recount(connection, source, number)
     return gone
 
 

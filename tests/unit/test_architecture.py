@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[2]
 
 MAY_IMPORT = {
     "domain": set(),
-    "settings": {"domain"},
+    "sections": {"domain"},
+    "settings": {"domain", "sections"},
     "market": {"domain"},
     "strategies": {"domain"},
     "ml": {"domain"},
@@ -29,6 +30,7 @@ MAY_IMPORT = {
     "dashboard": {"domain", "engine"},
     "bootstrap": {
         "domain",
+        "sections",
         "settings",
         "market",
         "strategies",
@@ -59,7 +61,7 @@ HOME = {
     "sklearn": {"ml"},
     "skl2onnx": {"ml"},
     "onnxruntime": {"ml"},
-    "pydantic": {"settings"},
+    "pydantic": {"settings", "sections"},
     "typer": {"manage", "commands"},
 }
 """Drivers and frameworks have one home each."""

@@ -53,13 +53,13 @@ class Scripted:
 class World:
     """A trader with bars at hand, and a record of everything written down."""
 
-    def __init__(self, on=None, exits=ExitPlan(), limit_entries=False):
+    def __init__(self, on=None, exits=ExitPlan(), limit_entries=False, completeness_min=0.0):
         self.rows: list[Bar] = []
         self.records: list[Record] = []
         limits = RiskLimits(D(1), 3, D(10), D(10), D(5), D(5), D("0.0005"), D(0))
         self.terms = TraderTerms(
             WHO, limits, {"scripted": Plan(Scripted(on or {}), exits)}, paper=False, unfilled_timeout_ms=2 * STEP,
-            limit_entries=limit_entries,
+            limit_entries=limit_entries, completeness_min=completeness_min,
         )  # fmt: skip
         self.trader = self.fresh()
         self.number = 0
@@ -332,6 +332,22 @@ def test_a_silent_feed_blocks_entries():
     world = World({0: Side.LONG})
     world.trader.situation.stale = frozenset({A})
     assert world.bar()[0].gate == "stale_feed"
+
+
+def test_a_window_with_too_many_holes_blocks_entries_until_they_are_filled():
+    world = World({}, completeness_min=99.0)
+    for _ in range(300):
+        world.bar()
+    whole = list(world.rows)
+    world.terms.plans["scripted"].strategy.on = {300: Side.LONG}
+    del world.rows[100:110]
+    row = Bar(300 * STEP, 100.0, 100.5, 99.5, 100.0, 1.0, 1.0)
+    world.rows.append(row)
+    (refused,) = world.trader.on_bar(ClosedBar(Series(A, "3m"), row))
+    assert (refused.gate, refused.detail) == ("data_quality", "only 96.68 % of the bars of its window are there")
+    world.rows = [*whole, row]
+    world.terms.plans["scripted"].strategy.on = {301: Side.LONG}
+    assert isinstance(world.bar()[0], PlaceOrder)
 
 
 def test_signals_missed_while_down_are_counted_and_lead_to_no_order():

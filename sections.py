@@ -1,0 +1,314 @@
+"""The sections of the settings: every key, what it means, what it may be."""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+
+from domain.coverage import known_timeframe
+from domain.errors import BadData
+from domain.source import Source
+
+
+class Section(BaseModel):
+    """Base of every section: frozen, and no key that is not listed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Trading(Section):
+    """What is traded, and how.
+
+    Attributes:
+        mode: ``paper`` fills in the process from the live feed, ``live`` sends orders (needs LIVE_CONFIRM).
+        symbols: symbols to trade; empty means the ``top`` ones by turnover.
+        top: how many symbols to take by turnover of 24 hours.
+        blacklist: symbols never traded.
+        leverage: leverage set for every symbol.
+        history_bars: bars kept in memory per series.
+        entry_order: ``market``, or ``limit`` at the signal's price.
+        unfilled_timeout_s: market seconds after which an entry order that has not filled is cancelled.
+        unknown_positions: what is done about positions on the account that are not the bot's: ``ignore`` (alert
+            only), ``protect`` (give them a stop), ``flatten`` (close them) or ``adopt`` (manage them as its own).
+        protect_percent: distance of a stop that the bot has to choose by itself, in percent of the price.
+    """
+
+    mode: Literal["paper", "live"] = "paper"
+    symbols: tuple[str, ...] = ()
+    top: int = Field(20, ge=1, le=500)
+    blacklist: tuple[str, ...] = ()
+    leverage: Decimal = Field(Decimal(5), ge=1, le=100)
+    history_bars: int = Field(1000, ge=100, le=5000)
+    entry_order: Literal["market", "limit"] = "market"
+    unfilled_timeout_s: int = Field(1800, ge=10)
+    unknown_positions: Literal["ignore", "protect", "flatten", "adopt"] = "ignore"
+    protect_percent: Decimal = Field(Decimal(5), gt=0, lt=50)
+
+
+class Protection(Section):
+    """One protection, in freqtrade's terms; times in market minutes.
+
+    Attributes:
+        method: StoplossGuard, MaxDrawdown, LowProfitPairs or CooldownPeriod.
+        lookback_period: how far back closed trades count.
+        trade_limit: trades (for StoplossGuard: stop losses) needed to trigger.
+        stop_duration: how long entries stay blocked.
+        only_per_pair: block the symbol only, instead of everything.
+        required_profit: LowProfitPairs: least sum of profits in percent of entry value.
+        max_allowed_drawdown: MaxDrawdown: largest drop from the best running sum, as a fraction of the equity.
+    """
+
+    method: Literal["StoplossGuard", "MaxDrawdown", "LowProfitPairs", "CooldownPeriod"]
+    lookback_period: int = Field(60, ge=1)
+    trade_limit: int = Field(4, ge=1)
+    stop_duration: int = Field(60, ge=1)
+    only_per_pair: bool = False
+    required_profit: float = 0.0
+    max_allowed_drawdown: float = Field(0.1, gt=0, le=1)
+
+
+class Risk(Section):
+    """How much may be lost.
+
+    Attributes:
+        percent: money lost at the stop, fees included, in percent of the equity.
+        max_open_trades: positions at a time.
+        max_exposure: value of all positions as a multiple of the equity.
+        max_position: value of one position as a multiple of the equity.
+        daily_loss_percent: loss of a UTC day, open positions included, after which no entry is made.
+        protections: further reasons to make no entry.
+    """
+
+    percent: Decimal = Field(Decimal(1), gt=0, le=10)
+    max_open_trades: int = Field(8, ge=1, le=200)
+    max_exposure: Decimal = Field(Decimal(4), gt=0, le=100)
+    max_position: Decimal = Field(Decimal(1), gt=0, le=100)
+    daily_loss_percent: Decimal = Field(Decimal(6), gt=0, le=100)
+    protections: tuple[Protection, ...] = ()
+
+
+class Exits(Section):
+    """How positions are managed; distances in R, the distance from entry to first stop.
+
+    Attributes:
+        partial_r: partial target, 0 for none.
+        partial_fraction: share taken off there.
+        break_even: move the stop to the entry afterwards.
+        trail_start_r: favourable move after which the stop trails, 0 for never.
+        trail_distance_r: distance of the trailing stop.
+        timeout_bars: bars of the strategy's timeframe after which the position is closed, 0 for never.
+    """
+
+    partial_r: float = Field(0.0, ge=0, le=20)
+    partial_fraction: float = Field(0.5, gt=0, lt=1)
+    break_even: bool = True
+    trail_start_r: float = Field(0.0, ge=0, le=20)
+    trail_distance_r: float = Field(1.0, gt=0, le=20)
+    timeout_bars: int = Field(0, ge=0)
+
+
+class StrategyChoice(Section):
+    """One strategy: whether it runs, its own parameters, its exits."""
+
+    enabled: bool = True
+    parameters: dict[str, Any] = {}
+    exits: Exits = Exits()
+
+
+class Bybit(Section):
+    """Bybit's addresses and our key there; the stream addresses are tried in turn."""
+
+    rest: str = "https://api.bybit.com"
+    streams: tuple[str, ...] = ("wss://stream.bybit.com", "wss://stream.bytick.com")
+    testnet_rest: str = "https://api-testnet.bybit.com"
+    testnet_streams: tuple[str, ...] = ("wss://stream-testnet.bybit.com",)
+    api_key: SecretStr = SecretStr("")
+    api_secret: SecretStr = SecretStr("")
+
+
+class Sandbox(Section):
+    """The practice exchange.
+
+    Attributes:
+        speed: market seconds per second.
+        seed: made-up markets with the same seed are the same.
+        symbols: how many made-up markets there are.
+        wallet: USDT to begin with.
+        replay: candle files to play instead (PATH or SYMBOL=PATH), for the sources mock and test.
+        step: send the next bars only after the bot has handled the last.
+        idle_exit_s: leave when nobody has asked anything for so long.
+    """
+
+    speed: float = Field(120.0, gt=0, le=10_000)
+    seed: int = 1
+    symbols: int = Field(20, ge=1, le=1000)
+    wallet: Decimal = Field(Decimal(10_000), gt=0)
+    replay: tuple[str, ...] = ()
+    step: bool = False
+    idle_exit_s: float = Field(900, ge=10)
+
+
+class Paper(Section):
+    """Costs of simulated fills, as fractions of the price, and the paper money to begin with."""
+
+    wallet: Decimal = Field(Decimal(10_000), gt=0)
+    taker_fee: Decimal = Field(Decimal("0.00055"), ge=0, lt=Decimal("0.1"))
+    maker_fee: Decimal = Field(Decimal("0.0002"), ge=0, lt=Decimal("0.1"))
+    half_spread: Decimal = Field(Decimal("0.0001"), ge=0, lt=Decimal("0.1"))
+    slippage: Decimal = Field(Decimal("0.0002"), ge=0, lt=Decimal("0.1"))
+
+
+class Feed(Section):
+    """Limits of the live feed, in seconds of the host's clock.
+
+    Attributes:
+        stale_s: a stream with no frame for so long is asked about over REST and blocks entries.
+        grace_s: how long bars that close together are waited for.
+        topics_per_connection: streams that share a socket.
+    """
+
+    stale_s: float = Field(75, ge=2)
+    grace_s: float = Field(1.5, gt=0, le=30)
+    topics_per_connection: int = Field(200, ge=1, le=1000)
+
+
+class Storage(Section):
+    """How candles are kept.
+
+    Attributes:
+        summary_s: time between two summaries, at which also everything unsaved is saved.
+        candle_days: how many days of candles ``cleanup`` keeps, 0 for all.
+        pending_max: bars waiting to be saved.
+    """
+
+    summary_s: float = Field(900, ge=1)
+    candle_days: int = Field(0, ge=0)
+    pending_max: int = Field(50_000, ge=100)
+
+
+class Health(Section):
+    """Whether the bot is well.
+
+    Attributes:
+        host: where /healthz, /readyz and /status answer.
+        port: the port; 0 takes any free one, and is written to health.json.
+        watchdog_s: the process ends itself, to be started afresh, when its event loop has stood still for so long.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65_535)
+    watchdog_s: float = Field(60.0, ge=1)
+
+
+class Ml(Section):
+    """How signals are scored and models trained (docs/learning.md).
+
+    Attributes:
+        enabled: whether scores refuse signals, and models are trained; without it signals are scored only.
+        margin_r: least expected gain in R after fees that a model must see in a signal.
+        floor: least score, 100 times the probability of a gain.
+        rule_floor: least points by the rule that judges while there is no model.
+        untrained: what becomes of signals of a strategy without a model in live trading: ``phantom`` follows them only,
+            ``rule`` trades what passes the rule. Paper and practice always trade by the rule.
+        executed_min: executed trades that training begins at; a phantom counts as much of one as phantom_share says.
+        phantom_weight: weight of a phantom beside an executed trade in training.
+        retrain_every: lessons more than last time after which a strategy is trained again.
+        lessons_max: newest lessons that are learned from.
+        train_s: longest that a training run may take.
+    """
+
+    enabled: bool = True
+    margin_r: float = Field(0.0, ge=-1, le=5)
+    floor: float = Field(30.0, ge=0, le=100)
+    rule_floor: float = Field(50.0, ge=0, le=100)
+    untrained: Literal["phantom", "rule"] = "phantom"
+    executed_min: int = Field(30, ge=10, le=100_000)
+    phantom_share: float = Field(0.3, gt=0, le=1)
+    phantom_weight: float = Field(0.8, gt=0, le=1)
+    retrain_every: int = Field(50, ge=5, le=100_000)
+    lessons_max: int = Field(20_000, ge=100, le=1_000_000)
+    train_s: float = Field(900.0, ge=10)
+
+
+class Pin(Section):
+    """A range of bars that is never pruned; what is left out means all. Dates are UTC, ``until`` is outside."""
+
+    source: Source | None = None
+    symbol: str = ""
+    timeframe: str = ""
+    since: date | None = None
+    until: date | None = None
+
+
+class History(Section):
+    """Where history comes from (docs/data.md).
+
+    Attributes:
+        chain: sources in the order in which they are asked; the first is the one whose table is filled.
+        archives: whether Binance's public archives are asked first for whole months and days.
+        timeframes: timeframes downloaded when none is named.
+        months: how far back a download goes when nothing is said.
+        addresses: where a source is, instead of its own address: {binance: "http://127.0.0.1:9000"}.
+        completeness_min: completeness in percent below which a series is told as degraded, and a window of live bars
+            refuses entries (gate ``data_quality``).
+        keep_days: days of bars that ``data prune`` keeps, by timeframe; those not named are kept for ever.
+        keep_days_of: the same by source, which counts before ``keep_days``.
+        pinned: ranges that are never pruned.
+        coingecko_key: key for CoinGecko; optional, as the next.
+        cryptocompare_key: key for CryptoCompare.
+        polygon_key: key for Polygon, which answers nobody without one.
+        alpaca_key: key for Alpaca's stocks, with alpaca_secret; its crypto needs none.
+        alpaca_secret: the key's secret.
+    """
+
+    chain: tuple[Source, ...] = Field(
+        (Source.BINANCE, Source.COINGECKO, Source.CRYPTOCOMPARE, Source.OKX, Source.BYBIT), min_length=1
+    )
+    archives: bool = True
+    timeframes: tuple[str, ...] = ("3m", "15m", "1h", "4h", "1d")
+    months: int = Field(24, ge=1, le=240)
+    addresses: dict[Source, str] = {}
+    completeness_min: float = Field(99.0, ge=0, le=100)
+    keep_days: dict[str, int] = {"1m": 365, "3m": 365, "5m": 365}
+    keep_days_of: dict[Source, dict[str, int]] = {}
+    pinned: tuple[Pin, ...] = ()
+    coingecko_key: SecretStr = SecretStr("")
+    cryptocompare_key: SecretStr = SecretStr("")
+    polygon_key: SecretStr = SecretStr("")
+    alpaca_key: SecretStr = SecretStr("")
+    alpaca_secret: SecretStr = SecretStr("")
+
+    @field_validator("chain")
+    @classmethod
+    def _can_be_asked(cls, value: tuple[Source, ...]) -> tuple[Source, ...]:
+        for source in value:
+            if source.made_up:
+                raise ValueError(f"{source} has no history to ask for; name real sources")
+        return value
+
+    @field_validator("keep_days")
+    @classmethod
+    def _a_day_at_least(cls, value: dict[str, int]) -> dict[str, int]:
+        cls._kept(tuple(value))
+        for timeframe, days in value.items():
+            if days < 1:
+                raise ValueError(f"{timeframe}: {days} days; keep one at least, or leave it out to keep all")
+        return value
+
+    @field_validator("keep_days_of")
+    @classmethod
+    def _of_each(cls, value: dict[Source, dict[str, int]]) -> dict[Source, dict[str, int]]:
+        return {source: cls._a_day_at_least(days) for source, days in value.items()}
+
+    @field_validator("timeframes")
+    @classmethod
+    def _kept(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for timeframe in value:
+            try:
+                known_timeframe(timeframe)
+            except BadData as error:
+                raise ValueError(str(error)) from error
+        return value

@@ -1,0 +1,240 @@
+"""The commands about history, as a person gives them, against exchanges on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from domain.candle import Bars, Series
+from domain.source import Source
+from persistence.database import Database
+from persistence.history import CandleHistory
+from tests.venues import served, walk
+
+ROOT, DATA = Path(__file__).parents[2], Path(__file__).parents[3] / "shared" / "data"
+STEP, START = 900_000, 1_704_067_200_000
+BTC = Series("BTC/USDT:USDT", "15m")
+SINCE_UNTIL = ("--since", "2023-12-01", "--until", "2024-04-01")
+BARS = walk(8_736, START, STEP)
+
+
+class Commands:
+    """Runs manage.py on a data folder, with every source on loopback."""
+
+    def __init__(self, folder: Path, database_url: str, address: str) -> None:
+        self.url = database_url
+        names = ("binance", "okx", "bybit", "coingecko", "cryptocompare", "alpaca", "polygon")
+        self.environment = {
+            **os.environ, "DATABASE_URL": database_url, "REVENANT__DATA_DIR": str(folder), "REDIS_URL": "",
+            "REVENANT__HISTORY__ADDRESSES": json.dumps(dict.fromkeys(names, address)),
+            "REVENANT__HISTORY__ARCHIVES": "false",
+        }  # fmt: skip
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "manage.py", *arguments], cwd=ROOT, env=self.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=120)
+        return process.returncode, out, err
+
+    def json(self, *arguments: str, code: int = 0):
+        found, out, err = self.run(*arguments, "--json")
+        assert found == code, (out, err)
+        return json.loads(out)
+
+    def store(self) -> CandleHistory:
+        return CandleHistory(Database(self.url))
+
+
+@pytest.fixture
+def venues():
+    with served() as held:
+        yield held
+
+
+@pytest.fixture
+def commands(tmp_path, database_url, venues):
+    return Commands(tmp_path / "data", database_url, venues.address)
+
+
+def lacking(bars: Bars, start: int, end: int) -> Bars:
+    keep = (np.arange(len(bars)) < start) | (np.arange(len(bars)) >= end)
+    return Bars(*(column[keep] for column in bars.columns()))
+
+
+def test_from_nothing_to_a_complete_series_and_its_proof(commands, venues):
+    venues.put("binance", BTC.symbol, "15m", lacking(BARS, 3_000, 3_005), listed=START)
+    venues.put("okx", BTC.symbol, "15m", BARS)
+    got = commands.json("data", "download", "--source", "binance", "-p", BTC.symbol, "-t", "15m", *SINCE_UNTIL)
+    assert (got["successful"], got["total_records"], got["sources_used"]) == (1, 8_731, {"binance": 8_731})
+    assert got["series"][0]["absent"] == 5
+
+    judged = commands.json("data", "quality", "--source", "binance")[0]
+    assert (judged["expected"], judged["actual"], judged["absent"], judged["missing"]) == (8_736, 8_731, 5, 0)
+    assert judged["completeness"] == 100.0
+
+    filled = commands.json("data", "fill-gaps", "--source", "binance")
+    assert filled["sources_used"] == {"okx": 5}
+    assert commands.store().times(Source.OKX, BTC).tolist() == BARS.open_time[3_000:3_005].tolist()
+
+    before = len(venues.asked)
+    commands.json("data", "fill-gaps", "--source", "binance")
+    commands.json("data", "download", "--source", "binance", "-p", BTC.symbol, "-t", "15m", *SINCE_UNTIL)
+    assert len(venues.asked) == before
+
+
+def test_a_download_that_is_killed_goes_on_where_it_was(commands, venues):
+    venues.put("binance", BTC.symbol, "15m", BARS, listed=START)
+    arguments = ("data", "download", "--source", "binance", "-p", BTC.symbol, "-t", "15m", *SINCE_UNTIL)
+    asked = 0
+
+    def slowly(venue, _request):
+        nonlocal asked
+        asked += 1
+        if asked == 5:
+            process.send_signal(signal.SIGKILL)
+
+    venues.spoil = slowly
+    process = commands.start(*arguments)
+    assert process.wait(60) == -signal.SIGKILL
+    process.communicate()
+    held = len(commands.store().times(Source.BINANCE, BTC))
+    assert 0 < held < 8_736
+    venues.spoil = lambda _venue, _request: None
+    got = commands.json(*arguments)
+    assert got["total_records"] == 8_736 - held
+    assert len(commands.store().times(Source.BINANCE, BTC)) == 8_736
+
+
+def test_some_that_fail_are_told_and_the_others_are_done(commands, venues):
+    venues.put("bybit", BTC.symbol, "15m", BARS, listed=START)
+    got = commands.json(
+        "data", "download", "-s", "bybit", "-p", f"{BTC.symbol},XYZ/USDT:USDT", "-t", "15m", *SINCE_UNTIL, code=3
+    )
+    assert (got["successful"], got["failed"], got["total_symbols"]) == (1, 1, 2)
+    said = {row["symbol"]: row["said"] for row in got["series"]}
+    assert "XYZ/USDT:USDT" in said["XYZ/USDT:USDT"]
+
+
+def test_a_source_that_is_down_is_told_by_name_and_logged(commands, venues):
+    commands.environment["REVENANT__HISTORY__ADDRESSES"] = '{"okx": "http://127.0.0.1:9"}'
+    got = commands.json("data", "download", "-s", "okx", "-p", BTC.symbol, "-t", "15m", *SINCE_UNTIL, code=1)
+    assert "okx" in got["series"][0]["said"]
+    log = commands.json("data", "status")["log"]
+    assert log[0]["status"] == "FAILED"
+    assert (log[0]["source"], log[0]["symbol"]) == ("okx", BTC.symbol)
+
+
+def test_update_fetches_what_closed_since(commands, venues):
+    now = int(time.time() * 1000) // STEP * STEP
+    recent = walk(300, now - 300 * STEP, STEP)
+    venues.put("bybit", BTC.symbol, "15m", recent, listed=int(recent.open_time[0]))
+    commands.store().save(Source.BYBIT, BTC, recent[:100])
+    got = commands.json("data", "update", "-s", "bybit")
+    assert got["total_records"] in {199, 200}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("data", "download", "-p", "BTC/USDT", "-t", "7m"), 1, "timeframe '7m' is not known"),
+        (("data", "download", "-p", "BTC/USDT", "--since", "2024-02-01", "--until", "2024-01-01"), 2, "reversed"),
+        (("data", "download", "-p", "BTC/USDT", "--since", "2199-01-01"), 2, "future"),
+        (("data", "download", "-p", "BTC/USDT", "--since", "soon"), 2, "'soon' is no time"),
+        (("data", "download", "-s", "yahoo"), 2, "yahoo"),
+        (("data", "download", "-s", "synthetic", "-p", "BTC/USDT"), 2, "no history to fetch"),
+        (("data", "download"), 2, "name symbols"),
+        (("data", "quality"), 1, "nothing stored"),
+        (("data", "import", "nothing.csv"), 1, "nothing.csv"),
+        (("sources", "clean", "--source", "okx"), 1, "holds nothing"),
+        (("sources", "migrate", "--source", "synthetic", "--target", "bybit"), 1, "made up"),
+    ],
+)  # fmt: skip
+def test_a_wrong_command_says_what_is_wrong(tmp_path, arguments, code, says):
+    commands = Commands(tmp_path / "data", "", "http://127.0.0.1:9")
+    found, out, err = commands.run(*arguments)
+    assert found == code
+    assert says in out + err
+    assert "Traceback" not in err
+
+
+def test_files_are_imported_impossible_rows_set_aside(commands, tmp_path):
+    frame = BARS[:100].to_frame().reset_index().rename(columns={"timestamp": "date"})
+    frame.loc[3, "high"] = frame.loc[3, "low"] * 0.9
+    frame.to_csv(tmp_path / "BTC_USDT-15m.csv", index=False)
+    got = commands.json("data", "import", str(tmp_path / "BTC_USDT-15m.csv"), code=3)
+    assert (got[0]["symbol"], got[0]["timeframe"], got[0]["added"], got[0]["refused"]) == ("BTC/USDT", "15m", 99, 1)
+    row = commands.json("data", "quarantine")[0]
+    assert (row["source"], row["reason"]) == ("test", "high and low do not enclose open and close")
+    picture = tmp_path / "coverage.svg"
+    assert commands.run("data", "quality", "--plot", str(picture))[0] == 0
+    assert "BTC/USDT 15m" in picture.read_text()
+    assert "99.000%" in picture.read_text()
+
+
+def test_a_table_is_emptied_on_demand_only_and_comes_back_from_its_backup(commands, tmp_path):
+    commands.store().save(Source.OKX, BTC, BARS[:200])
+    assert commands.json("sources", "clean", "--source", "okx")["done"] is False
+    got = commands.json("sources", "clean", "--source", "okx", "--yes")
+    assert (got["backed_up"], got["deleted"]) == (200, 200)
+    assert commands.json("sources", "list")[6]["rows"] == 0
+    back = commands.json("data", "import", got["backup"], "-s", "okx", "-p", BTC.symbol, "-t", "15m")
+    assert back[0]["added"] == 200
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the real candles are not beside the project")
+def test_the_holes_of_real_files_are_those_that_their_manifest_names(commands):
+    files = {
+        "candles_long/binance_spot_BTC_USDT-1h_2017_2024.feather": (58_419, 128, 28),
+        "candles_long/binance_spot_BNB_USDT-15m_2020_2025.feather": (175_201, 94, 10),
+        "candles_long/binance_spot_SOL_USDT-1h_2020_2025.feather": (43_803, 20, 10),
+        "candles_gaps/bybit_BTC_USDT-15m_pagination_gaps.feather": (14_385, 14, 14),
+        "candles_gaps/bybit_BNBUSDT_1m_200_of_1001_2024H2.parquet": (32_800, 130_563, 163),
+        "candles_1m/bybit_BTCUSDT_1m_v1_42_gaps.csv.gz": (43_158, 42, 42),
+    }
+    commands.json("data", "import", *(str(DATA / name) for name in files))
+    judged = {(row["symbol"], row["timeframe"]): row for row in commands.json("data", "quality", code=3)}
+    found = sorted((row["actual"], row["missing"], len(row["missing_ranges"])) for row in judged.values())
+    assert found == sorted(files.values())
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the real candles are not beside the project")
+def test_real_holes_are_filled_by_the_second_source_that_has_them(commands, venues):
+    """A real download that lacks two pages of 500 hours, and the series that has them."""
+    from formats import candles
+
+    truth = candles.read(DATA / "candles_binance_spot/BTC_USDT-1h.feather")
+    name = str(DATA / "candles_gaps/binance_BTC_USDT-1h_two_500_row_holes.feather")
+    commands.json("data", "import", name, "-s", "binance", "-p", "BTC/USDT", "-t", "1h")
+    venues.put("binance", "BTC/USDT", "1h", truth)
+    judged = commands.json("data", "quality", "-s", "binance", code=3)[0]
+    assert [rng[2] for rng in judged["missing_ranges"]] == [500, 500]
+    assert commands.json("data", "fill-gaps", "-s", "binance", "--only")["total_records"] == 1_000
+    held = commands.store().load(Source.BINANCE, Series("BTC/USDT", "1h"))
+    inside = (truth.open_time >= held.open_time[0]) & (truth.open_time <= held.open_time[-1])
+    assert np.array_equal(held.close, truth.close[inside])
+
+
+def test_old_bars_go_when_that_is_asked_for_and_pinned_ones_stay(commands):
+    old = walk(3_000, START, 60_000)
+    series = Series("BTC/USDT", "1m")
+    commands.store().save(Source.BINANCE, series, old)
+    commands.environment["REVENANT__HISTORY__PINNED"] = '[{"symbol": "BTC/USDT", "since": "2024-01-02"}]'
+    assert commands.json("data", "prune")[0]["old"] == 1_440
+    assert len(commands.store().times(Source.BINANCE, series)) == 3_000
+    assert commands.json("data", "prune", "--yes")[0]["deleted"] == 1_440
+    entry = commands.store().entry(Source.BINANCE, series)
+    assert (entry.rows, entry.earliest) == (1_560, START + 86_400_000)
+    assert commands.json("data", "prune") == []
