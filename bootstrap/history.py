@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from bootstrap import control, parts
+from domain.candle import Series
 from domain.coverage import Span
 from domain.errors import ConfigError, RevenantError
 from domain.source import Source
 from history import retention
 from history.chain import Chain
+from history.export import FUNDING_MAX_MS
 from history.sources import dialects
 from history.sources.exchange import ExchangeSource
 from history.sources.web import BinanceArchive, CoinGecko, CryptoCompare, Polygon
 from persistence.budget import SharedBudget
 from persistence.history import CandleHistory, SyncNote
+from persistence.perpetuals import FundingHistory, MarkHistory
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import date
 
-    from domain.candle import Series
-    from history.fetch import Fetched
+    from domain.candle import Times
+    from history import fetch
     from history.port import CandleSource
     from history.sources.dialects import Host
     from persistence.history import Entry
     from settings import Settings
 
+MARKS: Mapping[Source, Callable[[], dialects.Dialect]] = MappingProxyType({
+    Source.BINANCE: dialects.BinanceMarks, Source.BYBIT: dialects.BybitMarks, Source.OKX: dialects.OkxMarks
+})  # fmt: skip
 FOREVER = 2**53
 HISTORY_RESERVE = 0.5
 """What downloads leave of a host's burst to a bot that trades there."""
@@ -47,6 +58,22 @@ class Budgets:
             path = self._folder / f"{host.name}.rate"
             self._held[host.name] = SharedBudget(path, host.limit, host.window_s, HISTORY_RESERVE)
         return self._held[host.name]
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where history rests: candles and their books, mark prices, funding."""
+
+    candles: CandleHistory
+    marks: MarkHistory
+    funding: FundingHistory
+
+
+def stores(settings: Settings) -> Stores:
+    """Return where history rests."""
+    database = parts.database(settings)
+    candles = CandleHistory(database)
+    return Stores(candles, MarkHistory(database, candles), FundingHistory(database))
 
 
 def history(settings: Settings) -> CandleHistory:
@@ -114,13 +141,57 @@ def sources(settings: Settings, wanted: Sequence[Source]) -> list[CandleSource]:
     return found
 
 
+@dataclass(slots=True)
+class Fetched:
+    """What was fetched of a perpetual: new mark prices, funding payments, and why not all, "" when all."""
+
+    marks: int = 0
+    payments: int = 0
+    error: str = ""
+
+
+async def fetch_perpetual(settings: Settings, source: Source, symbol: str, asked: Span) -> Fetched:
+    """Fetch the mark prices (1h) and the funding of a perpetual that are missing of a span.
+
+    Raises:
+        ConfigError: when the source has none.
+    """
+    if source not in MARKS:
+        raise ConfigError(f"source {source}: mark prices and funding come from {', '.join(MARKS)}")
+    held, store, got = settings.history, stores(settings), Fetched()
+    fetcher = ExchangeSource(MARKS[source](), Budgets(settings), address=held.addresses.get(source, ""))
+    marks = Chain([fetcher], store.marks, _logger(store.candles))
+    try:
+        filled = await marks.fill(Series(symbol, "1h"), asked, kind="marks")
+        got.marks = filled.added
+        known, _ = await asyncio.to_thread(store.funding.load, source, symbol, filled.window)
+        for hole in _unpaid(known, filled.window):
+            async for page in fetcher.funding(symbol, hole):
+                got.payments += await asyncio.to_thread(store.funding.save, source, symbol, page)
+    except RevenantError as error:
+        got.error = str(error)
+    finally:
+        await fetcher.close()
+    return got
+
+
+def _unpaid(known: Times, window: Span) -> list[Span]:
+    """Return the stretches without a payment that are longer than any exchange here leaves."""
+    times = np.concatenate(([window.start], known, [window.end]))
+    wide = np.flatnonzero(np.diff(times) > FUNDING_MAX_MS)
+    return [Span(int(times[i]), int(times[i + 1])) for i in wide]
+
+
 def chain(settings: Settings, wanted: Sequence[Source], store: CandleHistory) -> Chain:
     """Return the sources as a chain whose every request is noted in the sync log."""
+    return Chain(sources(settings, wanted), store, _logger(store))
 
+
+def _logger(store: CandleHistory) -> Callable[..., None]:
     def log_sync(
-        kind: str, source: Source, series: Series, span: Span, status: str, got: Fetched, said: str, started: datetime
-    ) -> None:  # fmt: skip
-        store.log(SyncNote(kind, source, series, span, status, got.processed, got.added, got.updated, got.refused,
-                           said, started))  # fmt: skip
+        kind: str, source: Source, series: Series, span: Span, status: str, got: fetch.Fetched, said: str, at: datetime
+    ) -> None:
+        counts = (got.processed, got.added, got.updated, got.refused)
+        store.log(SyncNote(kind, source, series, span, status, *counts, said, at))
 
-    return Chain(sources(settings, wanted), store, log_sync)
+    return log_sync

@@ -15,17 +15,20 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from bootstrap import history as building
 from bootstrap import parts
+from commands.chosen import OneSource, Symbols, Timeframes, several, window_of
+from commands.chosen import chosen as chosen_series
+from commands.freqtrade import export
+from commands.importing import import_files
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, Yes, load, show
 from commands.times import FOREVER, Days, Since, Timerange, Until, told, window
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span, known_timeframe
-from domain.errors import BadData, ConfigError, RevenantError
+from domain.errors import ConfigError
 from domain.source import Source
-from formats import candles
 from history import pictures
 from history import quality as judging
 from history.backfill import backfill
-from history.deposit import deposit
+from history.port import PERPETUAL, market_of
 from persistence import sources as tables
 
 if TYPE_CHECKING:
@@ -38,73 +41,10 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Stored candles: import, download, judge, mend, export.")
 
+app.command("import")(import_files)
+app.command("export")(export)
+
 MONTH_DAYS = 30
-
-OneSource = Annotated[Source | None, typer.Option("-s", "--source", help="One source only.")]
-Symbols = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-p",
-        "--pairs",
-        "--symbols",
-        "--symbol",
-        help="Symbols, such as BTC/USDT:USDT; repeat it or separate them by commas.",
-    ),
-]
-Timeframes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-t", "--timeframes", "--timeframe", help="Timeframes, such as 15m; repeat it or separate them by commas."
-    ),
-]
-
-
-@app.command("import")
-def import_files(
-    files: Annotated[list[Path], typer.Argument(help=f"Candle files: {candles.KINDS}.")],
-    config: Config = None,
-    as_json: AsJson = False,
-    source: Annotated[Source, typer.Option("-s", "--source", help="Whose table they go into.")] = Source.TEST,
-    symbol: Annotated[
-        str, typer.Option("-p", "--symbol", help="What they are of; without it, as the file is named.")
-    ] = "",
-    timeframe: Annotated[
-        str, typer.Option("-t", "--timeframe", help="Without it, as the file is named or spaced.")
-    ] = "",
-) -> None:
-    """Take candle files into the store; rows that cannot be bars are set aside with the reason."""
-    settings = load(config)
-    store, rows, failures = building.history(settings), [], 0
-    for path in files:
-        try:
-            rows.append(_import(store, path, source, symbol, timeframe))
-        except RevenantError as error:
-            failures += 1
-            rows.append({"file": path.name, "error": str(error)})
-    told_rows = rows if as_json else [{name: row.get(name, "") for name in _IMPORTED} for row in rows]
-    show(told_rows, as_json)
-    refused = any(row.get("refused") for row in rows)
-    raise typer.Exit(FAILED if failures == len(files) else DEGRADED if failures or refused else OK)
-
-
-_IMPORTED = ("file", "symbol", "timeframe", "rows", "added", "updated", "refused", "first", "last", "error")
-
-
-def _import(store: CandleHistory, path: Path, source: Source, symbol: str, timeframe: str) -> dict[str, Any]:
-    bars = candles.read(path)
-    if not len(bars):
-        raise BadData(f"{path.name}: holds no row")
-    named, spaced = candles.market_of(path.name)
-    series = Series(symbol or named, known_timeframe(timeframe or spaced or candles.spacing(bars)))
-    if not series.symbol:
-        raise BadData(f"{path.name}: its name does not tell the symbol; give --symbol BTC/USDT:USDT")
-    got = deposit(store, source, series, bars, int(time.time() * 1000))
-    return {
-        "file": path.name, "source": source.value, **series._asdict(), "rows": got.processed, "added": got.added,
-        "updated": got.updated, "refused": got.refused, "unfinished": got.unfinished, "repeated": got.repeated,
-        "first": told(int(got.bars.open_time[0])) if len(got.bars) else "",
-        "last": told(int(got.bars.open_time[-1])) if len(got.bars) else "", "reasons": list(got.reasons),
-    }  # fmt: skip
 
 
 @app.command()
@@ -155,7 +95,7 @@ def quality(
     """Judge stored series: expected, present, every missing range, and what in them cannot be believed."""
     settings = load(config)
     store, asked = building.history(settings), window(since, until, timerange, days)
-    chosen = _chosen(store, source, symbols, timeframes)
+    chosen = chosen_series(store, source, symbols, timeframes)
     found: dict[str, tuple[Entry, judging.Quality]] = {}
     with _progress(as_json) as bar:
         task = bar.add_task("judging", total=len(chosen))
@@ -179,23 +119,13 @@ def quality(
 
 
 def _judged(store: CandleHistory, entry: Entry, asked: Span, against: Source | None) -> judging.Quality:
-    span = _window_of(entry, asked)
+    span = window_of(entry, asked)
     bars = store.load(entry.source, entry.series, span)
     absent = store.absent(entry.source, entry.series)
     other = store.load(against, entry.series, span) if against is not None else None
     found = judging.examine(bars, span, entry.series.timeframe, absent, other)
     store.judge(entry.source, entry.series, found.coverage, found.counts)
     return found
-
-
-def _window_of(entry: Entry, asked: Span) -> Span:
-    """Cut the asked span to the market's life; where no end is asked for, to the last stored bar."""
-    assert entry.earliest is not None
-    assert entry.latest is not None
-    start = max(asked.start, entry.listed if entry.listed is not None else entry.earliest)
-    last = entry.latest + timeframe_ms(entry.series.timeframe)
-    end = last if asked.end == FOREVER else min(asked.end, int(time.time() * 1000))
-    return Span(start, max(start, min(end, entry.delisted or end)))
 
 
 def _tell_quality(name: str, found: judging.Quality) -> None:
@@ -226,6 +156,7 @@ def download(
     until: Until = "",
     timerange: Timerange = "",
     days: Days = None,
+    marks: Annotated[bool, typer.Option("--marks", help="Also mark prices and funding, for futures exports.")] = False,
 ) -> None:
     """Fetch what is missing of a range; it can be killed at any time, and goes on where it was."""
     settings = load(config)
@@ -233,7 +164,10 @@ def download(
     if not asked.start:
         asked = Span(int(time.time() * 1000) - settings.history.months * MONTH_DAYS * 86_400_000, asked.end)
     order = [source] if source is not None else list(settings.history.chain)
-    _fill(settings, order, _wanted(settings, symbols, timeframes), asked, "backfill", as_json)
+    wanted = _wanted(settings, symbols, timeframes)
+    if marks:
+        _fill_perpetual(settings, order[0], wanted, asked, as_json)
+    _fill(settings, order, wanted, asked, "backfill", as_json)
 
 
 @app.command()
@@ -248,7 +182,7 @@ def update(
     settings = load(config)
     store = building.history(settings)
     order = [source] if source is not None else list(settings.history.chain)
-    chosen = [one for one in _chosen(store, order[0], symbols, timeframes) if one.latest is not None]
+    chosen = [one for one in chosen_series(store, order[0], symbols, timeframes) if one.latest is not None]
     begin = min((one.latest for one in chosen if one.latest is not None), default=0)
     _fill(settings, order, [one.series for one in chosen], Span(begin, FOREVER), "update", as_json)
 
@@ -273,11 +207,11 @@ def fill_gaps(
     order = [source] if source is not None else [settings.history.chain[0]]
     if not only:
         order += [one for one in settings.history.chain if one not in order]
-    chosen = _chosen(store, order[0], symbols, timeframes)
+    chosen = chosen_series(store, order[0], symbols, timeframes)
     if again:
         for entry in chosen:
             store.forget_absent(entry.source, entry.series)
-    spans = {entry.series: _window_of(entry, asked) for entry in chosen}
+    spans = {entry.series: window_of(entry, asked) for entry in chosen}
     whole = Span(min(s.start for s in spans.values()), max(s.end for s in spans.values()))
     _fill(settings, order, list(spans), whole, "gaps", as_json)
 
@@ -301,6 +235,17 @@ def prune(config: Config = None, as_json: AsJson = False, source: OneSource = No
     show(rows, as_json)
     if rows and not yes:
         Console(stderr=True).print("nothing was deleted; add --yes to delete these rows")
+
+
+def _fill_perpetual(settings: Settings, source: Source, wanted: list[Series], asked: Span, quiet: bool) -> None:
+    symbols = sorted({series.symbol for series in wanted if market_of(series.symbol) == PERPETUAL})
+    with _progress(quiet) as bar:
+        task = bar.add_task(f"mark prices and funding of {source}", total=len(symbols))
+        for symbol in symbols:
+            got = asyncio.run(building.fetch_perpetual(settings, source, symbol, asked))
+            bar.advance(task)
+            said = f"{symbol}: {got.marks} mark prices, {got.payments} fundings{f'; {got.error}' if got.error else ''}"
+            Console(stderr=True).print(said)
 
 
 def _fill(settings: Settings, order: list[Source], wanted: list[Series], asked: Span, kind: str, as_json: bool) -> None:
@@ -345,36 +290,11 @@ def _fill(settings: Settings, order: list[Source], wanted: list[Series], asked: 
 
 
 def _wanted(settings: Settings, symbols: list[str] | None, timeframes: list[str] | None) -> list[Series]:
-    names = _several(symbols) or list(settings.trading.symbols)
+    names = several(symbols) or list(settings.trading.symbols)
     if not names:
         raise ConfigError("name symbols with --symbols BTC/USDT:USDT, or set trading.symbols in config.yaml")
-    frames = [known_timeframe(one) for one in _several(timeframes) or settings.history.timeframes]
+    frames = [known_timeframe(one) for one in several(timeframes) or settings.history.timeframes]
     return [Series(name, frame) for name in names for frame in frames]
-
-
-def _chosen(
-    store: CandleHistory, source: Source | None, symbols: list[str] | None, timeframes: list[str] | None
-) -> list[Entry]:
-    names, frames = _several(symbols), [known_timeframe(one) for one in _several(timeframes)]
-    held = [entry for entry in store.entries(source) if entry.rows]
-    for name in names:
-        if all(entry.series.symbol != name for entry in held):
-            stored = sorted({entry.series.symbol for entry in held})
-            where = f" from {source}" if source else ""
-            raise BadData(f"{name}: nothing stored of it{where}; stored are {', '.join(stored[:20]) or 'none'}")
-    chosen = [
-        entry for entry in held
-        if (not names or entry.series.symbol in names) and (not frames or entry.series.timeframe in frames)
-    ]  # fmt: skip
-    if not chosen:
-        raise BadData(
-            f"nothing stored{f' from {source}' if source else ''}; bring some in with data import or download"
-        )
-    return chosen
-
-
-def _several(told_once_or_more: list[str] | None) -> list[str]:
-    return [one.strip() for text in told_once_or_more or [] for one in text.replace(" ", ",").split(",") if one.strip()]
 
 
 @contextmanager

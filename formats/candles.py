@@ -59,6 +59,25 @@ def _read(path: Path) -> Bars:
     raise BadData(f"unknown kind of candle file; give {KINDS}")
 
 
+def read_funding(path: Path) -> tuple[Times, Floats]:
+    """Return times (UTC ms) and rates of a funding file: columns date and funding_rate, or the older open.
+
+    Raises:
+        BadData: when it is none, or a rate is no number.
+    """
+    import pandas as pd  # noqa: PLC0415  half a second that only files need to pay
+
+    try:
+        frame = pd.read_feather(path) if path.suffix == ".feather" else pd.read_parquet(path)
+        name = "funding_rate" if "funding_rate" in frame.columns else "open"
+        times, rates = _milliseconds(frame["date"]), _numbers(frame[name])
+    except (OSError, ValueError, KeyError) as error:
+        raise BadData(f"{path.name}: is no funding file with date and funding_rate: {error}") from error
+    if not np.isfinite(rates).all() or (times < 0).any():
+        raise BadData(f"{path.name}: holds a time or a rate that is none")
+    return times // 60_000 * 60_000, rates
+
+
 def market_of(name: str) -> tuple[str, str]:
     """Return the unified symbol and the timeframe that a file is named after, "" for what it does not tell.
 

@@ -35,6 +35,17 @@ def series_id(connection: sa.Connection, source: Source, series: Series) -> int 
     return connection.scalar(query)
 
 
+def named_id(connection: sa.Connection, source: Source, series: Series) -> int:
+    """Return the number of a series, giving it one when it has none."""
+    number = series_id(connection, source, series)
+    if number is None:
+        named = {"source": source.value, "symbol": series.symbol, "timeframe": series.timeframe}
+        connection.execute(sa.insert(schema.series).values(named))
+        number = series_id(connection, source, series)
+    assert number is not None
+    return number
+
+
 def read_times(database: Database, source: Source, series: Series, span: Span) -> Times:
     """Return the open times stored in a span, ascending, in UTC ms. Raises Unavailable."""
     times: Times = _read(database, source, series, span, ())[0]

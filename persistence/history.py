@@ -14,7 +14,7 @@ from domain.candle import Series
 from domain.coverage import Span, merged
 from domain.source import Source
 from persistence import schema
-from persistence.candle_reader import read_bars, read_times, series_id
+from persistence.candle_reader import named_id, read_bars, read_times, series_id
 from persistence.candles import PostgresCandleStorage, Saved
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class CandleHistory:
         told = {name: time for name, time in (("listed", listed), ("delisted", delisted)) if time is not None}
         if told:
             with self._database.transaction() as connection:
-                number = self._number(connection, source, series)
+                number = named_id(connection, source, series)
                 connection.execute(sa.update(schema.series).where(schema.series.c.id == number).values(told))
 
     def absent(self, source: Source, series: Series) -> list[Span]:
@@ -121,7 +121,7 @@ class CandleHistory:
         if not wanted:
             return
         with self._database.transaction(BOOKS_S) as connection:
-            number = self._number(connection, source, series)
+            number = named_id(connection, source, series)
             all_of_them = merged([*self._absent(connection, number), *wanted])
             connection.execute(sa.delete(table).where(table.c.series_id == number))
             now = datetime.now(UTC)
@@ -195,17 +195,8 @@ class CandleHistory:
             "anomalies": json.dumps(anomalies), "checked_at": datetime.now(UTC),
         }  # fmt: skip
         with self._database.transaction() as connection:
-            row["series_id"] = self._number(connection, source, series)
+            row["series_id"] = named_id(connection, source, series)
             connection.execute(sa.insert(schema.data_quality), row)
-
-    def _number(self, connection: sa.Connection, source: Source, series: Series) -> int:
-        number = series_id(connection, source, series)
-        if number is None:
-            named = {"source": source.value, "symbol": series.symbol, "timeframe": series.timeframe}
-            connection.execute(sa.insert(schema.series).values(named))
-            number = series_id(connection, source, series)
-        assert number is not None
-        return number
 
     @staticmethod
     def _absent(connection: sa.Connection, number: int) -> list[Span]:

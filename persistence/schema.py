@@ -89,6 +89,35 @@ def _candle_table(source: Source) -> sa.Table:
 
 candles = {source: _candle_table(source) for source in Source}
 
+PERPETUAL_SOURCES = (Source.TEST, Source.BYBIT, Source.BINANCE, Source.OKX)
+"""Sources that have mark prices and funding."""
+
+
+def _mark_table(source: Source) -> sa.Table:
+    return sa.Table(
+        f"mark_{source.value}",
+        metadata,
+        sa.Column("series_id", sa.Integer, sa.ForeignKey("series.id"), primary_key=True, autoincrement=False),
+        sa.Column("open_time", sa.BigInteger, primary_key=True, autoincrement=False),
+        *(sa.Column(name, sa.Double, nullable=False) for name in ("open", "high", "low", "close")),
+        sqlite_with_rowid=False,
+    )
+
+
+def _funding_table(source: Source) -> sa.Table:
+    return sa.Table(
+        f"funding_{source.value}",
+        metadata,
+        sa.Column("symbol", sa.Text, primary_key=True),
+        sa.Column("time", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("rate", sa.Double, nullable=False),
+        sqlite_with_rowid=False,
+    )
+
+
+marks = {source: _mark_table(source) for source in PERPETUAL_SOURCES}
+fundings = {source: _funding_table(source) for source in PERPETUAL_SOURCES}
+
 trades = sa.Table(
     "trades",
     metadata,

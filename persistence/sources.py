@@ -13,7 +13,7 @@ from domain.coverage import Span, parts
 from domain.errors import BadData, Rejected
 from domain.source import Source
 from persistence import schema
-from persistence.candle_reader import series_id
+from persistence.candle_reader import named_id, series_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -114,7 +114,7 @@ def _copy_series(database: Database, store: CandleHistory, entry: Entry, target:
     assert entry.earliest is not None
     assert entry.latest is not None
     with database.transaction() as connection:
-        number, into = series_id(connection, entry.source, entry.series), _series_of(connection, target, entry.series)
+        number, into = series_id(connection, entry.source, entry.series), named_id(connection, target, entry.series)
     for start in range(entry.earliest, entry.latest + 1, PIECE_MS):
         values = {"number": number, "target": into, "start": start, "end": start + PIECE_MS}
         with database.transaction(COPY_S) as connection:
@@ -166,15 +166,6 @@ def delete(database: Database, source: Source, series: Series, span: Span) -> in
             gone += connection.execute(old).rowcount
             _recount(connection, source, number)
     return gone
-
-
-def _series_of(connection: sa.Connection, source: Source, series: Series) -> int:
-    if series_id(connection, source, series) is None:
-        named = {"source": source.value, "symbol": series.symbol, "timeframe": series.timeframe}
-        connection.execute(sa.insert(schema.series).values(named))
-    number = series_id(connection, source, series)
-    assert number is not None
-    return number
 
 
 def _recount(connection: sa.Connection, source: Source, number: int | None) -> None:

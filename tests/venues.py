@@ -8,6 +8,7 @@ import csv
 import hashlib
 import io
 import threading
+import time
 import zipfile
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,8 @@ class Venues:
         app.add_routes([
             web.get("/fapi/v1/exchangeInfo", self._binance_markets), web.get("/fapi/v1/klines", self._binance),
             web.get("/api/v3/exchangeInfo", self._binance_markets), web.get("/api/v3/klines", self._binance),
+            web.get("/fapi/v1/markPriceKlines", self._binance), web.get("/fapi/v1/fundingRate", self._funding),
+            web.get("/v5/market/mark-price-kline", self._bybit), web.get("/v5/market/funding/history", self._funding),
             web.get("/data/{path:.*}", self._archive),
             web.get("/v5/market/instruments-info", self._bybit_markets), web.get("/v5/market/kline", self._bybit),
             web.get("/api/v5/public/instruments", self._okx_markets),
@@ -111,6 +114,19 @@ class Venues:
         step = timeframe_ms(asked["interval"])
         body = [[r[0], *map(str, r[1:6]), r[0] + step - 1, str(r[6]), 7, "0", "0", "0"] for r in rows]
         return web.json_response(self.twist("binance", body), headers={"X-MBX-USED-WEIGHT-1M": "3"})
+
+    async def _funding(self, request: web.Request) -> web.StreamResponse:
+        venue = "binance" if request.path.startswith("/fapi") else "bybit"
+        if spoilt := self._note(venue, request):
+            return spoilt
+        asked, hours = request.query, 8 * 3_600_000
+        end = min(int(asked["endTime"]), int(time.time() * 1000))
+        times = range(-(-int(asked["startTime"]) // hours) * hours, end + 1, hours)
+        if venue == "binance":
+            told = [{"symbol": asked["symbol"], "fundingTime": t + 3, "fundingRate": "0.0001"} for t in times]
+            return web.json_response(told[: int(asked["limit"])])
+        rows = [{"symbol": asked["symbol"], "fundingRate": "0.0001", "fundingRateTimestamp": str(t)} for t in times]
+        return web.json_response(_bybit({"category": "linear", "list": rows[::-1][: int(asked["limit"])]}))
 
     async def _archive(self, request: web.Request) -> web.StreamResponse:
         if spoilt := self._note("archive", request):

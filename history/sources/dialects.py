@@ -172,6 +172,88 @@ class Okx:
         return None
 
 
+class BinanceMarks(Binance):
+    """Binance's mark prices of perpetuals; they have no volume."""
+
+    terms = Terms(1000, frozenset(TIMEFRAMES), frozenset({PERPETUAL}))
+
+    def request(self, market: str, venue_id: str, timeframe: str, span: Span) -> Request:
+        """See Dialect."""
+        asked = super().request(market, venue_id, timeframe, span)
+        return Request("fapipublic_get_markpriceklines", asked.params, asked.cost)
+
+    def rows(self, market: str, venue_id: str, body: Any) -> Bars:  # noqa: ARG002  see Dialect
+        """See Dialect."""
+        return table(body, lambda row: (*row[:5], 0.0, 0.0))
+
+
+class BybitMarks(Bybit):
+    """Bybit's mark prices of perpetuals; they have no volume."""
+
+    terms = Terms(1000, Bybit.terms.timeframes, frozenset({PERPETUAL}))
+
+    def request(self, market: str, venue_id: str, timeframe: str, span: Span) -> Request:
+        """See Dialect."""
+        asked = super().request(market, venue_id, timeframe, span)
+        return Request("public_get_v5_market_mark_price_kline", asked.params, asked.cost)
+
+    def rows(self, market: str, venue_id: str, body: Any) -> Bars:  # noqa: ARG002  see Dialect
+        """See Dialect."""
+        return table(_inside(body, "result", "list"), lambda row: (*row[:5], 0.0, 0.0))
+
+
+class OkxMarks(Okx):
+    """OKX's mark prices of swaps; they have no volume."""
+
+    terms = Terms(100, Okx.terms.timeframes, frozenset({PERPETUAL}))
+
+    def request(self, market: str, venue_id: str, timeframe: str, span: Span) -> Request:
+        """See Dialect."""
+        asked = super().request(market, venue_id, timeframe, span)
+        return Request("public_get_market_history_mark_price_candles", asked.params, asked.cost)
+
+    def rows(self, market: str, venue_id: str, body: Any) -> Bars:  # noqa: ARG002  see Dialect
+        """See Dialect."""
+        told = [row for row in _inside(body, "data") if not (isinstance(row, list) and str(row[-1]) == "0")]
+        return table(told, lambda row: (*row[:5], 0.0, 0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class FundingTerms:
+    """How funding is asked for: ccxt's method, most payments in one answer, and the names of its parameters."""
+
+    method: str
+    page: int
+    start: str
+    end: str
+    fixed: Mapping[str, str]
+
+
+FUNDING = {
+    Source.BINANCE: FundingTerms("fapipublic_get_fundingrate", 1000, "startTime", "endTime", {}),
+    Source.BYBIT: FundingTerms(
+        "public_get_v5_market_funding_history", 200, "startTime", "endTime", {"category": "linear"}
+    ),
+}
+"""OKX tells the last three months only, which no export can use."""
+
+
+def payments(source: Source, body: Any) -> list[tuple[int, float]]:
+    """Return the funding payments of an answer: (UTC ms, rate), ascending. Raises Unavailable when it is none."""
+    listed = body if source is Source.BINANCE else _inside(body, "result", "list")
+    if not isinstance(listed, list):
+        raise Unavailable(f"unreadable answer {str(body)[:120]}")
+    time_name, rate_name = (
+        ("fundingTime", "fundingRate") if source is Source.BINANCE else ("fundingRateTimestamp", "fundingRate")
+    )
+    try:
+        # hosts tell payments some milliseconds after the minute that they belong to
+        found = [(int(one[time_name]) // 60_000 * 60_000, float(one[rate_name])) for one in listed]
+    except (LookupError, TypeError, ValueError) as error:
+        raise Unavailable(f"unreadable answer {str(body)[:120]}") from error
+    return sorted(found)
+
+
 class Alpaca:
     """Alpaca: crypto against dollars, and stocks with a key. Rows: t, o, h, l, c, v, n, vw."""
 

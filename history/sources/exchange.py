@@ -18,12 +18,13 @@ from ccxt.base.errors import (
 )
 
 from domain.candle import Series
-from domain.coverage import Span
+from domain.coverage import Span, parts
 from domain.errors import Rejected, RevenantError, Unavailable
-from history.port import Throttled, by_page, market_of
+from history.port import PERPETUAL, Throttled, by_page, market_of
+from history.sources.dialects import FUNDING, payments
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from domain.candle import Bars
     from history.port import Budget
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 TIMEOUT_MS = 20_000
 PATIENCE_S = 60.0
 BANNED_S = 600.0
-DAY_MS = 86_400_000
+DAY_MS, HOUR_MS = 86_400_000, 3_600_000
 BEGINNING_MS = 1_420_070_400_000
 """No market here is older than 2015."""
 
@@ -87,6 +88,23 @@ class ExchangeSource:
             return self._dialect.rows(kind, venue_id, body)
         except Unavailable as error:
             raise Unavailable(f"{self.source}: {series.symbol} {series.timeframe}: {error}") from error
+
+    async def funding(self, symbol: str, span: Span) -> AsyncIterator[list[tuple[int, float]]]:
+        """Yield the funding payments in a span, page by page, oldest first: (UTC ms, rate).
+
+        Raises:
+            Rejected: when the exchange has none to tell.
+        """
+        terms = FUNDING.get(self.source)
+        if terms is None or market_of(symbol) != PERPETUAL:
+            raise Rejected(f"{self.source}: tells no funding history of {symbol}")
+        venue_id = (await self._market(symbol))["id"]
+        # nobody pays more often than every hour
+        for part in parts(span, terms.page * HOUR_MS):
+            params = {
+                "symbol": venue_id, **terms.fixed, terms.start: part.start, terms.end: part.end - 1, "limit": terms.page
+            }  # fmt: skip
+            yield payments(self.source, await self._call(PERPETUAL, terms.method, params, 1))
 
     async def _first_day(self, symbol: str) -> int | None:
         client = self._client(market_of(symbol))

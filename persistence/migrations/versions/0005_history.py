@@ -16,6 +16,7 @@ NEW = ("coingecko", "cryptocompare")
 WITH_TURNOVER = ("synthetic", "mock", "bybit", "bybit_testnet", "binance", "okx", "alpaca", "polygon", "cryptocompare")
 BEST_FIRST = ("bybit", "binance", "okx", "alpaca", "polygon", "cryptocompare", "coingecko")
 OTHERS = ("test", "coingecko")
+PERPETUAL = ("test", "bybit", "binance", "okx")
 PRICES = ("open", "high", "low", "close", "volume", "turnover")
 
 
@@ -37,6 +38,8 @@ def upgrade() -> None:
         op.execute(_view(source))
     op.execute(_best())
     _create_books()
+    for source in PERPETUAL:
+        _create_perpetual(source)
     op.execute(
         "CREATE VIEW historical_data_range AS SELECT s.source, s.symbol, s.timeframe, "
         f"{_time('s.earliest')} AS earliest_date, {_time('s.latest')} AS latest_date, s.rows AS total_records, "
@@ -79,6 +82,23 @@ def _best() -> str:
         f"CREATE VIEW ohlcv_best AS SELECT symbol, timeframe, open_time, {_time('open_time')} AS timestamp, {plain}, "
         "source FROM (SELECT *, row_number() OVER (PARTITION BY symbol, timeframe, open_time ORDER BY place) AS nth "
         f"FROM ({every}) AS every_source) AS ranked WHERE nth = 1"
+    )
+
+
+def _create_perpetual(source: str) -> None:
+    op.create_table(
+        f"mark_{source}",
+        sa.Column("series_id", sa.Integer, sa.ForeignKey("series.id"), primary_key=True, autoincrement=False),
+        sa.Column("open_time", sa.BigInteger, primary_key=True, autoincrement=False),
+        *(sa.Column(name, sa.Double, nullable=False) for name in PRICES[:4]),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        f"funding_{source}",
+        sa.Column("symbol", sa.Text, primary_key=True),
+        sa.Column("time", sa.BigInteger, primary_key=True, autoincrement=False),
+        sa.Column("rate", sa.Double, nullable=False),
+        sqlite_with_rowid=False,
     )
 
 

@@ -1,0 +1,64 @@
+"""Which stored series a command is about."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commands.times import FOREVER
+from domain.candle import timeframe_ms
+from domain.coverage import Span, known_timeframe
+from domain.errors import BadData
+from domain.source import Source
+
+if TYPE_CHECKING:
+    from persistence.history import CandleHistory, Entry
+
+OneSource = Annotated[Source | None, typer.Option("-s", "--source", help="One source only.")]
+Symbols = Annotated[
+    list[str] | None,
+    typer.Option("-p", "--pairs", "--symbols", "--symbol", help="Such as BTC/USDT:USDT; repeated or with commas."),
+]
+Timeframes = Annotated[
+    list[str] | None, typer.Option("-t", "--timeframes", "--timeframe", help="Such as 15m; repeated or with commas.")
+]
+
+
+def chosen(
+    store: CandleHistory, source: Source | None, symbols: list[str] | None, timeframes: list[str] | None
+) -> list[Entry]:
+    """Return the stored series that are named, all where none is. Raises BadData when there are none."""
+    names, frames = several(symbols), [known_timeframe(one) for one in several(timeframes)]
+    held = [entry for entry in store.entries(source) if entry.rows]
+    for name in names:
+        if all(entry.series.symbol != name for entry in held):
+            stored = sorted({entry.series.symbol for entry in held})
+            where = f" from {source}" if source else ""
+            raise BadData(f"{name}: nothing stored of it{where}; stored are {', '.join(stored[:20]) or 'none'}")
+    found = [
+        entry for entry in held
+        if (not names or entry.series.symbol in names) and (not frames or entry.series.timeframe in frames)
+    ]  # fmt: skip
+    if not found:
+        raise BadData(
+            f"nothing stored{f' from {source}' if source else ''}; bring some in with data import or download"
+        )
+    return found
+
+
+def several(told_once_or_more: list[str] | None) -> list[str]:
+    """Return what was given by repeating an option, by commas, or both."""
+    return [one.strip() for text in told_once_or_more or [] for one in text.replace(" ", ",").split(",") if one.strip()]
+
+
+def window_of(entry: Entry, asked: Span) -> Span:
+    """Cut the asked span to the market's life; where it is open, to the first or the last stored bar."""
+    assert entry.earliest is not None
+    assert entry.latest is not None
+    listed = entry.listed if entry.listed is not None else entry.earliest
+    start = max(asked.start, listed) if asked.start else entry.earliest
+    last = entry.latest + timeframe_ms(entry.series.timeframe)
+    end = last if asked.end == FOREVER else min(asked.end, int(time.time() * 1000))
+    return Span(start, max(start, min(end, entry.delisted or end)))
