@@ -254,6 +254,7 @@ class History(Section):
         addresses: where a source is, instead of its own address: {binance: "http://127.0.0.1:9000"}.
         completeness_min: completeness in percent below which a series is told as degraded, and a window of live bars
             refuses entries (gate ``data_quality``).
+        jobs: whether the daemon does the regular jobs by itself; false where Celery does them.
         keep_days: days of bars that ``data prune`` keeps, by timeframe; those not named are kept for ever.
         keep_days_of: the same by source, which counts before ``keep_days``.
         pinned: ranges that are never pruned.
@@ -272,6 +273,7 @@ class History(Section):
     months: int = Field(24, ge=1, le=240)
     addresses: dict[Source, str] = {}
     completeness_min: float = Field(99.0, ge=0, le=100)
+    jobs: bool = True
     keep_days: dict[str, int] = {"1m": 365, "3m": 365, "5m": 365}
     keep_days_of: dict[Source, dict[str, int]] = {}
     pinned: tuple[Pin, ...] = ()

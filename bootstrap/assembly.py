@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
+from bootstrap.job_process import JobProcess, job_book
 from bootstrap.learning import judge_of, school
 from bootstrap.parts import (
     Venue,
@@ -48,10 +49,12 @@ from engine.reconciliation import Policy, ReconcileTerms
 from engine.recovery import CandleRecovery
 from engine.reports import Reporter, snapshot
 from engine.runtime import Runtime
+from engine.schedule import Schedule
 from engine.threads import Tier
 from engine.trader import Plan, Trader, TraderTerms
 from engine.watchdog import Watchdog
 from engine.writer import CandleWriter
+from history.jobs import JOBS
 from market.feed import Feed, FeedLimits
 from market.frames import Frames
 from market.klines import BybitKlines
@@ -101,6 +104,7 @@ class Bot:
     reporter: Reporter
     feed: Feed
     frames: Frames
+    schedule: Schedule
     watchdog: Watchdog
     operations: Operations
 
@@ -188,7 +192,8 @@ def assemble(ground: Ground) -> Bot:
         acknowledge=venue.sandbox.acknowledge if venue.sandbox and settings.sandbox.step else None,
     )
     runtime = Runtime(parts)
-    return Bot(runtime, trader, writer, reporter, feed, frames, watchdog, Operations(runtime, trader))
+    schedule = Schedule(JOBS if settings.history.jobs else (), job_book(ground.main), tiers.learning, JobProcess())
+    return Bot(runtime, trader, writer, reporter, feed, frames, schedule, watchdog, Operations(runtime, trader))
 
 
 def _phantoms(ground: Ground, used: Mapping[str, Plan], trader: Trader, judge: Judge, state: State) -> Phantoms:

@@ -17,6 +17,7 @@ from domain.coverage import Span
 from domain.errors import ConfigError, RevenantError
 from domain.source import Source
 from history import retention
+from history.backfill import backfill
 from history.chain import Chain
 from history.export import FUNDING_MAX_MS
 from history.sources import dialects
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
     from domain.candle import Times
     from history import fetch
+    from history.backfill import Backfilled
+    from history.chain import Progress
     from history.port import CandleSource
     from history.sources.dialects import Host
     from persistence.history import Entry
@@ -185,6 +188,18 @@ def _unpaid(known: Times, window: Span) -> list[Span]:
 def chain(settings: Settings, wanted: Sequence[Source], store: CandleHistory) -> Chain:
     """Return the sources as a chain whose every request is noted in the sync log."""
     return Chain(sources(settings, wanted), store, _logger(store))
+
+
+async def fill(
+    settings: Settings, order: Sequence[Source], wanted: Sequence[Series], window: Span, kind: str,
+    progress: Progress | None = None,
+) -> Backfilled:  # fmt: skip
+    """Fetch what is missing of every series in a window, the first source's table being the one that is filled."""
+    asked = chain(settings, order, history(settings))
+    try:
+        return await backfill(asked, wanted, window, progress, kind=kind)
+    finally:
+        await asked.close()
 
 
 def _logger(store: CandleHistory) -> Callable[..., None]:

@@ -79,6 +79,7 @@ async def _trade(bot: Bot, tasks: Tasks, stopping: asyncio.Event) -> int:
             if done:
                 return 0 if stop in done else 70
         bot.runtime.start(tasks)
+        tasks.start("jobs", bot.schedule.run)
         tasks.start("summary", lambda: bot.reporter.summarise(bot.runtime, bot.trader, bot.writer, SUMMARY_S))
         done, _ = await asyncio.wait([stop, tasks.failed], return_when=asyncio.FIRST_COMPLETED)
         if tasks.failed in done:

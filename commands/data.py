@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bootstrap import history as building
+from bootstrap import jobs as working
 from bootstrap import parts
+from bootstrap.job_process import job_book
 from commands.chosen import OneSource, Symbols, Timeframes, several, window_of
 from commands.chosen import chosen as chosen_series
 from commands.freqtrade import export
@@ -24,18 +27,17 @@ from commands.times import FOREVER, Days, Since, Timerange, Until, told, window
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span, known_timeframe
 from domain.errors import ConfigError
+from domain.schedule import JobState
 from domain.source import Source
 from history import pictures
 from history import quality as judging
-from history.backfill import backfill
+from history.jobs import JOBS, named
 from history.port import PERPETUAL, market_of
 from persistence import sources as tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from history.backfill import Backfilled
-    from history.chain import Progress as Told
     from persistence.history import CandleHistory, Entry
     from settings import Settings
 
@@ -68,6 +70,37 @@ def status(config: Config = None, as_json: AsJson = False, source: OneSource = N
         )
     if refused := store.quarantined(source):
         print(f"{len(refused)} rows are set aside as impossible; --json of data quarantine tells why")
+
+
+@app.command("jobs")
+def list_jobs(config: Config = None, as_json: AsJson = False) -> None:
+    """Show the regular jobs: when each ran last and how it ended, and when it runs next."""
+    settings = load(config)
+    states, now = job_book(parts.database(settings)).states(), datetime.now(UTC)
+    rows = []
+    for job in JOBS:
+        state = states.get(job.name, JobState(job.name))
+        last = f"{state.started_at:%Y-%m-%d %H:%M}" if state.started_at else ""
+        rows.append({
+            "job": job.name, "does": job.about, "last_run": last, "status": state.status, "failures": state.failures,
+            "next_run": f"{job.next_due(now):%Y-%m-%d %H:%M}", "said": state.said if as_json else state.said[:70],
+        })  # fmt: skip
+    show(rows, as_json)
+
+
+@app.command("run")
+def run_job(
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(job.name for job in JOBS)}.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Do one of the regular jobs now, unless somebody is doing it."""
+    job = named(name)
+    if job is None:
+        raise ConfigError(f"job {name}: there is none; there are {', '.join(one.name for one in JOBS)}")
+    done = working.do(load(config), job)
+    show({"job": name, **done._asdict()}, as_json)
+    raise typer.Exit({"FAILED": FAILED, "PARTIAL": DEGRADED}.get(done.status, OK))
 
 
 @app.command()
@@ -249,15 +282,6 @@ def _fill_perpetual(settings: Settings, source: Source, wanted: list[Series], as
 
 
 def _fill(settings: Settings, order: list[Source], wanted: list[Series], asked: Span, kind: str, as_json: bool) -> None:
-    store = building.history(settings)
-
-    async def run(progress: Told) -> Backfilled:
-        chain = building.chain(settings, order, store)
-        try:
-            return await backfill(chain, wanted, asked, progress, kind=kind)
-        finally:
-            await chain.close()
-
     with _progress(as_json) as bar:
         tasks: dict[Series, Any] = {}
 
@@ -268,7 +292,7 @@ def _fill(settings: Settings, order: list[Source], wanted: list[Series], asked: 
                 tasks[series], completed=done, total=of, description=f"{series.symbol} {series.timeframe} {source}"
             )
 
-        done = asyncio.run(run(progress))
+        done = asyncio.run(building.fill(settings, order, wanted, asked, kind, progress))
     rows = [
         {"symbol": one.series.symbol, "timeframe": one.series.timeframe, "wanted": one.wanted, "added": one.added,
          "updated": one.updated, "refused": one.refused, "absent": one.absent,

@@ -316,3 +316,12 @@ data_quality = sa.Table(
     *(sa.Column(name, sa.Boolean, nullable=False) for name in ("has_gaps", "has_anomalies")),
     *(sa.Column(name, sa.Text, nullable=False) for name in ("gaps", "anomalies")),
 )
+
+jobs = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    *(sa.Column(name, UtcTime) for name in ("started_at", "ended_at", "until")),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("status", "said", "owner")),
+    sa.Column("failures", sa.Integer, nullable=False),
+)

@@ -238,3 +238,31 @@ def test_old_bars_go_when_that_is_asked_for_and_pinned_ones_stay(commands):
     entry = commands.store().entry(Source.BINANCE, series)
     assert (entry.rows, entry.earliest) == (1_560, START + 86_400_000)
     assert commands.json("data", "prune") == []
+
+
+def test_a_regular_job_keeps_what_is_stored_complete_and_is_seen(commands, venues):
+    now = int(time.time() * 1000) // STEP * STEP
+    recent = walk(500, now - 500 * STEP, STEP)
+    venues.put("binance", BTC.symbol, "15m", recent, listed=int(recent.open_time[0]))
+    commands.store().save(Source.BINANCE, BTC, lacking(recent[:450], 100, 140))
+    commands.environment |= {"DATA_SOURCE": "bybit"}
+    assert commands.json("data", "run", "collect")["status"] == "COMPLETED"
+    assert commands.json("data", "run", "update")["status"] == "COMPLETED"
+    assert len(commands.store().times(Source.BINANCE, BTC)) in {459, 460}
+    assert commands.json("data", "run", "fill-gaps")["status"] == "COMPLETED"
+    assert len(commands.store().times(Source.BINANCE, BTC)) in {499, 500}
+    judged = commands.json("data", "run", "quality")
+    assert (judged["status"], judged["alerts"]) == ("COMPLETED", [])
+    rows = {row["job"]: row for row in commands.json("data", "jobs")}
+    assert [rows[name]["status"] for name in ("collect", "update", "fill-gaps", "validate")] == ["COMPLETED"] * 3 + [""]
+    assert all(row["next_run"] for row in rows.values())
+
+
+def test_a_poor_series_raises_an_alert_and_the_practice_exchange_asks_nobody(commands, venues):
+    now = int(time.time() * 1000) // STEP * STEP
+    commands.store().save(Source.BINANCE, BTC, lacking(walk(500, now - 500 * STEP, STEP), 100, 140))
+    (alert,) = commands.json("data", "run", "quality")["alerts"]
+    assert "binance BTC/USDT:USDT 15m is 92.00 % complete" in alert
+    assert commands.json("data", "run", "collect")["status"] == "SKIPPED"
+    assert venues.asked == []
+    assert commands.run("data", "run", "dance")[0] == 2

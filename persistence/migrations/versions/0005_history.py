@@ -142,3 +142,10 @@ def _create_books() -> None:
         *(sa.Column(name, sa.Boolean, nullable=False) for name in ("has_gaps", "has_anomalies")),
         *(sa.Column(name, sa.Text, nullable=False) for name in ("gaps", "anomalies")),
     )
+    op.create_table(
+        "jobs",
+        sa.Column("name", sa.Text, primary_key=True),
+        *(sa.Column(name, UtcTime) for name in ("started_at", "ended_at", "until")),
+        *(sa.Column(name, sa.Text, nullable=False) for name in ("status", "said", "owner")),
+        sa.Column("failures", sa.Integer, nullable=False),
+    )

@@ -1,0 +1,127 @@
+"""Does the regular jobs of history."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from bootstrap import history as building
+from bootstrap import parts
+from bootstrap.job_process import job_book
+from domain.candle import Series, timeframe_ms
+from domain.coverage import Span
+from domain.errors import RevenantError
+from history import quality
+from persistence import sources as tables
+
+if TYPE_CHECKING:
+    from domain.schedule import Job
+    from domain.source import Source
+    from settings import Settings
+
+
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+STALE = timedelta(hours=48)
+WINDOWS_DAYS = {"update": 2, "fill-gaps": 30, "validate": 90}
+COLLECTED_MS = 3 * HOUR_MS
+
+
+class Done(NamedTuple):
+    """How a job ended: COMPLETED, PARTIAL, FAILED or SKIPPED; what is to be said of it; what somebody should see."""
+
+    status: str
+    said: str
+    alerts: list[str]
+
+
+def do(settings: Settings, job: Job) -> Done:
+    """Do a job now, unless somebody is doing it; how it ended is kept.
+
+    Raises:
+        Unavailable: when the database is away.
+    """
+    held = job_book(parts.database(settings))
+    if not held.claim(job):
+        return Done("SKIPPED", "somebody else is doing it", [])
+    try:
+        done = _do(settings, job)
+    except RevenantError as error:
+        done = Done("FAILED", str(error), [])
+    held.finish(job, done.status, done.said)
+    return done
+
+
+def _do(settings: Settings, job: Job) -> Done:
+    if job.network and settings.source.practice:
+        return Done("SKIPPED", f"source {settings.source} asks nobody for history", [])
+    if job.name == "retention":
+        return _retention(settings)
+    if job.name == "quality":
+        return _quality(settings, 30)
+    now = int(time.time() * 1000)
+    wanted, window = kept_series(settings), window_of(job, now)
+    if not wanted:
+        return Done("SKIPPED", "no series is kept: set trading.symbols, or download one", [])
+    order = list(settings.history.chain)
+    filled = asyncio.run(building.fill(settings, order, wanted, window, job.name))
+    totals = filled.statistics
+    failed = [f"{one.symbol} {one.timeframe}: {said}" for one, said in filled.refused.items()]
+    failed += [f"{one.series.symbol} {one.series.timeframe}: {one.errors[0]}" for one in filled.results if one.errors]
+    status = "COMPLETED" if not totals["failed"] else "PARTIAL" if totals["successful"] else "FAILED"
+    said = json.dumps(totals) + ("; " + "; ".join(failed[:5]) if failed else "")
+    judged = _quality(settings, 62) if job.name == "consolidate" else Done(status, "", [])
+    return Done(status, said + judged.said, judged.alerts)
+
+
+def window_of(job: Job, now: int) -> Span:
+    """Return the window that a job looks at."""
+    if job.name == "collect":
+        return Span(now // HOUR_MS * HOUR_MS - COLLECTED_MS, now)
+    if job.name == "consolidate":
+        first = datetime.fromtimestamp(now / 1000, UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+        before = (first - timedelta(days=1)).replace(day=1)
+        return Span(int(before.timestamp() * 1000), int(first.timestamp() * 1000))
+    return Span(now - WINDOWS_DAYS[job.name] * DAY_MS, now)
+
+
+def kept_series(settings: Settings) -> list[Series]:
+    """Return the series that jobs keep complete: the settings', and those stored of the chain's first source."""
+    primary = settings.history.chain[0]
+    stored = {entry.series for entry in building.history(settings).entries(primary) if entry.rows}
+    chosen = {Series(name, frame) for name in settings.trading.symbols for frame in settings.history.timeframes}
+    return sorted(stored | chosen)
+
+
+def _retention(settings: Settings) -> Done:
+    database, gone = parts.database(settings), 0
+    for entry in building.history(settings).entries():
+        for span in building.spans_to_prune(settings, entry):
+            gone += tables.delete(database, entry.source, entry.series, span)
+    return Done("COMPLETED", f"{gone} old bars deleted", [])
+
+
+def _quality(settings: Settings, days: int) -> Done:
+    store, alerts, judged = building.history(settings), [], 0
+    now = int(time.time() * 1000)
+    watched: set[Source] = {settings.source, settings.history.chain[0]}
+    for entry in store.entries():
+        if not entry.rows or entry.earliest is None or entry.latest is None:
+            continue
+        step = timeframe_ms(entry.series.timeframe)
+        window = Span(max(entry.earliest, now - days * DAY_MS), entry.latest + step)
+        if window.end <= window.start:
+            continue
+        bars, absent = store.load(entry.source, entry.series, window), store.absent(entry.source, entry.series)
+        found = quality.examine(bars, window, entry.series.timeframe, absent)
+        store.judge(entry.source, entry.series, found.coverage, found.counts)
+        judged += 1
+        name = f"{entry.source} {entry.series.symbol} {entry.series.timeframe}"
+        if found.coverage.completeness < settings.history.completeness_min:
+            alerts.append(f"{name} is {found.coverage.completeness:.2f} % complete over {days} days")
+        stale = entry.last_synced is not None and datetime.now(UTC) - entry.last_synced > STALE
+        if stale and entry.source in watched and not entry.source.practice:
+            alerts.append(f"{name} was last fetched {entry.last_synced:%Y-%m-%d %H:%M} UTC, more than 48 h ago")
+    return Done("COMPLETED", f"{judged} series judged, {len(alerts)} alerts", alerts)
