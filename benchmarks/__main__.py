@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks import candles, feed, lag, learning, trades
+from benchmarks import candles, feed, history, lag, learning, trades
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,6 +32,30 @@ BENCHMARKS = {
         ">= 100",
         candles.measure,
         lambda ratio: ratio >= 100,
+    ),
+    "upsert": Benchmark(
+        "a million bars upserted into PostgreSQL: rate as a share of a raw COPY into a bare table with the same key",
+        ">= 0.4",
+        history.measure_upsert,
+        lambda ratio: ratio >= 0.4,
+    ),
+    "gaps": Benchmark(
+        "exact gaps of a million stored bars: time relative to COPY of the times and numpy's diff",
+        "<= 2",
+        history.measure_gaps,
+        lambda ratio: ratio <= 2,
+    ),
+    "export": Benchmark(
+        "a million bars exported to freqtrade: time relative to reading them and writing the feather",
+        "<= 3",
+        history.measure_export,
+        lambda ratio: ratio <= 3,
+    ),
+    "download": Benchmark(
+        "share of a core that a download takes while its rate budget holds it back",
+        "<= 0.5",
+        history.measure_download,
+        lambda share: share <= 0.5,
     ),
     "feed": Benchmark(
         "decoded and applied messages per second, relative to a bare websockets loop",

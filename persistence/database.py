@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psycopg2
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -32,6 +33,8 @@ MIGRATION_LOCK = 7_368_641_701
 
 MIGRATING = threading.Lock()
 """Two databases of one process may not migrate at once: alembic keeps what it is working on in its module."""
+
+_OPERATIONAL = (psycopg2.OperationalError, psycopg2.InterfaceError)
 
 _REFUSALS = (
     "authentication failed",
@@ -220,16 +223,19 @@ class Database:
         try:
             yield
         except DBAPIError as error:
-            raise self._in_our_terms(error) from error
+            raise self._in_our_terms(error.orig, operational=_is_operational(error)) from error
+        except psycopg2.Error as error:
+            # COPY goes to the driver itself
+            raise self._in_our_terms(error, operational=isinstance(error, _OPERATIONAL)) from error
         except sa.exc.TimeoutError as error:
             raise Unavailable(f"{self}: no free connection") from error
 
-    def _in_our_terms(self, error: DBAPIError) -> ConfigError | Rejected | Unavailable:
-        code = getattr(error.orig, "pgcode", None) or ""
-        text = " ".join(str(error.orig).split())
+    def _in_our_terms(self, error: BaseException | None, *, operational: bool) -> ConfigError | Rejected | Unavailable:
+        code = getattr(error, "pgcode", None) or ""
+        text = " ".join(str(error).split())
         if "FATAL:" in text and not code and any(mark in text for mark in _REFUSALS):
             return ConfigError(f"DATABASE_URL: {self} refused us: {text.partition('FATAL:')[2].strip()}")
-        permanent = code[:2] in {"22", "23", "28", "42"} if code else not _is_operational(error)
+        permanent = code[:2] in {"22", "23", "28", "42"} if code else not operational
         if permanent:
             return Rejected(f"{self}: {text[:300]}")
         return Unavailable(f"{self}: {text[:300]}")

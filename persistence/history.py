@@ -74,7 +74,7 @@ class CandleHistory:
         """Store closed, checked bars in ascending time; return how many were new and how many changed."""
         total = Saved(0, 0, 0)
         for start in range(0, len(bars), SAVE_ROWS):
-            part = self._storages[source].merge({series: bars[start : start + SAVE_ROWS]})[series]
+            part = self._storages[source].fill(series, bars[start : start + SAVE_ROWS])
             total = Saved(*(one + other for one, other in zip(total, part, strict=True)))
         return total
 

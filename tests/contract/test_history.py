@@ -205,3 +205,14 @@ def test_the_overview_knows_every_source(store, database):
     assert set(rows) == {source.value for source in Source}
     assert all(row["exists"] for row in rows.values())
     assert (rows["binance"]["rows"], rows["binance"]["symbols"]) == (500, 1)
+
+
+def test_bars_go_straight_into_an_empty_span_and_are_merged_where_some_are(store):
+    held = walk(900, START, STEP)
+    assert store.save(BINANCE, BTC, held[300:600]) == (300, 300, 0)
+    assert store.save(BINANCE, BTC, held[:300]) == (300, 300, 0)
+    assert store.save(BINANCE, BTC, held[500:]) == (400, 300, 0)
+    assert same(store.load(BINANCE, BTC), held)
+    entry = store.entry(BINANCE, BTC)
+    assert (entry.rows, entry.earliest, entry.latest) == (900, START, START + 899 * STEP)
+    assert entry.last_synced is not None

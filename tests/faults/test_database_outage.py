@@ -161,3 +161,42 @@ def test_the_bot_trades_through_an_outage_of_its_database(own_postgres, tmp_path
     stored = {row[0] for row in own_postgres.sql("SELECT exec_id FROM trade_fills")}
     assert stored <= fills
     assert own_postgres.sql("SELECT count(*) FROM trades")[0][0] >= 1
+
+
+def test_a_server_that_dies_in_the_middle_of_a_copy_is_unavailable_and_the_next_save_finds_it_again(
+    own_postgres, monkeypatch
+):
+    """COPY goes to the driver itself, whose errors once passed by as they were."""
+    from domain.candle import Series
+    from persistence import candles as module
+    from tests.venues import walk
+
+    database = Database(own_postgres.dsn("postgres"))
+    storage, bars, series = (
+        module.PostgresCandleStorage(database, Source.BINANCE),
+        walk(1_000, 0, 60_000),
+        Series("A/B", "1m"),
+    )
+    storage.fill(series, bars[:300])
+    real, killed = module._copy_rows, []
+
+    def dies(frames):
+        if not killed:
+            killed.append(own_postgres.kill9())
+        return real(frames)
+
+    monkeypatch.setattr(module, "_copy_rows", dies)
+    with pytest.raises(Unavailable):
+        storage.fill(series, bars[300:])
+    killed.clear()
+    own_postgres.start()
+    monkeypatch.undo()
+    with pytest.raises(Unavailable):
+        monkeypatch.setattr(module, "SAVE_ATTEMPTS", 1)
+        monkeypatch.setattr(module, "_copy_rows", dies)
+        storage.merge({series: bars[300:]})
+    own_postgres.start()
+    monkeypatch.undo()
+    assert storage.fill(series, bars[300:]).processed == 700
+    assert np.array_equal(storage.load_candles("A/B", 2_000, timeframe="1m").close, bars.close)
+    database.close()
