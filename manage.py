@@ -23,7 +23,8 @@ from rich.progress import Progress
 import settings as settings_module
 from bootstrap import control, inspection, parts
 from bootstrap import doctor as examination
-from commands import data, sources
+from commands import data as data_commands
+from commands import sources
 from commands.shared import DEGRADED, FAILED, OK, USAGE, AsJson, Config, load, show
 from domain.errors import ConfigError, RevenantError, Unavailable
 from domain.records import SwitchState, finished
@@ -42,7 +43,7 @@ audit_app = typer.Typer(no_args_is_help=True, help="The phantoms' audit.")
 app.add_typer(trades_app, name="trades")
 app.add_typer(ml_app, name="ml")
 app.add_typer(audit_app, name="audit")
-app.add_typer(data.app, name="data")
+app.add_typer(data_commands.app, name="data")
 app.add_typer(sources.app, name="sources")
 app.add_typer(sandbox_app, name="sandbox")
 
@@ -50,9 +51,17 @@ Reason = Annotated[str, typer.Option(help="Kept with the change.")]
 
 
 @app.command()
-def doctor(config: Config = None, as_json: AsJson = False, live: Annotated[bool, typer.Option()] = False) -> None:
+def doctor(
+    config: Config = None,
+    as_json: AsJson = False,
+    live: Annotated[bool, typer.Option()] = False,
+    data: Annotated[bool, typer.Option("--data", help="Also write, read, change and delete a few bars.")] = False,
+) -> None:
     """Check configuration, folders, database, Redis, exchange, clock and keys."""
-    results = asyncio.run(examination.checkup(load(config), live_too=live))
+    settings = load(config)
+    results = asyncio.run(examination.checkup(settings, live_too=live))
+    if data:
+        results += examination.check_data(settings)
     if as_json:
         print(json.dumps([asdict(result) for result in results], indent=2))
     else:

@@ -266,3 +266,40 @@ def test_a_poor_series_raises_an_alert_and_the_practice_exchange_asks_nobody(com
     assert commands.json("data", "run", "collect")["status"] == "SKIPPED"
     assert venues.asked == []
     assert commands.run("data", "run", "dance")[0] == 2
+
+
+def test_the_doctor_tries_the_way_of_a_candle_and_leaves_nothing(commands):
+    code, out, _ = commands.run("doctor", "--data", "--json")
+    # what the disk is worth may be a warning
+    assert code in {0, 3}
+    findings = {one["name"]: one for one in json.loads(out)}
+    steps = ("data write", "data read", "data update", "data gaps", "data clean")
+    assert [findings[name]["state"] for name in steps] == ["ok"] * 5
+    assert commands.json("sources", "list")[2]["rows"] == 0
+
+
+def test_a_notebook_reads_and_updates_what_is_stored(commands, venues, monkeypatch):
+    from bootstrap.notebook import get_ohlcv, update_recent_data
+    from domain.errors import BadData
+
+    now = int(time.time() * 1000) // STEP * STEP
+    recent = walk(300, now - 300 * STEP, STEP)
+    venues.put("binance", BTC.symbol, "15m", recent, listed=int(recent.open_time[0]))
+    commands.store().save(Source.BINANCE, BTC, recent[:100])
+    commands.store().save(Source.OKX, BTC, recent[90:110])
+    for name, value in commands.environment.items():
+        monkeypatch.setenv(name, value)
+    frame = get_ohlcv("binance", *BTC)
+    assert list(frame.columns) == ["open", "high", "low", "close", "volume", "turnover"]
+    assert frame.close.tolist() == recent.close[:100].tolist()
+    assert get_ohlcv("binance", *BTC, limit=7).close.tolist() == recent.close[93:100].tolist()
+    some = get_ohlcv("binance", *BTC, since=frame.index[10].to_pydatetime(), until=str(frame.index[20]))
+    assert len(some) == 10
+    best = get_ohlcv("best", *BTC)
+    assert best.source.tolist() == ["binance"] * 100 + ["okx"] * 10
+    assert get_ohlcv("binance", "XYZ/USDT", "15m").empty
+    assert update_recent_data(*BTC)["sources_used"]["binance"] in {199, 200}
+    with pytest.raises(BadData, match="data download first"):
+        update_recent_data("XYZ/USDT", "15m")
+    with pytest.raises(BadData, match="'yahoo' is not known"):
+        get_ohlcv("yahoo", *BTC)
