@@ -61,8 +61,7 @@ def _do(settings: Settings, job: Job) -> Done:
         return _retention(settings)
     if job.name == "quality":
         return _quality(settings, 30)
-    now = int(time.time() * 1000)
-    wanted, window = kept_series(settings), window_of(job, now)
+    wanted, window = kept_series(settings), window_of(job, now_ms())
     if not wanted:
         return Done("SKIPPED", "no series is kept: set trading.symbols, or download one", [])
     order = list(settings.history.chain)
@@ -74,6 +73,11 @@ def _do(settings: Settings, job: Job) -> Done:
     said = json.dumps(totals) + ("; " + "; ".join(failed[:5]) if failed else "")
     judged = _quality(settings, 62) if job.name == "consolidate" else Done(status, "", [])
     return Done(status, said + judged.said, judged.alerts)
+
+
+def now_ms() -> int:
+    """Return the host's time in UTC ms."""
+    return int(time.time() * 1000)
 
 
 def window_of(job: Job, now: int) -> Span:
@@ -105,7 +109,7 @@ def _retention(settings: Settings) -> Done:
 
 def _quality(settings: Settings, days: int) -> Done:
     store, alerts, judged = building.history(settings), [], 0
-    now = int(time.time() * 1000)
+    now = now_ms()
     watched: set[Source] = {settings.source, settings.history.chain[0]}
     for entry in store.entries():
         if not entry.rows or entry.earliest is None or entry.latest is None:

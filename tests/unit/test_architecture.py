@@ -44,6 +44,7 @@ MAY_IMPORT = {
         "history",
     },
     "live_bot": {"domain", "settings", "bootstrap"},
+    "worker": {"settings", "bootstrap"},
     "commands": {"domain", "settings", "bootstrap", "persistence", "history", "formats"},
     "manage": {"domain", "settings", "bootstrap", "persistence", "sandbox", "commands"},
 }
@@ -62,6 +63,7 @@ HOME = {
     "skl2onnx": {"ml"},
     "onnxruntime": {"ml"},
     "pydantic": {"settings", "sections"},
+    "celery": {"bootstrap"},
     "typer": {"manage", "commands"},
 }
 """Drivers and frameworks have one home each."""
