@@ -33,9 +33,7 @@ def make_app(settings: Settings) -> Celery:
     """
     redis = settings.redis_url.get_secret_value()
     if not redis:
-        raise ConfigError(
-            "REDIS_URL: Celery hands its tasks around through Redis; give one, or let the daemon do the jobs"
-        )
+        raise ConfigError("REDIS_URL: Celery hands tasks around through Redis; give one, or let the bot do the jobs")
     app = Celery("revenant", broker=redis, backend=redis)
     app.conf.update(
         timezone="UTC", enable_utc=True, task_default_queue="revenant", task_acks_late=True, worker_prefetch_multiplier=1,
