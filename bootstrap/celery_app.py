@@ -36,8 +36,9 @@ def make_app(settings: Settings) -> Celery:
         raise ConfigError("REDIS_URL: Celery hands tasks around through Redis; give one, or let the bot do the jobs")
     app = Celery("revenant", broker=redis, backend=redis)
     app.conf.update(
-        timezone="UTC", enable_utc=True, task_default_queue="revenant", task_acks_late=True, worker_prefetch_multiplier=1,
-        task_reject_on_worker_lost=True, result_expires=86_400, broker_connection_retry_on_startup=True,
+        timezone="UTC", enable_utc=True, task_default_queue="revenant", task_acks_late=True,
+        worker_prefetch_multiplier=1, task_reject_on_worker_lost=True, result_expires=86_400,
+        broker_connection_retry_on_startup=True,
         # Redis knows no priorities; kombu makes a queue of each, and 0 is its most important
         broker_transport_options={"priority_steps": list(range(LOWEST + 1)), "queue_order_strategy": "priority"},
         beat_schedule_filename=str(settings.data_dir / "celerybeat-schedule"),
