@@ -10,22 +10,25 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
+import structlog
 
 from bootstrap import control, parts
 from domain.candle import Series
 from domain.coverage import Span
 from domain.errors import ConfigError, RevenantError
 from domain.source import Source
-from history import retention
+from history import retention, symbols
 from history.backfill import backfill
 from history.chain import Chain
 from history.export import FUNDING_MAX_MS
+from history.port import PERPETUAL, SPOT
 from history.sources import dialects
 from history.sources.exchange import ExchangeSource
 from history.sources.web import BinanceArchive, CoinGecko, CryptoCompare, Polygon
 from persistence.budget import SharedBudget
 from persistence.history import CandleHistory, SyncNote
 from persistence.perpetuals import FundingHistory, MarkHistory
+from persistence.symbols import SymbolRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -37,8 +40,11 @@ if TYPE_CHECKING:
     from history.chain import Progress
     from history.port import CandleSource
     from history.sources.dialects import Host
+    from history.symbols import Market
     from persistence.history import Entry
     from settings import Settings
+
+log = structlog.get_logger(__name__)
 
 MARKS: Mapping[Source, Callable[[], dialects.Dialect]] = MappingProxyType({
     Source.BINANCE: dialects.BinanceMarks, Source.BYBIT: dialects.BybitMarks, Source.OKX: dialects.OkxMarks
@@ -187,7 +193,42 @@ def _unpaid(known: Times, window: Span) -> list[Span]:
 
 def chain(settings: Settings, wanted: Sequence[Source], store: CandleHistory) -> Chain:
     """Return the sources as a chain whose every request is noted in the sync log."""
-    return Chain(sources(settings, wanted), store, _logger(store))
+    return Chain(sources(settings, wanted), store, _logger(store), facts=symbols.renamed_life)
+
+
+async def refresh_symbols(settings: Settings, source: Source) -> int:
+    """Ask a source for its markets, and CoinGecko for their coins' ranks; keep both, return how many markets.
+
+    Raises:
+        ConfigError: for a source that lists no markets. Unavailable, Rejected: when it does not answer.
+    """
+    fetcher = next((one for one in sources(settings, [source]) if isinstance(one, ExchangeSource)), None)
+    if fetcher is None or source is Source.ALPACA:
+        raise ConfigError(f"source {source}: lists no markets; binance, okx and bybit do")
+    gecko = CoinGecko(Budgets(settings), settings.history.addresses.get(Source.COINGECKO, ""))
+    try:
+        markets = [one for kind in (PERPETUAL, SPOT) for one in await fetcher.markets(kind)]
+        try:
+            ranks = await gecko.ranks()
+        except RevenantError as error:
+            log.warning("symbols have no ranks: CoinGecko does not answer", reason=str(error))
+            ranks = {}
+        held = symbols.ranked(markets, ranks)
+        await asyncio.to_thread(SymbolRegistry(parts.database(settings)).replace, source, held)
+    finally:
+        await fetcher.close()
+        await gecko.close()
+    return len(markets)
+
+
+def symbols_are_fresh(settings: Settings, source: Source) -> bool:
+    """Say whether a source was asked for its markets in the last 24 hours."""
+    return SymbolRegistry(parts.database(settings)).fresh(source)
+
+
+def known_symbols(settings: Settings, source: Source) -> list[Market]:
+    """Return the markets that a source has said to have."""
+    return [symbols.Market(*row) for row in SymbolRegistry(parts.database(settings)).load(source)]
 
 
 async def fill(

@@ -33,11 +33,13 @@ from history import pictures
 from history import quality as judging
 from history.jobs import JOBS, named
 from history.port import PERPETUAL, market_of
+from history.symbols import choose, hint
 from persistence import sources as tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from history.symbols import Market
     from persistence.history import CandleHistory, Entry
     from settings import Settings
 
@@ -47,6 +49,10 @@ app.command("import")(import_files)
 app.command("export")(export)
 
 MONTH_DAYS = 30
+
+MarketKind = Annotated[str, typer.Option("--market", help="perpetual or spot.")]
+Top = Annotated[int, typer.Option("--top", min=0, help="The so many highest ranked coins.")]
+Core = Annotated[bool, typer.Option("--core", help="The thirty coins that are always wanted.")]
 
 
 @app.command()
@@ -189,6 +195,9 @@ def download(
     until: Until = "",
     timerange: Timerange = "",
     days: Days = None,
+    market: MarketKind = PERPETUAL,
+    top: Top = 0,
+    core: Core = False,
     marks: Annotated[bool, typer.Option("--marks", help="Also mark prices and funding, for futures exports.")] = False,
 ) -> None:
     """Fetch what is missing of a range; it can be killed at any time, and goes on where it was."""
@@ -197,10 +206,32 @@ def download(
     if not asked.start:
         asked = Span(int(time.time() * 1000) - settings.history.months * MONTH_DAYS * 86_400_000, asked.end)
     order = [source] if source is not None else list(settings.history.chain)
+    if top or core:
+        known = _symbols(settings, order[0], refresh=False)
+        symbols = [one.symbol for one in choose(known, top=top, core=core, kind=market)]
     wanted = _wanted(settings, symbols, timeframes)
+    for said in filter(None, (hint(name) for name in sorted({series.symbol for series in wanted}))):
+        Console(stderr=True).print(said)
     if marks:
         _fill_perpetual(settings, order[0], wanted, asked, as_json)
     _fill(settings, order, wanted, asked, "backfill", as_json)
+
+
+@app.command("symbols")
+def list_symbols(
+    config: Config = None,
+    as_json: AsJson = False,
+    source: OneSource = None,
+    market: MarketKind = PERPETUAL,
+    top: Top = 0,
+    core: Core = False,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask now, however fresh what is known is.")] = False,
+) -> None:
+    """Show the markets of a source by the rank of their coins; asked for anew after a day."""
+    settings = load(config)
+    known = _symbols(settings, source or settings.history.chain[0], refresh=refresh)
+    found = choose(known, top=top or len(known), core=core, kind=market)
+    show([{**one._asdict(), "listed": told(one.listed), "delisted": told(one.delisted)} for one in found], as_json)
 
 
 @app.command()
@@ -268,6 +299,13 @@ def prune(config: Config = None, as_json: AsJson = False, source: OneSource = No
     show(rows, as_json)
     if rows and not yes:
         Console(stderr=True).print("nothing was deleted; add --yes to delete these rows")
+
+
+def _symbols(settings: Settings, source: Source, *, refresh: bool) -> list[Market]:
+    if refresh or not building.symbols_are_fresh(settings, source):
+        with Console(stderr=True).status(f"asking {source} for its markets"):
+            asyncio.run(building.refresh_symbols(settings, source))
+    return building.known_symbols(settings, source)
 
 
 def _fill_perpetual(settings: Settings, source: Source, wanted: list[Series], asked: Span, quiet: bool) -> None:

@@ -75,13 +75,16 @@ class Filled:
 class Chain:
     """Asks sources in order; the first is the one whose table is to be filled, the others stand in for it.
 
+    ``facts`` tells of a symbol from when and until when it can have bars at all, however long it has been gone.
     Every source's bars go into its own table. A source that fails twice in a row is left alone for five minutes.
     """
 
     def __init__(
         self, sources: Sequence[CandleSource], store: Store, log_sync: Callable[..., None],
         now: Callable[[], int] = lambda: int(time.time() * 1000),
+        facts: Callable[[str], tuple[int | None, int | None]] = lambda _: (None, None),
     ) -> None:  # fmt: skip
+        self._facts = facts
         if not sources:
             raise BadData("no source to ask; name one")
         self._sources, self._store, self._log_sync, self._now = sources, store, log_sync, now
@@ -112,9 +115,9 @@ class Chain:
         left = await self._holes(self.source, series, [window])
         filled = Filled(series, window, bars_in(await self._owed(self.source, series, left), step))
         for number, source in enumerate(self._sources):
-            reason = unknown.get(source.source) or why_not(source, series, self._now(), window) or self._rests(number)
-            if reason:
-                refusals.append(reason)
+            reason = why_not(source, series, self._now(), window) or self._rests(number)
+            if reason or number in unknown:
+                refusals.append(reason or unknown[number])
                 continue
             if wanted := await self._owed(source.source, series, await self._holes(source.source, series, left)):
                 counted = _counted(progress, series, source, bars_in(wanted, step))
@@ -127,7 +130,7 @@ class Chain:
             left = await self._holes(source.source, series, left)
         filled.lacking = await self._owed(self.source, series, left)
         if filled.lacking and not filled.used and not filled.errors:
-            filled.errors += refusals
+            filled.errors += filter(None, refusals)
         return filled
 
     async def _fetch(
@@ -168,31 +171,37 @@ class Chain:
         """Return what of the holes a source may still have."""
         return without(holes, await asyncio.to_thread(self._store.absent, source, series))
 
-    async def _lived(self, series: Series, window: Span) -> tuple[Span, dict[Source, str]]:
+    async def _lived(self, series: Series, window: Span) -> tuple[Span, dict[int, str]]:
         """Cut a window to closed bars and to the market's life, as the first source that knows tells it.
 
-        Also returns the sources that have no such market, with what they said.
+        Also returns the numbers of the sources that have no such market, with what they said.
         """
         step = timeframe_ms(series.timeframe)
         closed = (self._now() - SETTLED_MS) // step * step
-        refused: dict[Source, str] = {}
+        refused: dict[int, str] = {}
+        since, until = self._facts(series.symbol)
         for number, source in enumerate(self._sources):
             if why_not(source, series, self._now(), window) or self._rests(number):
                 continue
             try:
                 listed, delisted = await source.life(series.symbol)
             except Rejected as error:
-                refused[source.source] = str(error)
+                refused[number] = str(error)
                 continue
             except RevenantError:
                 # whether it can be asked for bars will show
                 continue
             if (listed, delisted) != (None, None):
                 await asyncio.to_thread(self._store.note_life, source.source, series, listed, delisted)
-                window = Span(max(window.start, listed or 0), min(window.end, delisted or window.end))
+                since, until = listed or since, delisted or until
                 break
-        if {source.source for source in self._sources} == set(refused):
-            raise Rejected("; ".join(refused.values()))
+        if until is None:
+            # an archive may have what its exchange no longer lists, but only of coins that are known to have existed
+            names = {self._sources[number].source for number in refused}
+            refused |= {n: "" for n, source in enumerate(self._sources) if source.source in names and n not in refused}
+        if len(refused) == len(self._sources):
+            raise Rejected("; ".join(filter(None, refused.values())))
+        window = Span(max(window.start, since or 0), min(window.end, until or window.end))
         cut = on_grid(Span(window.start, min(window.end, closed)), step)
         return Span(cut.start, max(cut.start, cut.end)), refused
 

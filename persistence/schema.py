@@ -327,3 +327,13 @@ jobs = sa.Table(
     *(sa.Column(name, sa.Text, nullable=False) for name in ("status", "said", "owner")),
     sa.Column("failures", sa.Integer, nullable=False),
 )
+
+symbols = sa.Table(
+    "symbols",
+    metadata,
+    *(sa.Column(name, sa.Text, primary_key=True) for name in ("source", "symbol")),
+    *(sa.Column(name, sa.BigInteger) for name in ("listed", "delisted")),
+    sa.Column("active", sa.Boolean, nullable=False),
+    sa.Column("rank", sa.Integer),
+    sa.Column("refreshed_at", UtcTime, nullable=False),
+)

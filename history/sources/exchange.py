@@ -22,6 +22,7 @@ from domain.coverage import Span, parts
 from domain.errors import Rejected, RevenantError, Unavailable
 from history.port import PERPETUAL, Throttled, by_page, market_of
 from history.sources.dialects import FUNDING, payments
+from history.symbols import Market
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -75,6 +76,15 @@ class ExchangeSource:
         delisted = market.get("expiry") if market.get("active") is False else None
         return (int(listed) if listed else await self._first_day(symbol)), delisted
 
+    async def markets(self, kind: str) -> list[Market]:
+        """Return every market of a kind that the exchange lists."""
+        client = await self._listed(kind)
+        return [
+            Market(one["symbol"], _time(one.get("created")), _time(one.get("expiry")), one.get("active") is not False)
+            for one in client.markets.values()
+            if market_of(one["symbol"]) == kind and not one.get("option")
+        ]
+
     def parts(self, series: Series, span: Span) -> Iterator[Span]:
         """Cut a span into pages."""
         return by_page(self.terms, series, span)
@@ -118,6 +128,14 @@ class ExchangeSource:
         if not self._dialect.lists_markets:
             return {"id": symbol}
         kind = market_of(symbol)
+        client = await self._listed(kind)
+        found: dict[str, Any] | None = client.markets.get(symbol)
+        if found is None or market_of(found["symbol"]) != kind:
+            raise Rejected(f"{self.source}: has no {kind} market {symbol}; write it like {next(iter(client.markets))}")
+        return found
+
+    async def _listed(self, kind: str) -> Any:
+        """Return the client for a kind of market, its markets loaded."""
         client = self._client(kind)
         if not client.markets:
             await self._budget(kind).take(20)
@@ -125,10 +143,7 @@ class ExchangeSource:
                 await client.load_markets()
             except BaseError as error:
                 raise self._translated(error, kind, "its list of markets") from error
-        found: dict[str, Any] | None = client.markets.get(symbol)
-        if found is None or market_of(found["symbol"]) != kind:
-            raise Rejected(f"{self.source}: has no {kind} market {symbol}; write it like {next(iter(client.markets))}")
-        return found
+        return client
 
     async def _call(self, kind: str, method: str, params: dict[str, Any], cost: float) -> Any:
         client, budget = self._client(kind), self._budget(kind)
@@ -175,6 +190,10 @@ class ExchangeSource:
         if isinstance(error, (BadSymbol, BadRequest, AuthenticationError, NotSupported)):
             return Rejected(message)
         return Unavailable(message)
+
+
+def _time(told: Any) -> int | None:
+    return int(told) if told else None
 
 
 def _seconds(text: str | None, otherwise: float) -> float:

@@ -115,6 +115,7 @@ class CoinGecko:
     def __init__(self, budgets: Callable[[Host], Budget], address: str = "", key: str = "") -> None:
         self._web = Web(self.host, budgets, address, {"x-cg-demo-api-key": key} if key else {})
         self._ids: dict[str, str] = {}
+        self._ranks: dict[str, int] = {}
         self._ids_at = -IDS_S
 
     async def close(self) -> None:
@@ -143,16 +144,27 @@ class CoinGecko:
         rows = table(points, lambda point: (point[0], *[point[1]] * 4, 0.0, 0.0))
         return on_grid(rows, step)
 
+    async def ranks(self) -> dict[str, int]:
+        """Return the 250 largest coins by market value: ticker -> rank, from 1; kept for a day."""
+        await self._coins()
+        return dict(self._ranks)
+
+    async def _coins(self) -> None:
+        if time.monotonic() - self._ids_at <= IDS_S:
+            return
+        # by market value, so that of several coins of one ticker the largest counts
+        listed = await self._web.json(
+            "/api/v3/coins/markets", {"vs_currency": "usd", "per_page": 250, "page": 1, "order": "market_cap_desc"}
+        )
+        if not isinstance(listed, list) or not all(isinstance(coin, dict) for coin in listed):
+            raise Unavailable(f"coingecko: unreadable list of coins {str(listed)[:120]}")
+        tickers = [str(coin.get("symbol")).upper() for coin in listed]
+        self._ids = {name: str(coin.get("id")) for name, coin in zip(tickers[::-1], listed[::-1], strict=True)}
+        self._ranks = {name: rank for rank, name in reversed(list(enumerate(tickers, start=1)))}
+        self._ids_at = time.monotonic()
+
     async def _id(self, symbol: str) -> str:
-        if time.monotonic() - self._ids_at > IDS_S:
-            # by market value, so that of several coins of one ticker the largest counts
-            listed = await self._web.json(
-                "/api/v3/coins/markets", {"vs_currency": "usd", "per_page": 250, "page": 1, "order": "market_cap_desc"}
-            )
-            if not isinstance(listed, list):
-                raise Unavailable(f"coingecko: unreadable list of coins {str(listed)[:120]}")
-            self._ids = {str(coin["symbol"]).upper(): str(coin["id"]) for coin in reversed(listed)}
-            self._ids_at = time.monotonic()
+        await self._coins()
         base, _, quote = symbol.partition("/")
         if base not in self._ids or quote not in {"USD", "USDT", "USDC"}:
             raise Rejected(f"coingecko: has no coin {symbol} among the 250 largest, against dollars")

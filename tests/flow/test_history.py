@@ -303,3 +303,24 @@ def test_a_notebook_reads_and_updates_what_is_stored(commands, venues, monkeypat
         update_recent_data("XYZ/USDT", "15m")
     with pytest.raises(BadData, match="'yahoo' is not known"):
         get_ohlcv("yahoo", *BTC)
+
+
+def test_the_ranked_symbols_are_downloaded_and_a_renamed_coin_is_asked_for_in_its_own_life(commands, venues):
+    for name in ("BTC", "ETH", "ODD"):
+        venues.put("bybit", f"{name}/USDT:USDT", "15m", walk(96, START, STEP), listed=START)
+    venues.put("coingecko", "ETH/USDT", "1h", walk(1, START, STEP))
+    rows = commands.json("data", "symbols", "-s", "bybit", "--top", "5")
+    assert [(row["symbol"], row["rank"]) for row in rows] == [("ETH/USDT:USDT", 1)]
+    got = commands.json(
+        "data", "download", "-s", "bybit", "--core", "-t", "15m", "--since", "2024-01-01", "--until", "2024-01-02"
+    )
+    assert (got["total_symbols"], got["total_records"]) == (2, 192)
+    venues.put("archive", "MATIC/USDT", "15m", walk(96 * 40, START + 221 * 86_400_000, STEP))
+    commands.environment["REVENANT__HISTORY__ARCHIVES"] = "true"
+    venues.put("binance", "BTC/USDT", "15m", walk(1, START, STEP))
+    _, out, err = commands.run(
+        "data", "download", "-s", "binance", "-p", "MATIC/USDT", "-t", "15m", "--since", "2024-08-09", "--json"
+    )
+    assert "goes on as POL" in err
+    series = json.loads(out)["series"][0]
+    assert (series["added"], series["missing"]) == (23 * 96 + 10 * 96, 0)

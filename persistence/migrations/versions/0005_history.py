@@ -153,3 +153,11 @@ def _create_books() -> None:
         *(sa.Column(name, sa.Text, nullable=False) for name in ("status", "said", "owner")),
         sa.Column("failures", sa.Integer, nullable=False),
     )
+    op.create_table(
+        "symbols",
+        *(sa.Column(name, sa.Text, primary_key=True) for name in ("source", "symbol")),
+        *(sa.Column(name, sa.BigInteger) for name in ("listed", "delisted")),
+        sa.Column("active", sa.Boolean, nullable=False),
+        sa.Column("rank", sa.Integer),
+        sa.Column("refreshed_at", UtcTime, nullable=False),
+    )

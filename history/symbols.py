@@ -1,0 +1,119 @@
+"""Which symbols there are: the core, their ranks, and names that have changed."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, NamedTuple
+
+from domain.errors import BadData
+from history.port import PERPETUAL, market_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+CORE = (
+    "BTC", "ETH", "BNB", "SOL", "XRP", "ADA", "DOGE", "TRX", "LINK", "DOT", "POL", "AVAX", "UNI", "ATOM", "LTC", "BCH",
+    "ALGO", "VET", "S", "ICP", "SAND", "MANA", "NEAR", "APT", "OP", "ARB", "SKY", "RUNE", "INJ", "STX",
+)  # fmt: skip
+"""The thirty that are always wanted, by their names of today."""
+
+
+class Rename(NamedTuple):
+    """A coin that goes on under another name.
+
+    Attributes:
+        old: the name before.
+        new: the name after.
+        until: the UTC day on which the old name's pairs stopped; nothing after it is missing.
+        since: the UTC day on which the new name's pairs began; nothing before it is missing.
+        ratio: how many new units one old unit became; prices do not go on without it.
+    """
+
+    old: str
+    new: str
+    until: date
+    since: date
+    ratio: int
+
+
+RENAMES = (
+    Rename("MATIC", "POL", date(2024, 9, 10), date(2024, 9, 13), 1),
+    Rename("FTM", "S", date(2025, 1, 13), date(2025, 1, 16), 1),
+    Rename("MKR", "SKY", date(2025, 9, 15), date(2025, 9, 18), 24_000),
+)
+"""Days of Binance's pairs; an exchange's own listing date counts before these."""
+
+
+class Market(NamedTuple):
+    """A market of a source: its symbol, when it began and ended (UTC ms), whether it trades, and its coin's rank."""
+
+    symbol: str
+    listed: int | None
+    delisted: int | None
+    active: bool
+    rank: int | None = None
+
+
+def base_of(symbol: str) -> str:
+    """Return the coin that a symbol is of; contracts on a thousand or a million of them count as the coin's."""
+    base = symbol.partition("/")[0]
+    for prefix in ("1000000", "10000", "1000", "1M"):
+        if base.startswith(prefix) and len(base) > len(prefix):
+            return base.removeprefix(prefix)
+    return base
+
+
+def renamed_life(symbol: str) -> tuple[int | None, int | None]:
+    """Return from when and until when a renamed coin's symbol can have bars (UTC ms), None where nothing is known."""
+    base = base_of(symbol)
+    since = next((_ms(one.since) for one in RENAMES if one.new == base), None)
+    until = next((_ms(one.until) + 86_400_000 for one in RENAMES if one.old == base), None)
+    return since, until
+
+
+def hint(symbol: str) -> str:
+    """Return what somebody who asks for a symbol should know of its other name, "" when it has none."""
+    base = base_of(symbol)
+    for one in RENAMES:
+        if one.old == base:
+            return f"{symbol} ended on {one.until}; it goes on as {one.new} from {one.since}{_exchange(one)}"
+        if one.new == base:
+            return f"{symbol} began on {one.since}; before it was {one.old}{_exchange(one)}"
+    return ""
+
+
+def _exchange(one: Rename) -> str:
+    return f" (1 {one.old} = {one.ratio} {one.new})"
+
+
+def ranked(markets: Iterable[Market], ranks: Mapping[str, int]) -> list[Market]:
+    """Return the markets with their coins' ranks, the highest first, those without a rank last."""
+    held = [market._replace(rank=ranks.get(base_of(market.symbol))) for market in markets]
+    return sorted(held, key=lambda one: (one.rank is None, one.rank or 0, one.symbol))
+
+
+def choose(
+    markets: Iterable[Market], *, top: int = 0, core: bool = False, kind: str = PERPETUAL, quote: str = "USDT"
+) -> list[Market]:
+    """Return the active markets of a kind against a quote coin: the ``top`` by rank, or the core thirty.
+
+    Raises:
+        BadData: when there is none.
+    """
+    fits = [
+        one for one in markets
+        if one.active and market_of(one.symbol) == kind and one.symbol.partition("/")[2].partition(":")[0] == quote
+    ]  # fmt: skip
+    if core:
+        found = [one for one in fits if base_of(one.symbol) in CORE]
+    else:
+        # a coin has one rank however many contracts there are on it
+        found = list({base_of(one.symbol): one for one in reversed(fits) if one.rank is not None}.values())[::-1]
+        found = found[:top]
+    if not found:
+        raise BadData(f"no active {kind} market against {quote} is known; refresh with data symbols --refresh")
+    return found
+
+
+def _ms(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
