@@ -60,7 +60,7 @@ def _register(app: Celery, settings: Settings) -> None:
         """Fill one series; tried again, later and later, while nobody answers."""
         order = list(settings.history.chain)
         try:
-            done = asyncio.run(building.fill(settings, order, [Series(symbol, timeframe)], Span(start, end), kind))
+            done = asyncio.run(building.fill(settings, order, {Series(symbol, timeframe): Span(start, end)}, kind))
         except Unavailable as error:
             raise task.retry(exc=error, countdown=2 ** (task.request.retries + 2)) from error
         return done.statistics

@@ -232,13 +232,13 @@ def known_symbols(settings: Settings, source: Source) -> list[Market]:
 
 
 async def fill(
-    settings: Settings, order: Sequence[Source], wanted: Sequence[Series], window: Span, kind: str,
+    settings: Settings, order: Sequence[Source], wanted: Mapping[Series, Span], kind: str,
     progress: Progress | None = None,
 ) -> Backfilled:  # fmt: skip
-    """Fetch what is missing of every series in a window, the first source's table being the one that is filled."""
+    """Fetch what is missing of every series in its window, the first source's table being the one that is filled."""
     asked = chain(settings, order, history(settings))
     try:
-        return await backfill(asked, wanted, window, progress, kind=kind)
+        return await backfill(asked, wanted, progress, kind=kind)
     finally:
         await asked.close()
 

@@ -65,7 +65,7 @@ def _do(settings: Settings, job: Job) -> Done:
     if not wanted:
         return Done("SKIPPED", "no series is kept: set trading.symbols, or download one", [])
     order = list(settings.history.chain)
-    filled = asyncio.run(building.fill(settings, order, wanted, window, job.name))
+    filled = asyncio.run(building.fill(settings, order, dict.fromkeys(wanted, window), job.name))
     totals = filled.statistics
     failed = [f"{one.symbol} {one.timeframe}: {said}" for one, said in filled.refused.items()]
     failed += [f"{one.series.symbol} {one.series.timeframe}: {one.errors[0]}" for one in filled.results if one.errors]

@@ -94,7 +94,7 @@ def update_recent_data(symbol: str, timeframe: str, *, config: Path | None = Non
     window, found = Span(entry.latest, FOREVER), []
 
     def work() -> None:
-        found.append(asyncio.run(building.fill(settings, settings.history.chain, [series], window, "update")))
+        found.append(asyncio.run(building.fill(settings, settings.history.chain, {series: window}, "update")))
 
     thread = threading.Thread(target=work)
     thread.start()

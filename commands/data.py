@@ -214,7 +214,7 @@ def download(
         Console(stderr=True).print(said)
     if marks:
         _fill_perpetual(settings, order[0], wanted, asked, as_json)
-    _fill(settings, order, wanted, asked, "backfill", as_json)
+    _fill(settings, order, dict.fromkeys(wanted, asked), "backfill", as_json)
 
 
 @app.command("symbols")
@@ -247,8 +247,8 @@ def update(
     store = building.history(settings)
     order = [source] if source is not None else list(settings.history.chain)
     chosen = [one for one in chosen_series(store, order[0], symbols, timeframes) if one.latest is not None]
-    begin = min((one.latest for one in chosen if one.latest is not None), default=0)
-    _fill(settings, order, [one.series for one in chosen], Span(begin, FOREVER), "update", as_json)
+    wanted = {one.series: Span(one.latest, FOREVER) for one in chosen if one.latest is not None}
+    _fill(settings, order, wanted, "update", as_json)
 
 
 @app.command("fill-gaps")
@@ -276,8 +276,7 @@ def fill_gaps(
         for entry in chosen:
             store.forget_absent(entry.source, entry.series)
     spans = {entry.series: window_of(entry, asked) for entry in chosen}
-    whole = Span(min(s.start for s in spans.values()), max(s.end for s in spans.values()))
-    _fill(settings, order, list(spans), whole, "gaps", as_json)
+    _fill(settings, order, spans, "gaps", as_json)
 
 
 @app.command()
@@ -319,7 +318,7 @@ def _fill_perpetual(settings: Settings, source: Source, wanted: list[Series], as
             Console(stderr=True).print(said)
 
 
-def _fill(settings: Settings, order: list[Source], wanted: list[Series], asked: Span, kind: str, as_json: bool) -> None:
+def _fill(settings: Settings, order: list[Source], wanted: dict[Series, Span], kind: str, as_json: bool) -> None:
     with _progress(as_json) as bar:
         tasks: dict[Series, Any] = {}
 
@@ -330,7 +329,7 @@ def _fill(settings: Settings, order: list[Source], wanted: list[Series], asked: 
                 tasks[series], completed=done, total=of, description=f"{series.symbol} {series.timeframe} {source}"
             )
 
-        done = asyncio.run(building.fill(settings, order, wanted, asked, kind, progress))
+        done = asyncio.run(building.fill(settings, order, wanted, kind, progress))
     rows = [
         {"symbol": one.series.symbol, "timeframe": one.series.timeframe, "wanted": one.wanted, "added": one.added,
          "updated": one.updated, "refused": one.refused, "absent": one.absent,

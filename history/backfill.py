@@ -10,7 +10,7 @@ from domain.errors import RevenantError
 from history.chain import Filled, statistics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from domain.candle import Series
     from domain.coverage import Span
@@ -34,15 +34,15 @@ class Backfilled:
 
 
 async def backfill(
-    chain: Chain, wanted: Sequence[Series], window: Span, progress: Progress | None = None, *, kind: str = "backfill"
+    chain: Chain, wanted: Mapping[Series, Span], progress: Progress | None = None, *, kind: str = "backfill"
 ) -> Backfilled:
-    """Fill every series, one chain for all; what cannot be filled is told, and keeps no other from being filled."""
+    """Fill every series in its window, one chain for all; what cannot be filled is told, and keeps no other waiting."""
     done, room = Backfilled(), asyncio.Semaphore(AT_ONCE)
 
     async def one(series: Series) -> None:
         async with room:
             try:
-                done.results.append(await chain.fill(series, window, progress, kind=kind))
+                done.results.append(await chain.fill(series, wanted[series], progress, kind=kind))
             except RevenantError as error:
                 done.refused[series] = str(error)
 

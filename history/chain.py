@@ -124,9 +124,6 @@ class Chain:
                 fetched = await self._fetch(number, series, wanted, counted, kind)
                 await self._believe(source, series, fetched)
                 _count(filled, source, fetched, primary=source.source is self.source)
-                if fetched.begins is not None and source.source is self.source:
-                    filled.window = window = Span(max(window.start, fetched.begins), window.end)
-                    left = without(left, [Span(0, fetched.begins)])
             left = await self._holes(source.source, series, left)
         filled.lacking = await self._owed(self.source, series, left)
         if filled.lacking and not filled.used and not filled.errors:
@@ -156,7 +153,9 @@ class Chain:
         if fetched.absent:
             await asyncio.to_thread(self._store.confirm_absent, source.source, series, fetched.absent)
         if fetched.begins is not None:
-            await asyncio.to_thread(self._store.note_life, source.source, series, fetched.begins, None)
+            before = await asyncio.to_thread(self._store.times, source.source, series, Span(0, fetched.begins))
+            if not len(before):
+                await asyncio.to_thread(self._store.note_life, source.source, series, fetched.begins, None)
 
     async def _holes(self, source: Source, series: Series, within: Sequence[Span]) -> list[Span]:
         """Return what of the spans is not in a source's table."""

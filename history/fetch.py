@@ -126,7 +126,9 @@ class Fetch:
             if before and after:
                 self.result.absent += missing(np.sort(inside), hole, self._step)
             elif after and not len(inside) and not (told < hole.start).any():
+                # nothing came before the first bar that is told: the market begins there
                 self.result.begins = hole.end
+                self.result.absent.append(hole)
 
     def _times(self) -> Times:
         return np.unique(np.concatenate(self._told)) if self._told else np.empty(0, np.int64)

@@ -324,3 +324,13 @@ def test_the_ranked_symbols_are_downloaded_and_a_renamed_coin_is_asked_for_in_it
     assert "goes on as POL" in err
     series = json.loads(out)["series"][0]
     assert (series["added"], series["missing"]) == (23 * 96 + 10 * 96, 0)
+
+
+def test_each_series_is_mended_within_its_own_first_and_last_bar(commands, venues):
+    eth = Series("ETH/USDT:USDT", "15m")
+    for name in (BTC.symbol, eth.symbol):
+        venues.put("okx", name, "15m", BARS, listed=START)
+    commands.store().save(Source.OKX, BTC, lacking(BARS[:2_000], 500, 600))
+    commands.store().save(Source.OKX, eth, lacking(BARS[1_500:1_700], 50, 60))
+    got = commands.json("data", "fill-gaps", "-s", "okx", "--only")
+    assert {row["symbol"]: row["added"] for row in got["series"]} == {BTC.symbol: 100, eth.symbol: 10}

@@ -269,7 +269,7 @@ async def test_bars_that_have_not_been_over_for_a_minute_are_not_asked_for(store
 
 async def test_an_unknown_symbol_fails_alone_and_is_told(store):
     source = FakeSource(Source.BINANCE, BARS)
-    done = await backfill(chain(store, source), [BTC, Series("XYZ/USDT:USDT", "1h")], WINDOW)
+    done = await backfill(chain(store, source), {BTC: WINDOW, Series("XYZ/USDT:USDT", "1h"): WINDOW})
     assert done.statistics == {
         "total_symbols": 2, "successful": 1, "failed": 1, "total_records": 1000, "sources_used": {"binance": 1000}
     }  # fmt: skip
@@ -291,3 +291,20 @@ async def test_a_long_absence_costs_few_requests(store):
     assert without([WINDOW], store.absent(Source.BINANCE, BTC)) == without(
         [WINDOW], missing(source.bars_held.open_time, WINDOW, STEP)
     )
+
+
+async def test_a_market_that_begins_after_its_listing_is_asked_for_that_once(store):
+    source = FakeSource(Source.BINANCE, BARS[8:], listed=START)
+    filled = await chain(store, source).fill(BTC, WINDOW)
+    assert (filled.complete, filled.absent) == (True, 8)
+    source.asked.clear()
+    assert (await chain(store, source).fill(BTC, WINDOW)).complete
+    assert source.asked == []
+
+
+async def test_a_hole_at_the_beginning_of_a_window_does_not_move_a_listing_that_bars_lie_before(store):
+    store.save(Source.CRYPTOCOMPARE, BTC, BARS[:100])
+    source = FakeSource(Source.CRYPTOCOMPARE, lacking(BARS, (0, 110)), listed=None, markets=(PERPETUAL,))
+    filled = await chain(store, source).fill(BTC, Span(START + 105 * STEP, WINDOW.end))
+    assert filled.complete
+    assert store.lives == {}
