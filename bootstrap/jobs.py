@@ -15,6 +15,7 @@ from domain.candle import Series, timeframe_ms
 from domain.coverage import Span
 from domain.errors import RevenantError
 from history import quality
+from history.calendar import closed
 from persistence import sources as tables
 
 if TYPE_CHECKING:
@@ -118,7 +119,8 @@ def _quality(settings: Settings, days: int) -> Done:
         window = Span(max(entry.earliest, now - days * DAY_MS), entry.latest + step)
         if window.end <= window.start:
             continue
-        bars, absent = store.load(entry.source, entry.series, window), store.absent(entry.source, entry.series)
+        bars = store.load(entry.source, entry.series, window)
+        absent = [*store.absent(entry.source, entry.series), *closed(entry.series, window)]
         found = quality.examine(bars, window, entry.series.timeframe, absent)
         store.judge(entry.source, entry.series, found.coverage, found.counts)
         judged += 1

@@ -31,6 +31,7 @@ from domain.schedule import JobState
 from domain.source import Source
 from history import pictures
 from history import quality as judging
+from history.calendar import closed
 from history.jobs import JOBS, named
 from history.port import PERPETUAL, market_of
 from history.symbols import choose, hint
@@ -160,7 +161,7 @@ def quality(
 def _judged(store: CandleHistory, entry: Entry, asked: Span, against: Source | None) -> judging.Quality:
     span = window_of(entry, asked)
     bars = store.load(entry.source, entry.series, span)
-    absent = store.absent(entry.source, entry.series)
+    absent = [*store.absent(entry.source, entry.series), *closed(entry.series, span)]
     other = store.load(against, entry.series, span) if against is not None else None
     found = judging.examine(bars, span, entry.series.timeframe, absent, other)
     store.judge(entry.source, entry.series, found.coverage, found.counts)

@@ -17,6 +17,7 @@ from domain.coverage import Span
 from domain.source import Source
 from formats.freqtrade import EXTRAS_TIMEFRAME, KINDS
 from history import export as exporting
+from history.calendar import closed
 from history.port import PERPETUAL, market_of
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def export(
 def _material(stores: building.Stores, entry: Entry, spans: Mapping[Series, Span]) -> exporting.Material:
     source, series = entry.source, entry.series
     span = spans[series]
-    bars, absent = stores.candles.load(source, series, span), stores.candles.absent(source, series)
+    bars = stores.candles.load(source, series, span)
+    absent = [*stores.candles.absent(source, series), *closed(series, span)]
     if market_of(series.symbol) != PERPETUAL:
         return exporting.Material(series, span, bars, absent)
     # one file of each per symbol serves all its timeframes

@@ -105,14 +105,19 @@ def merged(spans: Iterable[Span]) -> list[Span]:
 
 def without(spans: Iterable[Span], taken: Iterable[Span]) -> list[Span]:
     """Return what is left of the spans when the others are taken out."""
-    left = merged(spans)
-    for gone in merged(taken):
-        left = [
-            part
-            for span in left
-            for part in (Span(span.start, min(span.end, gone.start)), Span(max(span.start, gone.end), span.end))
-            if part.end > part.start
-        ]
+    gone, left, at = merged(taken), [], 0
+    for start, end in merged(spans):
+        begin = start
+        while at < len(gone) and gone[at].end <= begin:
+            at += 1
+        place = at
+        while place < len(gone) and gone[place].start < end:
+            if gone[place].start > begin:
+                left.append(Span(begin, gone[place].start))
+            begin = max(begin, gone[place].end)
+            place += 1
+        if begin < end:
+            left.append(Span(begin, end))
     return left
 
 

@@ -13,6 +13,7 @@ import structlog
 from domain.candle import timeframe_ms
 from domain.coverage import Span, bars_in, missing, on_grid, without
 from domain.errors import BadData, Rejected, RevenantError
+from history.calendar import closed
 from history.fetch import Fetch
 from history.port import why_not
 
@@ -168,7 +169,10 @@ class Chain:
 
     async def _owed(self, source: Source, series: Series, holes: Sequence[Span]) -> list[Span]:
         """Return what of the holes a source may still have."""
-        return without(holes, await asyncio.to_thread(self._store.absent, source, series))
+        if not holes:
+            return []
+        absent = await asyncio.to_thread(self._store.absent, source, series)
+        return without(holes, [*absent, *closed(series, Span(holes[0].start, holes[-1].end))])
 
     async def _lived(self, series: Series, window: Span) -> tuple[Span, dict[int, str]]:
         """Cut a window to closed bars and to the market's life, as the first source that knows tells it.

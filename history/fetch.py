@@ -11,8 +11,9 @@ import structlog
 import tenacity
 
 from domain.candle import timeframe_ms
-from domain.coverage import Span, bars_in, merged, missing
+from domain.coverage import Span, bars_in, merged, missing, without
 from domain.errors import Rejected, RevenantError, Unavailable
+from history.calendar import closed, together
 from history.deposit import deposit
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Fetch:
         """
         asked: list[Span] = []
         try:
-            for span in spans:
+            for span in together(spans, self._series):
                 for part in self._source.parts(self._series, span):
                     await self._ask(part)
                     asked.append(part)
@@ -114,6 +115,8 @@ class Fetch:
     async def _ask_again(self, asked: Sequence[Span]) -> None:
         told = self._times()
         holes = [hole for span in asked for hole in missing(told, span, self._step)]
+        if holes:
+            holes = without(holes, closed(self._series, Span(holes[0].start, holes[-1].end)))
         for hole in holes[:CONFIRMED_MAX]:
             around = Span(hole.start - self._step, hole.end + self._step)
             page = self._source.terms.page * self._step

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from domain.candle import timeframe_ms
+import numpy as np
+
+from domain.candle import Bars, timeframe_ms
 from domain.coverage import parts
 from domain.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from domain.candle import Bars, Series, Times
+    from domain.candle import Series, Times
     from domain.coverage import Span
     from domain.sifting import Refused
     from domain.source import Source
@@ -120,6 +122,14 @@ class Store(Protocol):
 def by_page(terms: Terms, series: Series, span: Span) -> Iterator[Span]:
     """Cut a span into pages."""
     return parts(span, terms.page * timeframe_ms(series.timeframe))
+
+
+def on_days(bars: Bars, series: Series) -> Bars:
+    """Return daily bars of stocks, which begin at midnight in New York, under the UTC midnight of their date."""
+    if market_of(series.symbol) != EQUITY or series.timeframe != "1d":
+        return bars
+    step = timeframe_ms(series.timeframe)
+    return Bars(np.where(bars.open_time >= 0, bars.open_time // step * step, -1), *bars.columns()[1:])
 
 
 def market_of(symbol: str) -> str:

@@ -20,7 +20,7 @@ from ccxt.base.errors import (
 from domain.candle import Series
 from domain.coverage import Span, parts
 from domain.errors import Rejected, RevenantError, Unavailable
-from history.port import PERPETUAL, Throttled, by_page, market_of
+from history.port import PERPETUAL, Throttled, by_page, market_of, on_days
 from history.sources.dialects import FUNDING, payments
 from history.symbols import Market
 
@@ -62,6 +62,7 @@ class ExchangeSource:
         self._dialect, self._budgets, self._address = dialect, budgets, address
         self._keys = dict(keys or {})
         self._clients: dict[str, Any] = {}
+        self._first_days: dict[str, int | None] = {}
 
     async def close(self) -> None:
         """Close all connections."""
@@ -95,7 +96,7 @@ class ExchangeSource:
         asked = self._dialect.request(kind, venue_id, series.timeframe, span)
         body = await self._call(kind, asked.method, asked.params, asked.cost)
         try:
-            return self._dialect.rows(kind, venue_id, body)
+            return on_days(self._dialect.rows(kind, venue_id, body), series)
         except Unavailable as error:
             raise Unavailable(f"{self.source}: {series.symbol} {series.timeframe}: {error}") from error
 
@@ -117,12 +118,15 @@ class ExchangeSource:
             yield payments(self.source, await self._call(PERPETUAL, terms.method, params, 1))
 
     async def _first_day(self, symbol: str) -> int | None:
+        if symbol in self._first_days:
+            return self._first_days[symbol]
         client = self._client(market_of(symbol))
         for start in range(BEGINNING_MS, client.milliseconds(), self.terms.page * DAY_MS):
             told = await self.bars(Series(symbol, "1d"), Span(start, start + self.terms.page * DAY_MS))
             if len(told):
-                return int(told.open_time.min())
-        return None
+                self._first_days[symbol] = int(told.open_time.min())
+                break
+        return self._first_days.setdefault(symbol, None)
 
     async def _market(self, symbol: str) -> dict[str, Any]:
         if not self._dialect.lists_markets:

@@ -19,7 +19,7 @@ from domain.coverage import TIMEFRAMES, Span
 from domain.errors import BadData, Rejected, Unavailable
 from domain.source import Source
 from formats import candles
-from history.port import EQUITY, PERPETUAL, SPOT, Terms, Throttled, by_page, market_of
+from history.port import EQUITY, PERPETUAL, SPOT, Terms, Throttled, by_page, market_of, on_days
 from history.sources.dialects import Host, table
 
 if TYPE_CHECKING:
@@ -260,7 +260,7 @@ class Polygon:
         if not isinstance(body, dict) or body.get("status") not in {"OK", "DELAYED"}:
             raise Unavailable(f"polygon: {series.symbol}: unreadable answer {str(body)[:120]}")
         told = body.get("results") or []
-        return table(told, _polygon_bar)
+        return on_days(table(told, _polygon_bar), series)
 
 
 class BinanceArchive:

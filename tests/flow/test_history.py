@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from domain.candle import Bars, Series
+from domain.coverage import Span
 from domain.source import Source
 from persistence.database import Database
 from persistence.history import CandleHistory
@@ -345,3 +346,23 @@ def test_each_series_is_mended_within_its_own_first_and_last_bar(commands, venue
     commands.store().save(Source.OKX, eth, lacking(BARS[1_500:1_700], 50, 60))
     got = commands.json("data", "fill-gaps", "-s", "okx", "--only")
     assert {row["symbol"]: row["added"] for row in got["series"]} == {BTC.symbol: 100, eth.symbol: 10}
+
+
+def test_stocks_are_complete_when_their_sessions_are(commands, venues):
+    """A month of half hours from a source that tells nothing outside of the sessions, but for one lost bar."""
+    from history.calendar import closed
+
+    series, step = Series("AAPL", "30m"), 1_800_000
+    month = Span(START, START + 31 * 86_400_000)
+    bars, shut = walk(31 * 48, START, step), closed(series, month)
+    kept = np.array([not any(span.start <= t < span.end for span in shut) for t in bars.open_time])
+    kept[np.flatnonzero(kept)[40]] = False
+    venues.put("alpaca", "AAPL", "30m", Bars(*(column[kept] for column in bars.columns())))
+    commands.environment |= {"REVENANT__HISTORY__ALPACA_KEY": "key", "REVENANT__HISTORY__ALPACA_SECRET": "secret"}
+    got = commands.json(
+        "data", "download", "-s", "alpaca", "-p", "AAPL", "-t", "30m", "--since", "2024-01-02", "--until", "2024-02-01"
+    )
+    assert (got["total_records"], got["series"][0]["missing"], got["series"][0]["absent"]) == (21 * 13 - 1, 0, 1)
+    assert sum(asked["timeframe"] == "30Min" for _, asked in venues.asked) <= 3
+    judged = commands.json("data", "quality", "-s", "alpaca")[0]
+    assert (judged["actual"], judged["missing"], judged["completeness"]) == (21 * 13 - 1, 0, 100.0)

@@ -64,6 +64,7 @@ HOME = {
     "onnxruntime": {"ml"},
     "pydantic": {"settings", "sections"},
     "celery": {"bootstrap"},
+    "exchange_calendars": {"history"},
     "typer": {"manage", "commands"},
 }
 """Drivers and frameworks have one home each."""
