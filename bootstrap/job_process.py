@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import socket
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+NICE = "10"
 ROOT = Path(__file__).parent.parent
 
 
@@ -38,8 +40,10 @@ class JobProcess:
         Raises:
             Unavailable: when it took too long, or ended without an outcome.
         """
+        # trading comes first
+        nice = [found, "-n", NICE] if (found := shutil.which("nice")) else []
         process = await asyncio.create_subprocess_exec(
-            sys.executable, str(ROOT / "manage.py"), "data", "run", job.name, "--json",
+            *nice, sys.executable, str(ROOT / "manage.py"), "data", "run", job.name, "--json",
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:
