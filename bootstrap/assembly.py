@@ -33,6 +33,7 @@ from bootstrap.parts import (
     symbols_of,
     tracker,
 )
+from bootstrap.polled import PolledMarket, SourceKlines
 from bootstrap.trainer import TrainingProcess
 from broker.arming import arm
 from broker.bybit import BybitBroker
@@ -58,6 +59,7 @@ from history.jobs import JOBS
 from market.feed import Feed, FeedLimits
 from market.frames import Frames
 from market.klines import BybitKlines
+from market.polling import PollingFeed, PollLimits
 from persistence.candles import HealingCandleStorage
 from persistence.files import AtomicFile
 from persistence.latches import Latches
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from domain.instrument import Instrument
+    from domain.ports import Broker, Klines
     from ml.judge import Judge
     from persistence.database import Database
     from persistence.state import State
@@ -88,7 +91,7 @@ class Ground:
     stack: contextlib.AsyncExitStack
     main: Database
     venue: Venue
-    exchange: BybitBroker
+    exchange: BybitBroker | PolledMarket
     instruments: dict[str, Instrument]
     symbols: list[str]
     who: Identity
@@ -102,7 +105,7 @@ class Bot:
     trader: Trader
     writer: CandleWriter
     reporter: Reporter
-    feed: Feed
+    feed: Feed | PollingFeed
     frames: Frames
     schedule: Schedule
     watchdog: Watchdog
@@ -126,7 +129,8 @@ async def stand(settings: Settings, stack: contextlib.AsyncExitStack, stopping: 
     stack.callback(main.close)
     _check_database(main)
     venue = await open_venue(settings, stack)
-    exchange = BybitBroker(venue.client)
+    client = venue.client
+    exchange = BybitBroker(client) if client is not None else PolledMarket(venue.source, settings.trading.symbols)
     instruments = await _patiently(exchange.instruments, stopping)
     if instruments is None:
         return None
@@ -147,25 +151,25 @@ def assemble(ground: Ground) -> Bot:
     wanted = _wanted(settings, ground.symbols, strategy_plans, venue.base_ms)
     finest = min((series.timeframe for series in wanted), key=timeframe_ms)
     frames = Frames(wanted)
-    venue_ids = {symbol: ground.instruments[symbol].venue_id for symbol in ground.symbols}
     # phantoms of symbols that are followed no more are still to be shown their bars
-    klines = BybitKlines(venue.client, {symbol: rules.venue_id for symbol, rules in ground.instruments.items()})
+    klines = _klines(ground)
     judge = judge_of(settings, strategy_plans, frames.bars, wanted)
     trader = Trader(_terms(settings, who, strategy_plans), ground.instruments, frames.bars, judge)
     tiers = _tiers(stack)
     state = state_database(settings)
     stack.callback(state.close)
     fence = Fence(Lease(ground.main, who, f"{socket.gethostname()}:{os.getpid()}"), tiers.lease)
-    venue.client.guard = fence.check
+    if venue.client is not None:
+        venue.client.guard = fence.check
     storage = candle_storage(settings, ground.main)
     writer = _writer(settings, storage, tiers.candles, frames)
     reporter = Reporter()
-    feed = Feed(venue.streams, venue_ids, frames, klines, _feed_limits(settings))
+    feed = _feed(ground, frames, klines)
     watchdog = Watchdog(settings.health.watchdog_s)
     phantoms = _phantoms(ground, strategy_plans, trader, judge, phantom_state(who, redis, state))
     parts = Parts(
         trader=trader,
-        broker=_paper_broker(ground, finest) if settings.mode == "paper" else ground.exchange,
+        broker=_broker(ground, finest),
         feed=feed,
         windows=frames,
         writer=writer,
@@ -242,15 +246,42 @@ def _reconcile_terms(settings: Settings, finest: str) -> ReconcileTerms:
     )
 
 
-async def _owner(settings: Settings, exchange: BybitBroker, symbols: list[str]) -> Identity:
+async def _owner(settings: Settings, exchange: BybitBroker | PolledMarket, symbols: list[str]) -> Identity:
     account = "paper"
+    if isinstance(exchange, PolledMarket):
+        return _noted(settings, account)
     if settings.source.practice:
         account = (await exchange.account_facts())["uid"]
     elif settings.mode == "live":
         account = await arm(exchange, settings.live_confirm, symbols, settings.trading.leverage)
+    return _noted(settings, account)
+
+
+def _noted(settings: Settings, account: str) -> Identity:
     note = settings.data_dir / f"owner-{settings.source}-{settings.mode}.json"
     note.write_bytes(msgspec.json.encode(account))
     return Identity(settings.source.value, settings.mode, account)
+
+
+def _klines(ground: Ground) -> Klines:
+    if ground.venue.client is None:
+        return SourceKlines(ground.venue.source)
+    return BybitKlines(ground.venue.client, {symbol: rules.venue_id for symbol, rules in ground.instruments.items()})
+
+
+def _feed(ground: Ground, frames: Frames, klines: Klines) -> Feed | PollingFeed:
+    feed = ground.settings.feed
+    if ground.venue.client is None:
+        return PollingFeed(frames, klines, PollLimits(stale_s=feed.stale_s, grace_s=feed.grace_s))
+    venue_ids = {symbol: ground.instruments[symbol].venue_id for symbol in ground.symbols}
+    return Feed(ground.venue.streams, venue_ids, frames, klines, _feed_limits(ground.settings))
+
+
+def _broker(ground: Ground, finest: str) -> Broker:
+    if ground.settings.mode == "paper":
+        return _paper_broker(ground, finest)
+    assert isinstance(ground.exchange, BybitBroker)
+    return ground.exchange
 
 
 def _paper_broker(ground: Ground, finest: str) -> PaperBroker:

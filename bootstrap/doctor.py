@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bootstrap.parts import database, open_venue, plans, symbols_of
+from bootstrap.polled import PolledMarket
 from broker.arming import arm
 from broker.bybit import BybitBroker
 from domain.candle import Bars, Series
@@ -80,9 +81,20 @@ def _told(name: str, good: bool, detail: str) -> Finding:  # noqa: FBT001  a ver
     return Finding(name, State.OK if good else State.FAIL, detail)
 
 
+async def _check_polled(market: PolledMarket) -> list[Finding]:
+    try:
+        found = await market.instruments()
+    except (Unavailable, Rejected) as error:
+        return [Finding("exchange", State.FAIL, str(error))]
+    detail = f"{market.source.source}: {len(found)} symbols can be followed, for paper trading"
+    return [Finding("exchange", State.OK, detail)]
+
+
 async def _check_exchange(settings: Settings, *, live_too: bool) -> list[Finding]:
     async with contextlib.AsyncExitStack() as stack:
         venue = await open_venue(settings, stack)
+        if venue.client is None:
+            return await _check_polled(PolledMarket(venue.source, settings.trading.symbols))
         exchange = BybitBroker(venue.client)
         try:
             before = time.time()

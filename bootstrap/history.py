@@ -13,6 +13,7 @@ import numpy as np
 import structlog
 
 from bootstrap import control, parts
+from bootstrap.sources import Budgets, sources
 from domain.candle import Series
 from domain.coverage import Span
 from domain.errors import ConfigError, RevenantError
@@ -24,8 +25,7 @@ from history.export import FUNDING_MAX_MS
 from history.port import PERPETUAL, SPOT
 from history.sources import dialects
 from history.sources.exchange import ExchangeSource
-from history.sources.web import BinanceArchive, CoinGecko, CryptoCompare, Polygon
-from persistence.budget import SharedBudget
+from history.sources.web import CoinGecko
 from persistence.history import CandleHistory, SyncNote
 from persistence.perpetuals import FundingHistory, MarkHistory
 from persistence.symbols import SymbolRegistry
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from history import fetch
     from history.backfill import Backfilled
     from history.chain import Progress
-    from history.port import CandleSource
-    from history.sources.dialects import Host
     from history.symbols import Market
     from persistence.history import Entry
     from settings import Settings
@@ -50,23 +48,6 @@ MARKS: Mapping[Source, Callable[[], dialects.Dialect]] = MappingProxyType({
     Source.BINANCE: dialects.BinanceMarks, Source.BYBIT: dialects.BybitMarks, Source.OKX: dialects.OkxMarks
 })  # fmt: skip
 FOREVER = 2**53
-HISTORY_RESERVE = 0.5
-"""What downloads leave of a host's burst to a bot that trades there."""
-
-
-class Budgets:
-    """The shared budgets of all hosts, as downloads may use them."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._folder = settings.data_dir / "budgets"
-        self._held: dict[str, SharedBudget] = {}
-
-    def __call__(self, host: Host) -> SharedBudget:
-        """Return the budget of a host."""
-        if host.name not in self._held:
-            path = self._folder / f"{host.name}.rate"
-            self._held[host.name] = SharedBudget(path, host.limit, host.window_s, HISTORY_RESERVE)
-        return self._held[host.name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,39 +96,6 @@ def bot_runs(settings: Settings) -> bool:
     except RevenantError:
         return True
     return False
-
-
-def sources(settings: Settings, wanted: Sequence[Source]) -> list[CandleSource]:
-    """Return what fetches from each of the sources, in their order.
-
-    Raises:
-        ConfigError: for a source that has nothing to fetch.
-    """
-    held, budgets = settings.history, Budgets(settings)
-    found: list[CandleSource] = []
-    for source in wanted:
-        address = held.addresses.get(source, "")
-        if source is Source.BINANCE:
-            # a test's own exchange need not serve the archives as well
-            if held.archives:
-                found.append(BinanceArchive(budgets, address))
-            found.append(ExchangeSource(dialects.Binance(), budgets, address=address))
-        elif source is Source.OKX:
-            found.append(ExchangeSource(dialects.Okx(), budgets, address=address))
-        elif source is Source.BYBIT:
-            found.append(ExchangeSource(dialects.Bybit(), budgets, address=address))
-        elif source is Source.ALPACA:
-            keys = {"apiKey": held.alpaca_key.get_secret_value(), "secret": held.alpaca_secret.get_secret_value()}
-            found.append(ExchangeSource(dialects.Alpaca(), budgets, keys, address))
-        elif source is Source.COINGECKO:
-            found.append(CoinGecko(budgets, address, held.coingecko_key.get_secret_value()))
-        elif source is Source.CRYPTOCOMPARE:
-            found.append(CryptoCompare(budgets, address, held.cryptocompare_key.get_secret_value()))
-        elif source is Source.POLYGON:
-            found.append(Polygon(budgets, address, held.polygon_key.get_secret_value()))
-        else:
-            raise ConfigError(f"source {source}: has no history to fetch; import files into it with data import")
-    return found
 
 
 @dataclass(slots=True)

@@ -228,6 +228,7 @@ async def _broker(settings: Settings, who: Identity, stack: contextlib.AsyncExit
         file = AtomicFile(journal_folder(settings, who) / "paper-account.json")
         return PaperBroker(file, "", Decimal(0), costs(settings), "1m", _no_instruments, {})
     venue = await open_venue(settings, stack, beside=True)
+    assert venue.client is not None
     exchange = BybitBroker(venue.client)
     await exchange.instruments()
     return exchange

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-from broker.client import BybitClient, Endpoint
+from bootstrap.sources import sources
+from broker.client import EXITS_RESERVE, BybitClient, Endpoint
 from dashboard import logs
 from domain.candle import timeframe_ms
 from domain.errors import ConfigError
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from domain.instrument import Instrument
     from domain.phantom import PhantomTrade
     from domain.ports import Ledger
+    from history.port import CandleSource
     from persistence.state import State
 
 log = structlog.get_logger(__name__)
@@ -232,11 +234,18 @@ def sandbox_process(settings: Settings) -> SandboxProcess:
 
 @dataclass(slots=True)
 class Venue:
-    """The exchange as the bot meets it."""
+    """The exchange as the bot meets it: through a client with streams, or a source that is polled for paper trading."""
 
-    client: BybitClient
+    client: BybitClient | None
     streams: list[str]
     sandbox: SandboxProcess | None
+    polled: CandleSource | None = None
+
+    @property
+    def source(self) -> CandleSource:
+        """The source that is polled; there must be one."""
+        assert self.polled is not None
+        return self.polled
 
     @property
     def base_ms(self) -> int:
@@ -255,6 +264,12 @@ async def open_venue(settings: Settings, stack: contextlib.AsyncExitStack, *, be
 
     ``beside`` a running bot, its practice exchange is left running in the end.
     """
+    if settings.source.polled:
+        # of several ways to a source the last is the one that knows the newest bars
+        *others, polled = sources(settings, [settings.source], EXITS_RESERVE)
+        del others
+        stack.push_async_callback(polled.close)
+        return Venue(None, [], None, polled)
     if settings.source.practice:
         sandbox = sandbox_process(settings)
         address = await sandbox.start()

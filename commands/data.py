@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from bootstrap import history as building
 from bootstrap import jobs as working
@@ -58,8 +67,9 @@ Core = Annotated[bool, typer.Option("--core", help="The thirty coins that are al
 
 @app.command()
 def status(config: Config = None, as_json: AsJson = False, source: OneSource = None) -> None:
-    """Show every stored series: rows, span, last sync; and what was fetched last."""
-    store = building.history(load(config))
+    """Show every stored series: rows, span, last sync; what was fetched last; the regular jobs."""
+    settings = load(config)
+    store = building.history(settings)
     entries = [entry for entry in store.entries(source) if entry.rows or entry.listed]
     rows = [
         {"source": one.source.value, **one.series._asdict(), "rows": one.rows, "earliest": told(one.earliest),
@@ -67,7 +77,8 @@ def status(config: Config = None, as_json: AsJson = False, source: OneSource = N
         for one in entries
     ]  # fmt: skip
     if as_json:
-        show({"series": rows, "log": store.logged(), "quarantined": len(store.quarantined(source))}, as_json)
+        told_all = {"series": rows, "log": store.logged(), "quarantined": len(store.quarantined(source))}
+        show({**told_all, "jobs": _jobs(settings)}, as_json)
         return
     show(rows, as_json)
     for line in store.logged(10):
@@ -76,13 +87,21 @@ def status(config: Config = None, as_json: AsJson = False, source: OneSource = N
             f"{line['symbol']} {line['timeframe']} +{line['records_added']} {line['error_message'][:80]}"
         )
     if refused := store.quarantined(source):
-        print(f"{len(refused)} rows are set aside as impossible; --json of data quarantine tells why")
+        print(f"{len(refused)} rows are set aside as impossible; data quarantine tells why")
+    for job in _jobs(settings):
+        failing = f", failed {job['failures']} times in a row" if job["failures"] else ""
+        last = f"last {job['last_run']} {job['status']}" if job["last_run"] else "never run"
+        print(f"job {job['job']:12} {last}, next {job['next_run']}{failing}")
 
 
 @app.command("jobs")
 def list_jobs(config: Config = None, as_json: AsJson = False) -> None:
     """Show the regular jobs: when each ran last and how it ended, and when it runs next."""
-    settings = load(config)
+    rows = _jobs(load(config))
+    show(rows if as_json else [{**row, "said": str(row["said"])[:70]} for row in rows], as_json)
+
+
+def _jobs(settings: Settings) -> list[dict[str, Any]]:
     states, now = job_book(parts.database(settings)).states(), datetime.now(UTC)
     rows = []
     for job in JOBS:
@@ -90,9 +109,9 @@ def list_jobs(config: Config = None, as_json: AsJson = False) -> None:
         last = f"{state.started_at:%Y-%m-%d %H:%M}" if state.started_at else ""
         rows.append({
             "job": job.name, "does": job.about, "last_run": last, "status": state.status, "failures": state.failures,
-            "next_run": f"{job.next_due(now):%Y-%m-%d %H:%M}", "said": state.said if as_json else state.said[:70],
+            "next_run": f"{job.next_due(now):%Y-%m-%d %H:%M}", "said": state.said,
         })  # fmt: skip
-    show(rows, as_json)
+    return rows
 
 
 @app.command("run")
@@ -359,14 +378,18 @@ def _wanted(settings: Settings, symbols: list[str] | None, timeframes: list[str]
     return [Series(name, frame) for name in names for frame in frames]
 
 
+class _Rate(ProgressColumn):
+    """Bars a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
+
+
 @contextmanager
 def _progress(quiet: bool) -> Iterator[Progress]:
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("bars"),
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("bars"), _Rate(),
         TimeRemainingColumn(),
-    )
+    )  # fmt: skip
     with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
         yield bar

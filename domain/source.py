@@ -30,6 +30,11 @@ class Source(StrEnum):
         """Whether its prices never were a market's, or nobody can tell; such rows never reach a real table."""
         return self.practice or self is Source.BYBIT_TESTNET
 
+    @property
+    def polled(self) -> bool:
+        """Whether it can be the live market of a paper bot by being asked for closed bars."""
+        return self in {Source.BINANCE, Source.OKX, Source.ALPACA, Source.POLYGON}
+
 
 MERGE_ORDER = (
     Source.BYBIT, Source.BINANCE, Source.OKX, Source.ALPACA, Source.POLYGON, Source.CRYPTOCOMPARE, Source.COINGECKO

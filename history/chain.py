@@ -120,7 +120,10 @@ class Chain:
             if reason or number in unknown:
                 refusals.append(reason or unknown[number])
                 continue
-            if wanted := await self._owed(source.source, series, await self._holes(source.source, series, left)):
+            wanted = await self._owed(source.source, series, await self._holes(source.source, series, left))
+            if reach := source.terms.reach_ms:
+                wanted = without(wanted, [Span(0, on_grid(Span(self._now() - reach, window.end), step).start)])
+            if wanted:
                 counted = _counted(progress, series, source, bars_in(wanted, step))
                 fetched = await self._fetch(number, series, wanted, counted, kind)
                 await self._believe(source, series, fetched)
@@ -135,7 +138,8 @@ class Chain:
         self, number: int, series: Series, spans: Sequence[Span], progress: Callable[[int], None], kind: str
     ) -> Fetched:
         source, started = self._sources[number], datetime.now(UTC)
-        fetched = await Fetch(source, self._store, series, self._now, progress).run(spans)
+        fetch = Fetch(source, self._store, series, self._now, progress)
+        fetched = await fetch.run(spans, confirm=source.terms.authority)
         if fetched.error:
             log.warning("a source failed", source=source.source.value, symbol=series.symbol, error=fetched.error)
             self._failures[number] = self._failures.get(number, 0) + 1
@@ -180,7 +184,7 @@ class Chain:
         Also returns the numbers of the sources that have no such market, with what they said.
         """
         step = timeframe_ms(series.timeframe)
-        closed = (self._now() - SETTLED_MS) // step * step
+        settled = (self._now() - SETTLED_MS) // step * step
         refused: dict[int, str] = {}
         since, until = self._facts(series.symbol)
         for number, source in enumerate(self._sources):
@@ -205,7 +209,7 @@ class Chain:
         if len(refused) == len(self._sources):
             raise Rejected("; ".join(filter(None, refused.values())))
         window = Span(max(window.start, since or 0), min(window.end, until or window.end))
-        cut = on_grid(Span(window.start, min(window.end, closed)), step)
+        cut = on_grid(Span(window.start, min(window.end, settled)), step)
         return Span(cut.start, max(cut.start, cut.end)), refused
 
     def _rests(self, number: int) -> str:

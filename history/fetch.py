@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 ATTEMPTS = 4
 PAUSE_MAX_S = 8.0
 CONFIRMED_MAX = 500
-"""Holes that are asked for again in one go; the others wait for the next."""
+"""Second askings in one go; holes beyond them wait for the next."""
 
 
 @dataclass(slots=True)
@@ -117,21 +117,37 @@ class Fetch:
         holes = [hole for span in asked for hole in missing(told, span, self._step)]
         if holes:
             holes = without(holes, closed(self._series, Span(holes[0].start, holes[-1].end)))
-        for hole in holes[:CONFIRMED_MAX]:
-            around = Span(hole.start - self._step, hole.end + self._step)
-            page = self._source.terms.page * self._step
+        page = self._source.terms.page * self._step
+        for group in _near(holes, page, self._step)[:CONFIRMED_MAX]:
+            around = Span(group[0].start - self._step, group[-1].end + self._step)
             pieces = [Span(at, min(around.end, at + page)) for at in range(around.start, around.end, page)]
-            # neighbours of a hole that fills many pages are asked for with the hole's two ends only
-            again = [await self._ask(piece) for piece in (pieces if len(pieces) < 3 else [pieces[0], pieces[-1]])]  # noqa: PLR2004
+            # of a hole that fills many pages only the two ends are asked for
+            again = [await self._ask(piece) for piece in dict.fromkeys((pieces[0], pieces[-1]))]
             found = np.unique(np.concatenate(again))
-            before, after = hole.start - self._step in found, hole.end in found
-            inside = found[(found >= hole.start) & (found < hole.end)]
-            if before and after:
-                self.result.absent += missing(np.sort(inside), hole, self._step)
-            elif after and not len(inside) and not (told < hole.start).any():
-                # nothing came before the first bar that is told: the market begins there
-                self.result.begins = hole.end
-                self.result.absent.append(hole)
+            for hole in group:
+                self._judge(hole, found, told)
+
+    def _judge(self, hole: Span, found: Times, told: Times) -> None:
+        """Conclude from a second asking what a hole is; ``told`` are the times of the first."""
+        before, after = hole.start - self._step in found, hole.end in found
+        inside = found[(found >= hole.start) & (found < hole.end)]
+        if before and after:
+            self.result.absent += missing(inside, hole, self._step)
+        elif after and not len(inside) and not (told < hole.start).any():
+            # nothing came before the first bar that is told: the market begins there
+            self.result.begins = hole.end
+            self.result.absent.append(hole)
 
     def _times(self) -> Times:
         return np.unique(np.concatenate(self._told)) if self._told else np.empty(0, np.int64)
+
+
+def _near(holes: Sequence[Span], page: int, step: int) -> list[list[Span]]:
+    """Return the holes in groups, each of which one page covers together with its neighbours."""
+    groups: list[list[Span]] = []
+    for hole in holes:
+        if groups and hole.end + 2 * step - groups[-1][0].start <= page:
+            groups[-1].append(hole)
+        else:
+            groups.append([hole])
+    return groups

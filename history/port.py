@@ -40,6 +40,7 @@ class Terms:
         markets: kinds of markets that it has: spot, perpetual, equity.
         lacks: what its bars lack compared with an exchange's own, in words; "" when nothing.
         reach_ms: how far back from now it goes, 0 for without limit.
+        authority: whether its silence means that there is no bar; an archive's does not.
     """
 
     page: int
@@ -47,6 +48,7 @@ class Terms:
     markets: frozenset[str]
     lacks: str = ""
     reach_ms: int = 0
+    authority: bool = True
 
 
 class CandleSource(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import ccxt.async_support as ccxt
@@ -20,6 +21,7 @@ from ccxt.base.errors import (
 from domain.candle import Series
 from domain.coverage import Span, parts
 from domain.errors import Rejected, RevenantError, Unavailable
+from domain.instrument import Instrument
 from history.port import PERPETUAL, Throttled, by_page, market_of, on_days
 from history.sources.dialects import FUNDING, payments
 from history.symbols import Market
@@ -35,6 +37,7 @@ TIMEOUT_MS = 20_000
 PATIENCE_S = 60.0
 BANNED_S = 600.0
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
+EIGHT_HOURS_MS, NEVER_MS = 8 * 3_600_000, 2**62
 BEGINNING_MS = 1_420_070_400_000
 """No market here is older than 2015."""
 
@@ -85,6 +88,26 @@ class ExchangeSource:
             for one in client.markets.values()
             if market_of(one["symbol"]) == kind and not one.get("option")
         ]
+
+    async def rules(self, symbol: str) -> Instrument:
+        """Return the trading rules of a symbol, quantities in base units; made up where the exchange lists none."""
+        market = await self._market(symbol)
+        if not self._dialect.lists_markets:
+            return plain_rules(symbol)
+        precision, limits = market["precision"], market["limits"]
+        # contracts are so many units of the coin
+        size = Decimal(str(market.get("contractSize") or 1))
+
+        def exact(value: Any, otherwise: str) -> Decimal:
+            return Decimal(str(value)) if value else Decimal(otherwise)
+
+        return Instrument(
+            symbol, market["id"], exact(precision["price"], "0.01"), exact(precision["amount"], "0.0001") * size,
+            exact(limits["amount"]["min"], "0.0001") * size, exact(limits["amount"]["max"], "1e9") * size,
+            exact(limits["cost"]["min"], "1"), exact((limits.get("leverage") or {}).get("max"), "100"),
+            trading=market.get("active") is not False,
+            funding_interval_ms=EIGHT_HOURS_MS if market_of(symbol) == PERPETUAL else NEVER_MS,
+        )  # fmt: skip
 
     def parts(self, series: Series, span: Span) -> Iterator[Span]:
         """Cut a span into pages."""
@@ -194,6 +217,14 @@ class ExchangeSource:
         if isinstance(error, (BadSymbol, BadRequest, AuthenticationError, NotSupported)):
             return Rejected(message)
         return Unavailable(message)
+
+
+def plain_rules(symbol: str) -> Instrument:
+    """Return rules that any order fits, for markets whose own nobody tells."""
+    small, large = Decimal("0.0001"), Decimal("1e9")
+    return Instrument(
+        symbol, symbol, small, small, small, large, Decimal(1), Decimal(100), funding_interval_ms=NEVER_MS
+    )  # fmt: skip
 
 
 def _time(told: Any) -> int | None:

@@ -15,7 +15,7 @@ import aiohttp
 import numpy as np
 
 from domain.candle import Bars, join, timeframe_ms
-from domain.coverage import TIMEFRAMES, Span
+from domain.coverage import TIMEFRAMES, Span, parts
 from domain.errors import BadData, Rejected, Unavailable
 from domain.source import Source
 from formats import candles
@@ -36,6 +36,8 @@ DAY_MS = 86_400_000
 MONTH_DAYS_MIN, DAY_BARS_MIN = 10, 288
 """A month's archive is worth fetching for so many days of it, a day's for so many bars."""
 BANNED = 418
+MINUTES = 50_000
+"""Minutes that Polygon makes one answer of."""
 
 
 class Web:
@@ -246,8 +248,11 @@ class Polygon:
         return None, None
 
     def parts(self, series: Series, span: Span) -> Iterator[Span]:
-        """Cut a span into pages."""
-        return by_page(self.terms, series, span)
+        """Cut a span into pages; bars of less than a day are made of minutes there, and those are what is limited."""
+        step = timeframe_ms(series.timeframe)
+        return parts(
+            span, self.terms.page * step if step >= DAY_MS else min(self.terms.page, MINUTES * 60_000 // step) * step
+        )
 
     async def bars(self, series: Series, span: Span) -> Bars:
         """Return the rows told."""
@@ -267,7 +272,7 @@ class BinanceArchive:
     """Binance's public archives: a zip per month, and per day of a month that is not over, each with its checksum."""
 
     source = Source.BINANCE
-    terms = Terms(50_000, frozenset(TIMEFRAMES), frozenset({SPOT, PERPETUAL}))
+    terms = Terms(50_000, frozenset(TIMEFRAMES), frozenset({SPOT, PERPETUAL}), authority=False)
     host = Host("data.binance.vision", 100, 10)
 
     def __init__(self, budgets: Callable[[Host], Budget], address: str = "") -> None:

@@ -314,3 +314,14 @@ def test_recorded_points_of_coingecko_are_put_on_the_grid_without_inventing_any(
     assert len(points) == 722
     assert len(bars) == len({int(at) // HOUR for at in points.open_time})
     assert (bars.open == bars.close).all()
+
+
+def test_polygon_is_asked_for_as_many_minutes_as_it_counts():
+    source = Polygon(Budgets())
+    longest = {
+        timeframe: max(
+            (part.end - part.start) for part in source.parts(Series(DOLLARS, timeframe), Span(START, START + 400 * DAY))
+        )
+        for timeframe in ("1m", "1h", "4h", "1d")
+    }
+    assert longest == {"1m": 5_000 * 60_000, "1h": 833 * HOUR, "4h": 208 * 4 * HOUR, "1d": 400 * DAY}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -51,6 +52,40 @@ def test_paper_trades_on_the_feed_and_sends_no_order(make_bot, exchange, tmp_pat
     assert {row["mode"] for row in held} == {"paper"}
     assert json.loads((tmp_path / "exchange" / "endpoint.json").read_text())
     assert sum(row["fees"] > "0" for row in held) == len(held)
+
+
+def test_a_source_of_history_is_the_live_market_of_a_paper_bot_and_its_table_is_used(make_bot):
+    """Started, killed and started again on polled bars; a symbol that the source does not have is left out."""
+    from tests.venues import served, walk
+
+    now = int(time.time() * 1000)
+    with served() as venues:
+        for name in ("BTC/USDT:USDT", "ETH/USDT:USDT"):
+            for timeframe, step in (("3m", 180_000), ("15m", 900_000)):
+                start = (now // step - 1_300) * step
+                venues.put("binance", name, timeframe, walk(1_400, start, step, seed=len(name)), listed=start)
+        bot = make_bot(
+            DATA_SOURCE="binance", REVENANT__HISTORY__ADDRESSES=json.dumps({"binance": venues.address}),
+            REVENANT__TRADING__SYMBOLS='["BTC/USDT:USDT", "ETH/USDT:USDT", "XYZ/USDT:USDT"]',
+        )  # fmt: skip
+        bot.start()
+        status = bot.wait_ready()
+        assert (status["mode"], status["source"]) == ("PAPER", "binance")
+        assert "symbol left out" in bot.log()
+        until(lambda: len(stored(bot)) == 4, "the candles to be stored")
+        asked = len(venues.asked)
+        bot.kill9()
+        bot.start()
+        bot.wait_ready()
+        # what is stored is not fetched again: one look at the newest bar each, and the first poll
+        assert len(venues.asked) - asked <= 4 * 3
+        assert bot.stop() == 0
+    assert {row["source"] for row in stored(bot)} == {"binance"}
+    assert all(row["rows"] >= 1_000 for row in stored(bot))
+
+
+def stored(bot) -> list[dict]:
+    return json.loads(bot.manage("data", "status", "--json").stdout)["series"]
 
 
 def test_live_starts_only_when_armed(make_bot, exchange):

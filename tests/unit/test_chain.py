@@ -57,10 +57,17 @@ class FakeSource:
     """Has the bars it is given; ``answer`` may be replaced to misbehave."""
 
     def __init__(
-        self, source: Source, bars: Bars, *, page: int = 100, listed: int | None = START, markets=(SPOT, PERPETUAL)
+        self,
+        source: Source,
+        bars: Bars,
+        *,
+        page: int = 100,
+        listed: int | None = START,
+        markets=(SPOT, PERPETUAL),
+        **terms,
     ) -> None:
         self.source, self.bars_held, self.listed = source, bars, listed
-        self.terms = Terms(page, frozenset({"1h"}), frozenset(markets))
+        self.terms = Terms(page, frozenset({"1h"}), frozenset(markets), **terms)
         self.asked: list[Span] = []
         self.answer = self.truth
 
@@ -308,3 +315,27 @@ async def test_a_hole_at_the_beginning_of_a_window_does_not_move_a_listing_that_
     filled = await chain(store, source).fill(BTC, Span(START + 105 * STEP, WINDOW.end))
     assert filled.complete
     assert store.lives == {}
+
+
+async def test_the_silence_of_an_archive_proves_nothing(store):
+    archive = FakeSource(Source.BINANCE, lacking(BARS, (150, 155), (990, 1_000)), listed=None, authority=False)
+    exchange = FakeSource(Source.BINANCE, lacking(BARS, (152, 153)))
+    filled = await chain(store, archive, exchange).fill(BTC, WINDOW)
+    assert (filled.complete, filled.absent, filled.used) == (True, 1, {"binance": 999})
+    assert store.absent(Source.BINANCE, BTC) == [Span(START + 152 * STEP, START + 153 * STEP)]
+    assert len(archive.asked) == 10
+
+
+async def test_many_small_holes_are_asked_for_again_page_by_page(store):
+    source = FakeSource(Source.BINANCE, lacking(BARS, *((n, n + 1) for n in range(5, 995, 3))))
+    filled = await chain(store, source).fill(BTC, WINDOW)
+    assert (filled.absent, filled.complete) == (330, True)
+    assert len(source.asked) <= 10 + 11
+
+
+async def test_a_source_is_asked_for_what_it_reaches_back_to_only(store):
+    source = FakeSource(Source.COINGECKO, BARS, listed=None, reach_ms=300 * STEP)
+    filled = await chain(store, source).fill(BTC, WINDOW)
+    assert min(source.asked).start >= NOW - 300 * STEP
+    assert filled.added in {299, 300}
+    assert filled.lacking == [Span(START, min(source.asked).start)]

@@ -1,0 +1,62 @@
+"""A source of history as the live market of a paper bot."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from domain.candle import Bars, join, timeframe_ms
+from domain.coverage import Span
+from domain.errors import Rejected
+from domain.sifting import sift
+from history.chain import SETTLED_MS
+from history.sources.exchange import ExchangeSource, plain_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from domain.candle import Series
+    from domain.instrument import Instrument
+    from history.port import CandleSource
+
+CLOSE_MS = 1_000
+
+
+class SourceKlines:
+    """Implements Klines on a source of history; what cannot be a bar is left out, as if it had not been told."""
+
+    def __init__(self, source: CandleSource) -> None:
+        self._source = source
+
+    async def closed(self, series: Series, start: int, end: int) -> Bars:
+        """Return the bars with open times in [start, end), all of which must have closed."""
+        told = [Bars.empty()]
+        step = timeframe_ms(series.timeframe)
+        for part in self._source.parts(series, Span(start, end)):
+            rows = await self._source.bars(series, part)
+            told.append(sift(rows, step, int(time.time() * 1000) + CLOSE_MS, part).bars)
+        return join(told)
+
+    async def latest(self, series: Series, count: int) -> Bars:
+        """Return the newest closed bars, up to ``count``: those that have been over for a minute."""
+        step = timeframe_ms(series.timeframe)
+        end = (int(time.time() * 1000) - SETTLED_MS) // step * step
+        return (await self.closed(series, end - count * step, end))[-count:]
+
+
+class PolledMarket:
+    """The trading rules of the symbols that a paper bot follows on a source."""
+
+    def __init__(self, source: CandleSource, symbols: Sequence[str]) -> None:
+        self.source, self._symbols = source, symbols
+
+    async def instruments(self) -> dict[str, Instrument]:
+        """Return the rules by symbol, of those that the source has. Raises Unavailable."""
+        if not isinstance(self.source, ExchangeSource):
+            return {symbol: plain_rules(symbol) for symbol in self._symbols}
+        found = {}
+        for symbol in self._symbols:
+            with contextlib.suppress(Rejected):
+                found[symbol] = await self.source.rules(symbol)
+        return found

@@ -1,0 +1,71 @@
+"""Builds what fetches candles from each source."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from domain.errors import ConfigError
+from domain.source import Source
+from history.sources import dialects
+from history.sources.exchange import ExchangeSource
+from history.sources.web import BinanceArchive, CoinGecko, CryptoCompare, Polygon
+from persistence.budget import SharedBudget
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from history.port import CandleSource
+    from history.sources.dialects import Host
+    from settings import Settings
+
+HISTORY_RESERVE = 0.5
+"""What downloads leave of a host's burst to a bot that trades there."""
+
+
+class Budgets:
+    """The shared budgets of all hosts, as downloads may use them."""
+
+    def __init__(self, settings: Settings, reserve: float = HISTORY_RESERVE) -> None:
+        self._reserve = reserve
+        self._folder = settings.data_dir / "budgets"
+        self._held: dict[str, SharedBudget] = {}
+
+    def __call__(self, host: Host) -> SharedBudget:
+        """Return the budget of a host."""
+        if host.name not in self._held:
+            path = self._folder / f"{host.name}.rate"
+            self._held[host.name] = SharedBudget(path, host.limit, host.window_s, self._reserve)
+        return self._held[host.name]
+
+
+def sources(settings: Settings, wanted: Sequence[Source], reserve: float = HISTORY_RESERVE) -> list[CandleSource]:
+    """Return what fetches from each of the sources, in their order, leaving a reserve of each host to others.
+
+    Raises:
+        ConfigError: for a source that has nothing to fetch.
+    """
+    held, budgets = settings.history, Budgets(settings, reserve)
+    found: list[CandleSource] = []
+    for source in wanted:
+        address = held.addresses.get(source, "")
+        if source is Source.BINANCE:
+            # a test's own exchange need not serve the archives as well
+            if held.archives:
+                found.append(BinanceArchive(budgets, address))
+            found.append(ExchangeSource(dialects.Binance(), budgets, address=address))
+        elif source is Source.OKX:
+            found.append(ExchangeSource(dialects.Okx(), budgets, address=address))
+        elif source is Source.BYBIT:
+            found.append(ExchangeSource(dialects.Bybit(), budgets, address=address))
+        elif source is Source.ALPACA:
+            keys = {"apiKey": held.alpaca_key.get_secret_value(), "secret": held.alpaca_secret.get_secret_value()}
+            found.append(ExchangeSource(dialects.Alpaca(), budgets, keys, address))
+        elif source is Source.COINGECKO:
+            found.append(CoinGecko(budgets, address, held.coingecko_key.get_secret_value()))
+        elif source is Source.CRYPTOCOMPARE:
+            found.append(CryptoCompare(budgets, address, held.cryptocompare_key.get_secret_value()))
+        elif source is Source.POLYGON:
+            found.append(Polygon(budgets, address, held.polygon_key.get_secret_value()))
+        else:
+            raise ConfigError(f"source {source}: has no history to fetch; import files into it with data import")
+    return found
