@@ -65,6 +65,7 @@ def test_every_kind_of_file_says_the_same_bars(tmp_path, kind):
         ("BTC_USDT-1h.feather", ("BTC/USDT", "1h")), ("BTC_USDT_USDT-15m-futures.feather", ("BTC/USDT:USDT", "15m")),
         ("BTCUSDT-1m-2026-03.zip", ("BTC/USDT:USDT", "1m")), ("AVAXUSDT__3__1760710785974.json.gz", ("AVAX/USDT:USDT", "")),
         ("binance_spot_BTCUSDT-1m-2026-03.zip", ("BTC/USDT", "1m")), ("bybit_BTCUSDT_1m_v1.csv.gz", ("BTC/USDT:USDT", "1m")),
+        ("bybit_BTCUSDT_60m.csv.gz", ("BTC/USDT:USDT", "")), ("bybit_BTCUSDT_240m.csv.gz", ("BTC/USDT:USDT", "")),
         ("ETH_BTC-5m.feather", ("ETH/BTC", "5m")), ("anything.csv", ("", "")),
     ],
 )  # fmt: skip
