@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery, chord
 from celery.schedules import crontab
 
-from bootstrap import history as building
-from bootstrap import jobs, parts
+from bootstrap import jobs
+from bootstrap.history import History
 from domain.candle import Series
 from domain.coverage import Span
 from domain.errors import ConfigError, RevenantError, Unavailable
@@ -60,7 +60,8 @@ def _register(app: Celery, settings: Settings) -> None:
         """Fill one series; tried again, later and later, while nobody answers."""
         order = list(settings.history.chain)
         try:
-            done = asyncio.run(building.fill(settings, order, {Series(symbol, timeframe): Span(start, end)}, kind))
+            with History(settings) as history:
+                done = asyncio.run(history.fill(order, {Series(symbol, timeframe): Span(start, end)}, kind))
         except Unavailable as error:
             raise task.retry(exc=error, countdown=2 ** (task.request.retries + 2)) from error
         return done.statistics
@@ -73,7 +74,8 @@ def _register(app: Celery, settings: Settings) -> None:
         records = sum(one["total_records"] for one in results)
         status = "COMPLETED" if not failed else "PARTIAL" if failed < len(results) else "FAILED"
         said = f"{len(results)} series, {failed} failed, {records} records"
-        _book(settings, owner).finish(job, status, said)
+        with History(settings) as history:
+            JobBook(history.database, owner).finish(job, status, said)
         return f"{status}: {said}"
 
     @app.task(name="revenant.job", bind=True)
@@ -83,24 +85,21 @@ def _register(app: Celery, settings: Settings) -> None:
         if not found.network or settings.source.practice:
             done = jobs.do(settings, found)
             return f"{done.status}: {done.said}"
-        book = _book(settings, owner)
-        if not book.claim(found):
-            return "SKIPPED: somebody else is doing it"
-        try:
-            wanted, window = jobs.kept_series(settings), jobs.window_of(found, jobs.now_ms())
-            if not wanted:
-                book.finish(found, "SKIPPED", "no series is kept")
-                return "SKIPPED: no series is kept"
-            each = [series.s(name, *one, *window).set(priority=_priority(found)) for one in wanted]
-            chord(each)(finish.s(name, owner))
-        except RevenantError as error:
-            book.finish(found, "FAILED", str(error))
-            raise
-        return f"begun: {len(each)} series"
-
-
-def _book(settings: Settings, owner: str) -> JobBook:
-    return JobBook(parts.database(settings), owner)
+        with History(settings) as history:
+            book = JobBook(history.database, owner)
+            if not book.claim(found):
+                return "SKIPPED: somebody else is doing it"
+            try:
+                wanted, window = jobs.kept_series(history), jobs.window_of(found, jobs.now_ms())
+                if not wanted:
+                    book.finish(found, "SKIPPED", "no series is kept")
+                    return "SKIPPED: no series is kept"
+                each = [series.s(name, *one, *window).set(priority=_priority(found)) for one in wanted]
+                chord(each)(finish.s(name, owner))
+            except RevenantError as error:
+                book.finish(found, "FAILED", str(error))
+                raise
+            return f"begun: {len(each)} series"
 
 
 def _job(name: str) -> Job:

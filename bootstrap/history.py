@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import structlog
@@ -50,25 +50,122 @@ MARKS: Mapping[Source, Callable[[], dialects.Dialect]] = MappingProxyType({
 FOREVER = 2**53
 
 
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """Where history rests: candles and their books, mark prices, funding."""
+@dataclass(slots=True)
+class Fetched:
+    """What was fetched of a perpetual: new mark prices, funding payments, and why not all, "" when all."""
 
-    candles: CandleHistory
-    marks: MarkHistory
-    funding: FundingHistory
-
-
-def stores(settings: Settings) -> Stores:
-    """Return where history rests."""
-    database = parts.database(settings)
-    candles = CandleHistory(database)
-    return Stores(candles, MarkHistory(database, candles), FundingHistory(database))
+    marks: int = 0
+    payments: int = 0
+    error: str = ""
 
 
-def history(settings: Settings) -> CandleHistory:
-    """Return the candles of every source."""
-    return CandleHistory(parts.database(settings))
+class History:
+    """All that is stored of candles under one configuration, and what fetches more of them; to be closed.
+
+    Attributes:
+        database: where everything rests.
+        candles: the candles of every source, and the books about them.
+        marks: mark prices of perpetuals.
+        funding: funding payments of perpetuals.
+        markets: the markets that each source has said to have.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.database = parts.database(settings)
+        self.candles = CandleHistory(self.database)
+        self.marks = MarkHistory(self.database, self.candles)
+        self.funding = FundingHistory(self.database)
+        self.markets = SymbolRegistry(self.database)
+        self._budgets = Budgets(settings)
+
+    def __enter__(self) -> Self:
+        """Return itself, to be closed in the end."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close everything."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to the database and the files of the budgets."""
+        self._budgets.close()
+        self.database.close()
+
+    def chain(self, wanted: Sequence[Source]) -> Chain:
+        """Return the sources as a chain whose every request is noted in the sync log."""
+        asked = sources(self.settings, wanted, self._budgets)
+        return Chain(asked, self.candles, self._log_sync, facts=symbols.renamed_life)
+
+    async def fill(
+        self, order: Sequence[Source], wanted: Mapping[Series, Span], kind: str, progress: Progress | None = None
+    ) -> Backfilled:
+        """Fetch what is missing of every series in its window; the first source's table is the one that is filled."""
+        asked = self.chain(order)
+        try:
+            return await backfill(asked, wanted, progress, kind=kind)
+        finally:
+            await asked.close()
+
+    async def fetch_perpetual(self, source: Source, symbol: str, asked: Span) -> Fetched:
+        """Fetch the mark prices (1h) and the funding of a perpetual that are missing of a span.
+
+        Raises:
+            ConfigError: when the source has none.
+        """
+        if source not in MARKS:
+            raise ConfigError(f"source {source}: mark prices and funding come from {', '.join(MARKS)}")
+        address, got = self.settings.history.addresses.get(source, ""), Fetched()
+        fetcher = ExchangeSource(MARKS[source](), self._budgets, address=address)
+        marks = Chain([fetcher], self.marks, self._log_sync)
+        try:
+            filled = await marks.fill(Series(symbol, "1h"), asked, kind="marks")
+            got.marks = filled.added
+            known, _ = await asyncio.to_thread(self.funding.load, source, symbol, filled.window)
+            for hole in _unpaid(known, filled.window):
+                async for page in fetcher.funding(symbol, hole):
+                    got.payments += await asyncio.to_thread(self.funding.save, source, symbol, page)
+        except RevenantError as error:
+            got.error = str(error)
+        finally:
+            await fetcher.close()
+        return got
+
+    async def refresh_markets(self, source: Source) -> int:
+        """Ask a source for its markets, and CoinGecko for their coins' ranks; keep both, return how many markets.
+
+        Raises:
+            ConfigError: for a source that lists no markets. Unavailable, Rejected: when it does not answer.
+        """
+        asked = sources(self.settings, [source], self._budgets)
+        fetcher = next((one for one in asked if isinstance(one, ExchangeSource)), None)
+        if fetcher is None or source is Source.ALPACA:
+            raise ConfigError(f"source {source}: lists no markets; binance, okx and bybit do")
+        (gecko,) = sources(self.settings, [Source.COINGECKO], self._budgets)
+        assert isinstance(gecko, CoinGecko)
+        try:
+            markets = [one for kind in (PERPETUAL, SPOT) for one in await fetcher.markets(kind)]
+            try:
+                ranks = await gecko.ranks()
+            except RevenantError as error:
+                log.warning("symbols have no ranks: CoinGecko does not answer", reason=str(error))
+                ranks = {}
+            await asyncio.to_thread(self.markets.replace, source, symbols.ranked(markets, ranks))
+        finally:
+            await fetcher.close()
+            await gecko.close()
+        return len(markets)
+
+    def known_markets(self, source: Source) -> list[Market]:
+        """Return the markets that a source has said to have."""
+        return [symbols.Market(*row) for row in self.markets.load(source)]
+
+    def _log_sync(
+        self, kind: str, source: Source, series: Series, span: Span, status: str, got: fetch.Fetched, said: str,
+        at: datetime,
+    ) -> None:  # fmt: skip
+        counts = (got.processed, got.added, got.updated, got.refused)
+        self.candles.log(SyncNote(kind, source, series, span, status, *counts, said, at))
 
 
 def spans_to_prune(settings: Settings, entry: Entry) -> list[Span]:
@@ -98,104 +195,8 @@ def bot_runs(settings: Settings) -> bool:
     return False
 
 
-@dataclass(slots=True)
-class Fetched:
-    """What was fetched of a perpetual: new mark prices, funding payments, and why not all, "" when all."""
-
-    marks: int = 0
-    payments: int = 0
-    error: str = ""
-
-
-async def fetch_perpetual(settings: Settings, source: Source, symbol: str, asked: Span) -> Fetched:
-    """Fetch the mark prices (1h) and the funding of a perpetual that are missing of a span.
-
-    Raises:
-        ConfigError: when the source has none.
-    """
-    if source not in MARKS:
-        raise ConfigError(f"source {source}: mark prices and funding come from {', '.join(MARKS)}")
-    held, store, got = settings.history, stores(settings), Fetched()
-    fetcher = ExchangeSource(MARKS[source](), Budgets(settings), address=held.addresses.get(source, ""))
-    marks = Chain([fetcher], store.marks, _logger(store.candles))
-    try:
-        filled = await marks.fill(Series(symbol, "1h"), asked, kind="marks")
-        got.marks = filled.added
-        known, _ = await asyncio.to_thread(store.funding.load, source, symbol, filled.window)
-        for hole in _unpaid(known, filled.window):
-            async for page in fetcher.funding(symbol, hole):
-                got.payments += await asyncio.to_thread(store.funding.save, source, symbol, page)
-    except RevenantError as error:
-        got.error = str(error)
-    finally:
-        await fetcher.close()
-    return got
-
-
 def _unpaid(known: Times, window: Span) -> list[Span]:
     """Return the stretches without a payment that are longer than any exchange here leaves."""
     times = np.concatenate(([window.start], known, [window.end]))
     wide = np.flatnonzero(np.diff(times) > FUNDING_MAX_MS)
     return [Span(int(times[i]), int(times[i + 1])) for i in wide]
-
-
-def chain(settings: Settings, wanted: Sequence[Source], store: CandleHistory) -> Chain:
-    """Return the sources as a chain whose every request is noted in the sync log."""
-    return Chain(sources(settings, wanted), store, _logger(store), facts=symbols.renamed_life)
-
-
-async def refresh_symbols(settings: Settings, source: Source) -> int:
-    """Ask a source for its markets, and CoinGecko for their coins' ranks; keep both, return how many markets.
-
-    Raises:
-        ConfigError: for a source that lists no markets. Unavailable, Rejected: when it does not answer.
-    """
-    fetcher = next((one for one in sources(settings, [source]) if isinstance(one, ExchangeSource)), None)
-    if fetcher is None or source is Source.ALPACA:
-        raise ConfigError(f"source {source}: lists no markets; binance, okx and bybit do")
-    gecko = CoinGecko(Budgets(settings), settings.history.addresses.get(Source.COINGECKO, ""))
-    try:
-        markets = [one for kind in (PERPETUAL, SPOT) for one in await fetcher.markets(kind)]
-        try:
-            ranks = await gecko.ranks()
-        except RevenantError as error:
-            log.warning("symbols have no ranks: CoinGecko does not answer", reason=str(error))
-            ranks = {}
-        held = symbols.ranked(markets, ranks)
-        await asyncio.to_thread(SymbolRegistry(parts.database(settings)).replace, source, held)
-    finally:
-        await fetcher.close()
-        await gecko.close()
-    return len(markets)
-
-
-def symbols_are_fresh(settings: Settings, source: Source) -> bool:
-    """Say whether a source was asked for its markets in the last 24 hours."""
-    return SymbolRegistry(parts.database(settings)).fresh(source)
-
-
-def known_symbols(settings: Settings, source: Source) -> list[Market]:
-    """Return the markets that a source has said to have."""
-    return [symbols.Market(*row) for row in SymbolRegistry(parts.database(settings)).load(source)]
-
-
-async def fill(
-    settings: Settings, order: Sequence[Source], wanted: Mapping[Series, Span], kind: str,
-    progress: Progress | None = None,
-) -> Backfilled:  # fmt: skip
-    """Fetch what is missing of every series in its window, the first source's table being the one that is filled."""
-    asked = chain(settings, order, history(settings))
-    try:
-        return await backfill(asked, wanted, progress, kind=kind)
-    finally:
-        await asked.close()
-
-
-def _logger(store: CandleHistory) -> Callable[..., None]:
-    def log_sync(
-        kind: str, source: Source, series: Series, span: Span, status: str, got: fetch.Fetched, said: str, at: datetime
-    ) -> None:
-        counts = (got.processed, got.added, got.updated, got.refused)
-        store.log(SyncNote(kind, source, series, span, status, *counts, said, at))
-
-    return log_sync

@@ -8,8 +8,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from bootstrap import history as building
-from bootstrap import parts
+from bootstrap.history import History, spans_to_prune
 from bootstrap.job_process import job_book
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span
@@ -44,35 +43,37 @@ def do(settings: Settings, job: Job) -> Done:
     Raises:
         Unavailable: when the database is away.
     """
-    held = job_book(parts.database(settings))
-    if not held.claim(job):
-        return Done("SKIPPED", "somebody else is doing it", [])
-    try:
-        done = _do(settings, job)
-    except RevenantError as error:
-        done = Done("FAILED", str(error), [])
-    held.finish(job, done.status, done.said)
-    return done
+    with History(settings) as history:
+        book = job_book(history.database)
+        if not book.claim(job):
+            return Done("SKIPPED", "somebody else is doing it", [])
+        try:
+            done = _do(history, job)
+        except RevenantError as error:
+            done = Done("FAILED", str(error), [])
+        book.finish(job, done.status, done.said)
+        return done
 
 
-def _do(settings: Settings, job: Job) -> Done:
+def _do(history: History, job: Job) -> Done:
+    settings = history.settings
     if job.network and settings.source.practice:
         return Done("SKIPPED", f"source {settings.source} asks nobody for history", [])
     if job.name == "retention":
-        return _retention(settings)
+        return _retention(history)
     if job.name == "quality":
-        return _quality(settings, 30)
-    wanted, window = kept_series(settings), window_of(job, now_ms())
+        return _quality(history, 30)
+    wanted, window = kept_series(history), window_of(job, now_ms())
     if not wanted:
         return Done("SKIPPED", "no series is kept: set trading.symbols, or download one", [])
     order = list(settings.history.chain)
-    filled = asyncio.run(building.fill(settings, order, dict.fromkeys(wanted, window), job.name))
+    filled = asyncio.run(history.fill(order, dict.fromkeys(wanted, window), job.name))
     totals = filled.statistics
     failed = [f"{one.symbol} {one.timeframe}: {said}" for one, said in filled.refused.items()]
     failed += [f"{one.series.symbol} {one.series.timeframe}: {one.errors[0]}" for one in filled.results if one.errors]
     status = "COMPLETED" if not totals["failed"] else "PARTIAL" if totals["successful"] else "FAILED"
     said = json.dumps(totals) + ("; " + "; ".join(failed[:5]) if failed else "")
-    judged = _quality(settings, 62) if job.name == "consolidate" else Done(status, "", [])
+    judged = _quality(history, 62) if job.name == "consolidate" else Done(status, "", [])
     return Done(status, said + judged.said, judged.alerts)
 
 
@@ -92,25 +93,25 @@ def window_of(job: Job, now: int) -> Span:
     return Span(now - WINDOWS_DAYS[job.name] * DAY_MS, now)
 
 
-def kept_series(settings: Settings) -> list[Series]:
+def kept_series(history: History) -> list[Series]:
     """Return the series that jobs keep complete: the settings', and those stored of the chain's first source."""
-    primary = settings.history.chain[0]
-    stored = {entry.series for entry in building.history(settings).entries(primary) if entry.rows}
+    settings = history.settings
+    stored = {entry.series for entry in history.candles.entries(settings.history.chain[0]) if entry.rows}
     chosen = {Series(name, frame) for name in settings.trading.symbols for frame in settings.history.timeframes}
     return sorted(stored | chosen)
 
 
-def _retention(settings: Settings) -> Done:
-    database, gone = parts.database(settings), 0
-    for entry in building.history(settings).entries():
-        for span in building.spans_to_prune(settings, entry):
-            gone += tables.delete(database, entry.source, entry.series, span)
+def _retention(history: History) -> Done:
+    gone = 0
+    for entry in history.candles.entries():
+        for span in spans_to_prune(history.settings, entry):
+            gone += tables.delete(history.database, entry.source, entry.series, span)
     return Done("COMPLETED", f"{gone} old bars deleted", [])
 
 
-def _quality(settings: Settings, days: int) -> Done:
-    store, alerts, judged = building.history(settings), [], 0
-    now = now_ms()
+def _quality(history: History, days: int) -> Done:
+    settings, store, now = history.settings, history.candles, now_ms()
+    alerts, judged = [], 0
     watched: set[Source] = {settings.source, settings.history.chain[0]}
     for entry in store.entries():
         if not entry.rows or entry.earliest is None or entry.latest is None:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import settings as settings_module
-from bootstrap import history as building
 from bootstrap import parts
+from bootstrap.history import History
 from domain.candle import Series
 from domain.coverage import Span, known_timeframe
 from domain.errors import BadData
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
+
+    from history.backfill import Backfilled
 
 BEST = "best"
 FOREVER = 2**53
@@ -88,17 +90,19 @@ def update_recent_data(symbol: str, timeframe: str, *, config: Path | None = Non
     """
     settings = settings_module.load(config)
     series, primary = Series(symbol, known_timeframe(timeframe)), settings.history.chain[0]
-    entry = building.history(settings).entry(primary, series)
-    if entry is None or entry.latest is None:
-        raise BadData(f"{symbol} {timeframe}: nothing stored from {primary}; use manage.py data download first")
-    window, found = Span(entry.latest, FOREVER), []
+    found: list[Backfilled] = []
+    with History(settings) as history:
+        entry = history.candles.entry(primary, series)
+        if entry is None or entry.latest is None:
+            raise BadData(f"{symbol} {timeframe}: nothing stored from {primary}; use manage.py data download first")
+        window = Span(entry.latest, FOREVER)
 
-    def work() -> None:
-        found.append(asyncio.run(building.fill(settings, settings.history.chain, {series: window}, "update")))
+        def work() -> None:
+            found.append(asyncio.run(history.fill(settings.history.chain, {series: window}, "update")))
 
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
     if not found:
         raise BadData(f"{symbol} {timeframe}: the update failed; look at manage.py data status")
     totals: dict[str, Any] = found[0].statistics

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-from bootstrap.sources import sources
+from bootstrap.sources import Budgets, sources
 from broker.client import EXITS_RESERVE, BybitClient, Endpoint
 from dashboard import logs
 from domain.candle import timeframe_ms
@@ -266,8 +266,9 @@ async def open_venue(settings: Settings, stack: contextlib.AsyncExitStack, *, be
     """
     if settings.source.polled:
         # of several ways to a source the last is the one that knows the newest bars
-        *others, polled = sources(settings, [settings.source], EXITS_RESERVE)
-        del others
+        budgets = Budgets(settings, EXITS_RESERVE)
+        stack.callback(budgets.close)
+        *_, polled = sources(settings, [settings.source], budgets)
         stack.push_async_callback(polled.close)
         return Venue(None, [], None, polled)
     if settings.source.practice:
@@ -287,7 +288,9 @@ async def open_venue(settings: Settings, stack: contextlib.AsyncExitStack, *, be
     client = BybitClient(endpoint)
     stack.push_async_callback(client.close)
     if not endpoint.loopback:
-        client.pace = host_budget(settings, urlsplit(endpoint.rest).hostname or "bybit").take
+        budget = host_budget(settings, urlsplit(endpoint.rest).hostname or "bybit")
+        stack.callback(budget.close)
+        client.pace = budget.take
     return Venue(client, [f"{stream}/v5/public/linear" for stream in streams], sandbox)
 
 

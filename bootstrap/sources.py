@@ -10,6 +10,7 @@ from history.sources import dialects
 from history.sources.exchange import ExchangeSource
 from history.sources.web import BinanceArchive, CoinGecko, CryptoCompare, Polygon
 from persistence.budget import SharedBudget
+from persistence.files import AtomicFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ HISTORY_RESERVE = 0.5
 
 
 class Budgets:
-    """The shared budgets of all hosts, as downloads may use them."""
+    """The shared budgets of all hosts, as one user may use them: ``reserve`` of each burst is left to others."""
 
     def __init__(self, settings: Settings, reserve: float = HISTORY_RESERVE) -> None:
         self._reserve = reserve
@@ -37,14 +38,20 @@ class Budgets:
             self._held[host.name] = SharedBudget(path, host.limit, host.window_s, self._reserve)
         return self._held[host.name]
 
+    def close(self) -> None:
+        """Close the files of all budgets."""
+        for held in self._held.values():
+            held.close()
+        self._held.clear()
 
-def sources(settings: Settings, wanted: Sequence[Source], reserve: float = HISTORY_RESERVE) -> list[CandleSource]:
-    """Return what fetches from each of the sources, in their order, leaving a reserve of each host to others.
+
+def sources(settings: Settings, wanted: Sequence[Source], budgets: Budgets) -> list[CandleSource]:
+    """Return what fetches from each of the sources, in their order.
 
     Raises:
         ConfigError: for a source that has nothing to fetch.
     """
-    held, budgets = settings.history, Budgets(settings, reserve)
+    held = settings.history
     found: list[CandleSource] = []
     for source in wanted:
         address = held.addresses.get(source, "")
@@ -61,7 +68,8 @@ def sources(settings: Settings, wanted: Sequence[Source], reserve: float = HISTO
             keys = {"apiKey": held.alpaca_key.get_secret_value(), "secret": held.alpaca_secret.get_secret_value()}
             found.append(ExchangeSource(dialects.Alpaca(), budgets, keys, address))
         elif source is Source.COINGECKO:
-            found.append(CoinGecko(budgets, address, held.coingecko_key.get_secret_value()))
+            coins = AtomicFile(settings.data_dir / "coins.json")
+            found.append(CoinGecko(budgets, address, held.coingecko_key.get_secret_value(), coins))
         elif source is Source.CRYPTOCOMPARE:
             found.append(CryptoCompare(budgets, address, held.cryptocompare_key.get_secret_value()))
         elif source is Source.POLYGON:

@@ -23,9 +23,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from bootstrap import history as building
 from bootstrap import jobs as working
-from bootstrap import parts
+from bootstrap.history import History, spans_to_prune
 from bootstrap.job_process import job_book
 from commands.chosen import OneSource, Symbols, Timeframes, several, window_of
 from commands.chosen import chosen as chosen_series
@@ -68,27 +67,27 @@ Core = Annotated[bool, typer.Option("--core", help="The thirty coins that are al
 @app.command()
 def status(config: Config = None, as_json: AsJson = False, source: OneSource = None) -> None:
     """Show every stored series: rows, span, last sync; what was fetched last; the regular jobs."""
-    settings = load(config)
-    store = building.history(settings)
-    entries = [entry for entry in store.entries(source) if entry.rows or entry.listed]
+    with History(load(config)) as history:
+        store, held_jobs = history.candles, _jobs(history)
+        entries = [entry for entry in store.entries(source) if entry.rows or entry.listed]
+        logged, refused = store.logged(), store.quarantined(source)
     rows = [
         {"source": one.source.value, **one.series._asdict(), "rows": one.rows, "earliest": told(one.earliest),
          "latest": told(one.latest), "last_synced": f"{one.last_synced:%Y-%m-%d %H:%M}" if one.last_synced else ""}
         for one in entries
     ]  # fmt: skip
     if as_json:
-        told_all = {"series": rows, "log": store.logged(), "quarantined": len(store.quarantined(source))}
-        show({**told_all, "jobs": _jobs(settings)}, as_json)
+        show({"series": rows, "log": logged, "quarantined": len(refused), "jobs": held_jobs}, as_json)
         return
     show(rows, as_json)
-    for line in store.logged(10):
+    for line in logged[:10]:
         print(
             f"{line['started_at']:%Y-%m-%d %H:%M} {line['sync_type']:8} {line['status']:9} {line['source']:13} "
             f"{line['symbol']} {line['timeframe']} +{line['records_added']} {line['error_message'][:80]}"
         )
-    if refused := store.quarantined(source):
+    if refused:
         print(f"{len(refused)} rows are set aside as impossible; data quarantine tells why")
-    for job in _jobs(settings):
+    for job in held_jobs:
         failing = f", failed {job['failures']} times in a row" if job["failures"] else ""
         last = f"last {job['last_run']} {job['status']}" if job["last_run"] else "never run"
         print(f"job {job['job']:12} {last}, next {job['next_run']}{failing}")
@@ -97,12 +96,13 @@ def status(config: Config = None, as_json: AsJson = False, source: OneSource = N
 @app.command("jobs")
 def list_jobs(config: Config = None, as_json: AsJson = False) -> None:
     """Show the regular jobs: when each ran last and how it ended, and when it runs next."""
-    rows = _jobs(load(config))
+    with History(load(config)) as history:
+        rows = _jobs(history)
     show(rows if as_json else [{**row, "said": str(row["said"])[:70]} for row in rows], as_json)
 
 
-def _jobs(settings: Settings) -> list[dict[str, Any]]:
-    states, now = job_book(parts.database(settings)).states(), datetime.now(UTC)
+def _jobs(history: History) -> list[dict[str, Any]]:
+    states, now = job_book(history.database).states(), datetime.now(UTC)
     rows = []
     for job in JOBS:
         state = states.get(job.name, JobState(job.name))
@@ -132,7 +132,8 @@ def run_job(
 @app.command()
 def quarantine(config: Config = None, as_json: AsJson = False, source: OneSource = None) -> None:
     """Show rows that were refused, and why."""
-    rows = building.history(load(config)).quarantined(source)
+    with History(load(config)) as history:
+        rows = history.candles.quarantined(source)
     names = ("source", "symbol", "timeframe", "open_time", "reason", "body")
     show(rows if as_json else [{name: row[name] for name in names} for row in rows], as_json)
 
@@ -152,11 +153,11 @@ def quality(
     plot: Annotated[Path | None, typer.Option(help="Also draw the coverage into this svg file.")] = None,
 ) -> None:
     """Judge stored series: expected, present, every missing range, and what in them cannot be believed."""
-    settings = load(config)
-    store, asked = building.history(settings), window(since, until, timerange, days)
-    chosen = chosen_series(store, source, symbols, timeframes)
+    settings, asked = load(config), window(since, until, timerange, days)
     found: dict[str, tuple[Entry, judging.Quality]] = {}
-    with _progress(as_json) as bar:
+    with History(settings) as history, _progress(as_json) as bar:
+        store = history.candles
+        chosen = chosen_series(store, source, symbols, timeframes)
         task = bar.add_task("judging", total=len(chosen))
         for entry in chosen:
             found[f"{entry.source} {entry.series.symbol} {entry.series.timeframe}"] = (
@@ -226,15 +227,16 @@ def download(
     if not asked.start:
         asked = Span(int(time.time() * 1000) - settings.history.months * MONTH_DAYS * 86_400_000, asked.end)
     order = [source] if source is not None else list(settings.history.chain)
-    if top or core:
-        known = _symbols(settings, order[0], refresh=False)
-        symbols = [one.symbol for one in choose(known, top=top, core=core, kind=market)]
-    wanted = _wanted(settings, symbols, timeframes)
-    for said in filter(None, (hint(name) for name in sorted({series.symbol for series in wanted}))):
-        Console(stderr=True).print(said)
-    if marks:
-        _fill_perpetual(settings, order[0], wanted, asked, as_json)
-    _fill(settings, order, dict.fromkeys(wanted, asked), "backfill", as_json)
+    with History(settings) as history:
+        if top or core:
+            known = _markets(history, order[0], refresh=False)
+            symbols = [one.symbol for one in choose(known, top=top, core=core, kind=market)]
+        wanted = _wanted(settings, symbols, timeframes)
+        for said in filter(None, (hint(name) for name in sorted({series.symbol for series in wanted}))):
+            Console(stderr=True).print(said)
+        if marks:
+            _fill_perpetual(history, order[0], wanted, asked, as_json)
+        _fill(history, order, dict.fromkeys(wanted, asked), "backfill", as_json)
 
 
 @app.command("symbols")
@@ -249,7 +251,8 @@ def list_symbols(
 ) -> None:
     """Show the markets of a source by the rank of their coins; asked for anew after a day."""
     settings = load(config)
-    known = _symbols(settings, source or settings.history.chain[0], refresh=refresh)
+    with History(settings) as history:
+        known = _markets(history, source or settings.history.chain[0], refresh=refresh)
     found = choose(known, top=top or len(known), core=core, kind=market)
     show([{**one._asdict(), "listed": told(one.listed), "delisted": told(one.delisted)} for one in found], as_json)
 
@@ -264,11 +267,11 @@ def update(
 ) -> None:
     """Fetch what has closed since the newest stored bar of each series."""
     settings = load(config)
-    store = building.history(settings)
     order = [source] if source is not None else list(settings.history.chain)
-    chosen = [one for one in chosen_series(store, order[0], symbols, timeframes) if one.latest is not None]
-    wanted = {one.series: Span(one.latest, FOREVER) for one in chosen if one.latest is not None}
-    _fill(settings, order, wanted, "update", as_json)
+    with History(settings) as history:
+        chosen = chosen_series(history.candles, order[0], symbols, timeframes)
+        wanted = {one.series: Span(one.latest, FOREVER) for one in chosen if one.latest is not None}
+        _fill(history, order, wanted, "update", as_json)
 
 
 @app.command("fill-gaps")
@@ -286,59 +289,59 @@ def fill_gaps(
     again: Annotated[bool, typer.Option("--again", help="Ask again for what was confirmed absent.")] = False,
 ) -> None:
     """Ask for every missing range between a series' first and last bar; what the source lacks is kept as absent."""
-    settings = load(config)
-    store, asked = building.history(settings), window(since, until, timerange, days)
+    settings, asked = load(config), window(since, until, timerange, days)
     order = [source] if source is not None else [settings.history.chain[0]]
     if not only:
         order += [one for one in settings.history.chain if one not in order]
-    chosen = chosen_series(store, order[0], symbols, timeframes)
-    if again:
-        for entry in chosen:
-            store.forget_absent(entry.source, entry.series)
-    spans = {entry.series: window_of(entry, asked) for entry in chosen}
-    _fill(settings, order, spans, "gaps", as_json)
+    with History(settings) as history:
+        chosen = chosen_series(history.candles, order[0], symbols, timeframes)
+        if again:
+            for entry in chosen:
+                history.candles.forget_absent(entry.source, entry.series)
+        spans = {entry.series: window_of(entry, asked) for entry in chosen}
+        _fill(history, order, spans, "gaps", as_json)
 
 
 @app.command()
 def prune(config: Config = None, as_json: AsJson = False, source: OneSource = None, yes: Yes = False) -> None:
     """Delete bars older than history.keep_days allows, pinned ranges excepted."""
-    settings = load(config)
-    database, store = parts.database(settings), building.history(settings)
-    rows = []
-    for entry in store.entries(source):
-        spans = building.spans_to_prune(settings, entry)
-        bars = sum(len(store.times(entry.source, entry.series, span)) for span in spans)
-        if not bars:
-            continue
-        gone = sum(tables.delete(database, entry.source, entry.series, span) for span in spans) if yes else 0
-        rows.append({
-            "source": entry.source.value, **entry.series._asdict(), "old": bars, "deleted": gone,
-            "before": told(spans[-1].end),
-        })  # fmt: skip
+    settings, rows = load(config), []
+    with History(settings) as history:
+        for entry in history.candles.entries(source):
+            spans = spans_to_prune(settings, entry)
+            bars = sum(len(history.candles.times(entry.source, entry.series, span)) for span in spans)
+            if not bars:
+                continue
+            doomed = spans if yes else ()
+            gone = sum(tables.delete(history.database, entry.source, entry.series, span) for span in doomed)
+            rows.append({
+                "source": entry.source.value, **entry.series._asdict(), "old": bars, "deleted": gone,
+                "before": told(spans[-1].end),
+            })  # fmt: skip
     show(rows, as_json)
     if rows and not yes:
         Console(stderr=True).print("nothing was deleted; add --yes to delete these rows")
 
 
-def _symbols(settings: Settings, source: Source, *, refresh: bool) -> list[Market]:
-    if refresh or not building.symbols_are_fresh(settings, source):
+def _markets(history: History, source: Source, *, refresh: bool) -> list[Market]:
+    if refresh or not history.markets.fresh(source):
         with Console(stderr=True).status(f"asking {source} for its markets"):
-            asyncio.run(building.refresh_symbols(settings, source))
-    return building.known_symbols(settings, source)
+            asyncio.run(history.refresh_markets(source))
+    return history.known_markets(source)
 
 
-def _fill_perpetual(settings: Settings, source: Source, wanted: list[Series], asked: Span, quiet: bool) -> None:
+def _fill_perpetual(history: History, source: Source, wanted: list[Series], asked: Span, quiet: bool) -> None:
     symbols = sorted({series.symbol for series in wanted if market_of(series.symbol) == PERPETUAL})
     with _progress(quiet) as bar:
         task = bar.add_task(f"mark prices and funding of {source}", total=len(symbols))
         for symbol in symbols:
-            got = asyncio.run(building.fetch_perpetual(settings, source, symbol, asked))
+            got = asyncio.run(history.fetch_perpetual(source, symbol, asked))
             bar.advance(task)
             said = f"{symbol}: {got.marks} mark prices, {got.payments} fundings{f'; {got.error}' if got.error else ''}"
             Console(stderr=True).print(said)
 
 
-def _fill(settings: Settings, order: list[Source], wanted: dict[Series, Span], kind: str, as_json: bool) -> None:
+def _fill(history: History, order: list[Source], wanted: dict[Series, Span], kind: str, as_json: bool) -> None:
     with _progress(as_json) as bar:
         tasks: dict[Series, Any] = {}
 
@@ -349,7 +352,7 @@ def _fill(settings: Settings, order: list[Source], wanted: dict[Series, Span], k
                 tasks[series], completed=done, total=of, description=f"{series.symbol} {series.timeframe} {source}"
             )
 
-        done = asyncio.run(building.fill(settings, order, wanted, kind, progress))
+        done = asyncio.run(history.fill(order, wanted, kind, progress))
     rows = [
         {"symbol": one.series.symbol, "timeframe": one.series.timeframe, "wanted": one.wanted, "added": one.added,
          "updated": one.updated, "refused": one.refused, "absent": one.absent,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from bootstrap import history as building
+from bootstrap.history import History
 from commands.chosen import Symbols, Timeframes, chosen, window_of
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
 from commands.times import Days, Since, Timerange, Until, told, window
@@ -59,16 +59,16 @@ def export(
     if mode not in {"spot", "futures"}:
         raise typer.BadParameter(f"{mode}: write spot or futures", param_hint="--trading-mode")
     asked = window(since, until, timerange, days)
-    entries = [
-        entry for entry in chosen(building.history(settings), source, symbols, timeframes)
-        if symbols or (market_of(entry.series.symbol) == PERPETUAL) == (mode == "futures")
-    ]  # fmt: skip
-    with Console(stderr=True).status("reading") as shown:
-        stores, spans = building.stores(settings), {entry.series: window_of(entry, asked) for entry in entries}
+    with History(settings) as history, Console(stderr=True).status("reading") as shown:
+        entries = [
+            entry for entry in chosen(history.candles, source, symbols, timeframes)
+            if symbols or (market_of(entry.series.symbol) == PERPETUAL) == (mode == "futures")
+        ]  # fmt: skip
+        spans = {entry.series: window_of(entry, asked) for entry in entries}
         materials = []
         for entry in entries:
             shown.update(f"reading {entry.series.symbol} {entry.series.timeframe}")
-            materials.append(_material(stores, entry, spans))
+            materials.append(_material(history, entry, spans))
         shown.update("writing")
         written = exporting.export(materials, folder, kind, mode, allow_gaps=allow_gaps)
     rows = [{**asdict(one), "first": told(one.first), "last": told(one.last)} for one in written]
@@ -78,15 +78,15 @@ def export(
     raise typer.Exit(DEGRADED if any(one.missing for one in written) else OK)
 
 
-def _material(stores: building.Stores, entry: Entry, spans: Mapping[Series, Span]) -> exporting.Material:
+def _material(history: History, entry: Entry, spans: Mapping[Series, Span]) -> exporting.Material:
     source, series = entry.source, entry.series
     span = spans[series]
-    bars = stores.candles.load(source, series, span)
-    absent = [*stores.candles.absent(source, series), *closed(series, span)]
+    bars = history.candles.load(source, series, span)
+    absent = [*history.candles.absent(source, series), *closed(series, span)]
     if market_of(series.symbol) != PERPETUAL:
         return exporting.Material(series, span, bars, absent)
     # one file of each per symbol serves all its timeframes
     of_symbol = [one for name, one in spans.items() if name.symbol == series.symbol]
     whole = Span(min(one.start for one in of_symbol), max(one.end for one in of_symbol))
-    mark = stores.marks.load(source, series._replace(timeframe=EXTRAS_TIMEFRAME), whole)
-    return exporting.Material(series, span, bars, absent, mark, stores.funding.load(source, series.symbol, whole))
+    mark = history.marks.load(source, series._replace(timeframe=EXTRAS_TIMEFRAME), whole)
+    return exporting.Material(series, span, bars, absent, mark, history.funding.load(source, series.symbol, whole))

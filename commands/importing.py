@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from bootstrap import history as building
+from bootstrap.history import History
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
 from commands.times import told
 from domain.candle import Bars, Series
@@ -40,16 +40,17 @@ def import_files(
     what: Annotated[What, typer.Option("--what", help="What the files hold.")] = What.CANDLES,
 ) -> None:
     """Take candle files into the store; rows that cannot be bars are set aside with the reason."""
-    stores, rows, failures = building.stores(load(config)), [], 0
-    for path in files:
-        try:
-            if what is What.CANDLES:
-                rows.append(_import(stores, path, source, symbol, timeframe))
-            else:
-                rows.append(_import_extra(stores, path, source, symbol, what))
-        except RevenantError as error:
-            failures += 1
-            rows.append({"file": path.name, "error": str(error)})
+    rows, failures = [], 0
+    with History(load(config)) as history:
+        for path in files:
+            try:
+                if what is What.CANDLES:
+                    rows.append(_import(history, path, source, symbol, timeframe))
+                else:
+                    rows.append(_import_extra(history, path, source, symbol, what))
+            except RevenantError as error:
+                failures += 1
+                rows.append({"file": path.name, "error": str(error)})
     show(rows if as_json else [{name: row.get(name, "") for name in _SHOWN} for row in rows], as_json)
     refused = any(row.get("refused") for row in rows)
     raise typer.Exit(FAILED if failures == len(files) else DEGRADED if failures or refused else OK)
@@ -58,14 +59,14 @@ def import_files(
 _SHOWN = ("file", "symbol", "timeframe", "rows", "added", "updated", "refused", "first", "last", "error")
 
 
-def _import(stores: building.Stores, path: Path, source: Source, symbol: str, timeframe: str) -> dict[str, Any]:
+def _import(history: History, path: Path, source: Source, symbol: str, timeframe: str) -> dict[str, Any]:
     bars = candles.read(path)
     if not len(bars):
         raise BadData(f"{path.name}: holds no row")
     named, spaced = candles.market_of(path.name)
     series = Series(symbol or named, known_timeframe(timeframe or spaced or candles.spacing(bars)))
     _need_symbol(path, series.symbol)
-    got = deposit(stores.candles, source, series, bars, _now())
+    got = deposit(history.candles, source, series, bars, _now())
     times = got.bars.open_time
     return {
         "file": path.name, "source": source.value, **series._asdict(), "rows": got.processed, "added": got.added,
@@ -75,18 +76,18 @@ def _import(stores: building.Stores, path: Path, source: Source, symbol: str, ti
     }  # fmt: skip
 
 
-def _import_extra(stores: building.Stores, path: Path, source: Source, symbol: str, what: What) -> dict[str, Any]:
+def _import_extra(history: History, path: Path, source: Source, symbol: str, what: What) -> dict[str, Any]:
     name = symbol or candles.market_of(path.name)[0]
     _need_symbol(path, name)
     if what is What.FUNDING:
         times, rates = candles.read_funding(path)
-        added = stores.funding.save(source, name, list(zip(times.tolist(), rates.tolist(), strict=True)))
+        added = history.funding.save(source, name, list(zip(times.tolist(), rates.tolist(), strict=True)))
         return {"file": path.name, "symbol": name, "rows": len(times), "added": added}
     series, bars = Series(name, EXTRAS_TIMEFRAME), candles.read(path)
     # mark prices have no volume: some tools write none where others write 0
     nothing = np.zeros(len(bars))
     flat = Bars(bars.open_time, bars.open, bars.high, bars.low, bars.close, nothing, nothing)
-    got = deposit(stores.marks, source, series, flat, _now())
+    got = deposit(history.marks, source, series, flat, _now())
     return {"file": path.name, **series._asdict(), "rows": got.processed, "added": got.added, "refused": got.refused}
 
 

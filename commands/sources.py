@@ -10,8 +10,7 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from bootstrap import history as building
-from bootstrap import parts
+from bootstrap.history import History, bot_runs
 from commands.shared import FAILED, OK, AsJson, Config, Yes, load, show
 from commands.times import told
 from domain.errors import BadData, Rejected
@@ -30,7 +29,8 @@ AllSymbols = Annotated[str, typer.Option("-p", "--symbol", help="One symbol only
 @app.command("list")
 def list_sources(config: Config = None, as_json: AsJson = False) -> None:
     """Show every source's table: rows, symbols, from when to when."""
-    rows = tables.overview(parts.database(load(config)))
+    with History(load(config)) as history:
+        rows = tables.overview(history.database)
     if not as_json:
         rows = [{**row, "earliest": told(row["earliest"]), "latest": told(row["latest"])} for row in rows]
     show(rows, as_json)
@@ -39,10 +39,9 @@ def list_sources(config: Config = None, as_json: AsJson = False) -> None:
 @app.command()
 def create(config: Config = None, as_json: AsJson = False) -> None:
     """Make the tables of all sources; those that are there stay as they are."""
-    held = parts.database(load(config))
-    before = held.version()
-    now = held.migrate()
-    made = [{"table": row["table"], "exists": row["exists"]} for row in tables.overview(held)]
+    with History(load(config)) as history:
+        before, now = history.database.version(), history.database.migrate()
+        made = [{"table": row["table"], "exists": row["exists"]} for row in tables.overview(history.database)]
     show({"schema_before": before or "empty", "schema": now, "tables": made} if as_json else made, as_json)
 
 
@@ -56,20 +55,20 @@ def clean(
 ) -> None:
     """Delete a source's rows, after they have been written to a file in data_dir/backups."""
     settings = load(config)
-    database, store = parts.database(settings), building.history(settings)
-    entries = _of(store, source, symbol)
-    rows = sum(entry.rows for entry in entries)
-    body: dict[str, Any] = {"source": source.value, "series": len(entries), "rows": rows}
-    if not yes:
-        show({**body, "done": False, "hint": "nothing was deleted; add --yes to delete these rows"}, as_json)
-        raise typer.Exit(OK)
-    if source is settings.source and building.bot_runs(settings):
-        raise Rejected(f"sources clean: a bot is trading on {source} here; stop it first")
-    path = settings.data_dir / "backups" / f"{source}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.csv.gz"
-    with Console(stderr=True).status(f"writing {rows} rows to {path}"):
-        kept = tables.back_up(store, source, entries, path)
-    with Console(stderr=True).status(f"deleting {rows} rows"):
-        gone = tables.empty(database, source, entries)
+    with History(settings) as history:
+        entries = _of(history.candles, source, symbol)
+        rows = sum(entry.rows for entry in entries)
+        body: dict[str, Any] = {"source": source.value, "series": len(entries), "rows": rows}
+        if not yes:
+            show({**body, "done": False, "hint": "nothing was deleted; add --yes to delete these rows"}, as_json)
+            raise typer.Exit(OK)
+        if source is settings.source and bot_runs(settings):
+            raise Rejected(f"sources clean: a bot is trading on {source} here; stop it first")
+        path = settings.data_dir / "backups" / f"{source}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.csv.gz"
+        with Console(stderr=True).status(f"writing {rows} rows to {path}"):
+            kept = tables.back_up(history.candles, source, entries, path)
+        with Console(stderr=True).status(f"deleting {rows} rows"):
+            gone = tables.empty(history.database, source, entries)
     show({**body, "done": True, "backup": str(path), "backed_up": kept, "deleted": gone}, as_json)
     raise typer.Exit(OK if gone == kept else FAILED)
 
@@ -85,15 +84,14 @@ def migrate(
 ) -> None:
     """Copy rows into another source's table, where that is lawful; twice is the same as once."""
     del yes
-    settings = load(config)
-    database, store = parts.database(settings), building.history(settings)
     if reason := tables.lawful(source, target):
         raise Rejected(f"sources migrate: {reason}")
-    _of(store, source, symbol)
-    with Console(stderr=True).status(f"copying {source} to {target}") as shown:
+    with History(load(config)) as history, Console(stderr=True).status(f"copying {source} to {target}") as shown:
+        _of(history.candles, source, symbol)
         done = tables.copy(
-            database, store, source, target, symbol, lambda series: shown.update(f"{series.symbol} {series.timeframe}")
-        )
+            history.database, history.candles, source, target, symbol,
+            lambda series: shown.update(f"{series.symbol} {series.timeframe}"),
+        )  # fmt: skip
     rows = [
         {**one.series._asdict(), "copied": one.copied, "present": one.present, "differing": one.differing}
         for one in done
@@ -117,22 +115,8 @@ def compare(
     symbol: AllSymbols = "",
 ) -> None:
     """Compare two sources bar by bar: what only one has, what both have, and how far their prices differ."""
-    store = building.history(load(config))
-    mine = {entry.series: entry for entry in store.entries(source) if entry.rows}
-    theirs = {entry.series: entry for entry in store.entries(target) if entry.rows}
-    names = sorted({series for series in (*mine, *theirs) if not symbol or series.symbol == symbol})
-    if not names:
-        raise BadData(f"neither {source} nor {target} holds {symbol or 'anything'}")
-    rows = []
-    for series in names:
-        one, other = store.load(source, series), store.load(target, series)
-        common = len(np.intersect1d(one.open_time, other.open_time, assume_unique=True))
-        found = compare_bars(one, other)
-        rows.append({
-            **series._asdict(), source.value: len(one), target.value: len(other), "common": common,
-            f"only_{source}": len(one) - common, f"only_{target}": len(other) - common,
-            "agreement": asdict(found) if found else None,
-        })  # fmt: skip
+    with History(load(config)) as history:
+        rows = _compared(history.candles, source, target, symbol)
     if as_json:
         show(rows, as_json)
         return
@@ -150,3 +134,22 @@ def _of(store: CandleHistory, source: Source, symbol: str) -> list[Entry]:
     if not entries:
         raise BadData(f"{source} holds nothing{f' of {symbol}' if symbol else ''}")
     return entries
+
+
+def _compared(store: CandleHistory, source: Source, target: Source, symbol: str) -> list[dict[str, Any]]:
+    mine = {entry.series: entry for entry in store.entries(source) if entry.rows}
+    theirs = {entry.series: entry for entry in store.entries(target) if entry.rows}
+    names = sorted({series for series in (*mine, *theirs) if not symbol or series.symbol == symbol})
+    if not names:
+        raise BadData(f"neither {source} nor {target} holds {symbol or 'anything'}")
+    rows = []
+    for series in names:
+        one, other = store.load(source, series), store.load(target, series)
+        common = len(np.intersect1d(one.open_time, other.open_time, assume_unique=True))
+        found = compare_bars(one, other)
+        rows.append({
+            **series._asdict(), source.value: len(one), target.value: len(other), "common": common,
+            f"only_{source}": len(one) - common, f"only_{target}": len(other) - common,
+            "agreement": asdict(found) if found else None,
+        })  # fmt: skip
+    return rows

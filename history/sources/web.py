@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import io
 import json
 import time
 import zipfile
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import aiohttp
 import numpy as np
@@ -35,6 +36,8 @@ IDS_S = 86_400.0
 DAY_MS = 86_400_000
 MONTH_DAYS_MIN, DAY_BARS_MIN = 10, 288
 """A month's archive is worth fetching for so many days of it, a day's for so many bars."""
+MONTH_LATE_MS = 10 * DAY_MS
+"""A month's archive is there a few days after its end; when it is not then, its days are not either."""
 BANNED = 418
 MINUTES = 50_000
 """Minutes that Polygon makes one answer of."""
@@ -100,6 +103,25 @@ class Web:
         raise Unavailable(said)
 
 
+class Cache(Protocol):
+    """Keeps some bytes between processes."""
+
+    def read(self) -> bytes | None:
+        """Return what is kept, None when nothing is."""
+        ...
+
+    def write(self, content: bytes) -> None:
+        """Replace what is kept. Raises OSError."""
+        ...
+
+
+class Coin(NamedTuple):
+    """A coin as CoinGecko names it."""
+
+    ticker: str
+    id: str
+
+
 class CoinGecko:
     """CoinGecko's market charts: points of price, not bars; put on the grid as bars with one price.
 
@@ -114,11 +136,13 @@ class CoinGecko:
     )  # fmt: skip
     host = Host("api.coingecko.com", 10, 60)
 
-    def __init__(self, budgets: Callable[[Host], Budget], address: str = "", key: str = "") -> None:
+    def __init__(
+        self, budgets: Callable[[Host], Budget], address: str = "", key: str = "", cache: Cache | None = None
+    ) -> None:
         self._web = Web(self.host, budgets, address, {"x-cg-demo-api-key": key} if key else {})
-        self._ids: dict[str, str] = {}
-        self._ranks: dict[str, int] = {}
-        self._ids_at = -IDS_S
+        self._cache = cache
+        self._coins: list[Coin] = []
+        self._coins_at = 0.0
 
     async def close(self) -> None:
         """Close all connections."""
@@ -148,29 +172,39 @@ class CoinGecko:
 
     async def ranks(self) -> dict[str, int]:
         """Return the 250 largest coins by market value: ticker -> rank, from 1; kept for a day."""
-        await self._coins()
-        return dict(self._ranks)
+        ranks: dict[str, int] = {}
+        for rank, coin in enumerate(await self._known(), start=1):
+            # of several coins of one ticker the largest counts
+            ranks.setdefault(coin.ticker, rank)
+        return ranks
 
-    async def _coins(self) -> None:
-        if time.monotonic() - self._ids_at <= IDS_S:
-            return
-        # by market value, so that of several coins of one ticker the largest counts
+    async def _id(self, symbol: str) -> str:
+        base, _, quote = symbol.partition("/")
+        known = await self._known()
+        found = next((coin.id for coin in known if coin.ticker == base), None)
+        if found is None or quote not in {"USD", "USDT", "USDC"}:
+            raise Rejected(f"coingecko: has no coin {symbol} among the 250 largest, against dollars")
+        return found
+
+    async def _known(self) -> list[Coin]:
+        """Return the largest coins, the largest first: those that were told within a day, to whichever process."""
+        if time.time() - self._coins_at > IDS_S and self._cache is not None:
+            self._coins_at, self._coins = _of_cache(await asyncio.to_thread(self._cache.read))
+        if time.time() - self._coins_at <= IDS_S:
+            return self._coins
         listed = await self._web.json(
             "/api/v3/coins/markets", {"vs_currency": "usd", "per_page": 250, "page": 1, "order": "market_cap_desc"}
         )
         if not isinstance(listed, list) or not all(isinstance(coin, dict) for coin in listed):
             raise Unavailable(f"coingecko: unreadable list of coins {str(listed)[:120]}")
-        tickers = [str(coin.get("symbol")).upper() for coin in listed]
-        self._ids = {name: str(coin.get("id")) for name, coin in zip(tickers[::-1], listed[::-1], strict=True)}
-        self._ranks = {name: rank for rank, name in reversed(list(enumerate(tickers, start=1)))}
-        self._ids_at = time.monotonic()
-
-    async def _id(self, symbol: str) -> str:
-        await self._coins()
-        base, _, quote = symbol.partition("/")
-        if base not in self._ids or quote not in {"USD", "USDT", "USDC"}:
-            raise Rejected(f"coingecko: has no coin {symbol} among the 250 largest, against dollars")
-        return self._ids[base]
+        self._coins = [Coin(str(coin.get("symbol")).upper(), str(coin.get("id"))) for coin in listed]
+        self._coins_at = time.time()
+        if self._cache is not None:
+            kept = json.dumps({"at": self._coins_at, "coins": self._coins}).encode()
+            with contextlib.suppress(OSError):
+                # it is asked again by the next process then
+                await asyncio.to_thread(self._cache.write, kept)
+        return self._coins
 
 
 class CryptoCompare:
@@ -275,8 +309,13 @@ class BinanceArchive:
     terms = Terms(50_000, frozenset(TIMEFRAMES), frozenset({SPOT, PERPETUAL}), authority=False)
     host = Host("data.binance.vision", 100, 10)
 
-    def __init__(self, budgets: Callable[[Host], Budget], address: str = "") -> None:
-        self._web = Web(self.host, budgets, address, {})
+    def __init__(
+        self,
+        budgets: Callable[[Host], Budget],
+        address: str = "",
+        now: Callable[[], int] = lambda: int(time.time() * 1000),
+    ) -> None:
+        self._web, self._now = Web(self.host, budgets, address, {}), now
 
     async def close(self) -> None:
         """Close all connections."""
@@ -300,20 +339,28 @@ class BinanceArchive:
                 )
 
     async def bars(self, series: Series, span: Span) -> Bars:
-        """Return the rows of every archive that the span touches; what is not archived yet is left out."""
+        """Return the rows of every archive that the span touches; what is not archived is left out."""
         told = [Bars.empty()]
         for month in _months(span):
+            part = Span(max(span.start, _ms(month)), min(span.end, _ms(month + 1)))
             whole = await self._file(series, "monthly", str(month)) if span.end - span.start > DAY_MS else None
             if whole is not None:
                 told.append(whole)
-                continue
-            start, end = max(span.start, _ms(month)), min(span.end, _ms(month + 1))
-            for day in range(start // DAY_MS, -(-end // DAY_MS)):
-                of_day = await self._file(series, "daily", str(np.datetime64(day, "D")))
-                told += [] if of_day is None else [of_day]
+            elif span.end - span.start <= DAY_MS or self._now() < _ms(month + 1) + MONTH_LATE_MS:
+                told += await self._days(series, part)
         rows = join(told)
         inside = (rows.open_time >= span.start) & (rows.open_time < span.end)
         return Bars(*(column[inside] for column in rows.columns()))
+
+    async def _days(self, series: Series, span: Span) -> list[Bars]:
+        """Return the rows of every day's archive up to the first that is not there: after it there are none either."""
+        told: list[Bars] = []
+        for day in range(span.start // DAY_MS, -(-span.end // DAY_MS)):
+            of_day = await self._file(series, "daily", str(np.datetime64(day, "D")))
+            if of_day is None:
+                break
+            told.append(of_day)
+        return told
 
     async def _file(self, series: Series, period: str, date: str) -> Bars | None:
         market = "futures/um" if market_of(series.symbol) == PERPETUAL else "spot"
@@ -328,6 +375,17 @@ class BinanceArchive:
         if hashlib.sha256(packed).hexdigest() != told:
             raise Unavailable(f"binance archive {name}: does not have its checksum; it is not used")
         return await asyncio.to_thread(_unzipped, packed, name)
+
+
+def _of_cache(kept: bytes | None) -> tuple[float, list[Coin]]:
+    """Return when coins were told and which, nothing and long ago when that cannot be read."""
+    try:
+        body = json.loads(kept or b"")
+        at, coins = float(body["at"]), [Coin(str(ticker), str(name)) for ticker, name in body["coins"]]
+    except (ValueError, TypeError, KeyError):
+        return 0.0, []
+    # a time to come is another clock's
+    return (at, coins) if at <= time.time() else (0.0, [])
 
 
 def _polygon_bar(row: dict[str, Any]) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ from history.sources import dialects
 from history.sources.dialects import Host
 from history.sources.exchange import ExchangeSource
 from history.sources.web import BinanceArchive, CoinGecko, CryptoCompare, Polygon, on_grid
+from persistence.files import AtomicFile
 from tests.venues import Venues, served, walk
 
 HOUR, DAY, START = 3_600_000, 86_400_000, 1_704_067_200_000
@@ -227,6 +228,25 @@ def test_archives_are_asked_for_what_is_worth_a_file_only():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("days_after", "files"), [
+    (11, ["2024-01"]), (9, ["2024-01", "2024-01-01"]), (-16, ["2024-01", "2024-01-01"]),
+])  # fmt: skip
+async def test_what_is_not_archived_is_not_asked_for_day_by_day(tame, days_after, files):
+    source, paths = BinanceArchive(Budgets(), tame.address, now=lambda: START + (31 + days_after) * DAY), []
+    tame.spoil = lambda _venue, request: paths.append(request.path)
+    assert not len(await source.bars(Series("NOTHING/USDT", "1m"), Span(START, START + 31 * DAY)))
+    assert [path.partition("-1m-")[2].removesuffix(".zip") for path in paths] == files
+    await source.close()
+
+
+async def test_a_month_that_is_not_over_is_read_day_by_day(tame):
+    source = BinanceArchive(Budgets(), tame.address, now=lambda: START + 20 * DAY)
+    tame.spoil = lambda _venue, request: web.Response(status=404) if "/monthly/" in request.path else None
+    got = await source.bars(Series(SPOT, "1h"), Span(START, START + 15 * DAY))
+    assert got.open_time.tolist() == BARS.open_time[: 15 * 24].tolist()
+    await source.close()
+
+
 async def test_points_become_bars_of_one_price_on_the_grid(tame):
     source = CoinGecko(Budgets(), tame.address)
     got = await source.bars(Series(SPOT, "1h"), Span(START, START + 48 * HOUR))
@@ -237,6 +257,23 @@ async def test_points_become_bars_of_one_price_on_the_grid(tame):
     with pytest.raises(Rejected, match="XYZ/USDT"):
         await source.life("XYZ/USDT")
     await source.close()
+
+
+@pytest.mark.parametrize("spoilt", [None, b"{", b'{"at": 99999999999, "coins": []}', b'{"at": 0, "coins": []}', b"[1]"])
+async def test_the_coins_are_asked_for_once_a_day_by_all_processes(tame, tmp_path, spoilt):
+    cache, budgets = AtomicFile(tmp_path / "coins.json"), Budgets()
+    first = CoinGecko(budgets, tame.address, cache=cache)
+    ranks = await first.ranks()
+    await first.ranks()
+    assert ranks["BTC"] == 1
+    assert budgets[CoinGecko.host.name].taken == 1
+    if spoilt is not None:
+        cache.write(spoilt)
+    second = CoinGecko(budgets, tame.address, cache=cache)
+    assert await second.ranks() == ranks
+    assert budgets[CoinGecko.host.name].taken == (1 if spoilt is None else 2)
+    await first.close()
+    await second.close()
 
 
 recorded = pytest.mark.skipif(not DATA.exists(), reason="the recorded bodies are not beside the project")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -278,6 +279,25 @@ def test_a_poor_series_raises_an_alert_and_the_practice_exchange_asks_nobody(com
     assert commands.json("data", "run", "collect")["status"] == "SKIPPED"
     assert venues.asked == []
     assert commands.run("data", "run", "dance")[0] == 2
+
+
+def test_nothing_stays_open_when_the_work_is_done(commands, venues):
+    venues.put("binance", BTC.symbol, "15m", BARS)
+    venues.put("binance", BTC.symbol, "1h", walk(60, START, 3_600_000))
+    work = [
+        ("data", "download", "-s", "binance", "-p", BTC.symbol, "-t", "15m", *SINCE_UNTIL, "--marks"),
+        ("data", "fill-gaps", "-s", "binance"), ("data", "symbols", "-s", "binance", "--refresh"), ("data", "quality"),
+        ("data", "run", "validate"), ("data", "status"), ("sources", "list"),
+    ]  # fmt: skip
+
+    def descriptors() -> int:
+        for command in work:
+            commands.run(*command)
+        gc.collect()
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    settled = descriptors()
+    assert {descriptors() for _ in range(2)} == {settled}
 
 
 def test_the_doctor_tries_the_way_of_a_candle_and_leaves_nothing(commands):
