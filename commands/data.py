@@ -61,6 +61,7 @@ MONTH_DAYS = 30
 
 MarketKind = Annotated[str, typer.Option("--market", help="perpetual or spot.")]
 Top = Annotated[int, typer.Option("--top", min=0, help="The so many highest ranked coins.")]
+Everything = Annotated[bool, typer.Option("--all", help="Every active market against USDT.")]
 Core = Annotated[bool, typer.Option("--core", help="The thirty coins that are always wanted.")]
 
 
@@ -219,6 +220,7 @@ def download(
     market: MarketKind = PERPETUAL,
     top: Top = 0,
     core: Core = False,
+    everything: Everything = False,
     marks: Annotated[bool, typer.Option("--marks", help="Also mark prices and funding, for futures exports.")] = False,
 ) -> None:
     """Fetch what is missing of a range; it can be killed at any time, and goes on where it was."""
@@ -228,9 +230,9 @@ def download(
         asked = Span(int(time.time() * 1000) - settings.history.months * MONTH_DAYS * 86_400_000, asked.end)
     order = [source] if source is not None else list(settings.history.chain)
     with History(settings) as history:
-        if top or core:
+        if top or core or everything:
             known = _markets(history, order[0], refresh=False)
-            symbols = [one.symbol for one in choose(known, top=top, core=core, kind=market)]
+            symbols = [one.symbol for one in choose(known, top=None if everything else top, core=core, kind=market)]
         wanted = _wanted(settings, symbols, timeframes)
         for said in filter(None, (hint(name) for name in sorted({series.symbol for series in wanted}))):
             Console(stderr=True).print(said)
@@ -253,7 +255,7 @@ def list_symbols(
     settings = load(config)
     with History(settings) as history:
         known = _markets(history, source or settings.history.chain[0], refresh=refresh)
-    found = choose(known, top=top or len(known), core=core, kind=market)
+    found = choose(known, top=top or None, core=core, kind=market)
     show([{**one._asdict(), "listed": told(one.listed), "delisted": told(one.delisted)} for one in found], as_json)
 
 

@@ -93,9 +93,9 @@ def ranked(markets: Iterable[Market], ranks: Mapping[str, int]) -> list[Market]:
 
 
 def choose(
-    markets: Iterable[Market], *, top: int = 0, core: bool = False, kind: str = PERPETUAL, quote: str = "USDT"
+    markets: Iterable[Market], *, top: int | None = None, core: bool = False, kind: str = PERPETUAL, quote: str = "USDT"
 ) -> list[Market]:
-    """Return the active markets of a kind against a quote coin: the ``top`` by rank, or the core thirty.
+    """Return the active markets of a kind against a quote coin: the ``top`` by rank, the core thirty, or all of them.
 
     Raises:
         BadData: when there is none.
@@ -106,6 +106,8 @@ def choose(
     ]  # fmt: skip
     if core:
         found = [one for one in fits if base_of(one.symbol) in CORE]
+    elif top is None:
+        found = fits
     else:
         # a coin has one rank however many contracts there are on it
         found = list({base_of(one.symbol): one for one in reversed(fits) if one.rank is not None}.values())[::-1]

@@ -347,6 +347,10 @@ def test_the_ranked_symbols_are_downloaded_and_a_renamed_coin_is_asked_for_in_it
         "data", "download", "-s", "bybit", "--core", "-t", "15m", "--since", "2024-01-01", "--until", "2024-01-02"
     )
     assert (got["total_symbols"], got["total_records"]) == (2, 192)
+    every = commands.json(
+        "data", "download", "-s", "bybit", "--all", "-t", "15m", "--since", "2024-01-01", "--until", "2024-01-02"
+    )
+    assert (every["total_symbols"], every["total_records"], every["successful"]) == (3, 96, 3)
     venues.put("archive", "MATIC/USDT", "15m", walk(96 * 40, START + 221 * 86_400_000, STEP))
     commands.environment["REVENANT__HISTORY__ARCHIVES"] = "true"
     venues.put("binance", "BTC/USDT", "15m", walk(1, START, STEP))

@@ -20,6 +20,9 @@ def test_the_top_ones_are_active_ranked_and_of_one_market():
     assert [one.symbol for one in choose(held, top=10)] == ["BTC/USDT:USDT", "ETH/USDT:USDT", "1000PEPE/USDT:USDT"]
     assert [one.symbol for one in choose(held, top=1, kind="spot")] == ["BTC/USDT"]
     assert held[-1].rank is None
+    assert [one.symbol for one in choose(held)] == [
+        "BTC/USDT:USDT", "ETH/USDT:USDT", "1000PEPE/USDT:USDT", "PEPE/USDT:USDT", "ODD/USDT:USDT"
+    ]  # fmt: skip
 
 
 def test_the_core_is_thirty_coins_by_their_names_of_today():
