@@ -25,6 +25,8 @@ from tests.servers import free_port
 if TYPE_CHECKING:
     from multiprocessing.synchronize import Event
 
+    from domain.coverage import Span
+
 SYMBOLS, BARS, PUSHES, ROUNDS = 50, 40, 15, 5
 STEP = 180_000
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -99,6 +101,10 @@ class NoKlines:
     async def closed(self, series: Series, start: int, end: int) -> Bars:
         """Return nothing."""
         raise AssertionError((series, start, end))
+
+    def resting(self, series: Series, span: Span) -> tuple[Span, ...]:  # noqa: ARG002
+        """Return nothing."""
+        return ()
 
     async def latest(self, series: Series, count: int) -> Bars:
         """Return nothing."""

@@ -154,7 +154,7 @@ def assemble(ground: Ground) -> Bot:
     # phantoms of symbols that are followed no more are still to be shown their bars
     klines = _klines(ground)
     judge = judge_of(settings, strategy_plans, frames.bars, wanted)
-    trader = Trader(_terms(settings, who, strategy_plans), ground.instruments, frames.bars, judge)
+    trader = Trader(_terms(settings, who, strategy_plans, klines), ground.instruments, frames.bars, judge)
     tiers = _tiers(stack)
     state = state_database(settings)
     stack.callback(state.close)
@@ -206,7 +206,7 @@ def _phantoms(ground: Ground, used: Mapping[str, Plan], trader: Trader, judge: J
     return Phantoms(phantom_tracker(settings, who, used, trader.rules), judge, trail)
 
 
-def _terms(settings: Settings, who: Identity, strategy_plans: Mapping[str, Plan]) -> TraderTerms:
+def _terms(settings: Settings, who: Identity, strategy_plans: Mapping[str, Plan], klines: Klines) -> TraderTerms:
     return TraderTerms(
         who,
         limits(settings),
@@ -215,6 +215,7 @@ def _terms(settings: Settings, who: Identity, strategy_plans: Mapping[str, Plan]
         unfilled_timeout_ms=settings.trading.unfilled_timeout_s * 1000,
         limit_entries=settings.trading.entry_order == "limit",
         completeness_min=settings.history.completeness_min,
+        resting=klines.resting,
     )
 
 

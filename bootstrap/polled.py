@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from typing import TYPE_CHECKING
 
 from domain.candle import Bars, join, timeframe_ms
-from domain.coverage import Span
+from domain.coverage import Span, reach
 from domain.errors import Rejected
 from domain.sifting import sift
+from history.calendar import closed
 from history.chain import SETTLED_MS
 from history.sources.exchange import ExchangeSource, plain_rules
 
@@ -42,7 +44,13 @@ class SourceKlines:
         """Return the newest closed bars, up to ``count``: those that have been over for a minute."""
         step = timeframe_ms(series.timeframe)
         end = (int(time.time() * 1000) - SETTLED_MS) // step * step
-        return (await self.closed(series, end - count * step, end))[-count:]
+        # the first look at a calendar takes a second
+        start = await asyncio.to_thread(reach, end, count, step, lambda span: self.resting(series, span))
+        return (await self.closed(series, start, end))[-count:]
+
+    def resting(self, series: Series, span: Span) -> Sequence[Span]:
+        """Return the stretches of a span outside of the sessions of stocks; other markets never close."""
+        return closed(series, span)
 
 
 class PolledMarket:

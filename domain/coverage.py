@@ -11,7 +11,7 @@ from domain.candle import timeframe_ms
 from domain.errors import BadData
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from domain.candle import Times
 
@@ -80,11 +80,29 @@ def missing(times: Times, window: Span, step: int) -> list[Span]:
     return [Span(int(edges[i]) + step, int(edges[i + 1])) for i in at]
 
 
-def density(times: Times, step: int) -> float:
-    """Return how many percent of the bars between the first and the last are there; 100 for fewer than two."""
+def density(times: Times, step: int, closed: Iterable[Span] = ()) -> float:
+    """Return how many percent of the bars between the first and the last are there; 100 for fewer than two.
+
+    ``closed`` are stretches in which there are none to be expected.
+    """
     if len(times) < 2:  # noqa: PLR2004  there is no between
         return 100.0
-    return 100.0 * len(times) / (int(times[-1] - times[0]) // step + 1)
+    open_spans = without([Span(int(times[0]), int(times[-1]) + step)], closed)
+    # some sources tell bars from outside of the hours too; they fill no hole
+    there = sum(int(np.searchsorted(times, end)) - int(np.searchsorted(times, start)) for start, end in open_spans)
+    expected = bars_in(open_spans, step)
+    return 100.0 * there / expected if expected else 100.0
+
+
+def reach(end: int, count: int, step: int, closed: Callable[[Span], Sequence[Span]]) -> int:
+    """Return from which open time on there is room for ``count`` bars up to ``end``, outside of closed stretches."""
+    start = end - count * step
+    while start > 0:
+        lacking = count - bars_in(without([Span(start, end)], closed(Span(start, end))), step)
+        if lacking <= 0:
+            break
+        start -= lacking * step
+    return start
 
 
 def bars_in(spans: Iterable[Span], step: int) -> int:

@@ -11,6 +11,7 @@ class Instrument:
     """Trading rules of one symbol; prices in quote units, quantities in base units.
 
     ``symbol`` is the unified name (``BTC/USDT:USDT``), ``venue_id`` the exchange's own (``BTCUSDT``).
+    What is not ``shortable`` can only be sold once it has been bought.
     """
 
     symbol: str
@@ -24,6 +25,7 @@ class Instrument:
     trading: bool = True
     turnover_24h: Decimal = Decimal(0)
     funding_interval_ms: int = 8 * 3_600_000
+    shortable: bool = True
 
     def floor_qty(self, qty: Decimal) -> Decimal:
         """Round a quantity down to the step, so that a size never exceeds its risk."""

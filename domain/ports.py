@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from domain.candle import Bars, Series
+    from domain.coverage import Span
     from domain.instrument import Instrument
     from domain.order import Balance, ClosedPart, OrderReport, OrderRequest, PositionReport
     from domain.records import Fill, Receipt, Record
@@ -142,4 +143,8 @@ class Klines(Protocol):
 
     async def latest(self, series: Series, count: int) -> Bars:
         """Return the newest ``count`` closed bars, oldest first; the unfinished bar is left out."""
+        ...
+
+    def resting(self, series: Series, span: Span) -> Sequence[Span]:
+        """Return the stretches of a span, on the grid, in which the market is closed and no bar is missing."""
         ...

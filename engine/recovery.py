@@ -11,6 +11,7 @@ import numpy as np
 import structlog
 
 from domain.candle import Bars, ClosedBar, Series, join, timeframe_ms
+from domain.coverage import Span, missing, reach, without
 from domain.errors import Rejected, Unavailable
 from domain.ids import parse_order_id
 from domain.order import OrderState
@@ -91,7 +92,16 @@ class CandleRecovery:
                 fetched = Bars.empty()
         self._report.fetched += len(fetched)
         self._save([ClosedBar(series, bar) for bar in fetched.rows()])
-        self._windows.seed(series, _unbroken(join([held, fetched]), timeframe_ms(series.timeframe))[-count:])
+        self._windows.seed(series, self._unbroken(series, join([held, fetched]))[-count:])
+
+    def _unbroken(self, series: Series, bars: Bars) -> Bars:
+        """Return the bars after the last hole; that the market was closed makes none."""
+        step = timeframe_ms(series.timeframe)
+        for gap in np.flatnonzero(np.diff(bars.open_time) != step)[::-1]:
+            hole = Span(int(bars.open_time[gap]) + step, int(bars.open_time[gap + 1]))
+            if without([hole], self._klines.resting(series, hole)):
+                return bars[int(gap) + 1 :]
+        return bars
 
     async def _missing(self, series: Series, held: Bars, count: int) -> Bars:
         step = timeframe_ms(series.timeframe)
@@ -101,13 +111,15 @@ class CandleRecovery:
         if not len(newest):
             return newest
         end = int(newest.open_time[-1]) + step
-        start = max(int(held.open_time[-1]) + step, end - count * step)
+        first = reach(end, count, step, lambda span: self._klines.resting(series, span))
+        start = max(int(held.open_time[-1]) + step, first)
         parts = [await self._klines.closed(series, start, end)] if start < end else []
-        if len(held) < count and end - count * step < held.open_time[0]:
-            parts.append(await self._klines.closed(series, end - count * step, int(held.open_time[0])))
-        inner = held.missing(step)
-        if inner:
-            parts.append(await self._klines.closed(series, inner[0], inner[-1] + step))
+        if len(held) < count and first < held.open_time[0]:
+            parts.append(await self._klines.closed(series, first, int(held.open_time[0])))
+        whole = Span(int(held.open_time[0]), int(held.open_time[-1]) + step)
+        holes = without(missing(held.open_time, whole, step), self._klines.resting(series, whole))
+        if holes:
+            parts.append(await self._klines.closed(series, holes[0].start, holes[-1].end))
         return join(parts) if parts else Bars.empty()
 
 
@@ -203,8 +215,3 @@ async def warm_up(trader: Trader, windows: Windows, symbols: list[str], stored_u
         # a thousand bars a strategy: with hundreds of symbols the loop must breathe in between
         await asyncio.sleep(0)
     return missed
-
-
-def _unbroken(bars: Bars, step_ms: int) -> Bars:
-    gaps = np.flatnonzero(np.diff(bars.open_time) != step_ms)
-    return bars[int(gaps[-1]) + 1 :] if len(gaps) else bars

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from domain.order import Side
 from engine.protections import Protection, blocked
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def weigh(signal: Signal, instrument: Instrument, limits: RiskLimits, account: A
         return Denied("not_durable", "no durable place for the intent")
     if not instrument.trading:
         return Denied("not_trading", "the exchange does not trade it any more")
+    if signal.side is Side.SHORT and not instrument.shortable:
+        return Denied("not_shortable", "what is not owned cannot be sold on this market")
     if account.open_trades >= limits.max_open_trades:
         return Denied("max_open_trades", f"{account.open_trades} positions are open")
     lost = -account.day_pnl

@@ -12,7 +12,7 @@ import numpy as np
 
 from domain import ids
 from domain.candle import Bars, ClosedBar, Series, timeframe_ms
-from domain.coverage import density
+from domain.coverage import Span, density
 from domain.exits import ExitPlan, after_partial, observe, timed_out
 from domain.judgement import UNJUDGED, Judgement
 from domain.order import Cause, OrderKind, OrderRequest, OrderState, Side
@@ -34,7 +34,7 @@ from engine.positions import Book, Position
 from engine.risk import Account, Approved, RiskLimits, weigh
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from domain.ids import Identity
     from domain.instrument import Instrument
@@ -60,7 +60,7 @@ class TraderTerms:
     """What does not change while the trader lives.
 
     ``paper`` marks order ids, ``limit_entries`` their kind; ``completeness_min`` is how many percent of a window's bars
-    must be there for a signal on it to be taken.
+    must be there for a signal on it to be taken, and ``resting`` tells when a market is closed, so that none can be.
     """
 
     who: Identity
@@ -70,6 +70,7 @@ class TraderTerms:
     unfilled_timeout_ms: int
     limit_entries: bool = False
     completeness_min: float = 0.0
+    resting: Callable[[Series, Span], Sequence[Span]] = lambda _series, _span: ()
 
 
 @dataclass(slots=True)
@@ -364,8 +365,11 @@ class Trader:
         """Return gate and reason when what is known of a symbol's market is too little to trade on."""
         if signal.symbol in self.situation.stale:
             return "stale_feed", "the feed has fallen silent"
-        window = self._bars(Series(signal.symbol, signal.timeframe)).open_time
-        there = density(window, timeframe_ms(signal.timeframe))
+        series = Series(signal.symbol, signal.timeframe)
+        window = self._bars(series).open_time
+        step = timeframe_ms(signal.timeframe)
+        resting = self._terms.resting(series, Span(int(window[0]), int(window[-1]) + step)) if len(window) else ()
+        there = density(window, step, resting)
         if there < self._terms.completeness_min:
             return "data_quality", f"only {there:.2f} % of the bars of its window are there"
         return None

@@ -10,7 +10,9 @@ from domain.errors import BadData, Rejected, Unavailable
 from market.bybit_messages import INTERVALS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from domain.coverage import Span
 
 PAGE = 1_000
 
@@ -40,6 +42,10 @@ class BybitKlines:
         bars = join(pages) if pages else Bars.empty()
         inside = (bars.open_time >= start) & (bars.open_time < end)
         return Bars(*(column[inside] for column in bars.columns()))
+
+    def resting(self, series: Series, span: Span) -> Sequence[Span]:  # noqa: ARG002  see Klines
+        """Return nothing: these markets never close."""
+        return ()
 
     async def latest(self, series: Series, count: int) -> Bars:
         """Return the newest ``count`` closed bars: a bar counts as closed when a later one exists."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from domain.candle import timeframe_ms
+from domain.coverage import Span, bars_in, without
 from domain.errors import RevenantError
 from market.frames import Batches
 
@@ -25,6 +26,8 @@ log = structlog.get_logger(__name__)
 
 AT_ONCE = 8
 RETRY_S = 5.0
+FORESEEN_MS = 10 * 86_400_000
+"""Longer than any market closes."""
 BELIEVED_AFTER = 3
 """A bar that is not told so many times, while later ones are, was never there."""
 
@@ -101,7 +104,11 @@ class PollingFeed:
     def _closes(self, series: Series) -> int:
         """Return when the next bar of a series ends."""
         last, step = self._frames.last_time(series), timeframe_ms(series.timeframe)
-        return self._now() // step * step if last is None else last + 2 * step
+        following = self._now() // step * step - step if last is None else last + step
+        for rest in self._klines.resting(series, Span(following, following + FORESEEN_MS)):
+            if rest.start <= following < rest.end:
+                following = rest.end
+        return following + step
 
     def _due(self, series: Series) -> int:
         if series not in self._answered:
@@ -134,10 +141,11 @@ class PollingFeed:
         if len(bars):
             self._release([closed for bar in bars.rows() for closed in self._frames.offer(series, bar)])
             self.prices[series.symbol] = (float(bars.close[-1]), int(bars.open_time[-1]) + step)
-        whole = len(bars) >= (end - start) // step
+        resting = self._klines.resting(series, Span(start, end))
+        whole = len(bars) >= bars_in(without([Span(start, end)], resting), step)
         self._misses[series] = 0 if whole else self._misses.get(series, 0) + 1
         hole = self._frames.hole(series)
-        if hole is not None and self._misses[series] >= BELIEVED_AFTER:
+        if hole is not None and (self._misses[series] >= BELIEVED_AFTER or not without([Span(*hole)], resting)):
             self.counters.absent += (hole[1] - hole[0]) // step
             inside = (bars.open_time >= hole[0]) & (bars.open_time < hole[1])
             had = type(bars)(*(column[inside] for column in bars.columns()))

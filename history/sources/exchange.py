@@ -96,7 +96,7 @@ class ExchangeSource:
             return plain_rules(symbol)
         precision, limits = market["precision"], market["limits"]
         # contracts are so many units of the coin
-        size = Decimal(str(market.get("contractSize") or 1))
+        size, perpetual = Decimal(str(market.get("contractSize") or 1)), market_of(symbol) == PERPETUAL
 
         def exact(value: Any, otherwise: str) -> Decimal:
             return Decimal(str(value)) if value else Decimal(otherwise)
@@ -104,9 +104,10 @@ class ExchangeSource:
         return Instrument(
             symbol, market["id"], exact(precision["price"], "0.01"), exact(precision["amount"], "0.0001") * size,
             exact(limits["amount"]["min"], "0.0001") * size, exact(limits["amount"]["max"], "1e9") * size,
-            exact(limits["cost"]["min"], "1"), exact((limits.get("leverage") or {}).get("max"), "100"),
-            trading=market.get("active") is not False,
-            funding_interval_ms=EIGHT_HOURS_MS if market_of(symbol) == PERPETUAL else NEVER_MS,
+            exact(limits["cost"]["min"], "1"),
+            exact((limits.get("leverage") or {}).get("max"), "100") if perpetual else Decimal(1),
+            trading=market.get("active") is not False, shortable=perpetual,
+            funding_interval_ms=EIGHT_HOURS_MS if perpetual else NEVER_MS,
         )  # fmt: skip
 
     def parts(self, series: Series, span: Span) -> Iterator[Span]:
@@ -220,10 +221,11 @@ class ExchangeSource:
 
 
 def plain_rules(symbol: str) -> Instrument:
-    """Return rules that any order fits, for markets whose own nobody tells."""
+    """Return rules that any order fits, for spot and stocks whose own nobody tells."""
     small, large = Decimal("0.0001"), Decimal("1e9")
     return Instrument(
-        symbol, symbol, small, small, small, large, Decimal(1), Decimal(100), funding_interval_ms=NEVER_MS
+        symbol, symbol, small, small, small, large, Decimal(1), Decimal(1), funding_interval_ms=NEVER_MS,
+        shortable=False,
     )  # fmt: skip
 
 

@@ -84,6 +84,42 @@ def test_a_source_of_history_is_the_live_market_of_a_paper_bot_and_its_table_is_
     assert all(row["rows"] >= 1_000 for row in stored(bot))
 
 
+def test_stocks_are_followed_over_nights_and_weekends(make_bot):
+    """Their windows reach back over closed days, start after start, and nobody is silent while the market rests."""
+    from domain.candle import Bars, Series
+    from domain.coverage import Span, without
+    from history.calendar import closed
+    from tests.venues import served, walk
+
+    now = int(time.time() * 1000)
+    begin = (now // 86_400_000 - 60) * 86_400_000
+
+    def sessions(timeframe: str, step: int) -> Bars:
+        whole = Span(begin, (now + 2 * 3_600_000) // step * step)
+        lit = without([whole], closed(Series("AAPL", timeframe), whole))
+        times = {time for span in lit for time in range(*span, step)}
+        return Bars.of([bar for bar in walk((whole.end - begin) // step, begin, step).rows() if bar.open_time in times])
+
+    with served() as venues:
+        for timeframe, step in (("3m", 180_000), ("15m", 900_000)):
+            venues.put("alpaca", "AAPL", timeframe, sessions(timeframe, step), listed=begin)
+        bot = make_bot(
+            DATA_SOURCE="alpaca", REVENANT__HISTORY__ADDRESSES=json.dumps({"alpaca": venues.address}),
+            REVENANT__HISTORY__ALPACA_KEY="k", REVENANT__HISTORY__ALPACA_SECRET="s",
+            REVENANT__TRADING__SYMBOLS='["AAPL"]',
+        )  # fmt: skip
+        for _ in range(2):
+            bot.start()
+            bot.wait_ready()
+            assert bot.stop() == 0
+        warmed = [line for line in bot.lines() if line["event"] == "recovered"]
+    first, second = warmed
+    assert first["candles_stored"] == 0
+    assert second["candles_stored"] >= first["candles_fetched"] >= 2_000
+    # whatever closed in the meantime
+    assert second["candles_fetched"] <= 4
+
+
 def stored(bot) -> list[dict]:
     return json.loads(bot.manage("data", "status", "--json").stdout)["series"]
 

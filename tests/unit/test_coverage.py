@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.coverage import Span, bars_in, cover, known_timeframe, merged, missing, parts, without
+from domain.coverage import (
+    Span,
+    bars_in,
+    cover,
+    density,
+    known_timeframe,
+    merged,
+    missing,
+    parts,
+    reach,
+    without,
+)
 from domain.errors import BadData
 
 STEP = 60_000
@@ -52,6 +63,24 @@ def test_what_the_exchange_never_had_is_not_missing():
     assert (held.expected, held.actual, held.absent, held.lacking) == (10, 5, 2, 3)
     assert held.missing == [Span(6 * STEP, 9 * STEP)]
     assert held.completeness == pytest.approx(100 * 5 / 8)
+
+
+@given(st.sets(st.integers(0, 60), min_size=2), st.lists(st.tuples(st.integers(0, 60), st.integers(1, 9)), max_size=4))
+def test_density_counts_the_bars_that_can_be(present, nights):
+    times = np.array(sorted(present)) * STEP
+    closed = [Span(start * STEP, (start + length) * STEP) for start, length in nights]
+    dark = {at for start, length in nights for at in range(start, start + length)}
+    expected = set(range(min(present), max(present) + 1)) - dark
+    share = 100.0 * len(present & expected) / len(expected) if expected else 100.0
+    assert density(times, STEP, closed) == pytest.approx(share)
+
+
+@given(st.integers(1, 50), st.lists(st.tuples(st.integers(900, 1_000), st.integers(1, 30)), max_size=4))
+def test_reaching_back_makes_room_for_so_many_bars_and_not_one_more(count, nights):
+    closed = [Span(start * STEP, (start + length) * STEP) for start, length in nights]
+    start = reach(1_000 * STEP, count, STEP, lambda _: closed)
+    assert bars_in(without([Span(start, 1_000 * STEP)], closed), STEP) == count
+    assert start % STEP == 0
 
 
 def test_an_empty_window_is_complete():

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from domain.candle import Bars, Series
+from domain.coverage import Span
 from domain.errors import Unavailable
 from market.frames import Frames
 from market.polling import PollingFeed, PollLimits
@@ -23,6 +24,14 @@ class Klines:
     def __init__(self, clock: list[int]) -> None:
         self.clock, self.away, self.lost, self.late = clock, False, set(), {}
         self.asked: list[tuple[Series, int, int]] = []
+        self.nights: list[Span] = []
+
+    def resting(self, series: Series, span: Span) -> list[Span]:
+        return [
+            Span(max(span.start, one.start), min(span.end, one.end))
+            for one in self.nights
+            if one.start < span.end and one.end > span.start
+        ]
 
     async def closed(self, series: Series, start: int, end: int) -> Bars:
         self.asked.append((series, start, end))
@@ -116,6 +125,29 @@ async def test_silence_is_told_and_ends_with_everything_that_was_missed():
     await world.look(10)
     assert world.feed.stale() == []
     assert world.times == [9, 10, 11, 12]
+
+
+async def test_while_the_market_is_closed_nobody_is_silent_and_nothing_is_missing():
+    world = World(BTC)
+    night = Span(START + 12 * STEP, START + 60 * STEP)
+    world.klines.nights = [night]
+    world.klines.lost = set(range(*night, STEP))
+    for _ in range(18):
+        await world.look(10)
+    assert world.times == [9, 10, 11]
+    asked = len(world.klines.asked)
+    while world.clock[0] < night.end:
+        await world.look(30)
+        assert world.feed.stale() == []
+    assert len(world.klines.asked) == asked
+    # the first bar of the day comes at once: nobody waits to believe that the night was dark
+    for _ in range(7):
+        await world.look(10)
+    assert world.times == [9, 10, 11, 60]
+    world.klines.away = True
+    for _ in range(20):
+        await world.look(10)
+    assert world.feed.stale() == [BTC]
 
 
 async def test_it_runs_by_itself_until_it_is_ended():

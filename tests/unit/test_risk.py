@@ -78,6 +78,12 @@ def test_a_symbol_that_is_no_longer_traded_is_refused():
     assert weigh(signal(), replace(RULES, trading=False), LIMITS, ACCOUNT).gate == "not_trading"
 
 
+def test_what_cannot_be_sold_short_is_bought_only():
+    spot = replace(RULES, shortable=False)
+    assert weigh(signal(stop=102.0, target=96.0), spot, LIMITS, ACCOUNT).gate == "not_shortable"
+    assert isinstance(weigh(signal(), spot, LIMITS, ACCOUNT), Approved)
+
+
 def test_leverage_is_capped_by_the_instrument():
     assert weigh(signal(), replace(RULES, max_leverage=D(3)), LIMITS, ACCOUNT).leverage == 3
 

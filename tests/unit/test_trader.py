@@ -1,5 +1,6 @@
 """The trader: from signals to commands, from executions to trades, the same after a restart."""
 
+from dataclasses import replace
 from decimal import Decimal as D
 
 import msgspec
@@ -7,6 +8,7 @@ import pytest
 
 from domain import ids
 from domain.candle import Bar, Bars, ClosedBar, Series
+from domain.coverage import Span
 from domain.exits import ExitPlan
 from domain.ids import Identity
 from domain.instrument import Instrument
@@ -332,6 +334,23 @@ def test_a_silent_feed_blocks_entries():
     world = World({0: Side.LONG})
     world.trader.situation.stale = frozenset({A})
     assert world.bar()[0].gate == "stale_feed"
+
+
+def test_a_night_in_which_the_market_was_closed_is_no_hole():
+    night = Span(100 * STEP, 110 * STEP)
+    for closed, command in ((night, PlaceOrder), (Span(100 * STEP, 109 * STEP), Refused)):
+        world = World({}, completeness_min=99.9)
+        world.terms = replace(
+            world.terms, resting=lambda _series, span, closed=closed: [closed] if span.end > closed.start else []
+        )
+        world.trader = world.fresh()
+        for _ in range(300):
+            world.bar()
+        del world.rows[100:110]
+        world.terms.plans["scripted"].strategy.on = {300: Side.LONG}
+        world.rows.append(Bar(300 * STEP, 100.0, 100.5, 99.5, 100.0, 1.0, 1.0))
+        (got,) = world.trader.on_bar(ClosedBar(Series(A, "3m"), world.rows[-1]))
+        assert isinstance(got, command)
 
 
 def test_a_window_with_too_many_holes_blocks_entries_until_they_are_filled():
