@@ -5,23 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 
 from bootstrap import jobs as working
 from bootstrap.history import History, spans_to_prune
@@ -30,6 +18,8 @@ from commands.chosen import OneSource, Symbols, Timeframes, several, window_of
 from commands.chosen import chosen as chosen_series
 from commands.freqtrade import export
 from commands.importing import import_files
+from commands.progress import progress_bar
+from commands.quality import quality
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, Yes, load, show
 from commands.times import FOREVER, Days, Since, Timerange, Until, told, window
 from domain.candle import Series, timeframe_ms
@@ -37,25 +27,20 @@ from domain.coverage import Span, known_timeframe
 from domain.errors import ConfigError
 from domain.schedule import JobState
 from domain.source import Source
-from history import pictures
-from history import quality as judging
-from history.calendar import closed
 from history.jobs import JOBS, named
 from history.port import PERPETUAL, market_of
 from history.symbols import choose, hint
 from persistence import sources as tables
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from history.symbols import Market
-    from persistence.history import CandleHistory, Entry
     from settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Stored candles: import, download, judge, mend, export.")
 
 app.command("import")(import_files)
 app.command("export")(export)
+app.command("quality")(quality)
 
 MONTH_DAYS = 30
 
@@ -137,73 +122,6 @@ def quarantine(config: Config = None, as_json: AsJson = False, source: OneSource
         rows = history.candles.quarantined(source)
     names = ("source", "symbol", "timeframe", "open_time", "reason", "body")
     show(rows if as_json else [{name: row[name] for name in names} for row in rows], as_json)
-
-
-@app.command()
-def quality(
-    config: Config = None,
-    as_json: AsJson = False,
-    source: OneSource = None,
-    symbols: Symbols = None,
-    timeframes: Timeframes = None,
-    since: Since = "",
-    until: Until = "",
-    timerange: Timerange = "",
-    days: Days = None,
-    against: Annotated[Source | None, typer.Option(help="Compare with the same series of another source.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Also draw the coverage into this svg file.")] = None,
-) -> None:
-    """Judge stored series: expected, present, every missing range, and what in them cannot be believed."""
-    settings, asked = load(config), window(since, until, timerange, days)
-    found: dict[str, tuple[Entry, judging.Quality]] = {}
-    with History(settings) as history, _progress(as_json) as bar:
-        store = history.candles
-        chosen = chosen_series(store, source, symbols, timeframes)
-        task = bar.add_task("judging", total=len(chosen))
-        for entry in chosen:
-            found[f"{entry.source} {entry.series.symbol} {entry.series.timeframe}"] = (
-                entry,
-                _judged(store, entry, asked, against),
-            )
-            bar.advance(task)
-    if plot is not None:
-        pictures.draw_coverage(plot, {name: one.coverage for name, (_, one) in found.items()})
-    if as_json:
-        show(
-            [{"source": e.source.value, **e.series._asdict(), **judging.as_rows(q)} for e, q in found.values()], as_json
-        )
-    else:
-        for name, (_, one) in found.items():
-            _tell_quality(name, one)
-    poor = any(q.coverage.completeness < settings.history.completeness_min for _, q in found.values())
-    raise typer.Exit(FAILED if not found else DEGRADED if poor else OK)
-
-
-def _judged(store: CandleHistory, entry: Entry, asked: Span, against: Source | None) -> judging.Quality:
-    span = window_of(entry, asked)
-    bars = store.load(entry.source, entry.series, span)
-    absent = [*store.absent(entry.source, entry.series), *closed(entry.series, span)]
-    other = store.load(against, entry.series, span) if against is not None else None
-    found = judging.examine(bars, span, entry.series.timeframe, absent, other)
-    store.judge(entry.source, entry.series, found.coverage, found.counts)
-    return found
-
-
-def _tell_quality(name: str, found: judging.Quality) -> None:
-    held = found.coverage
-    print(
-        f"{name}: {told(held.window.start)} to {told(held.window.end)}: "
-        f"expected {held.expected}, actual {held.actual}, "
-        f"missing {held.lacking} in {len(held.missing)} ranges, absent {held.absent}, "
-        f"completeness {held.completeness:.4f}%"
-    )
-    for span in held.missing:
-        print(f"  missing {told(span.start)} to {told(span.end)}: {(span.end - span.start) // held.step} bars")
-    for kind, count in found.counts.items():
-        first = next(one for one in found.anomalies if one.kind == kind)
-        print(f"  {kind}: {count}, first {told(first.span.start)}: {first.detail}")
-    if found.agreement is not None:
-        print(f"  compared: {found.agreement.told}")
 
 
 @app.command()
@@ -334,17 +252,15 @@ def _markets(history: History, source: Source, *, refresh: bool) -> list[Market]
 
 def _fill_perpetual(history: History, source: Source, wanted: list[Series], asked: Span, quiet: bool) -> None:
     symbols = sorted({series.symbol for series in wanted if market_of(series.symbol) == PERPETUAL})
-    with _progress(quiet) as bar:
-        task = bar.add_task(f"mark prices and funding of {source}", total=len(symbols))
-        for symbol in symbols:
+    with progress_bar(quiet, "symbols") as bar:
+        for symbol in bar.track(symbols, description=f"mark prices and funding of {source}"):
             got = asyncio.run(history.fetch_perpetual(source, symbol, asked))
-            bar.advance(task)
             said = f"{symbol}: {got.marks} mark prices, {got.payments} fundings{f'; {got.error}' if got.error else ''}"
             Console(stderr=True).print(said)
 
 
 def _fill(history: History, order: list[Source], wanted: dict[Series, Span], kind: str, as_json: bool) -> None:
-    with _progress(as_json) as bar:
+    with progress_bar(as_json) as bar:
         tasks: dict[Series, Any] = {}
 
         def progress(series: Series, source: str, done: int, of: int) -> None:
@@ -381,20 +297,3 @@ def _wanted(settings: Settings, symbols: list[str] | None, timeframes: list[str]
         raise ConfigError("name symbols with --symbols BTC/USDT:USDT, or set trading.symbols in config.yaml")
     frames = [known_timeframe(one) for one in several(timeframes) or settings.history.timeframes]
     return [Series(name, frame) for name in names for frame in frames]
-
-
-class _Rate(ProgressColumn):
-    """Bars a second."""
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{task.speed:,.0f}/s" if task.speed else "")
-
-
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Progress]:
-    columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("bars"), _Rate(),
-        TimeRemainingColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=quiet) as bar:
-        yield bar

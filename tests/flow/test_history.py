@@ -281,6 +281,25 @@ def test_a_poor_series_raises_an_alert_and_the_practice_exchange_asks_nobody(com
     assert commands.run("data", "run", "dance")[0] == 2
 
 
+def test_what_all_sources_have_together_is_judged_too(commands, venues):
+    whole = {bar.open_time for bar in BARS[:960].rows()}
+    for venue, lost in (("binance", range(100, 140)), ("okx", range(120, 160))):
+        gone = {START + n * STEP for n in lost}
+        venues.put(venue, BTC.symbol, "15m", Bars.of([bar for bar in BARS[:960].rows() if bar.open_time not in gone]))
+        commands.run("data", "download", "-s", venue, "-p", BTC.symbol, "-t", "15m", "--since", "2024-01-01", "--until",
+                     "2024-01-11")  # fmt: skip
+        store = commands.store()
+        store.forget_absent(Source(venue), BTC)
+    each = {row["source"]: row for row in commands.json("data", "quality", code=3)}
+    assert {name: row["missing"] for name, row in each.items()} == {"binance": 40, "okx": 40}
+    (best,) = commands.json("data", "quality", "--merged", code=3)
+    hole = [START + 120 * STEP, START + 140 * STEP, 20]
+    assert (best["source"], best["actual"], best["missing_ranges"]) == ("best", len(whole) - 20, [hole])
+    assert best["periods"]["2024-01"] == pytest.approx(100 * 940 / 960, abs=1e-4)
+    code, _, err = commands.run("data", "quality", "--merged", "-s", "okx")
+    assert (code, "leave --source out" in err) == (2, True)
+
+
 def test_nothing_stays_open_when_the_work_is_done(commands, venues):
     venues.put("binance", BTC.symbol, "15m", BARS)
     venues.put("binance", BTC.symbol, "1h", walk(60, START, 3_600_000))
