@@ -23,6 +23,7 @@ from rich.progress import Progress
 import settings as settings_module
 from bootstrap import control, inspection, parts
 from bootstrap import doctor as examination
+from commands import backtest as backtest_commands
 from commands import data as data_commands
 from commands import sources
 from commands.shared import DEGRADED, FAILED, OK, USAGE, AsJson, Config, load, show
@@ -45,6 +46,7 @@ app.add_typer(ml_app, name="ml")
 app.add_typer(audit_app, name="audit")
 app.add_typer(data_commands.app, name="data")
 app.add_typer(sources.app, name="sources")
+app.add_typer(backtest_commands.app, name="backtest")
 app.add_typer(sandbox_app, name="sandbox")
 
 Reason = Annotated[str, typer.Option(help="Kept with the change.")]

@@ -21,6 +21,7 @@ from bootstrap.parts import (
     costs,
     database,
     journal_folder,
+    keep_rules,
     keyvalue,
     ledger_of,
     limits,
@@ -32,6 +33,7 @@ from bootstrap.parts import (
     state_database,
     symbols_of,
     tracker,
+    windows,
 )
 from bootstrap.polled import PolledMarket, SourceKlines
 from bootstrap.trainer import TrainingProcess
@@ -134,6 +136,7 @@ async def stand(settings: Settings, stack: contextlib.AsyncExitStack, stopping: 
     instruments = await _patiently(exchange.instruments, stopping)
     if instruments is None:
         return None
+    keep_rules(settings, instruments)
     symbols = symbols_of(settings, instruments)
     who = await _patiently(lambda: _owner(settings, exchange, symbols), stopping)
     return Ground(settings, stack, main, venue, exchange, instruments, symbols, who) if who is not None else None
@@ -302,10 +305,7 @@ def _feed_limits(settings: Settings) -> FeedLimits:
 
 
 def _wanted(settings: Settings, symbols: list[str], used: Mapping[str, Plan], base_ms: int) -> dict[Series, int]:
-    needs: dict[str, int] = {name: settings.trading.history_bars for name in ALWAYS if timeframe_ms(name) >= base_ms}
-    for plan in used.values():
-        for timeframe, bars in plan.strategy.warmup_bars.items():
-            needs[timeframe] = max(needs.get(timeframe, settings.trading.history_bars), bars + 1)
+    needs = windows(settings, used, [name for name in ALWAYS if timeframe_ms(name) >= base_ms])
     return {Series(symbol, timeframe): bars for symbol in symbols for timeframe, bars in needs.items()}
 
 

@@ -122,7 +122,7 @@ class History:
             filled = await marks.fill(Series(symbol, "1h"), asked, kind="marks")
             got.marks = filled.added
             known, _ = await asyncio.to_thread(self.funding.load, source, symbol, filled.window)
-            for hole in _unpaid(known, filled.window):
+            for hole in unpaid(known, filled.window):
                 async for page in fetcher.funding(symbol, hole):
                     got.payments += await asyncio.to_thread(self.funding.save, source, symbol, page)
         except RevenantError as error:
@@ -195,7 +195,7 @@ def bot_runs(settings: Settings) -> bool:
     return False
 
 
-def _unpaid(known: Times, window: Span) -> list[Span]:
+def unpaid(known: Times, window: Span) -> list[Span]:
     """Return the stretches without a payment that are longer than any exchange here leaves."""
     times = np.concatenate(([window.start], known, [window.end]))
     wide = np.flatnonzero(np.diff(times) > FUNDING_MAX_MS)

@@ -19,6 +19,7 @@ from domain.errors import ConfigError
 from domain.exits import ExitPlan
 from domain.fills import Costs
 from domain.ids import Identity
+from domain.instrument import Instrument
 from domain.source import Source
 from engine import universe
 from engine.protections import MINUTE_MS, Protection
@@ -45,10 +46,9 @@ from strategies.table import TABLE
 
 if TYPE_CHECKING:
     import contextlib
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from domain.instrument import Instrument
     from domain.phantom import PhantomTrade
     from domain.ports import Ledger
     from history.port import CandleSource
@@ -166,6 +166,25 @@ def known_owner(settings: Settings) -> Identity:
     return Identity(settings.source.value, settings.mode, account)
 
 
+def keep_rules(settings: Settings, instruments: Mapping[str, Instrument]) -> None:
+    """Keep the exchange's trading rules for who asks without a connection."""
+    path = settings.data_dir / f"rules-{settings.source}.json"
+    AtomicFile(path).write(msgspec.json.encode(instruments))
+
+
+def known_rules(settings: Settings, source: Source) -> dict[str, Instrument]:
+    """Return the trading rules that a bot here was told of last by a source; empty where none was.
+
+    Raises:
+        ConfigError: when what is kept cannot be read.
+    """
+    path = settings.data_dir / f"rules-{source}.json"
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, Instrument]) if path.exists() else {}
+    except (OSError, msgspec.MsgspecError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error}); delete it, a bot that starts writes it anew") from error
+
+
 def plans(settings: Settings, finest_ms: int = 0) -> dict[str, Plan]:
     """Return the enabled strategies; those that need finer bars than there are, are left out with a warning.
 
@@ -195,6 +214,15 @@ def plans(settings: Settings, finest_ms: int = 0) -> dict[str, Plan]:
     if not held:
         raise ConfigError("strategies: none is enabled; enable one in config.yaml")
     return held
+
+
+def windows(settings: Settings, used: Mapping[str, Plan], always: Sequence[str]) -> dict[str, int]:
+    """Return how many bars are kept at hand, by timeframe: of those always wanted, and those of the strategies."""
+    needs = dict.fromkeys(always, settings.trading.history_bars)
+    for plan in used.values():
+        for timeframe, bars in plan.strategy.warmup_bars.items():
+            needs[timeframe] = max(needs.get(timeframe, settings.trading.history_bars), bars + 1)
+    return needs
 
 
 def limits(settings: Settings) -> RiskLimits:

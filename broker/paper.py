@@ -175,7 +175,7 @@ class PaperBroker:
             self._time = max(self._time, time)
 
     def _apply(self, events: list[Event]) -> None:
-        fills = [_fill(event) for event in events if isinstance(event, Execution)]
+        fills = [fill_of(event) for event in events if isinstance(event, Execution)]
         self._snapshot.fills = [*self._snapshot.fills, *fills][-LINKS_MAX:]
         links = self._account.state.link_ids
         while len(links) > LINKS_MAX:
@@ -204,7 +204,8 @@ class PaperBroker:
         self._file.write(msgspec.json.encode(self._snapshot))
 
 
-def _fill(event: Execution) -> Fill:
+def fill_of(event: Execution) -> Fill:
+    """Return an execution of the simulated account as the bot is told of it."""
     ours = parse_order_id(event.link_id)
     cause = CAUSES.get(event.stop_type, Cause.UNKNOWN)
     if event.kind == "Funding":

@@ -181,7 +181,7 @@ class ReplayTape:
         if starts >= ends:
             raise ConfigError("sandbox.replay: the candle files share no common time")
         self._span = (starts, ends)
-        self.instruments = {symbol: _guess_instrument(symbol, bars) for symbol, bars in files.items()}
+        self.instruments = {symbol: guess_instrument(symbol, bars) for symbol, bars in files.items()}
 
     def span(self) -> tuple[int, int | None]:
         """Return the first open time and the end of the time all files share."""
@@ -194,8 +194,8 @@ class ReplayTape:
         return held[int(first) : int(last)]
 
 
-def _guess_instrument(symbol: str, bars: Bars) -> Instrument:
-    # files carry no trading rules: the tick is the finest decimal place their prices use
+def guess_instrument(symbol: str, bars: Bars) -> Instrument:
+    """Return trading rules for bars that come without any: the tick is the finest decimal place of their prices."""
     base, rest = symbol.split("/")
     places = max(_places(float(price)) for price in bars.close[:2_000])
     step = Decimal(1).scaleb(min(0, round(np.log10(10 / float(bars.close[0])) - 1)))

@@ -28,7 +28,9 @@ MAY_IMPORT = {
     "history": {"domain", "formats"},
     "sandbox": {"domain", "formats"},
     "dashboard": {"domain", "engine"},
+    "backtest": {"domain", "engine", "broker"},
     "bootstrap": {
+        "backtest",
         "domain",
         "sections",
         "settings",

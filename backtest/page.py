@@ -1,0 +1,229 @@
+"""A backtest as one page of HTML that needs nothing else: no script, no network."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backtest.figures import Figures, Group, monthly
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from decimal import Decimal
+
+    from domain.candle import Bars, Floats
+    from domain.trade import Trade
+
+WIDTH, LEFT, RIGHT, AXIS = 1080, 70, 10, 20
+CHARTS_MAX = 12
+"""Symbols whose trades are drawn: those with the most trades."""
+
+STYLE = """
+body{font:14px/1.45 system-ui,sans-serif;margin:24px auto;max-width:1100px;color:#1c2430;background:#fff}
+h1{font-size:22px;margin:0 0 4px}h2{font-size:16px;margin:28px 0 6px}
+table{border-collapse:collapse;margin:4px 0}td,th{padding:3px 10px;text-align:right;border-bottom:1px solid #e3e7ec}
+td:first-child,th:first-child{text-align:left}th{color:#5a6675;font-weight:600}
+.cards{display:flex;flex-wrap:wrap;gap:10px;margin:14px 0}
+.card{border:1px solid #e3e7ec;border-radius:6px;padding:8px 14px}
+.card b{display:block;font-size:18px}.card span{color:#5a6675;font-size:12px}
+.up{color:#1b7f4b}.down{color:#b3261e}.dim{color:#5a6675;font-size:12px}.side{display:flex;flex-wrap:wrap;gap:30px}
+svg{display:block;width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#5a6675}
+"""
+
+
+def page(
+    title: str, figures: Figures, equity: Sequence[tuple[int, Decimal]], trades: Sequence[Trade],
+    bars: Mapping[str, Bars], facts: Mapping[str, Any], notes: Iterable[str],
+) -> str:  # fmt: skip
+    """Return the page; ``bars`` are each symbol's over the time, ``facts`` what is told of the run in a table."""
+    start, end = equity[0][0], equity[-1][0]
+    busiest = sorted(bars, key=lambda symbol: -sum(t.symbol == symbol for t in trades))[:CHARTS_MAX]
+    charts = "".join(
+        f"<h2>{escape(symbol)}</h2>{_prices(bars[symbol], [t for t in trades if t.symbol == symbol], start, end)}"
+        for symbol in busiest
+    )
+    left_out = f'<p class="dim">{len(bars) - len(busiest)} more symbols are not drawn.</p>' * (len(bars) > len(busiest))
+    groups = (("Strategy", figures.by_strategy), ("Symbol", figures.by_symbol), ("Exit", figures.by_reason))
+    return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>
+<meta name="viewport" content="width=device-width"><style>{STYLE}</style>
+<h1>{escape(title)}</h1><div class="dim">{_day(start)} to {_day(end)} UTC</div>
+<div class="cards">{"".join(_cards(figures))}</div>
+<h2>Equity</h2>{_equity(equity)}
+<h2>Drawdown</h2>{_drawdown(equity)}
+<h2>Months</h2>{_months(equity)}
+<div class="side">{"".join(f"<div><h2>{name}</h2>{_groups(held)}</div>" for name, held in groups)}</div>
+<h2>Distribution of results, in R after costs</h2>{_distribution(trades)}
+{charts}{left_out}
+<h2>About this run</h2>{_table(("", ""), [(name, str(value)) for name, value in facts.items()])}
+{"".join(f'<p class="dim">{escape(note)}</p>' for note in notes)}</html>
+"""
+
+
+def _cards(held: Figures) -> list[str]:
+    fall, gained = held.drawdown, held.profit >= 0
+    shown = [
+        ("profit", f"{held.profit:+,.2f}", gained), ("of the wallet", f"{held.profit_percent:+.2f} %", gained),
+        ("buy and hold", f"{held.buy_and_hold:+.2f} %", held.buy_and_hold >= 0),
+        ("deepest drawdown", f"-{fall.percent:.2f} %", False), ("Sharpe", _number(held.sharpe), None),
+        ("Sortino", _number(held.sortino), None), ("Calmar", _number(held.calmar), None),
+        ("profit factor", _number(held.profit_factor), None), ("trades", str(held.total.trades), None),
+        ("won", f"{held.total.win_rate:.1f} %", None), ("a trade", f"{held.expectancy_r:+.3f} R", None),
+        ("exposure", f"{held.exposure:.1f} %", None), ("fees", f"{held.fees:,.2f}", None),
+        ("funding", f"{held.funding:,.2f}", None), ("signals", str(held.signals), None),
+    ]  # fmt: skip
+    classes = {True: "up", False: "down", None: ""}
+    return [
+        f'<div class="card"><b class="{classes[good]}">{value}</b><span>{name}</span></div>'
+        for name, value, good in shown
+    ]
+
+
+def _equity(equity: Sequence[tuple[int, Decimal]]) -> str:
+    times, values = _columns(equity)
+    low, high = float(values.min()), float(values.max())
+    frame = _Frame(int(times[0]), int(times[-1]), low, high, 240)
+    return frame.svg(f'<path d="{frame.line(times, values)}" fill="none" stroke="#1f6feb" stroke-width="1.4"/>')
+
+
+def _drawdown(equity: Sequence[tuple[int, Decimal]]) -> str:
+    times, values = _columns(equity)
+    peaks = np.maximum.accumulate(values)
+    falls = 100 * (values - peaks) / peaks
+    frame = _Frame(int(times[0]), int(times[-1]), min(float(falls.min()), -1e-9), 0.0, 110, "%")
+    path = frame.line(times, falls)
+    return frame.svg(f'<path d="{path} L{frame.x(int(times[-1])):.1f},{frame.y(0):.1f} L{LEFT},{frame.y(0):.1f} Z" '
+                     'fill="#f5c6c2" stroke="#b3261e" stroke-width="1"/>')  # fmt: skip
+
+
+def _prices(bars: Bars, trades: Sequence[Trade], start: int, end: int) -> str:
+    if not len(bars):
+        return '<p class="dim">no bars</p>'
+    frame = _Frame(start, end, float(bars.low.min()), float(bars.high.max()), 220)
+    marks = [f'<path d="{frame.line(bars.open_time, bars.close)}" fill="none" stroke="#8793a3" stroke-width="1"/>']
+    for trade in trades:
+        (x1, y1), (x2, y2) = (
+            (frame.x(int(at.timestamp() * 1000)), frame.y(float(price)))
+            for at, price in ((trade.entry_time, trade.entry_price), (trade.exit_time, trade.exit_price))
+        )
+        color, sign = ("#1b7f4b" if trade.pnl_usd > 0 else "#b3261e"), -1 if trade.side == "long" else 1
+        said = (
+            f"{trade.strategy_name} {trade.side}, {trade.exit_reason}: {trade.pnl_usd:+.2f} ({trade.r_multiple:+.2f} R)"
+        )
+        marks.append(
+            f'<g stroke="{color}" fill="{color}"><title>{escape(said)}</title>'
+            f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+            f'<path d="M{x1 - 4:.1f},{y1 - 4 * sign:.1f} h8 l-4,{7 * sign} z"/>'
+            f'<circle cx="{x2:.1f}" cy="{y2:.1f}" r="2.2"/></g>'
+        )
+    return frame.svg("".join(marks))
+
+
+def _distribution(trades: Sequence[Trade]) -> str:
+    if not trades:
+        return '<p class="dim">no trades</p>'
+    results = np.clip([float(t.r_multiple) for t in trades], -3, 5)
+    counts, edges = np.histogram(results, bins=32, range=(-3, 5))
+    height, top = 160, int(counts.max())
+    wide = (WIDTH - LEFT - RIGHT) / len(counts)
+    out = []
+    for place, count in enumerate(counts.tolist()):
+        tall = (height - AXIS - 12) * count / top
+        color = "#1b7f4b" if edges[place] >= 0 else "#b3261e"
+        x = LEFT + place * wide
+        shape = f'x="{x + 1:.1f}" y="{height - AXIS - tall:.1f}" width="{wide - 2:.1f}" height="{tall:.1f}"'
+        said = f"{edges[place]:+.2f} to {edges[place + 1]:+.2f} R: {count}"
+        out.append(f'<rect {shape} fill="{color}"><title>{said}</title></rect>')
+    for value in range(-3, 6):
+        x = LEFT + (value + 3) / 8 * (WIDTH - LEFT - RIGHT)
+        out.append(f'<text x="{x:.0f}" y="{height - 5}" text-anchor="middle">{value:+d}</text>')
+    return f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="results in R">{"".join(out)}</svg>'
+
+
+def _months(equity: Sequence[tuple[int, Decimal]]) -> str:
+    found = monthly(equity)
+    years = sorted({month[:4] for month in found})
+    names = [f"{number:02d}" for number in range(1, 13)]
+    rows = []
+    for year in years:
+        cells = [_change(found.get(f"{year}-{name}")) for name in names]
+        whole = np.prod([1 + found[month] / 100 for month in found if month.startswith(year)]) * 100 - 100
+        rows.append((year, *cells, _change(float(whole))))
+    return _table(("", *names, "year"), rows, raw=True)
+
+
+def _groups(held: Mapping[str, Group]) -> str:
+    rows = [
+        (name, str(one.trades), f"{one.win_rate:.1f} %", f"{one.pnl:+,.2f}", f"{one.mean_r:+.3f}")
+        for name, one in held.items()
+    ]
+    return _table(("", "trades", "won", "profit", "mean R"), rows)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, raw: bool = False) -> str:
+    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{value if raw else escape(value)}</td>" for value in row) + "</tr>" for row in rows
+    )
+    return f"<table><tr>{cells}</tr>{body}</table>"
+
+
+def _change(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f'<span class="{"up" if value >= 0 else "down"}">{value:+.2f}</span>'
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
+def _columns(equity: Sequence[tuple[int, Decimal]]) -> tuple[np.ndarray, Floats]:
+    return np.array([time for time, _ in equity], np.int64), np.array([float(value) for _, value in equity])
+
+
+def _day(time: float) -> str:
+    return str(np.datetime64(int(time), "ms").astype("datetime64[m]")).replace("T", " ")
+
+
+class _Frame:
+    """The axes of a chart over time."""
+
+    def __init__(self, start: int, end: int, low: float, high: float, height: int, unit: str = "") -> None:
+        self._start, self._span = start, max(1, end - start)
+        self._low, self._reach = low, (high - low) or 1.0
+        self._height, self._unit = height, unit
+
+    def x(self, time: int) -> float:
+        """Return where a time (UTC ms) lies."""
+        return LEFT + (time - self._start) / self._span * (WIDTH - LEFT - RIGHT)
+
+    def y(self, value: float) -> float:
+        """Return where a value lies."""
+        return 8 + (1 - (value - self._low) / self._reach) * (self._height - AXIS - 16)
+
+    def line(self, times: np.ndarray, values: Floats) -> str:
+        """Return a path through the values: of those in one pixel the first, lowest, highest and last."""
+        column = ((times - self._start) * (WIDTH - LEFT - RIGHT) // self._span).astype(np.int64)
+        starts = np.r_[0, np.flatnonzero(np.diff(column)) + 1]
+        points: list[str] = []
+        for first, last in zip(starts.tolist(), [*starts[1:].tolist(), len(values)], strict=True):
+            part = values[first:last]
+            rows = sorted({0, int(part.argmin()), int(part.argmax()), len(part) - 1})
+            points += [f"{self.x(int(times[first + row])):.1f},{self.y(float(part[row])):.1f}" for row in rows]
+        return "M" + " L".join(points)
+
+    def svg(self, content: str) -> str:
+        """Return the chart with its axes."""
+        out = [f'<svg viewBox="0 0 {WIDTH} {self._height}" role="img">']
+        for share in (0.0, 0.5, 1.0):
+            value = self._low + share * self._reach
+            y = self.y(value)
+            out.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e3e7ec"/>')
+            out.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:,.6g}{self._unit}</text>')
+        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
+            x, day = LEFT + share * (WIDTH - LEFT - RIGHT), _day(self._start + share * self._span)[:10]
+            anchor = {0.0: "start", 1.0: "end"}.get(share, "middle")
+            out.append(f'<text x="{x:.0f}" y="{self._height - 4}" text-anchor="{anchor}">{day}</text>')
+        return "".join([*out, content, "</svg>"])

@@ -1,0 +1,90 @@
+"""All signals of the past, found before anybody trades on them: strategies know nothing of positions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from domain.candle import Series
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from backtest.tape import Tape
+    from domain.candle import Bars
+    from domain.signal import Signal
+
+CHUNK = 100_000
+"""Bars whose columns are held at once."""
+
+
+def find(strategy: Any, symbol: str, tape: Tape, since: int, until: int, before: int) -> Iterator[Signal]:
+    """Yield a strategy's signals on bars that close in (since, until], oldest first.
+
+    The strategy's memory begins ``before`` bars earlier, as a live bot's does that starts at ``since``: indicators see
+    as many bars as a window has, and its state lives through them.
+    """
+    own = Series(symbol, strategy.timeframes[0])
+    step, state = tape.step(own), strategy.start(symbol)
+    first = max(0, tape.closed(own, since) - before)
+    end = tape.closed(own, until)
+    for start in range(first, end, CHUNK):
+        stop = min(start + CHUNK, end)
+        frames, offset = _frames(strategy, symbol, tape, start, stop, before)
+        if not all(len(held) for held in frames.values()):
+            continue
+        columns = strategy.columns(frames)
+        for row in range(start - offset, stop - offset):
+            signal = strategy.step(row, columns, state)
+            if signal is not None and signal.bar_start + step > since:
+                yield signal
+
+
+def _frames(strategy: Any, symbol: str, tape: Tape, start: int, stop: int, before: int) -> tuple[dict[str, Bars], int]:
+    """Return the bars of rows [start, stop) and so many before them, in all timeframes, and the row of the first."""
+    own = Series(symbol, strategy.timeframes[0])
+    offset = max(0, start - before)
+    frames = {own.timeframe: tape.whole(own)[offset:stop]}
+    held = tape.whole(own).open_time
+    begins, ends = int(held[offset]), int(held[stop - 1]) + tape.step(own)
+    for timeframe in strategy.timeframes[1:]:
+        other = Series(symbol, timeframe)
+        last = tape.closed(other, ends)
+        first = int(np.searchsorted(tape.whole(other).open_time, begins))
+        frames[timeframe] = tape.whole(other)[max(0, first - before) : last]
+    return frames, offset
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """A strategy whose signals are known: the trader asks it bar by bar, as it asks any other.
+
+    ``signals`` are its signals by symbol and open time of their bar.
+    """
+
+    strategy: Any
+    signals: Mapping[tuple[str, int], Signal]
+
+    @property
+    def timeframes(self) -> tuple[str, ...]:
+        """The strategy's own."""
+        return tuple(self.strategy.timeframes)
+
+    @property
+    def warmup_bars(self) -> Mapping[str, int]:
+        """The strategy's own."""
+        return dict(self.strategy.warmup_bars)
+
+    def start(self, symbol: str) -> str:
+        """Return the symbol: that is all there is to know."""
+        return symbol
+
+    def columns(self, bars: Mapping[str, Bars]) -> Mapping[str, np.ndarray]:
+        """Return the times of the bars that are decided on."""
+        return {"open_time": bars[self.timeframes[0]].open_time}
+
+    def step(self, i: int, columns: Mapping[str, np.ndarray], state: str) -> Signal | None:
+        """Return the signal of a bar, None where it gave none."""
+        return self.signals.get((state, int(columns["open_time"][i])))

@@ -1,0 +1,71 @@
+"""Stored bars as they were known at a moment of the past."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from domain.candle import Bars, timeframe_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from domain.candle import Floats, Series
+
+FIRST_LOOK, LAST_LOOK = 64, 65_536
+"""Bars looked through in one go: what happens soon is found soon."""
+
+
+class Tape:
+    """The bars of every series; ``now`` says up to when they have closed, and nobody is shown more.
+
+    ``capacity`` gives how many bars a live bot would have at hand of each series: a window shows as many.
+    """
+
+    def __init__(self, bars: Mapping[Series, Bars], capacity: Mapping[Series, int]) -> None:
+        self._bars, self._capacity = bars, capacity
+        self._steps = {series: timeframe_ms(series.timeframe) for series in bars}
+        self.now = 0
+
+    @property
+    def series(self) -> list[Series]:
+        """Every series there is."""
+        return list(self._bars)
+
+    def step(self, series: Series) -> int:
+        """Return the length of a series' bars in ms."""
+        return self._steps[series]
+
+    def whole(self, series: Series) -> Bars:
+        """Return all bars of a series, those to come too."""
+        return self._bars[series]
+
+    def bars(self, series: Series) -> Bars:
+        """Return the window of a series: its newest bars that have closed by now."""
+        if series not in self._bars:
+            return Bars.empty()
+        end = self.closed(series, self.now)
+        return self._bars[series][max(0, end - self._capacity[series]) : end]
+
+    def closed(self, series: Series, time: int) -> int:
+        """Return how many bars of a series have closed by a time."""
+        return int(np.searchsorted(self._bars[series].open_time, time - self._steps[series], side="right"))
+
+    def closing(self, series: Series, time: int) -> int | None:
+        """Return the row of the bar that closes at a time, None when there is none."""
+        row = self.closed(series, time) - 1
+        held = self._bars[series].open_time
+        return row if row >= 0 and int(held[row]) + self._steps[series] == time else None
+
+
+def first_touch(high: Floats, low: Floats, start: int, above: float, below: float) -> int:
+    """Return the first row from ``start`` on whose bar reaches ``above`` or ``below``, the number of rows if none."""
+    size = FIRST_LOOK
+    while start < len(high):
+        part = slice(start, start + size)
+        touched = (high[part] >= above) | (low[part] <= below)
+        if touched.any():
+            return start + int(touched.argmax())
+        start, size = start + size, min(2 * size, LAST_LOOK)
+    return len(high)

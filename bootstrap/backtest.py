@@ -1,0 +1,232 @@
+"""Builds a backtest of the bot that the settings describe."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backtest import signals as finding
+from backtest.figures import Figures, figures
+from backtest.runner import Funding, Outcome, Runner
+from backtest.tape import Tape
+from backtest.venue import Venue
+from bootstrap.history import History, unpaid
+from bootstrap.learning import judge_of
+from bootstrap.parts import costs, known_rules, limits, plans, windows
+from bootstrap.stored_bars import StoredBars
+from domain.candle import Series, timeframe_ms
+from domain.coverage import Span
+from domain.errors import ConfigError
+from domain.ids import SHORT, Identity
+from domain.judgement import UNJUDGED
+from engine.trader import Plan, Trader, TraderTerms
+from history.calendar import closed
+from history.port import PERPETUAL, market_of
+from history.sources.exchange import plain_rules
+from sandbox.tape import guess_instrument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from domain.candle import Bars
+    from domain.instrument import Instrument
+    from domain.judgement import Judgement
+    from domain.signal import Signal
+    from domain.source import Source
+    from settings import Settings
+
+    Progress = Callable[[str, int, int], None]
+    """Told: what is being done, how far it is, and how far it has to go."""
+
+FUNDING_RATE = 0.0001
+"""Bybit's base rate, where no payments are stored."""
+EVER = Span(0, 2**53)
+SHOWN = ("strategies", "risk", "paper", "trading", "ml")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to try: on whose bars, which symbols and strategies (all enabled ones when none is named), and when.
+
+    Attributes:
+        span: bars that open in it are traded on; open ends are those of what is stored.
+        fine: a finer timeframe to match orders on, "" for the strategies' finest.
+        always: timeframes that the bot is told of even if no strategy needs them, as a live bot is.
+        judged: whether signals are judged as on paper: by the rule, as long as no model is in use.
+        who: whose trades they are to be named as, for comparing; nobody's, without.
+    """
+
+    source: Source
+    symbols: tuple[str, ...]
+    strategies: tuple[str, ...] = ()
+    span: Span = EVER
+    fine: str = ""
+    always: tuple[str, ...] = ()
+    judged: bool = False
+    who: Identity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A backtest: what was asked, on which bars and settings, and what came of it.
+
+    ``result_hash`` is the same whenever request, settings, bars and code are; ``bars`` are each symbol's finest.
+    """
+
+    request: Request
+    span: Span
+    outcome: Outcome
+    figures: Figures
+    settings: dict[str, Any]
+    config_hash: str
+    data_hash: str
+    result_hash: str
+    notes: tuple[str, ...]
+    strategies: tuple[str, ...]
+    bars: Mapping[str, Bars]
+
+
+def run(settings: Settings, request: Request, progress: Progress = lambda *_: None) -> Result:
+    """Trade the past.
+
+    Raises:
+        BadData: when bars are missing: which, and the command that fetches them.
+        ConfigError: for a strategy that is none.
+    """
+    used = chosen_plans(settings, request.strategies)
+    needs = windows(settings, used, request.always)
+    told = min(needs, key=timeframe_ms)
+    finest = min((told, *filter(None, [request.fine])), key=timeframe_ms)
+    needs.setdefault(finest, 1)
+    with History(settings) as history:
+        stored = StoredBars(history, request.source, needs, lambda done, of: progress("reading", done, of))
+        bars, span = stored.load(request.symbols, request.span)
+        rules = known_rules(settings, request.source)
+        drawn = {symbol: bars[Series(symbol, finest)] for symbol in request.symbols}
+        instruments = {symbol: rules.get(symbol) or _guessed(symbol, held) for symbol, held in drawn.items()}
+        funding, unfunded = _funding(history, request.source, instruments, span)
+    tape = Tape(bars, {series: needs[series.timeframe] for series in bars})
+    replayed, times = _signals(request, used, tape, needs, span, progress)
+    judge = judge_of(settings, used, tape.bars, tape.series) if request.judged else _unjudged
+    trader = Trader(_terms(settings, request, replayed), dict(instruments), tape.bars, judge)
+    venue = Venue(settings.paper.wallet, instruments, costs(settings))
+    runner = Runner(trader, venue, tape, times, finest, told, funding)
+    outcome = runner.run(*span, lambda time: progress("trading", time - span.start, span.end - span.start))
+    notes = _notes(unfunded, [symbol for symbol in request.symbols if symbol not in rules])
+    found = figures(outcome, {symbol: during(held, span).close for symbol, held in drawn.items()}, *span)
+    return _result(settings, request, span, outcome, found, bars, drawn, list(used), notes)
+
+
+def chosen_plans(settings: Settings, names: Sequence[str]) -> dict[str, Plan]:
+    """Return the strategies of that name, or short name; all that are enabled when none is named."""
+    used, full = plans(settings), {short: name for name, short in SHORT.items()}
+    wanted = [full.get(name, name) for name in names] or list(used)
+    for name in wanted:
+        if name not in used:
+            raise ConfigError(f"strategy {name}: none of that name is enabled; there are {', '.join(used)}")
+    return {name: used[name] for name in wanted}
+
+
+def _signals(
+    request: Request, used: Mapping[str, Plan], tape: Tape, needs: Mapping[str, int], span: Span, progress: Progress
+) -> tuple[dict[str, Plan], dict[str, set[int]]]:
+    """Return the strategies with their signals known, and when each symbol has some."""
+    replayed, times, done = {}, {symbol: set[int]() for symbol in request.symbols}, 0
+    for name, plan in used.items():
+        known: dict[tuple[str, int], Signal] = {}
+        before = needs[plan.strategy.timeframes[0]]
+        for symbol in request.symbols:
+            progress("signals", done, len(used) * len(request.symbols))
+            done += 1
+            for signal in finding.find(plan.strategy, symbol, tape, span.start, span.end, before):
+                known[symbol, signal.bar_start] = signal
+                times[symbol].add(signal.time)
+        replayed[name] = Plan(finding.Replayed(plan.strategy, known), plan.exits)
+    return replayed, times
+
+
+def _unjudged(_: Signal) -> Judgement:
+    return UNJUDGED
+
+
+def _terms(settings: Settings, request: Request, replayed: Mapping[str, Plan]) -> TraderTerms:
+    return TraderTerms(
+        request.who or Identity(request.source.value, "backtest", "backtest"), limits(settings), replayed, paper=True,
+        unfilled_timeout_ms=settings.trading.unfilled_timeout_s * 1000,
+        limit_entries=settings.trading.entry_order == "limit", completeness_min=settings.history.completeness_min,
+        resting=closed,
+    )  # fmt: skip
+
+
+def _guessed(symbol: str, bars: Bars) -> Instrument:
+    return guess_instrument(symbol, bars) if market_of(symbol) == PERPETUAL else plain_rules(symbol)
+
+
+def _funding(
+    history: History, source: Source, instruments: Mapping[str, Instrument], span: Span
+) -> tuple[dict[str, Funding], list[str]]:
+    """Return the funding payments of every perpetual, and of which not all are stored: those are the base rate's."""
+    found, lacking = {}, []
+    for symbol, rules in instruments.items():
+        if market_of(symbol) != PERPETUAL:
+            continue
+        times, rates = history.funding.load(source, symbol, span)
+        step, holes = rules.funding_interval_ms, unpaid(times, span)
+        # a payment at the end of a hole is a stored one, unless the time ends there
+        ends = [hole.end + (hole.end == span.end) for hole in holes]
+        guessed = [
+            time for hole, end in zip(holes, ends, strict=True)
+            for time in range(-(-(hole.start + 1) // step) * step, end, step)
+        ]  # fmt: skip
+        if guessed:
+            lacking.append(symbol)
+        every = np.concatenate((times, np.array(guessed, np.int64)))
+        order = np.argsort(every, kind="stable")
+        found[symbol] = Funding(every[order], np.r_[rates, np.full(len(guessed), FUNDING_RATE)][order])
+    return found, lacking
+
+
+def _notes(poor: Sequence[str], guessed: Sequence[str]) -> tuple[str, ...]:
+    said = []
+    if guessed:
+        said.append(f"trading rules of {', '.join(guessed)} are read off the bars: no bot here was told of them yet")
+    if poor:
+        said.append(
+            f"funding of {', '.join(sorted(poor))}: what is not stored is the base rate of {FUNDING_RATE:.2%} every "
+            "eight hours; data download --marks fetches it"
+        )
+    return tuple(said)
+
+
+def during(bars: Bars, span: Span) -> Bars:
+    """Return the bars that open in a span."""
+    first, last = np.searchsorted(bars.open_time, span)
+    return bars[int(first) : int(last)]
+
+
+def _result(
+    settings: Settings, request: Request, span: Span, outcome: Outcome, found: Figures, bars: Mapping[Series, Bars],
+    drawn: Mapping[str, Bars], used: Sequence[str], notes: tuple[str, ...],
+) -> Result:  # fmt: skip
+    shown = settings.model_dump(mode="json", include=set(SHOWN))
+    config_hash = _digest(json.dumps(shown, sort_keys=True, default=str).encode())
+    data_hash = _digest(*(
+        part for series in sorted(bars)
+        for part in (repr(series).encode(), *(np.ascontiguousarray(c).tobytes() for c in bars[series].columns()))
+    ))  # fmt: skip
+    decisions = [decision[:3] for decision in outcome.decisions]
+    told = repr((request, span, config_hash, data_hash, outcome.trades, outcome.equity, decisions))
+    return Result(
+        request, span, outcome, found, shown, config_hash, data_hash, _digest(told.encode()), notes, tuple(used), drawn
+    )
+
+
+def _digest(*parts: bytes) -> str:
+    held = hashlib.blake2s(digest_size=16)
+    for part in parts:
+        held.update(part)
+    return held.hexdigest()

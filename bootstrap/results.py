@@ -1,0 +1,121 @@
+"""Backtests that were done: kept in the data folder, each with its page, its trades, and everything for machines."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from backtest.page import page
+from bootstrap.backtest import during
+from domain.errors import BadData
+from persistence.files import AtomicFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bootstrap.backtest import Result
+    from domain.trade import Trade
+    from settings import Settings
+
+COLUMNS = (
+    "trade_id", "symbol", "strategy_name", "timeframe", "side", "entry_time", "exit_time", "entry_price", "exit_price",
+    "quantity", "leverage", "gross_pnl", "fees", "funding", "pnl_usd", "pnl_percent", "r_multiple",
+    "max_favourable_r", "max_adverse_r", "exit_reason", "score",
+)  # fmt: skip
+
+
+def body_of(result: Result) -> dict[str, Any]:
+    """Return a backtest for machines: request, settings, hashes, figures, trades, decisions, equity."""
+    request = {name: value for name, value in asdict(result.request).items() if name not in {"span", "who"}}
+    return {
+        "request": request, "since": _iso(result.span.start), "until": _iso(result.span.end),
+        "settings": result.settings, "config_hash": result.config_hash, "data_hash": result.data_hash,
+        "result_hash": result.result_hash, "bars": result.outcome.bars, "notes": list(result.notes),
+        "figures": asdict(result.figures), "trades": [asdict(trade) for trade in result.outcome.trades],
+        "decisions": [
+            {"time": one.signal.time, "symbol": one.signal.symbol, "strategy": one.signal.strategy,
+             "side": one.signal.side.value, "entry": one.signal.entry, "stop": one.signal.stop,
+             "target": one.signal.target, "gate": one.gate, "detail": one.detail, "score": one.judged.score}
+            for one in result.outcome.decisions
+        ],
+        "equity": [[time, str(value)] for time, value in result.outcome.equity],
+    }  # fmt: skip
+
+
+def keep(settings: Settings, result: Result) -> Path:
+    """Keep a backtest; return its folder, which holds result.json, trades.csv and report.html."""
+    now = datetime.now(UTC)
+    folder = settings.data_dir / "backtests" / f"{now:%Y%m%d-%H%M%S}-{result.result_hash[:8]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    body = {"id": folder.name, "done_at": now.isoformat(timespec="seconds"), **body_of(result)}
+    AtomicFile(folder / "report.html").write(_page(result).encode())
+    write_trades(folder / "trades.csv", result.outcome.trades)
+    # last: a folder without it is not a backtest
+    AtomicFile(folder / "result.json").write(json.dumps(body, default=str).encode())
+    return folder
+
+
+def kept(settings: Settings) -> list[dict[str, Any]]:
+    """Return the backtests that are kept, the newest first, without their trades and decisions."""
+    found = []
+    for path in sorted((settings.data_dir / "backtests").glob("*/result.json"), reverse=True):
+        body = _read(path)
+        found.append({name: body[name] for name in body if name not in {"trades", "decisions", "equity"}})
+    return found
+
+
+def read(settings: Settings, name: str) -> dict[str, Any]:
+    """Return a kept backtest whole, by its id or the beginning of its result hash, ``last`` for the newest.
+
+    Raises:
+        BadData: when there is none of that name, or several.
+    """
+    folders = sorted((settings.data_dir / "backtests").glob("*/result.json"))
+    fits = [
+        path for path in folders if path.parent.name == name or path.parent.name.partition("-")[2].endswith(f"-{name}")
+    ]
+    if name == "last":
+        fits = folders[-1:]
+    if len(fits) != 1:
+        known = ", ".join(path.parent.name for path in folders[-10:]) or "none"
+        raise BadData(f"backtest {name}: {'several of' if fits else 'none of'} that name; there are {known}")
+    return _read(fits[0])
+
+
+def write_trades(path: Path, trades: list[Trade]) -> None:
+    """Write trades as csv, one row each, money as exact decimals, times as ISO 8601 in UTC."""
+    with path.open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(COLUMNS)
+        for trade in trades:
+            values = [getattr(trade, name) for name in COLUMNS]
+            writer.writerow([value.isoformat() if isinstance(value, datetime) else value for value in values])
+
+
+def _page(result: Result) -> str:
+    bars = {symbol: during(held, result.span) for symbol, held in result.bars.items()}
+    request = result.request
+    facts = {
+        "source": request.source.value, "symbols": ", ".join(request.symbols),
+        "strategies": ", ".join(result.strategies), "bars": f"{result.outcome.bars:,}",
+        "refused": ", ".join(f"{gate} {count}" for gate, count in result.figures.refused.items()) or "none",
+        "open at the end": ", ".join(result.figures.open_at_end) or "none",
+        "settings": result.config_hash, "bars' hash": result.data_hash, "result": result.result_hash,
+    }  # fmt: skip
+    title = f"Backtest on {request.source}: {', '.join(result.strategies)}"
+    return page(title, result.figures, result.outcome.equity, result.outcome.trades, bars, facts, result.notes)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        body: dict[str, Any] = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise BadData(f"{path}: is no backtest ({error}); delete its folder") from error
+    return body
+
+
+def _iso(time: int) -> str:
+    return datetime.fromtimestamp(time / 1000, UTC).isoformat(timespec="minutes")

@@ -1,0 +1,109 @@
+"""The stored bars that a backtest trades on, or which of them are missing and how to get them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from domain.candle import Series, resample, timeframe_ms
+from domain.coverage import Span, cover
+from domain.errors import BadData
+from history.calendar import closed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from bootstrap.history import History
+    from domain.candle import Bars
+    from domain.source import Source
+
+FOREVER = 2**53
+
+
+class StoredBars:
+    """Reads one source's bars; what is not stored in a timeframe is made of the coarsest finer one that is.
+
+    Args:
+        history: where they are stored.
+        source: whose.
+        needs: how many bars before the span windows look back on, by timeframe.
+        progress: told how many series have been read, of how many.
+    """
+
+    def __init__(
+        self, history: History, source: Source, needs: Mapping[str, int], progress: Callable[[int, int], None]
+    ) -> None:
+        self._history, self._source, self._needs, self._progress = history, source, needs, progress
+        self._entries = {entry.series: entry for entry in history.candles.entries(source) if entry.rows}
+
+    def load(self, symbols: Sequence[str], asked: Span) -> tuple[dict[Series, Bars], Span]:
+        """Return the bars of every symbol in every timeframe, and the span, its open ends being those of the store.
+
+        Raises:
+            BadData: when bars are missing: of what, how many, and the command that brings them in.
+        """
+        wanted = [Series(symbol, frame) for symbol in symbols for frame in self._needs]
+        span = self._bounded(wanted, asked)
+        bars, faults = {}, []
+        for place, series in enumerate(wanted):
+            self._progress(place, len(wanted))
+            before = (self._needs[series.timeframe] + 1) * timeframe_ms(series.timeframe)
+            bars[series] = self._read(series, Span(max(0, span.start - before), span.end))
+            if fault := self._fault(series, bars[series], span):
+                faults.append(fault)
+        if faults:
+            raise BadData("\n".join(faults))
+        return bars, span
+
+    def _bounded(self, wanted: Sequence[Series], asked: Span) -> Span:
+        starts, ends = [], []
+        for series in wanted:
+            entry = self._entries.get(self._base(series))
+            if entry is None or entry.earliest is None or entry.latest is None:
+                raise BadData(f"{self._source}: nothing is stored of {series.symbol}; {self._remedy(series, asked)}")
+            starts.append(entry.earliest)
+            ends.append(entry.latest + timeframe_ms(entry.series.timeframe))
+        start, end = asked.start or max(starts), asked.end if asked.end < FOREVER else min(ends)
+        if end <= start:
+            raise BadData(f"{self._source}: nothing to trade on from {_minute(start)} to {_minute(end)} UTC")
+        return Span(start, end)
+
+    def _base(self, series: Series) -> Series:
+        """Return the stored series that a wanted one is, or is made of; itself when there is none."""
+        step = timeframe_ms(series.timeframe)
+        finer = [
+            held for held in self._entries if held.symbol == series.symbol and step % timeframe_ms(held.timeframe) == 0
+        ]
+        return max(finer, key=lambda held: timeframe_ms(held.timeframe), default=series)
+
+    def _read(self, series: Series, span: Span) -> Bars:
+        base, step = self._base(series), timeframe_ms(series.timeframe)
+        # a bar that is made of others needs the first of them
+        held = self._history.candles.load(self._source, base, span._replace(start=span.start // step * step))
+        return held if base == series else resample(held, step, timeframe_ms(base.timeframe))
+
+    def _fault(self, series: Series, held: Bars, span: Span) -> str:
+        base = self._base(series)
+        absent = [*self._history.candles.absent(self._source, base), *closed(series, span)]
+        found = cover(held.open_time, span, series.timeframe, absent)
+        if not found.missing:
+            return ""
+        first = found.missing[0]
+        return (
+            f"{self._source} {series.symbol} {series.timeframe}: {found.lacking} bars are missing in "
+            f"{len(found.missing)} ranges, the first from {_minute(first.start)} to {_minute(first.end)} UTC; "
+            f"{self._remedy(base, span)}"
+        )
+
+    def _remedy(self, series: Series, span: Span) -> str:
+        named = f"-s {self._source} -p {series.symbol} -t {series.timeframe}"
+        if self._source.made_up:
+            return f"bring them in with\n  manage.py data import FILE {named}"
+        bounds = f" --since {_minute(span.start)}" if span.start else ""
+        bounds += f" --until {_minute(span.end)}" if span.end < FOREVER else ""
+        return f"fetch them with\n  manage.py data download {named}{bounds}"
+
+
+def _minute(time: int) -> str:
+    return str(np.datetime64(time, "ms").astype("datetime64[m]"))

@@ -1,0 +1,240 @@
+"""Commands that trade the past."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import asdict
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from bootstrap import backtest as building
+from bootstrap import parity as comparing
+from bootstrap import results
+from commands.chosen import Symbols, several
+from commands.shared import DEGRADED, OK, AsJson, Config, load, show, show_table
+from commands.times import Days, Since, Timerange, Until, told, window
+from domain.errors import ConfigError
+from domain.source import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from settings import Settings
+
+app = typer.Typer(no_args_is_help=True, help="The bot on yesterday's bars.")
+
+Strategies = Annotated[
+    list[str] | None, typer.Option("--strategy", help="Such as trend,mr,scalp; without it all that are enabled.")
+]
+Fee = Annotated[str, typer.Option("--fee", help="Taker fee as a fraction, instead of paper.taker_fee.")]
+Slippage = Annotated[str, typer.Option("--slippage", help="As a fraction, instead of paper.slippage.")]
+Wallet = Annotated[str, typer.Option("--wallet", help="Money to begin with, instead of paper.wallet.")]
+
+
+@app.callback()
+def backtest() -> None:
+    """The bot on yesterday's bars."""
+
+
+@app.command()
+def run(
+    config: Config = None,
+    as_json: AsJson = False,
+    source: Annotated[Source | None, typer.Option("-s", "--source", help="Whose bars.")] = None,
+    symbols: Symbols = None,
+    strategies: Strategies = None,
+    since: Since = "",
+    until: Until = "",
+    timerange: Timerange = "",
+    days: Days = None,
+    fine: Annotated[str, typer.Option("--fine", help="Finer bars to match orders on, such as 1m.")] = "",
+    ml: Annotated[str, typer.Option("--ml", help="off takes all signals; on judges them as on paper.")] = "off",
+    fee: Fee = "",
+    slippage: Slippage = "",
+    wallet: Wallet = "",
+    trades: Annotated[Path | None, typer.Option("--trades", help="Also write the trades into this csv file.")] = None,
+) -> None:
+    """Trade stored bars with the bot's own strategies, sizes, gates, exits and fees."""
+    settings = _with_costs(load(config), fee, slippage, wallet)
+    if ml not in {"off", "on"}:
+        raise typer.BadParameter(f"{ml}: write off or on", param_hint="--ml")
+    chosen = tuple(several(symbols) or settings.trading.symbols)
+    if not chosen:
+        raise ConfigError("name symbols with --symbols BTC/USDT:USDT, or set trading.symbols in config.yaml")
+    request = building.Request(
+        source or settings.history.chain[0], chosen, tuple(several(strategies)),
+        window(since, until, timerange, days), fine, judged=ml == "on",
+    )  # fmt: skip
+    with _progress(as_json) as progress:
+        result = building.run(settings, request, progress)
+    folder = results.keep(settings, result)
+    if trades is not None:
+        results.write_trades(trades, result.outcome.trades)
+    body = {"id": folder.name, "report": str(folder / "report.html"), **results.body_of(result)}
+    _show(json.loads(json.dumps(body, default=str)), as_json)
+
+
+@app.command("list")
+def list_kept(config: Config = None, as_json: AsJson = False) -> None:
+    """Show the backtests that are kept, the newest first."""
+    rows = results.kept(load(config))
+    show(rows if as_json else [_summary(row) for row in rows], as_json)
+
+
+@app.command("show")
+def show_kept(
+    name: Annotated[str, typer.Argument(help="An id from backtest list, its last eight characters, or last.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a kept backtest as it was told when it was done."""
+    _show(results.read(load(config), name), as_json)
+
+
+@app.command("compare")
+def compare_kept(
+    names: Annotated[list[str], typer.Argument(help="Two or more ids from backtest list.")],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Set kept backtests side by side: their figures, and in what they were asked differently."""
+    settings = load(config)
+    bodies = [results.read(settings, name) for name in names]
+    rows = [_summary(body) for body in bodies]
+    differing = _differing(bodies)
+    if as_json:
+        show({"backtests": rows, "differing": differing}, as_json)
+        return
+    show([{"": name, **{row["id"]: row[name] for row in rows}} for name in rows[0] if name != "id"], as_json)
+    for name, values in differing.items():
+        print(f"{name}: {' | '.join(map(str, values))}")
+
+
+def _summary(body: dict[str, Any]) -> dict[str, Any]:
+    held = body["figures"]
+    return {
+        "id": body["id"], "source": body["request"]["source"], "since": body["since"][:16], "until": body["until"][:16],
+        "symbols": len(body["request"]["symbols"]), "trades": held["total"]["trades"],
+        "won": f"{held['total']['win_rate']:.1f} %", "profit": f"{held['profit_percent']:+.2f} %",
+        "drawdown": f"{held['drawdown']['percent']:.2f} %", "Sharpe": _plain(held["sharpe"]),
+        "profit factor": _plain(held["profit_factor"]), "a trade": f"{held['expectancy_r']:+.3f} R",
+    }  # fmt: skip
+
+
+def _differing(bodies: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Return in what settings, requests and bars differ, by dotted name."""
+    plain = [
+        _flat({**body["request"], "since": body["since"], "until": body["until"], "data_hash": body["data_hash"],
+               "settings": body["settings"]})
+        for body in bodies
+    ]  # fmt: skip
+    names = sorted({name for one in plain for name in one})
+    columns = {name: [one.get(name) for one in plain] for name in names}
+    return {name: values for name, values in columns.items() if any(value != values[0] for value in values)}
+
+
+def _flat(held: dict[str, Any], before: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in held.items():
+        out |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
+    return out
+
+
+def _show(body: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(body, indent=2))
+    else:
+        _tell(body)
+
+
+@app.command()
+def parity(config: Config = None, as_json: AsJson = False) -> None:
+    """Compare what the bot here did, signal by signal and trade by trade, with a backtest on the bars it stored."""
+    with _progress(as_json) as progress:
+        found = comparing.compare(load(config), progress)
+    body = {"exact": found.exact, **asdict(found)}
+    if as_json:
+        print(json.dumps(body, default=str, indent=2))
+    else:
+        print(f"{told(found.span.start)} to {told(found.span.end)}")
+        print(f"{found.signals} signals and {found.trades} trades agree")
+        print(f"profit {found.pnl[0]:+.8f} live, {found.pnl[1]:+.8f} in the backtest")
+        for title, lines in (("only live", found.only_live), ("only in the backtest", found.only_backtest)):
+            for line in lines:
+                print(f"{title}: {line}")
+        for what, name, one, other in found.differing:
+            print(f"{what}: {name} {one} live, {other} in the backtest")
+    raise typer.Exit(OK if found.exact else DEGRADED)
+
+
+def _with_costs(settings: Settings, fee: str, slippage: str, wallet: str) -> Settings:
+    given = {"taker_fee": fee, "slippage": slippage, "wallet": wallet}
+    changed = settings.paper.model_dump() | {name: Decimal(text) for name, text in given.items() if text}
+    return settings.model_copy(update={"paper": type(settings.paper).model_validate(changed)})
+
+
+@contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    with Progress(console=Console(stderr=True), transient=True, disable=quiet) as bar:
+        tasks: dict[str, Any] = {}
+
+        def told_of(what: str, done: int, of: int) -> None:
+            if what not in tasks:
+                tasks[what] = bar.add_task(what, total=of)
+            bar.update(tasks[what], completed=done, total=of)
+
+        yield told_of
+
+
+def _tell(body: dict[str, Any]) -> None:
+    held = body["figures"]
+    print(
+        f"{body['id']}: {body['request']['source']} {body['since'][:16]} to {body['until'][:16]}, {body['bars']} bars"
+    )
+    for name, value in _lines(held):
+        print(f"{name:24} {value}")
+    for title, groups in (("strategy", "by_strategy"), ("symbol", "by_symbol"), ("exit", "by_reason")):
+        show_table([_row(title, name, group) for name, group in held[groups].items()])
+    if held["refused"]:
+        print("refused: " + ", ".join(f"{gate} {count}" for gate, count in held["refused"].items()))
+    for note in body["notes"]:
+        print(f"note: {note}")
+    print(f"result_hash {body['result_hash']} (settings {body['config_hash']}, bars {body['data_hash']})")
+    if "report" in body:
+        print(f"report {body['report']}")
+
+
+def _lines(held: dict[str, Any]) -> list[tuple[str, str]]:
+    fall, total = held["drawdown"], held["total"]
+    fell = f"{told(fall['peak_at'])} to {told(fall['trough_at'])}"
+    ratios = ", ".join(_plain(held[name]) for name in ("sharpe", "sortino", "calmar"))
+    return [
+        ("trades", f"{total['trades']} of {held['signals']} signals, {total['win_rate']:.1f} % won"),
+        ("profit", f"{float(held['profit']):+.2f} USDT, {held['profit_percent']:+.2f} %"),
+        ("fees, funding", f"{float(held['fees']):.2f}, {float(held['funding']):.2f}"),
+        ("buy and hold", f"{held['buy_and_hold']:+.2f} %"),
+        ("a year", "-" if held["cagr"] is None else f"{held['cagr']:+.2f} %"),
+        ("drawdown", f"{float(fall['money']):.2f} USDT, {fall['percent']:.2f} %, {fell}"),
+        ("Sharpe, Sortino, Calmar", ratios),
+        ("profit factor", _plain(held["profit_factor"])),
+        ("expectancy", f"{float(held['expectancy']):+.2f} USDT, {held['expectancy_r']:+.3f} R a trade"),
+        ("exposure", f"{held['exposure']:.1f} % of the time"),
+        *([("open at the end", ", ".join(held["open_at_end"]))] if held["open_at_end"] else []),
+    ]  # fmt: skip
+
+
+def _row(title: str, name: str, group: dict[str, Any]) -> dict[str, Any]:
+    return {
+        title: name, "trades": group["trades"], "won": f"{group['win_rate']:.1f} %",
+        "profit": f"{float(group['pnl']):+.2f}", "mean R": f"{group['mean_r']:+.3f}",
+    }  # fmt: skip
+
+
+def _plain(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"

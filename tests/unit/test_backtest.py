@@ -1,0 +1,187 @@
+"""A backtest: bars without news are passed over, and nothing is different for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal as D
+
+import numpy as np
+import pytest
+
+from backtest.figures import daily_returns, drawdown, figures
+from backtest.runner import Funding, Outcome, Runner
+from backtest.signals import Replayed, find
+from backtest.tape import Tape, first_touch
+from backtest.venue import Venue
+from domain.candle import Bar, Bars, Series, resample
+from domain.exits import ExitPlan
+from domain.fills import Costs
+from domain.ids import Identity
+from engine.risk import RiskLimits
+from engine.trader import Plan, Trader, TraderTerms
+from sandbox.tape import GeneratedTape
+from strategies.mean_reversion import MeanReversion
+from strategies.scalp import Scalp
+from strategies.trend_pullback import TrendPullback
+
+MINUTE, DAY, START = 60_000, 86_400_000, 1_717_200_000_000
+WHO = Identity("test", "backtest", "backtest")
+LIMITS = RiskLimits(D(1), 3, D(4), D(1), D(6), D(5), D("0.00055"), D("0.0003"))
+WINDOW = 1_000
+
+
+class EveryBar(Runner):
+    """Passes nothing over: every bar of a symbol with a position or an order is lived through."""
+
+    def _next_match(self, symbol: str, time: int) -> int:
+        series = self._matched[symbol]
+        row = self._tape.closed(series, time)
+        bars = self._tape.whole(series)
+        return int(bars.open_time[row]) + self._tape.step(series) if row < len(bars) else 2**62
+
+
+def market(seed: int, symbols: int, days: int, finest: str = "3m") -> tuple[dict[Series, Bars], dict]:
+    made = GeneratedTape(seed, symbols, START)
+    begin = made.span()[0]
+    bars: dict[Series, Bars] = {}
+    for symbol in made.instruments:
+        base = made.bars(symbol, begin, begin + days * DAY)
+        for timeframe, step in (("1m", MINUTE), ("3m", 3 * MINUTE), ("15m", 15 * MINUTE)):
+            if timeframe != "1m" or finest == "1m":
+                bars[Series(symbol, timeframe)] = resample(base, step, MINUTE)
+    return bars, made.instruments
+
+
+def played(kind: type[Runner], bars, instruments, since, until, finest="3m", exits=None, limited=False) -> Outcome:
+    tape = Tape(bars, dict.fromkeys(bars, WINDOW))
+    step = 15 * MINUTE
+    plans = {
+        "trend_pullback": Plan(TrendPullback(TrendPullback.Parameters()), ExitPlan(1.6, 0.5, timeout_ms=96 * step)),
+        "mean_reversion": Plan(
+            MeanReversion(MeanReversion.Parameters()),
+            ExitPlan(trail_start_r=0.5, trail_distance_r=0.4, timeout_ms=64 * step),
+        ),
+        "scalp": Plan(Scalp(Scalp.Parameters()), ExitPlan(timeout_ms=60 * 3 * MINUTE)),
+    }
+    times: dict[str, set[int]] = {symbol: set() for symbol in instruments}
+    replayed = {}
+    for name, plan in plans.items():
+        known = {}
+        for symbol in instruments:
+            for signal in find(plan.strategy, symbol, tape, since, until, WINDOW):
+                known[symbol, signal.bar_start] = signal
+                times[symbol].add(signal.time)
+        replayed[name] = Plan(Replayed(plan.strategy, known), exits or plan.exits)
+    terms = TraderTerms(WHO, LIMITS, replayed, paper=True, unfilled_timeout_ms=30 * MINUTE, limit_entries=limited)
+    trader = Trader(terms, dict(instruments), tape.bars)
+    paid = np.arange(since // (8 * 3_600_000) * 8 * 3_600_000, until, 8 * 3_600_000)
+    funding = {symbol: Funding(paid, np.full(len(paid), 0.0003)) for symbol in instruments}
+    runner = kind(trader, Venue(D(10_000), instruments, Costs()), tape, times, finest, "3m", funding)
+    return runner.run(since, until)
+
+
+@pytest.mark.parametrize(("seed", "finest", "limited"), [(1, "3m", False), (2, "1m", False), (3, "3m", True)])
+def test_what_is_passed_over_changes_nothing(seed, finest, limited):
+    bars, instruments = market(seed, 3, 20, finest)
+    since, until = START // DAY * DAY + 12 * DAY, START // DAY * DAY + 20 * DAY
+    quick = played(Runner, bars, instruments, since, until, finest, limited=limited)
+    slow = played(EveryBar, bars, instruments, since, until, finest, limited=limited)
+    assert len(quick.trades) > 20
+    assert {trade.exit_reason for trade in quick.trades} >= {"stop_loss", "take_profit", "trailing_stop_loss"}
+    assert any(trade.funding for trade in quick.trades)
+    assert quick.trades == slow.trades
+    assert quick.decisions == slow.decisions
+    assert quick.equity[-1] == slow.equity[-1]
+    assert dict(quick.equity) == dict(slow.equity)
+    assert quick.open == slow.open
+
+
+def test_the_same_twice_and_another_market_otherwise():
+    bars, instruments = market(5, 2, 16)
+    since, until = START // DAY * DAY + 12 * DAY, START // DAY * DAY + 16 * DAY
+    one, other = (played(Runner, bars, instruments, since, until) for _ in range(2))
+    assert one == other
+    assert one.trades != played(Runner, *market(6, 2, 16), since, until).trades
+
+
+def test_the_money_adds_up():
+    bars, instruments = market(7, 3, 18)
+    since, until = START // DAY * DAY + 12 * DAY, START // DAY * DAY + 18 * DAY
+    outcome = played(Runner, bars, instruments, since, until)
+    made = sum(trade.pnl_usd for trade in outcome.trades)
+    if not outcome.open:
+        assert outcome.equity[-1][1] - outcome.equity[0][1] == pytest.approx(made, abs=D("1e-6"))
+    for trade in outcome.trades:
+        assert trade.pnl_usd == trade.gross_pnl - trade.fees - trade.funding
+        assert trade.entry_time.timestamp() * 1000 >= since
+
+
+@pytest.mark.parametrize("strategy", [TrendPullback, MeanReversion, Scalp])
+def test_signals_are_the_same_in_pieces_and_with_more_history(strategy, monkeypatch):
+    bars, instruments = market(9, 1, 30)
+    tape, (symbol,) = Tape(bars, dict.fromkeys(bars, WINDOW)), instruments
+    made = strategy(strategy.Parameters())
+    begin = START // DAY * DAY
+    whole = list(find(made, symbol, tape, begin + 12 * DAY, begin + 30 * DAY, WINDOW))
+    monkeypatch.setattr("backtest.signals.CHUNK", 777)
+    assert same(whole, list(find(made, symbol, tape, begin + 12 * DAY, begin + 30 * DAY, WINDOW)))
+    assert len(whole) >= 5
+
+
+def same(one, other) -> bool:
+    """Say whether two lists of signals differ by no more than rounding."""
+    plain = [[replace(s, entry=1.0, stop=0.5 if s.side.sign > 0 else 2.0, target=3.0 if s.side.sign > 0 else 0.5, notes={})
+              for s in held] for held in (one, other)]  # fmt: skip
+    prices = [[(s.entry, s.stop, s.target) for s in held] for held in (one, other)]
+    return plain[0] == plain[1] and np.allclose(*prices, rtol=1e-9)
+
+
+def test_the_window_shows_nothing_of_the_future():
+    series = Series("A/USDT:USDT", "3m")
+    rows = [Bar(n * 3 * MINUTE, 1.0, 1.0, 1.0, float(n + 1), 0.0, 0.0) for n in range(10)]
+    tape = Tape({series: Bars.of(rows)}, {series: 4})
+    for time, seen in (
+        (0, []),
+        (3 * MINUTE - 1, []),
+        (3 * MINUTE, [1]),
+        (16 * MINUTE, [2, 3, 4, 5]),
+        (99 * MINUTE, [7, 8, 9, 10]),
+    ):
+        tape.now = time
+        assert tape.bars(series).close.tolist() == seen
+    assert tape.closing(series, 6 * MINUTE) == 1
+    assert tape.closing(series, 7 * MINUTE) is None
+    assert len(tape.bars(Series("B/USDT:USDT", "3m"))) == 0
+
+
+@pytest.mark.parametrize("at", [0, 1, 63, 64, 65, 5_000, 9_999])
+def test_the_first_touch_is_found_however_far_it_is(at):
+    high, low = np.full(10_000, 2.0), np.full(10_000, 1.0)
+    high[at] = 3.0
+    assert first_touch(high, low, 0, 3.0, 0.5) == at
+    assert first_touch(high, low, at + 1, 3.0, 0.5) == 10_000
+    low[at] = 0.5
+    assert first_touch(high, low, 0, 9.0, 0.5) == at
+
+
+def test_figures_by_hand():
+    at = [(0, D(100)), (DAY, D(110)), (2 * DAY, D(99)), (3 * DAY, D(120)), (4 * DAY, D(90))]
+    fall = drawdown(at)
+    assert (fall.money, fall.peak_at, fall.trough_at) == (D(30), 3 * DAY, 4 * DAY)
+    assert fall.percent == pytest.approx(25)
+    returns = daily_returns(at, 0, 4 * DAY)
+    assert returns == pytest.approx([0.1, -0.1, 21 / 99, -0.25])
+    found = figures(Outcome(equity=at), {"A": np.array([10.0, 12.0]), "B": np.array([10.0, 9.0])}, 0, 4 * DAY)
+    assert found.sharpe == pytest.approx(np.mean(returns) / np.std(returns, ddof=1) * np.sqrt(365))
+    losing = np.sqrt(np.mean(np.minimum(returns, 0) ** 2))
+    assert found.sortino == pytest.approx(np.mean(returns) / losing * np.sqrt(365))
+    assert found.profit == D(-10)
+    assert found.buy_and_hold == pytest.approx(5)
+    assert found.cagr == pytest.approx(100 * (0.9 ** (365 / 4) - 1))
+    assert found.calmar == pytest.approx(found.cagr / 25)
+    assert (found.total.trades, found.profit_factor, found.exposure) == (0, None, 0)
+
+
+def test_a_quiet_time_has_no_ratios():
+    found = figures(Outcome(equity=[(0, D(100)), (DAY // 2, D(100))]), {}, 0, DAY // 2)
+    assert (found.sharpe, found.sortino, found.calmar, found.cagr) == (None, None, None, None)
