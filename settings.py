@@ -143,6 +143,19 @@ def load(config: Path | None = None, environment: Mapping[str, str] | None = Non
     return settings
 
 
+def with_paper(settings: Settings, **given: str) -> Settings:
+    """Return the settings with other costs or money of simulated trading; what is "" stays.
+
+    Raises:
+        ConfigError: for a value that cannot be.
+    """
+    changed = settings.paper.model_dump() | {name: text for name, text in given.items() if text}
+    try:
+        return settings.model_copy(update={"paper": Paper.model_validate(changed)})
+    except ValidationError as error:
+        raise ConfigError("\n".join(f"paper.{problem}" for problem in _problems(error))) from None
+
+
 def shown(settings: Settings) -> dict[str, Any]:
     """Return the settings as plain values, secrets masked."""
     return settings.model_dump(mode="json")

@@ -32,7 +32,7 @@ def find(strategy: Any, symbol: str, tape: Tape, since: int, until: int, before:
     end = tape.closed(own, until)
     for start in range(first, end, CHUNK):
         stop = min(start + CHUNK, end)
-        frames, offset = _frames(strategy, symbol, tape, start, stop, before)
+        frames, offset = frames_of(strategy, symbol, tape, start, stop, before)
         if not all(len(held) for held in frames.values()):
             continue
         columns = strategy.columns(frames)
@@ -42,7 +42,9 @@ def find(strategy: Any, symbol: str, tape: Tape, since: int, until: int, before:
                 yield signal
 
 
-def _frames(strategy: Any, symbol: str, tape: Tape, start: int, stop: int, before: int) -> tuple[dict[str, Bars], int]:
+def frames_of(
+    strategy: Any, symbol: str, tape: Tape, start: int, stop: int, before: int
+) -> tuple[dict[str, Bars], int]:
     """Return the bars of rows [start, stop) and so many before them, in all timeframes, and the row of the first."""
     own = Series(symbol, strategy.timeframes[0])
     offset = max(0, start - before)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import structlog
 
 from backtest import signals as finding
+from backtest.causality import MORE_HISTORY, Causality, examine
 from backtest.figures import Figures, figures
 from backtest.runner import Funding, Outcome, Runner
 from backtest.tape import Tape
@@ -41,6 +43,8 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], None]
     """Told: what is being done, how far it is, and how far it has to go."""
+
+log = structlog.get_logger(__name__)
 
 FUNDING_RATE = 0.0001
 """Bybit's base rate, where no payments are stored."""
@@ -119,6 +123,32 @@ def run(settings: Settings, request: Request, progress: Progress = lambda *_: No
     notes = _notes(unfunded, [symbol for symbol in request.symbols if symbol not in rules])
     found = figures(outcome, {symbol: during(held, span).close for symbol, held in drawn.items()}, *span)
     return _result(settings, request, span, outcome, found, bars, drawn, list(used), notes)
+
+
+def check(settings: Settings, request: Request, progress: Progress = lambda *_: None) -> list[Causality]:
+    """Look whether the strategies look into the future, and whether more history gives other signals.
+
+    Raises:
+        BadData: when bars are missing. ConfigError: for a strategy that is none.
+    """
+    used = chosen_plans(settings, request.strategies)
+    needs = windows(settings, used, ())
+    with History(settings) as history:
+        deep = {timeframe: MORE_HISTORY * bars for timeframe, bars in needs.items()}
+        stored = StoredBars(history, request.source, deep, lambda done, of: progress("reading", done, of))
+        bars, span = stored.load(request.symbols, request.span)
+    tape = Tape(bars, {series: needs[series.timeframe] for series in bars})
+    found: list[Causality] = []
+    for name, plan in used.items():
+        for symbol in request.symbols:
+            progress("checking", len(found), len(used) * len(request.symbols))
+            before = needs[plan.strategy.timeframes[0]]
+            # where there is nothing before the time, its beginning is what is looked back on
+            own = Series(symbol, plan.strategy.timeframes[0])
+            start = max(span.start, int(bars[own].open_time[0]) + before * tape.step(own))
+            found.append(examine(plan.strategy, symbol, tape, start, span.end, before))
+            log.debug("strategy examined", strategy=name, symbol=symbol, good=found[-1].good)
+    return found
 
 
 def chosen_plans(settings: Settings, names: Sequence[str]) -> dict[str, Plan]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import asdict
-from decimal import Decimal
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,14 +16,17 @@ from bootstrap import backtest as building
 from bootstrap import parity as comparing
 from bootstrap import results
 from commands.chosen import Symbols, several
-from commands.shared import DEGRADED, OK, AsJson, Config, load, show, show_table
+from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show, show_table
 from commands.times import Days, Since, Timerange, Until, told, window
+from domain.coverage import known_timeframe
 from domain.errors import ConfigError
 from domain.source import Source
+from settings import with_paper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from domain.coverage import Span
     from settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="The bot on yesterday's bars.")
@@ -61,16 +63,11 @@ def run(
     trades: Annotated[Path | None, typer.Option("--trades", help="Also write the trades into this csv file.")] = None,
 ) -> None:
     """Trade stored bars with the bot's own strategies, sizes, gates, exits and fees."""
-    settings = _with_costs(load(config), fee, slippage, wallet)
+    settings = with_paper(load(config), taker_fee=fee, slippage=slippage, wallet=wallet)
     if ml not in {"off", "on"}:
         raise typer.BadParameter(f"{ml}: write off or on", param_hint="--ml")
-    chosen = tuple(several(symbols) or settings.trading.symbols)
-    if not chosen:
-        raise ConfigError("name symbols with --symbols BTC/USDT:USDT, or set trading.symbols in config.yaml")
-    request = building.Request(
-        source or settings.history.chain[0], chosen, tuple(several(strategies)),
-        window(since, until, timerange, days), fine, judged=ml == "on",
-    )  # fmt: skip
+    request = _request(settings, source, symbols, strategies, window(since, until, timerange, days))
+    request = replace(request, fine=fine and known_timeframe(fine), judged=ml == "on")
     with _progress(as_json) as progress:
         result = building.run(settings, request, progress)
     folder = results.keep(settings, result)
@@ -154,6 +151,42 @@ def _show(body: dict[str, Any], as_json: bool) -> None:
 
 
 @app.command()
+def check(
+    config: Config = None,
+    as_json: AsJson = False,
+    source: Annotated[Source | None, typer.Option("-s", "--source", help="Whose bars.")] = None,
+    symbols: Symbols = None,
+    strategies: Strategies = None,
+    since: Since = "",
+    until: Until = "",
+    timerange: Timerange = "",
+    days: Days = None,
+) -> None:
+    """Look whether strategies look into the future, and whether more history gives them other signals."""
+    settings = load(config)
+    request = _request(settings, source, symbols, strategies, window(since, until, timerange, days))
+    with _progress(as_json) as progress:
+        found = building.check(settings, request, progress)
+    rows = [
+        {"strategy": one.strategy, "symbol": one.symbol, "bars cut at": one.rows, "signals alike": one.signals,
+         "looks ahead": ", ".join(f"{name} (first {told(at)})" for name, at in one.ahead.items()) or "no",
+         "unstable": "; ".join(one.unstable[:3]) or "no"}
+        for one in found
+    ]  # fmt: skip
+    show([asdict(one) for one in found] if as_json else rows, as_json)
+    raise typer.Exit(OK if all(one.good for one in found) else FAILED)
+
+
+def _request(
+    settings: Settings, source: Source | None, symbols: list[str] | None, strategies: list[str] | None, span: Span
+) -> building.Request:
+    chosen = tuple(several(symbols) or settings.trading.symbols)
+    if not chosen:
+        raise ConfigError("name symbols with --symbols BTC/USDT:USDT, or set trading.symbols in config.yaml")
+    return building.Request(source or settings.history.chain[0], chosen, tuple(several(strategies)), span)
+
+
+@app.command()
 def parity(config: Config = None, as_json: AsJson = False) -> None:
     """Compare what the bot here did, signal by signal and trade by trade, with a backtest on the bars it stored."""
     with _progress(as_json) as progress:
@@ -171,12 +204,6 @@ def parity(config: Config = None, as_json: AsJson = False) -> None:
         for what, name, one, other in found.differing:
             print(f"{what}: {name} {one} live, {other} in the backtest")
     raise typer.Exit(OK if found.exact else DEGRADED)
-
-
-def _with_costs(settings: Settings, fee: str, slippage: str, wallet: str) -> Settings:
-    given = {"taker_fee": fee, "slippage": slippage, "wallet": wallet}
-    changed = settings.paper.model_dump() | {name: Decimal(text) for name, text in given.items() if text}
-    return settings.model_copy(update={"paper": type(settings.paper).model_validate(changed)})
 
 
 @contextmanager

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from domain.candle import resample
 from sandbox.tape import GeneratedTape
+from tests.commands import Commands
 from tests.practice import START
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 DAY = 86_400_000
+NAMED = ("run", "-s", "test", "-p", "BTC/USDT:USDT,ETH/USDT:USDT,SOL/USDT:USDT")
+RUN = (*NAMED, "--since", "2025-11-25")
 
 
 def candle_files(folder: Path, days: int = 20, symbols: int = 3) -> list[str]:
@@ -29,6 +33,94 @@ def candle_files(folder: Path, days: int = 20, symbols: int = 3) -> list[str]:
             writer.writerows(resample(tape.bars(symbol, begin, begin + days * DAY), 180_000, 60_000).rows())
         paths.append(str(path))
     return paths
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory) -> Iterator[Commands]:
+    """Twenty days of three made-up markets in a store."""
+    folder = tmp_path_factory.mktemp("backtest")
+    held = Commands(folder, f"sqlite:///{folder / 'revenant.sqlite'}", "http://127.0.0.1:9")
+    assert held.run("migrate")[0] == 0
+    assert held.run("data", "import", *candle_files(folder), "-s", "test")[0] == 0
+    return held
+
+
+def told(commands: Commands, *arguments: str, code: int = 0):
+    return commands.json("backtest", *arguments, code=code)
+
+
+def test_a_backtest_is_done_kept_shown_and_done_again(commands, tmp_path):
+    csv_file = tmp_path / "trades.csv"
+    first = told(commands, *RUN, "--trades", str(csv_file))
+    assert len(first["trades"]) > 50
+    assert first["figures"]["total"]["trades"] == len(first["trades"])
+    assert {row["strategy"] for row in first["decisions"]} == {"trend_pullback", "mean_reversion", "scalp"}
+    with csv_file.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["trade_id"], row["pnl_usd"]) for row in rows] == [
+        (t["trade_id"], t["pnl_usd"]) for t in first["trades"]
+    ]
+    # made again it is the same to the last digit, and kept beside the first
+    again = told(commands, *RUN)
+    assert again["result_hash"] == first["result_hash"]
+    assert again["trades"] == first["trades"]
+    dearer = told(commands, *RUN, "--fee", "0.002", "--strategy", "trend,mr")
+    assert dearer["result_hash"] != first["result_hash"]
+    assert fee_rate(dearer) > 2 * fee_rate(first)
+
+    held = told(commands, "list")
+    assert held[0]["id"] == dearer["id"]
+    assert told(commands, "show", first["id"])["trades"] == first["trades"]
+    both = told(commands, "compare", first["id"], dearer["id"])
+    assert both["differing"]["settings.paper.taker_fee"] == ["0.00055", "0.002"]
+    assert both["differing"]["strategies"] == [[], ["trend", "mr"]]
+    assert "data_hash" in both["differing"]
+    page = Path(dearer["report"]).read_text()
+    assert page.count("<svg") == 3 + 3
+    assert "<script" not in page
+    assert "http" not in page.replace("http://www.w3.org", "")
+    for gate in dearer["figures"]["refused"]:
+        assert gate in page
+
+
+def fee_rate(body) -> float:
+    """Return the fees as a fraction of what was bought and sold."""
+    value = sum(float(t["quantity"]) * (float(t["entry_price"]) + float(t["exit_price"])) for t in body["trades"])
+    return float(body["figures"]["fees"]) / value
+
+
+def test_finer_bars_tell_what_came_first(commands):
+    """On 15 minutes alone a bar that touches stop and target is a stop; the three-minute bars inside know better."""
+    coarse = told(commands, *RUN, "--strategy", "trend,mr")
+    fine = told(commands, *RUN, "--strategy", "trend,mr", "--fine", "3m")
+    assert fine["bars"] == 5 * coarse["bars"]
+    assert [row["time"] for row in fine["decisions"]] == [row["time"] for row in coarse["decisions"]]
+    assert fine["trades"] != coarse["trades"]
+
+
+@pytest.mark.parametrize(("arguments", "code", "says"), [
+    ((*NAMED, "--since", "2024-05-01", "--until", "2024-05-20"), 1, "data import FILE -s test -p BTC/USDT:USDT -t 3m"),
+    ((*NAMED, "--until", "2030-01-01"), 1, "bars are missing in 1 ranges, the first from "),
+    (("run", "-s", "binance", "-p", "BTC/USDT:USDT"), 1, "data download -s binance -p BTC/USDT:USDT -t 15m"),
+    (("run", "-s", "test"), 2, "name symbols with --symbols"),
+    ((*NAMED, "--strategy", "clairvoyance"), 2, "there are trend_pullback, mean_reversion, scalp"),
+    ((*NAMED, "--ml", "maybe"), 2, "write off or on"),
+    ((*NAMED, "--fee", "dear"), 2, "paper.taker_fee: 'dear'"),
+    ((*NAMED, "--fine", "7m"), 1, "7m"),
+    (("show", "nothing"), 1, "none of that name"),
+    (("parity",), 1, "tells of no trading"),
+])  # fmt: skip
+def test_a_wrong_question_is_answered_with_what_is_wrong(commands, arguments, code, says):
+    found, out, err = commands.run("backtest", *arguments)
+    assert found == code, (out, err)
+    assert says in " ".join((out + err).split())
+
+
+def test_strategies_that_look_ahead_are_found_out(commands):
+    rows = told(commands, "check", "-s", "test", "-p", "BTC/USDT:USDT")
+    assert {row["strategy"] for row in rows} == {"trend_pullback", "mean_reversion", "scalp"}
+    assert all(not row["ahead"] and not row["unstable"] and row["rows"] == 200 for row in rows)
+    assert sum(row["signals"] for row in rows) > 20
 
 
 @pytest.mark.parametrize("entry", ["market", "limit"])

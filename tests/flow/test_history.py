@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import io
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import pytest
@@ -20,8 +14,7 @@ import pytest
 from domain.candle import Bars, Series
 from domain.coverage import Span
 from domain.source import Source
-from persistence.database import Database
-from persistence.history import CandleHistory
+from tests.commands import Commands
 from tests.venues import served, walk
 
 ROOT, DATA = Path(__file__).parents[2], Path(__file__).parents[3] / "shared" / "data"
@@ -29,46 +22,6 @@ STEP, START = 900_000, 1_704_067_200_000
 BTC = Series("BTC/USDT:USDT", "15m")
 SINCE_UNTIL = ("--since", "2023-12-01", "--until", "2024-04-01")
 BARS = walk(8_736, START, STEP)
-
-
-class Commands:
-    """Runs manage.py on a data folder, with every source on loopback."""
-
-    def __init__(self, folder: Path, database_url: str, address: str) -> None:
-        self.url = database_url
-        names = ("binance", "okx", "bybit", "coingecko", "cryptocompare", "alpaca", "polygon")
-        self.environment = {
-            **os.environ, "DATABASE_URL": database_url, "REVENANT__DATA_DIR": str(folder), "REDIS_URL": "",
-            "REVENANT__HISTORY__ADDRESSES": json.dumps(dict.fromkeys(names, address)),
-            "REVENANT__HISTORY__ARCHIVES": "false",
-        }  # fmt: skip
-
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "manage.py", *arguments], cwd=ROOT, env=self.environment, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
-    def run(self, *arguments: str) -> tuple[int, str, str]:
-        """Run a command as its own main does, in this process: loading ccxt anew each time would take most of it."""
-        import manage
-
-        out, err, code = io.StringIO(), io.StringIO(), 0
-        with mock.patch.dict(os.environ, self.environment), mock.patch.object(sys, "argv", ["manage.py", *arguments]):
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(ROOT):
-                try:
-                    manage.main()
-                except SystemExit as left:
-                    code = int(left.code or 0)
-        return code, out.getvalue(), err.getvalue()
-
-    def json(self, *arguments: str, code: int = 0):
-        found, out, err = self.run(*arguments, "--json")
-        assert found == code, (out, err)
-        return json.loads(out)
-
-    def store(self) -> CandleHistory:
-        return CandleHistory(Database(self.url))
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from decimal import Decimal as D
 import numpy as np
 import pytest
 
+from backtest.causality import examine
 from backtest.figures import daily_returns, drawdown, figures
 from backtest.runner import Funding, Outcome, Runner
 from backtest.signals import Replayed, find
@@ -185,3 +186,34 @@ def test_figures_by_hand():
 def test_a_quiet_time_has_no_ratios():
     found = figures(Outcome(equity=[(0, D(100)), (DAY // 2, D(100))]), {}, 0, DAY // 2)
     assert (found.sharpe, found.sortino, found.calmar, found.cagr) == (None, None, None, None)
+
+
+class Prophet(MeanReversion):
+    """Knows tomorrow's highest price."""
+
+    def columns(self, bars):
+        held = super().columns(bars)
+        high = held["high"]
+        return {**held, "upper": np.r_[high[4:], high[-4:]]}
+
+
+class Elephant(MeanReversion):
+    """Never forgets: its edges are those of all time."""
+
+    def columns(self, bars):
+        held = super().columns(bars)
+        return {**held, "upper": np.maximum.accumulate(held["high"]), "lower": np.minimum.accumulate(held["low"])}
+
+
+@pytest.mark.parametrize(
+    ("kind", "ahead", "stable"), [(MeanReversion, [], True), (Prophet, ["upper"], True), (Elephant, [], False)]
+)
+def test_looking_ahead_and_not_forgetting_are_found_out(kind, ahead, stable):
+    bars, instruments = market(4, 1, 40)
+    tape, (symbol,), begin = Tape(bars, dict.fromkeys(bars, WINDOW)), instruments, START // DAY * DAY
+    strategy = kind(MeanReversion.Parameters(width_max=0.5))
+    found = examine(strategy, symbol, tape, begin + 20 * DAY, begin + 40 * DAY, 200)
+    assert list(found.ahead) == ahead
+    assert found.rows == 200
+    assert bool(found.unstable) is not stable
+    assert found.good is (not ahead and stable)

@@ -1,0 +1,133 @@
+"""Our accounts against those of others: the same bars and rules, the same money."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+from decimal import Decimal as D
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backtest.venue import Venue
+from domain.candle import Bar
+from domain.exits import ExitPlan
+from domain.fills import Costs
+from domain.ids import Identity, order_id, signal_digest
+from domain.instrument import Instrument
+from domain.order import Cause, OrderKind, OrderRequest, OrderSide, Side
+from domain.records import Fill, Intent, Opening
+from engine.positions import Book
+
+KNOWN = Path(__file__).parents[3] / "shared" / "data" / "backtest_known"
+pytestmark = pytest.mark.skipif(not KNOWN.exists(), reason="the known backtests are not beside the project")
+WHO = Identity("known", "backtest", "backtest")
+DAY = 86_400_000
+
+
+def packed(name: str):
+    return json.loads(gzip.decompress((KNOWN / name).read_bytes()))
+
+
+def test_two_averages_that_cross_make_the_money_that_backtesting_py_tells():
+    """SMA 10/30 on GOOG, all equity, long and short, without costs: 66 trades, 414.2299 %."""
+    known = packed("sma_10_30_GOOG.json.gz")
+    with (KNOWN / "GOOG.csv").open() as file:
+        rows = [
+            [float(row[name]) for name in ("Open", "High", "Low", "Close", "Volume")] for row in csv.DictReader(file)
+        ]
+    close = np.array([row[3] for row in rows])
+    fast, slow = (np.convolve(close, np.ones(n) / n, "valid") for n in (10, 30))
+    fast, slow = np.r_[np.full(9, np.nan), fast], np.r_[np.full(29, np.nan), slow]
+    goog = Instrument("GOOG", "GOOG", D("0.001"), D(1), D(1), D(10**9), D("0.01"), D(10))
+    venue, fills = Venue(D(10_000), {"GOOG": goog}, Costs(D(0), D(0), D(0), D(0))), []
+    venue.set_leverage("GOOG", D(10), 0)
+    for i, row in enumerate(rows):
+        fills += venue.on_bar("GOOG", Bar(i * DAY, *row, 0.0), (i + 1) * DAY)
+        crossed = i and (fast[i - 1] - slow[i - 1]) * (fast[i] - slow[i]) < 0
+        # what is open in the end is closed at the last bar's open
+        last = i == len(rows) - 2
+        if i == len(rows) - 1 or not (crossed or last):
+            continue
+        held, opens = venue.held("GOOG"), D(repr(rows[i + 1][0]))
+        if held:
+            out = OrderSide.SELL if held > 0 else OrderSide.BUY
+            venue.place(OrderRequest(f"x{i}", "GOOG", out, OrderKind.MARKET, abs(held), reduce_only=True), i * DAY)
+        if last:
+            continue
+        side = OrderSide.BUY if fast[i] > slow[i] else OrderSide.SELL
+        # all that will be there when the order fills, in whole shares
+        equity = venue.equity + held * (opens - D(repr(row[3])))
+        venue.place(OrderRequest(f"e{i}", "GOOG", side, OrderKind.MARKET, equity // opens), i * DAY)
+    entries = [fill for fill in fills if fill.order_id.startswith("e")]
+    exits = [fill for fill in fills if fill.order_id.startswith("x")]
+    assert len(entries) == len(known["trades"]) == 66
+    for trade, entry in zip(known["trades"], entries, strict=True):
+        assert entry.qty * (1 if entry.side is OrderSide.BUY else -1) == trade["Size"]
+        assert float(entry.price) == trade["EntryPrice"]
+        assert entry.time == trade["EntryBar"] * DAY
+    for trade, entry, leave in zip(known["trades"], entries, exits, strict=True):
+        assert float(leave.price) == trade["ExitPrice"]
+        made = entry.qty * (leave.price - entry.price) * (1 if entry.side is OrderSide.BUY else -1)
+        assert float(made) == pytest.approx(trade["PnL"], abs=1e-9)
+    assert float(venue.equity) == pytest.approx(known["stats"]["Equity Final [$]"], abs=1e-6)
+    assert float(venue.equity / 100 - 100) == pytest.approx(414.2299, abs=1e-6)
+
+
+@pytest.mark.parametrize(("name", "count"), [
+    ("bybit_futures_2025-12-22_11-12-36.json.gz", 140), ("bybit_futures_2025-12-28_13-10-40.json.gz", 1453),
+    ("bybit_spot_2026-05-27_15-25-01.json.gz", 92),
+])  # fmt: skip
+def test_a_trade_is_worth_what_freqtrade_says(name, count):
+    """From amount, rates, fees and funding to the profit, by the same code as live trades."""
+    (strategy,) = packed(name)["strategy"].values()
+    assert len(strategy["trades"]) == count
+    funded = 0
+    for number, known in enumerate(strategy["trades"]):
+        ours = trade_of(number, known)
+        assert float(ours.pnl_usd) == pytest.approx(known["profit_abs"], abs=6e-9)
+        funded += ours.funding != 0
+    assert bool(funded) == ("futures" in name)
+
+
+def test_freqtrades_own_reference_has_our_ratios():
+    """Its amounts of money leave the fees out, its ratios do not."""
+    (strategy,) = packed("freqtrade_backtest-result.json.gz")["strategy"].values()
+    for number, known in enumerate(strategy["trades"]):
+        ours = trade_of(number, known)
+        spent = D(repr(known["amount"])) * ours.entry_price * (1 + D(repr(known["fee_open"])))
+        assert float(ours.pnl_usd / spent) == pytest.approx(known["profit_ratio"], abs=2e-8)
+    assert len(strategy["trades"]) == 179
+
+
+def trade_of(number: int, known: dict):
+    symbol, side = known["pair"], Side.SHORT if known["is_short"] else Side.LONG
+    rates, fees = (
+        [D(repr(known[name])) for name in names] for names in (("open_rate", "close_rate"), ("fee_open", "fee_close"))
+    )
+    qty, begin, end = D(repr(known["amount"])), int(known["open_timestamp"]), int(known["close_timestamp"])
+    digest = signal_digest(WHO, "known", symbol, "15m", number)
+    stop = rates[0] - side.sign * rates[0] / 100
+    opening = Opening("known", "15m", begin, side, rates[0], stop, rates[0] + side.sign * rates[0], ExitPlan(), D(1))
+    book, names = Book(), [order_id(digest, leg, 0, paper=True) for leg in ("e", "x")]
+    book.apply(Intent(begin, names[0], symbol, side.entry, OrderKind.MARKET, qty, opening=opening))
+    for leg, time, where, cause in (
+        (0, begin, side.entry, Cause.ENTRY),
+        (1, max(end, begin + 1), side.exit, Cause.UNKNOWN),
+    ):
+        book.apply(Fill(
+            time=time, exec_id=f"{number}-{leg}", order_id=names[leg], venue_order_id="", symbol=symbol, side=where, qty=qty,
+            price=rates[leg], fee=qty * rates[leg] * fees[leg], closed_qty=qty * leg, cause=cause,
+        ))  # fmt: skip
+        if not leg and known.get("funding_fees"):
+            paid = -D(repr(known["funding_fees"]))
+            book.apply(Fill(
+                time=begin + 1, exec_id=f"{number}-f", order_id="", venue_order_id="", symbol=symbol, side=where, qty=qty,
+                price=rates[0], fee=paid, closed_qty=D(0), cause=Cause.FUNDING,
+            ))  # fmt: skip
+    held = book.find(digest)
+    assert held is not None
+    assert held.flat
+    return held.to_trade(WHO)
