@@ -143,17 +143,21 @@ def load(config: Path | None = None, environment: Mapping[str, str] | None = Non
     return settings
 
 
-def with_paper(settings: Settings, **given: str) -> Settings:
-    """Return the settings with other costs or money of simulated trading; what is "" stays.
+def with_values(settings: Settings, values: Mapping[str, str]) -> Settings:
+    """Return the settings with some of them changed, by dotted name (``risk.percent``); values as in the environment.
 
     Raises:
-        ConfigError: for a value that cannot be.
+        ConfigError: for a name or value that cannot be.
     """
-    changed = settings.paper.model_dump() | {name: text for name, text in given.items() if text}
+    tree = settings.model_dump()
+    for name, text in values.items():
+        _set(tree, tuple(name.split(".")), _parsed(text), name)
     try:
-        return settings.model_copy(update={"paper": Paper.model_validate(changed)})
+        changed = Settings.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(f"paper.{problem}" for problem in _problems(error))) from None
+        raise ConfigError("\n".join(_problems(error))) from None
+    _check_names(changed)
+    return changed
 
 
 def shown(settings: Settings) -> dict[str, Any]:

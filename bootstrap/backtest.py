@@ -125,6 +125,13 @@ def run(settings: Settings, request: Request, progress: Progress = lambda *_: No
     return _result(settings, request, span, outcome, found, bars, drawn, list(used), notes)
 
 
+def stored_span(settings: Settings, request: Request) -> Span:
+    """Return the time of a request, its open ends being those of the store. Raises BadData, ConfigError."""
+    needs = windows(settings, chosen_plans(settings, request.strategies), request.always)
+    with History(settings) as history:
+        return StoredBars(history, request.source, needs, lambda *_: None).bounded(request.symbols, request.span)
+
+
 def check(settings: Settings, request: Request, progress: Progress = lambda *_: None) -> list[Causality]:
     """Look whether the strategies look into the future, and whether more history gives other signals.
 

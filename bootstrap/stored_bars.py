@@ -44,7 +44,7 @@ class StoredBars:
             BadData: when bars are missing: of what, how many, and the command that brings them in.
         """
         wanted = [Series(symbol, frame) for symbol in symbols for frame in self._needs]
-        span = self._bounded(wanted, asked)
+        span = self.bounded(symbols, asked)
         bars, faults = {}, []
         for place, series in enumerate(wanted):
             self._progress(place, len(wanted))
@@ -56,9 +56,10 @@ class StoredBars:
             raise BadData("\n".join(faults))
         return bars, span
 
-    def _bounded(self, wanted: Sequence[Series], asked: Span) -> Span:
+    def bounded(self, symbols: Sequence[str], asked: Span) -> Span:
+        """Return the asked span, its open ends those of what is stored of everything. Raises BadData."""
         starts, ends = [], []
-        for series in wanted:
+        for series in (Series(symbol, frame) for symbol in symbols for frame in self._needs):
             entry = self._entries.get(self._base(series))
             if entry is None or entry.earliest is None or entry.latest is None:
                 raise BadData(f"{self._source}: nothing is stored of {series.symbol}; {self._remedy(series, asked)}")

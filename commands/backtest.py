@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,18 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import MofNCompleteColumn, Progress
 
+from backtest.trials import choices, trials
 from bootstrap import backtest as building
 from bootstrap import parity as comparing
 from bootstrap import results
+from bootstrap import sweep as sweeping
+from bootstrap.sweep import OBJECTIVES
 from commands.chosen import Symbols, several
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show, show_table
 from commands.times import Days, Since, Timerange, Until, told, window
 from domain.coverage import known_timeframe
 from domain.errors import ConfigError
 from domain.source import Source
-from settings import with_paper
+from settings import with_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -63,7 +67,7 @@ def run(
     trades: Annotated[Path | None, typer.Option("--trades", help="Also write the trades into this csv file.")] = None,
 ) -> None:
     """Trade stored bars with the bot's own strategies, sizes, gates, exits and fees."""
-    settings = with_paper(load(config), taker_fee=fee, slippage=slippage, wallet=wallet)
+    settings = _with_costs(load(config), fee, slippage, wallet)
     if ml not in {"off", "on"}:
         raise typer.BadParameter(f"{ml}: write off or on", param_hint="--ml")
     request = _request(settings, source, symbols, strategies, window(since, until, timerange, days))
@@ -75,6 +79,67 @@ def run(
         results.write_trades(trades, result.outcome.trades)
     body = {"id": folder.name, "report": str(folder / "report.html"), **results.body_of(result)}
     _show(json.loads(json.dumps(body, default=str)), as_json)
+
+
+@app.command()
+def sweep(
+    values: Annotated[
+        list[str], typer.Option("--set", help="Values to try, such as mr.touch_atr=0.3,0.5 or risk.percent=0.5:2:0.5.")
+    ],
+    config: Config = None,
+    as_json: AsJson = False,
+    source: Annotated[Source | None, typer.Option("-s", "--source", help="Whose bars.")] = None,
+    symbols: Symbols = None,
+    strategies: Strategies = None,
+    since: Since = "",
+    until: Until = "",
+    timerange: Timerange = "",
+    days: Days = None,
+    draws: Annotated[int, typer.Option("--draws", min=0, help="Try so many combinations by chance, not all.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Which ones chance draws.")] = 1,
+    objective: Annotated[str, typer.Option("--objective", help=f"One of {', '.join(OBJECTIVES)}.")] = "sharpe",
+    parts: Annotated[
+        int, typer.Option("--walk-forward", min=0, help="Also choose on the past, try on what follows.")
+    ] = 0,
+    jobs: Annotated[int, typer.Option("--jobs", min=0, help="Processes; all cores without it.")] = 0,
+    most: Annotated[int, typer.Option("-n", min=1, help="Rows to show.")] = 20,
+) -> None:
+    """Try many settings on the same past, and tell how much of the best result chance alone would have given."""
+    settings = load(config)
+    if objective not in OBJECTIVES:
+        raise typer.BadParameter(f"{objective}: write one of {', '.join(OBJECTIVES)}", param_hint="--objective")
+    request = _request(settings, source, symbols, strategies, window(since, until, timerange, days))
+    tried = trials(dict(choices(one) for one in values), draws, seed)
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True), transient=True,
+                  disable=as_json) as bar:  # fmt: skip
+        task = bar.add_task("backtests", total=len(tried))
+        found = sweeping.sweep(
+            settings, request, tried, objective, parts=parts, jobs=jobs,
+            progress=lambda done, of: bar.update(task, completed=done, total=of),
+        )  # fmt: skip
+    rows = [sweeping.as_row(one) for one in found.trials]
+    forward = [
+        {"chosen until": told(one.span.end), **one.values, "chosen for": _score(one, objective),
+         "then": _score(other, objective), "profit % then": sweeping.as_row(other).get("profit %")}
+        for one, other in found.forward
+    ]  # fmt: skip
+    if as_json:
+        show({"objective": objective, "tried": len(rows), "deflated_sharpe": found.deflated, "trials": rows,
+              "walk_forward": forward}, as_json)  # fmt: skip
+        return
+    show(rows[:most], as_json)
+    if forward:
+        show(forward, as_json)
+    print(_warning(len(rows), found.deflated))
+
+
+def _warning(tried: int, deflated: float | None) -> str:
+    said = f"{tried} combinations were tried: the best of many is good by chance too."
+    if deflated is None:
+        return f"{said} There are too few days to say how probable its Sharpe ratio is."
+    return (
+        f"{said} That its Sharpe ratio is above zero at all is {deflated:.1%} probable (deflated for {tried} trials)."
+    )
 
 
 @app.command("list")
@@ -177,6 +242,11 @@ def check(
     raise typer.Exit(OK if all(one.good for one in found) else FAILED)
 
 
+def _with_costs(settings: Settings, fee: str, slippage: str, wallet: str) -> Settings:
+    given = {"paper.taker_fee": fee, "paper.slippage": slippage, "paper.wallet": wallet}
+    return with_values(settings, {name: text for name, text in given.items() if text})
+
+
 def _request(
     settings: Settings, source: Source | None, symbols: list[str] | None, strategies: list[str] | None, span: Span
 ) -> building.Request:
@@ -265,3 +335,8 @@ def _row(title: str, name: str, group: dict[str, Any]) -> dict[str, Any]:
 
 def _plain(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}"
+
+
+def _score(trial: sweeping.Trial, objective: str) -> float | None:
+    score = trial.score(objective)
+    return round(score, 3) if math.isfinite(score) else None

@@ -123,6 +123,31 @@ def test_strategies_that_look_ahead_are_found_out(commands):
     assert sum(row["signals"] for row in rows) > 20
 
 
+def test_many_settings_are_tried_and_luck_is_told(commands):
+    asked = ("-s", "test", "-p", "BTC/USDT:USDT", "--since", "2025-11-25", "--strategy", "mr")
+    found = told(commands, "sweep", *asked, "--set", "mr.touch_atr=0.3,0.6", "--set", "risk.percent=0.5:1:0.5",
+                 "--walk-forward", "2", "--objective", "profit_percent")  # fmt: skip
+    assert found["tried"] == len(found["trials"]) == 4
+    gains = [row["profit %"] for row in found["trials"]]
+    assert gains == sorted(gains, reverse=True)
+    assert 0 < found["deflated_sharpe"] < 1
+    assert len(found["walk_forward"]) == 2
+    # a trial is an ordinary backtest
+    best = found["trials"][0]
+    code, out, err = commands.run("backtest", "sweep", *asked, "--set", "mr.tuch_atr=0.3,0.6")
+    assert (code, "unknown field `tuch_atr`" in out + err) == (1, True)
+    commands.environment |= {
+        "REVENANT__RISK__PERCENT": best["risk.percent"],
+        "REVENANT__STRATEGIES__MEAN_REVERSION__PARAMETERS": json.dumps({"touch_atr": float(best["mr.touch_atr"])}),
+    }
+    try:
+        alone = told(commands, "run", *asked)
+    finally:
+        for name in ("REVENANT__RISK__PERCENT", "REVENANT__STRATEGIES__MEAN_REVERSION__PARAMETERS"):
+            del commands.environment[name]
+    assert round(alone["figures"]["profit_percent"], 2) == best["profit %"]
+
+
 @pytest.mark.parametrize("entry", ["market", "limit"])
 def test_the_bot_and_a_backtest_on_its_bars_do_the_same(make_bot, tmp_path, entry):
     """Signal by signal, gate by gate, trade by trade, to the last digit of the money."""
