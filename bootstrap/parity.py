@@ -72,8 +72,8 @@ def compare(settings: Settings, progress: Progress = lambda *_: None) -> Parity:
         if isinstance(one, PhantomOpened)
     }  # fmt: skip
     finest = min(map(timeframe_ms, ALWAYS))
-    # the first day is turned by the first bar that a bot sees
-    span = Span(min(days) - finest, max(one.time for one in records))
+    # the first day is turned by the first bar that a bot sees; what fills inside of a bar is told when it closes
+    span = Span(min(days) - finest, -(-max(one.time for one in records) // finest) * finest)
     made = _trades(settings, who, records)
     request = backtest.Request(
         settings.source, tuple(symbols_of(settings, rules)), span=span, always=ALWAYS, judged=True, who=who
@@ -96,6 +96,8 @@ def _trades(settings: Settings, who: Identity, records: list[Record]) -> list[Tr
 
 def _compared(found: Parity, told: dict[tuple[str, str, int], str], live: list[Trade], result: Result) -> Parity:
     again = {(d.signal.symbol, d.signal.strategy, d.signal.time): d.gate for d in result.outcome.decisions}
+    # a bot that was stopped may not have come to the signals of its last moment
+    again = {key: gate for key, gate in again.items() if key in told or key[2] < found.span.end}
     for key in sorted({*told, *again}, key=lambda key: (key[2], key)):
         words = f"signal {key[1]} {key[0]} at {key[2]}"
         if key not in again:
