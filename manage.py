@@ -25,7 +25,7 @@ from bootstrap import control, inspection, parts
 from bootstrap import doctor as examination
 from commands import backtest as backtest_commands
 from commands import data as data_commands
-from commands import sources
+from commands import learning, sources
 from commands.shared import DEGRADED, FAILED, OK, USAGE, AsJson, Config, load, show
 from domain.errors import ConfigError, RevenantError, Unavailable
 from domain.records import SwitchState, finished
@@ -46,6 +46,8 @@ app.add_typer(ml_app, name="ml")
 app.add_typer(audit_app, name="audit")
 app.add_typer(data_commands.app, name="data")
 app.add_typer(sources.app, name="sources")
+ml_app.command("evaluate")(learning.evaluate)
+ml_app.command("bootstrap")(learning.bootstrap)
 app.add_typer(backtest_commands.app, name="backtest")
 app.add_typer(sandbox_app, name="sandbox")
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backtest.charts import AXIS, LEFT, RIGHT, STYLE, WIDTH, Frame, day, table
 from backtest.figures import Figures, Group, monthly
 
 if TYPE_CHECKING:
@@ -16,21 +17,8 @@ if TYPE_CHECKING:
     from domain.candle import Bars, Floats
     from domain.trade import Trade
 
-WIDTH, LEFT, RIGHT, AXIS = 1080, 70, 10, 20
 CHARTS_MAX = 12
 """Symbols whose trades are drawn: those with the most trades."""
-
-STYLE = """
-body{font:14px/1.45 system-ui,sans-serif;margin:24px auto;max-width:1100px;color:#1c2430;background:#fff}
-h1{font-size:22px;margin:0 0 4px}h2{font-size:16px;margin:28px 0 6px}
-table{border-collapse:collapse;margin:4px 0}td,th{padding:3px 10px;text-align:right;border-bottom:1px solid #e3e7ec}
-td:first-child,th:first-child{text-align:left}th{color:#5a6675;font-weight:600}
-.cards{display:flex;flex-wrap:wrap;gap:10px;margin:14px 0}
-.card{border:1px solid #e3e7ec;border-radius:6px;padding:8px 14px}
-.card b{display:block;font-size:18px}.card span{color:#5a6675;font-size:12px}
-.up{color:#1b7f4b}.down{color:#b3261e}.dim{color:#5a6675;font-size:12px}.side{display:flex;flex-wrap:wrap;gap:30px}
-svg{display:block;width:100%;height:auto}svg text{font:11px system-ui,sans-serif;fill:#5a6675}
-"""
 
 
 def page(
@@ -48,7 +36,7 @@ def page(
     groups = (("Strategy", figures.by_strategy), ("Symbol", figures.by_symbol), ("Exit", figures.by_reason))
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style>
-<h1>{escape(title)}</h1><div class="dim">{_day(start)} to {_day(end)} UTC</div>
+<h1>{escape(title)}</h1><div class="dim">{day(start)} to {day(end)} UTC</div>
 <div class="cards">{"".join(_cards(figures))}</div>
 <h2>Equity</h2>{_equity(equity)}
 <h2>Drawdown</h2>{_drawdown(equity)}
@@ -56,7 +44,7 @@ def page(
 <div class="side">{"".join(f"<div><h2>{name}</h2>{_groups(held)}</div>" for name, held in groups)}</div>
 <h2>Distribution of results, in R after costs</h2>{_distribution(trades)}
 {charts}{left_out}
-<h2>About this run</h2>{_table(("", ""), [(name, str(value)) for name, value in facts.items()])}
+<h2>About this run</h2>{table(("", ""), [(name, str(value)) for name, value in facts.items()])}
 {"".join(f'<p class="dim">{escape(note)}</p>' for note in notes)}</html>
 """
 
@@ -83,7 +71,7 @@ def _cards(held: Figures) -> list[str]:
 def _equity(equity: Sequence[tuple[int, Decimal]]) -> str:
     times, values = _columns(equity)
     low, high = float(values.min()), float(values.max())
-    frame = _Frame(int(times[0]), int(times[-1]), low, high, 240)
+    frame = Frame(int(times[0]), int(times[-1]), low, high, 240)
     return frame.svg(f'<path d="{frame.line(times, values)}" fill="none" stroke="#1f6feb" stroke-width="1.4"/>')
 
 
@@ -91,7 +79,7 @@ def _drawdown(equity: Sequence[tuple[int, Decimal]]) -> str:
     times, values = _columns(equity)
     peaks = np.maximum.accumulate(values)
     falls = 100 * (values - peaks) / peaks
-    frame = _Frame(int(times[0]), int(times[-1]), min(float(falls.min()), -1e-9), 0.0, 110, "%")
+    frame = Frame(int(times[0]), int(times[-1]), min(float(falls.min()), -1e-9), 0.0, 110, "%")
     path = frame.line(times, falls)
     return frame.svg(f'<path d="{path} L{frame.x(int(times[-1])):.1f},{frame.y(0):.1f} L{LEFT},{frame.y(0):.1f} Z" '
                      'fill="#f5c6c2" stroke="#b3261e" stroke-width="1"/>')  # fmt: skip
@@ -100,7 +88,7 @@ def _drawdown(equity: Sequence[tuple[int, Decimal]]) -> str:
 def _prices(bars: Bars, trades: Sequence[Trade], start: int, end: int) -> str:
     if not len(bars):
         return '<p class="dim">no bars</p>'
-    frame = _Frame(start, end, float(bars.low.min()), float(bars.high.max()), 220)
+    frame = Frame(start, end, float(bars.low.min()), float(bars.high.max()), 220)
     marks = [f'<path d="{frame.line(bars.open_time, bars.close)}" fill="none" stroke="#8793a3" stroke-width="1"/>']
     for trade in trades:
         (x1, y1), (x2, y2) = (
@@ -150,7 +138,7 @@ def _months(equity: Sequence[tuple[int, Decimal]]) -> str:
         cells = [_change(found.get(f"{year}-{name}")) for name in names]
         whole = np.prod([1 + found[month] / 100 for month in found if month.startswith(year)]) * 100 - 100
         rows.append((year, *cells, _change(float(whole))))
-    return _table(("", *names, "year"), rows, raw=True)
+    return table(("", *names, "year"), rows, raw=True)
 
 
 def _groups(held: Mapping[str, Group]) -> str:
@@ -158,15 +146,7 @@ def _groups(held: Mapping[str, Group]) -> str:
         (name, str(one.trades), f"{one.win_rate:.1f} %", f"{one.pnl:+,.2f}", f"{one.mean_r:+.3f}")
         for name, one in held.items()
     ]
-    return _table(("", "trades", "won", "profit", "mean R"), rows)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, raw: bool = False) -> str:
-    cells = "".join(f"<th>{escape(name)}</th>" for name in head)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{value if raw else escape(value)}</td>" for value in row) + "</tr>" for row in rows
-    )
-    return f"<table><tr>{cells}</tr>{body}</table>"
+    return table(("", "trades", "won", "profit", "mean R"), rows)
 
 
 def _change(value: float | None) -> str:
@@ -181,49 +161,3 @@ def _number(value: float | None) -> str:
 
 def _columns(equity: Sequence[tuple[int, Decimal]]) -> tuple[np.ndarray, Floats]:
     return np.array([time for time, _ in equity], np.int64), np.array([float(value) for _, value in equity])
-
-
-def _day(time: float) -> str:
-    return str(np.datetime64(int(time), "ms").astype("datetime64[m]")).replace("T", " ")
-
-
-class _Frame:
-    """The axes of a chart over time."""
-
-    def __init__(self, start: int, end: int, low: float, high: float, height: int, unit: str = "") -> None:
-        self._start, self._span = start, max(1, end - start)
-        self._low, self._reach = low, (high - low) or 1.0
-        self._height, self._unit = height, unit
-
-    def x(self, time: int) -> float:
-        """Return where a time (UTC ms) lies."""
-        return LEFT + (time - self._start) / self._span * (WIDTH - LEFT - RIGHT)
-
-    def y(self, value: float) -> float:
-        """Return where a value lies."""
-        return 8 + (1 - (value - self._low) / self._reach) * (self._height - AXIS - 16)
-
-    def line(self, times: np.ndarray, values: Floats) -> str:
-        """Return a path through the values: of those in one pixel the first, lowest, highest and last."""
-        column = ((times - self._start) * (WIDTH - LEFT - RIGHT) // self._span).astype(np.int64)
-        starts = np.r_[0, np.flatnonzero(np.diff(column)) + 1]
-        points: list[str] = []
-        for first, last in zip(starts.tolist(), [*starts[1:].tolist(), len(values)], strict=True):
-            part = values[first:last]
-            rows = sorted({0, int(part.argmin()), int(part.argmax()), len(part) - 1})
-            points += [f"{self.x(int(times[first + row])):.1f},{self.y(float(part[row])):.1f}" for row in rows]
-        return "M" + " L".join(points)
-
-    def svg(self, content: str) -> str:
-        """Return the chart with its axes."""
-        out = [f'<svg viewBox="0 0 {WIDTH} {self._height}" role="img">']
-        for share in (0.0, 0.5, 1.0):
-            value = self._low + share * self._reach
-            y = self.y(value)
-            out.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e3e7ec"/>')
-            out.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:,.6g}{self._unit}</text>')
-        for share in (0.0, 0.25, 0.5, 0.75, 1.0):
-            x, day = LEFT + share * (WIDTH - LEFT - RIGHT), _day(self._start + share * self._span)[:10]
-            anchor = {0.0: "start", 1.0: "end"}.get(share, "middle")
-            out.append(f'<text x="{x:.0f}" y="{self._height - 4}" text-anchor="{anchor}">{day}</text>')
-        return "".join([*out, content, "</svg>"])

@@ -61,6 +61,7 @@ class Request:
         fine: a finer timeframe to match orders on, "" for the strategies' finest.
         always: timeframes that the bot is told of even if no strategy needs them, as a live bot is.
         judged: whether signals are judged as on paper: by the rule, as long as no model is in use.
+        allow_gaps: whether to go on where bars are missing; what is missing is told then.
         who: whose trades they are to be named as, for comparing; nobody's, without.
     """
 
@@ -71,6 +72,7 @@ class Request:
     fine: str = ""
     always: tuple[str, ...] = ()
     judged: bool = False
+    allow_gaps: bool = False
     who: Identity | None = None
 
 
@@ -102,27 +104,51 @@ def run(settings: Settings, request: Request, progress: Progress = lambda *_: No
         ConfigError: for a strategy that is none.
     """
     used = chosen_plans(settings, request.strategies)
+    ground = prepare(settings, request, used, progress)
+    tape, span, instruments = ground.tape, ground.span, ground.instruments
+    replayed, times = _signals(request, used, ground, progress)
+    judge = judge_of(settings, used, tape.bars, tape.series) if request.judged else _unjudged
+    trader = Trader(_terms(settings, request, replayed), dict(instruments), tape.bars, judge)
+    venue = Venue(settings.paper.wallet, instruments, costs(settings))
+    runner = Runner(trader, venue, tape, times, ground.finest, ground.told, ground.funding)
+    outcome = runner.run(*span, lambda time: progress("trading", time - span.start, span.end - span.start))
+    drawn = {symbol: tape.whole(Series(symbol, ground.finest)) for symbol in request.symbols}
+    found = figures(outcome, {symbol: during(held, span).close for symbol, held in drawn.items()}, *span)
+    return _result(settings, request, ground, outcome, found, drawn, list(used))
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a backtest stands on: bars, the time, rules, payments, and what of them had to be guessed."""
+
+    tape: Tape
+    span: Span
+    instruments: dict[str, Instrument]
+    funding: dict[str, Funding]
+    needs: dict[str, int]
+    finest: str
+    told: str
+    notes: tuple[str, ...]
+
+
+def prepare(settings: Settings, request: Request, used: Mapping[str, Plan], progress: Progress) -> Ground:
+    """Read everything that a request needs. Raises BadData when bars are missing."""
     needs = windows(settings, used, request.always)
     told = min(needs, key=timeframe_ms)
     finest = min((told, *filter(None, [request.fine])), key=timeframe_ms)
     needs.setdefault(finest, 1)
     with History(settings) as history:
         stored = StoredBars(history, request.source, needs, lambda done, of: progress("reading", done, of))
-        bars, span = stored.load(request.symbols, request.span)
+        bars, span, lacking = stored.load(request.symbols, request.span, allow_gaps=request.allow_gaps)
         rules = known_rules(settings, request.source)
-        drawn = {symbol: bars[Series(symbol, finest)] for symbol in request.symbols}
-        instruments = {symbol: rules.get(symbol) or _guessed(symbol, held) for symbol, held in drawn.items()}
+        instruments = {
+            symbol: rules.get(symbol) or _guessed(symbol, bars[Series(symbol, finest)]) for symbol in request.symbols
+        }
         funding, unfunded = _funding(history, request.source, instruments, span)
     tape = Tape(bars, {series: needs[series.timeframe] for series in bars})
-    replayed, times = _signals(request, used, tape, needs, span, progress)
-    judge = judge_of(settings, used, tape.bars, tape.series) if request.judged else _unjudged
-    trader = Trader(_terms(settings, request, replayed), dict(instruments), tape.bars, judge)
-    venue = Venue(settings.paper.wallet, instruments, costs(settings))
-    runner = Runner(trader, venue, tape, times, finest, told, funding)
-    outcome = runner.run(*span, lambda time: progress("trading", time - span.start, span.end - span.start))
-    notes = _notes(unfunded, [symbol for symbol in request.symbols if symbol not in rules])
-    found = figures(outcome, {symbol: during(held, span).close for symbol, held in drawn.items()}, *span)
-    return _result(settings, request, span, outcome, found, bars, drawn, list(used), notes)
+    guessed = [symbol for symbol in request.symbols if symbol not in rules]
+    notes = (*_notes(unfunded, guessed), *(fault.partition("; ")[0] for fault in lacking))
+    return Ground(tape, span, instruments, funding, needs, finest, told, notes)
 
 
 def stored_span(settings: Settings, request: Request) -> Span:
@@ -143,7 +169,7 @@ def check(settings: Settings, request: Request, progress: Progress = lambda *_: 
     with History(settings) as history:
         deep = {timeframe: MORE_HISTORY * bars for timeframe, bars in needs.items()}
         stored = StoredBars(history, request.source, deep, lambda done, of: progress("reading", done, of))
-        bars, span = stored.load(request.symbols, request.span)
+        bars, span, _ = stored.load(request.symbols, request.span, allow_gaps=True)
     tape = Tape(bars, {series: needs[series.timeframe] for series in bars})
     found: list[Causality] = []
     for name, plan in used.items():
@@ -169,17 +195,17 @@ def chosen_plans(settings: Settings, names: Sequence[str]) -> dict[str, Plan]:
 
 
 def _signals(
-    request: Request, used: Mapping[str, Plan], tape: Tape, needs: Mapping[str, int], span: Span, progress: Progress
+    request: Request, used: Mapping[str, Plan], ground: Ground, progress: Progress
 ) -> tuple[dict[str, Plan], dict[str, set[int]]]:
     """Return the strategies with their signals known, and when each symbol has some."""
     replayed, times, done = {}, {symbol: set[int]() for symbol in request.symbols}, 0
     for name, plan in used.items():
         known: dict[tuple[str, int], Signal] = {}
-        before = needs[plan.strategy.timeframes[0]]
+        before, span = ground.needs[plan.strategy.timeframes[0]], ground.span
         for symbol in request.symbols:
             progress("signals", done, len(used) * len(request.symbols))
             done += 1
-            for signal in finding.find(plan.strategy, symbol, tape, span.start, span.end, before):
+            for signal in finding.find(plan.strategy, symbol, ground.tape, span.start, span.end, before):
                 known[symbol, signal.bar_start] = signal
                 times[symbol].add(signal.time)
         replayed[name] = Plan(finding.Replayed(plan.strategy, known), plan.exits)
@@ -246,20 +272,23 @@ def during(bars: Bars, span: Span) -> Bars:
 
 
 def _result(
-    settings: Settings, request: Request, span: Span, outcome: Outcome, found: Figures, bars: Mapping[Series, Bars],
-    drawn: Mapping[str, Bars], used: Sequence[str], notes: tuple[str, ...],
+    settings: Settings, request: Request, ground: Ground, outcome: Outcome, found: Figures, drawn: Mapping[str, Bars],
+    used: Sequence[str],
 ) -> Result:  # fmt: skip
     shown = settings.model_dump(mode="json", include=set(SHOWN))
     config_hash = _digest(json.dumps(shown, sort_keys=True, default=str).encode())
     data_hash = _digest(*(
-        part for series in sorted(bars)
-        for part in (repr(series).encode(), *(np.ascontiguousarray(c).tobytes() for c in bars[series].columns()))
+        part for series in sorted(ground.tape.series)
+        for part in (
+            repr(series).encode(), *(np.ascontiguousarray(c).tobytes() for c in ground.tape.whole(series).columns())
+        )
     ))  # fmt: skip
     decisions = [decision[:3] for decision in outcome.decisions]
-    told = repr((request, span, config_hash, data_hash, outcome.trades, outcome.equity, decisions))
+    told = repr((request, ground.span, config_hash, data_hash, outcome.trades, outcome.equity, decisions))
     return Result(
-        request, span, outcome, found, shown, config_hash, data_hash, _digest(told.encode()), notes, tuple(used), drawn
-    )
+        request, ground.span, outcome, found, shown, config_hash, data_hash, _digest(told.encode()), ground.notes,
+        tuple(used), drawn,
+    )  # fmt: skip
 
 
 def _digest(*parts: bytes) -> str:

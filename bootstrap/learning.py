@@ -45,6 +45,18 @@ def judge_of(
     settings: Settings, plans: Mapping[str, Plan], bars: Callable[[Series], Bars], wanted: Collection[Series]
 ) -> Judge:
     """Return what scores signals from the bars at hand; no model is in use yet."""
+    ml = settings.ml
+    # practice and paper money may be risked on a rule; real money only when the operator says so
+    trades = settings.mode != "live" or ml.untrained == "rule"
+    if not trades:
+        log.info("strategies without a model are followed only until they have one", strategies=list(plans))
+    return Judge(Bar(ml.margin_r, ml.floor, ml.rule_floor, trades, ml.enabled), describer(settings, bars, wanted))
+
+
+def describer(
+    settings: Settings, bars: Callable[[Series], Bars], wanted: Collection[Series]
+) -> Callable[[Signal], dict[str, float] | None]:
+    """Return what makes a signal's vector from the bars at hand."""
     fee = float(costs(settings).taker)
 
     def describe(signal: Signal) -> dict[str, float] | None:
@@ -52,12 +64,7 @@ def judge_of(
         market = bars(leader) if leader in wanted else Bars.empty()
         return features(signal, bars(Series(signal.symbol, signal.timeframe)), market, fee)
 
-    ml = settings.ml
-    # practice and paper money may be risked on a rule; real money only when the operator says so
-    trades = settings.mode != "live" or ml.untrained == "rule"
-    if not trades:
-        log.info("strategies without a model are followed only until they have one", strategies=list(plans))
-    return Judge(Bar(ml.margin_r, ml.floor, ml.rule_floor, trades, ml.enabled), describe)
+    return describe
 
 
 def school(

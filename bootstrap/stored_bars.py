@@ -37,8 +37,12 @@ class StoredBars:
         self._history, self._source, self._needs, self._progress = history, source, needs, progress
         self._entries = {entry.series: entry for entry in history.candles.entries(source) if entry.rows}
 
-    def load(self, symbols: Sequence[str], asked: Span) -> tuple[dict[Series, Bars], Span]:
-        """Return the bars of every symbol in every timeframe, and the span, its open ends being those of the store.
+    def load(
+        self, symbols: Sequence[str], asked: Span, *, allow_gaps: bool = False
+    ) -> tuple[dict[Series, Bars], Span, list[str]]:
+        """Return the bars of every symbol in every timeframe, the span, and what is missing where that is allowed.
+
+        The span's open ends become those of the store.
 
         Raises:
             BadData: when bars are missing: of what, how many, and the command that brings them in.
@@ -52,9 +56,9 @@ class StoredBars:
             bars[series] = self._read(series, Span(max(0, span.start - before), span.end))
             if fault := self._fault(series, bars[series], span):
                 faults.append(fault)
-        if faults:
+        if faults and not allow_gaps:
             raise BadData("\n".join(faults))
-        return bars, span
+        return bars, span, faults
 
     def bounded(self, symbols: Sequence[str], asked: Span) -> Span:
         """Return the asked span, its open ends those of what is stored of everything. Raises BadData."""
@@ -87,7 +91,10 @@ class StoredBars:
     def _fault(self, series: Series, held: Bars, span: Span) -> str:
         base = self._base(series)
         absent = [*self._history.candles.absent(self._source, base), *closed(series, span)]
-        found = cover(held.open_time, span, series.timeframe, absent)
+        # a bar that does not end within the time is not needed
+        step = timeframe_ms(series.timeframe)
+        whole = Span(min(span.start, span.end // step * step), span.end // step * step)
+        found = cover(held.open_time, whole, series.timeframe, absent)
         if not found.missing:
             return ""
         first = found.missing[0]

@@ -38,6 +38,7 @@ app = typer.Typer(no_args_is_help=True, help="The bot on yesterday's bars.")
 Strategies = Annotated[
     list[str] | None, typer.Option("--strategy", help="Such as trend,mr,scalp; without it all that are enabled.")
 ]
+AllowGaps = Annotated[bool, typer.Option("--allow-gaps", help="Go on where bars are missing, and tell which.")]
 Fee = Annotated[str, typer.Option("--fee", help="Taker fee as a fraction, instead of paper.taker_fee.")]
 Slippage = Annotated[str, typer.Option("--slippage", help="As a fraction, instead of paper.slippage.")]
 Wallet = Annotated[str, typer.Option("--wallet", help="Money to begin with, instead of paper.wallet.")]
@@ -60,6 +61,7 @@ def run(
     timerange: Timerange = "",
     days: Days = None,
     fine: Annotated[str, typer.Option("--fine", help="Finer bars to match orders on, such as 1m.")] = "",
+    allow_gaps: AllowGaps = False,
     ml: Annotated[str, typer.Option("--ml", help="off takes all signals; on judges them as on paper.")] = "off",
     fee: Fee = "",
     slippage: Slippage = "",
@@ -70,9 +72,9 @@ def run(
     settings = _with_costs(load(config), fee, slippage, wallet)
     if ml not in {"off", "on"}:
         raise typer.BadParameter(f"{ml}: write off or on", param_hint="--ml")
-    request = _request(settings, source, symbols, strategies, window(since, until, timerange, days))
-    request = replace(request, fine=fine and known_timeframe(fine), judged=ml == "on")
-    with _progress(as_json) as progress:
+    request = request_of(settings, source, symbols, strategies, window(since, until, timerange, days))
+    request = replace(request, fine=fine and known_timeframe(fine), judged=ml == "on", allow_gaps=allow_gaps)
+    with work_shown(as_json) as progress:
         result = building.run(settings, request, progress)
     folder = results.keep(settings, result)
     if trades is not None:
@@ -108,7 +110,7 @@ def sweep(
     settings = load(config)
     if objective not in OBJECTIVES:
         raise typer.BadParameter(f"{objective}: write one of {', '.join(OBJECTIVES)}", param_hint="--objective")
-    request = _request(settings, source, symbols, strategies, window(since, until, timerange, days))
+    request = request_of(settings, source, symbols, strategies, window(since, until, timerange, days))
     tried = trials(dict(choices(one) for one in values), draws, seed)
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=Console(stderr=True), transient=True,
                   disable=as_json) as bar:  # fmt: skip
@@ -229,8 +231,8 @@ def check(
 ) -> None:
     """Look whether strategies look into the future, and whether more history gives them other signals."""
     settings = load(config)
-    request = _request(settings, source, symbols, strategies, window(since, until, timerange, days))
-    with _progress(as_json) as progress:
+    request = request_of(settings, source, symbols, strategies, window(since, until, timerange, days))
+    with work_shown(as_json) as progress:
         found = building.check(settings, request, progress)
     rows = [
         {"strategy": one.strategy, "symbol": one.symbol, "bars cut at": one.rows, "signals alike": one.signals,
@@ -247,19 +249,22 @@ def _with_costs(settings: Settings, fee: str, slippage: str, wallet: str) -> Set
     return with_values(settings, {name: text for name, text in given.items() if text})
 
 
-def _request(
-    settings: Settings, source: Source | None, symbols: list[str] | None, strategies: list[str] | None, span: Span
-) -> building.Request:
+def request_of(
+    settings: Settings, source: Source | None, symbols: list[str] | None, strategies: list[str] | None, span: Span,
+    *, allow_gaps: bool = False,
+) -> building.Request:  # fmt: skip
+    """Return what is asked for; raises ConfigError when no symbol is named anywhere."""
     chosen = tuple(several(symbols) or settings.trading.symbols)
     if not chosen:
         raise ConfigError("name symbols with --symbols BTC/USDT:USDT, or set trading.symbols in config.yaml")
-    return building.Request(source or settings.history.chain[0], chosen, tuple(several(strategies)), span)
+    whose = source or settings.history.chain[0]
+    return building.Request(whose, chosen, tuple(several(strategies)), span, allow_gaps=allow_gaps)
 
 
 @app.command()
 def parity(config: Config = None, as_json: AsJson = False) -> None:
     """Compare what the bot here did, signal by signal and trade by trade, with a backtest on the bars it stored."""
-    with _progress(as_json) as progress:
+    with work_shown(as_json) as progress:
         found = comparing.compare(load(config), progress)
     body = {"exact": found.exact, **asdict(found)}
     if as_json:
@@ -277,7 +282,8 @@ def parity(config: Config = None, as_json: AsJson = False) -> None:
 
 
 @contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+def work_shown(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
+    """Show what is being done, and how far it is, unless ``quiet``."""
     with Progress(console=Console(stderr=True), transient=True, disable=quiet) as bar:
         tasks: dict[str, Any] = {}
 

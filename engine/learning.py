@@ -211,8 +211,11 @@ class Learning:
         """Learn from the registry how the last runs ended, and count the lessons. Raises Unavailable."""
         for name, pupil in self._pupils.items():
             runs = await self._tier.call(self._school.runs, name)
-            if runs:
-                pupil.last, pupil.trained_on = runs[0], runs[0].lessons
+            pupil.last = runs[0] if runs else pupil.last
+            # a first model taught by the past has learned nothing of the bot's own lessons
+            own = next((run for run in runs if "past" not in run.report), None)
+            if own is not None:
+                pupil.trained_on = own.lessons
         await self._count()
         self._recollected = True
 

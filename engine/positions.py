@@ -122,7 +122,8 @@ class Position:
         """Return the finished trade."""
         entries = [f for f in self._trades() if self._opens(f)]
         exits = [f for f in self._trades() if not self._opens(f)]
-        last = max(exits, key=lambda f: f.time)
+        # inside of one bar all happens at once; a partial target leaves something for another to close
+        last = max(exits, key=lambda f: (f.time, f.cause is not Cause.PARTIAL))
         entry, side = self.entry_price, self.opening.side
         gross = sum((side.sign * (f.price - entry) * f.qty for f in exits), ZERO)
         fees = sum((f.fee for f in self._trades()), ZERO)

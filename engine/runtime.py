@@ -290,7 +290,7 @@ class Runtime:
             await self._acknowledge(batch[0].close_time)
 
     async def _acknowledge(self, time: int) -> None:
-        # everything that this batch led to must have happened before the market moves on
+        # everything that this batch led to must have happened before the market moves on, and what that led to as well
         await self.orders.settled()
         while not self._events.empty():
             event = self._events.get_nowait()
@@ -298,6 +298,7 @@ class Runtime:
                 await self._handle(event)
             finally:
                 self._events.task_done()
+            await self.orders.settled()
         if self._p.acknowledge is not None:
             await self._p.acknowledge(time)
 

@@ -109,17 +109,12 @@ def train(
     if reason:
         return Result(REFUSED, reason, None, report)
     steps = terms.folds + 2
-    trials = []
-    for i, (earlier, part) in enumerate(folds(lessons, terms.folds, terms.embargo_ms)):
-        progress(i, steps, f"fold {i + 1} of {terms.folds}")
-        trial = _try(lessons, earlier, part, terms)
-        if trial is not None:
-            trials.append(trial)
+    trials = walk_forward(lessons, terms, steps, progress)
     if len(trials) < 2:  # noqa: PLR2004  one to calibrate on, one to be judged on
         return Result(
             REFUSED, "too few lessons: the earlier folds hold gains or losses only, or end too late", None, report
         )
-    judged = _judged(lessons, trials)
+    judged = judge(lessons, trials)
     report["folds"] = [one.report for one in judged]
     progress(terms.folds, steps, "the whole")
     model = _final(lessons, trials, terms, now_ms)
@@ -153,7 +148,19 @@ def _try(lessons: Lessons, earlier: np.ndarray, part: np.ndarray, terms: Terms) 
     return Trial(part, fitted.means(lessons.vectors[part]), float(known.won.mean()), len(earlier), fitted)
 
 
-def _judged(lessons: Lessons, trials: list[Trial]) -> list[Judged]:
+def walk_forward(lessons: Lessons, terms: Terms, steps: int, progress: Progress = _silent) -> list[Trial]:
+    """Learn from each earlier part and try on the next; those that have nothing before them are left out."""
+    trials = []
+    for i, (earlier, part) in enumerate(folds(lessons, terms.folds, terms.embargo_ms)):
+        progress(i, steps, f"fold {i + 1} of {terms.folds}")
+        trial = _try(lessons, earlier, part, terms)
+        if trial is not None:
+            trials.append(trial)
+    return trials
+
+
+def judge(lessons: Lessons, trials: list[Trial]) -> list[Judged]:
+    """Return the trials after the first with calibrated predictions, each calibrated on the trials before it."""
     found = []
     for i, trial in enumerate(trials[1:], 1):
         won, held = lessons.won[trial.rows], lessons[np.concatenate([one.rows for one in trials[:i]])]

@@ -89,6 +89,7 @@ def test_what_is_passed_over_changes_nothing(seed, finest, limited):
     slow = played(EveryBar, bars, instruments, since, until, finest, limited=limited)
     assert len(quick.trades) > 20
     assert {trade.exit_reason for trade in quick.trades} >= {"stop_loss", "take_profit", "trailing_stop_loss"}
+    assert not any(trade.exit_reason == "partial_exit" for trade in quick.trades)
     assert any(trade.funding for trade in quick.trades)
     assert quick.trades == slow.trades
     assert quick.decisions == slow.decisions

@@ -1,0 +1,66 @@
+"""Phantoms of the past: every signal that stored bars give, described and followed to its outcome as a live one is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backtest.signals import find
+from domain.candle import Series
+from domain.lesson import Lessons
+from domain.phantom import follow, open_phantom
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from backtest.tape import Tape
+    from domain.coverage import Span
+    from domain.exits import ExitPlan
+    from domain.fills import Costs
+    from domain.instrument import Instrument
+    from domain.phantom import PhantomTrade
+    from domain.signal import Signal
+
+GATE = "past"
+"""What refused them: they had been over before anybody looked."""
+
+
+def phantoms(
+    strategy: Any, plan: ExitPlan, tape: Tape, rules: Instrument, costs: Costs,
+    describe: Callable[[Signal], dict[str, float] | None], span: Span, before: int,
+) -> Iterator[PhantomTrade]:  # fmt: skip
+    """Yield what became of a strategy's signals on a symbol, in the order of the signals.
+
+    Signals that cannot be described (too little history), and those that the bars end on before they do, are left out.
+    """
+    own = Series(rules.symbol, strategy.timeframes[0])
+    bars = tape.whole(own)
+    for signal in find(strategy, rules.symbol, tape, span.start, span.end, before):
+        tape.now = signal.time
+        features = describe(signal)
+        if features is None:
+            continue
+        name = f"{signal.strategy}|{signal.symbol}|{signal.timeframe}|{signal.bar_start}"
+        phantom = open_phantom(signal, plan, rules, costs, phantom_id=name, gate=GATE, score=None, features=features)
+        for row in range(tape.closed(own, signal.time), len(bars)):
+            bar = bars.row(row)
+            # what the exchange never had does not keep a phantom waiting
+            phantom.next_open = max(phantom.next_open, bar.open_time)
+            follow(phantom, bar, rules, costs)
+            if phantom.outcome:
+                yield phantom
+                break
+
+
+def lessons(found: Iterable[PhantomTrade], names: Sequence[str]) -> Lessons:
+    """Return phantoms as lessons, oldest signal first; none of them was executed."""
+    held = sorted(found, key=lambda one: (one.signal_time, one.phantom_id))
+    vectors = [[one.features[name] for name in names] for one in held if one.features is not None]
+    return Lessons(
+        np.array(vectors, dtype=np.float64).reshape(len(held), len(names)),
+        np.array([float(one.realized_rr) for one in held]),
+        np.zeros(len(held), dtype=bool),
+        np.array([one.signal_time for one in held], dtype=np.int64),
+        np.array([one.exit_time for one in held], dtype=np.int64),
+    )

@@ -1,0 +1,115 @@
+"""Asks of stored candles whether the score is worth anything, and trains a first model on them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backtest import past
+from bootstrap.backtest import chosen_plans, prepare
+from bootstrap.learning import EMBARGO_BARS, describer
+from bootstrap.parts import costs
+from domain.candle import timeframe_ms
+from ml import training
+from ml.evaluation import Evaluation, Seen, evaluate
+from ml.features import NAMES
+from ml.job import Terms
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bootstrap.backtest import Ground, Progress, Request
+    from domain.lesson import Lessons
+    from domain.phantom import PhantomTrade
+    from engine.trader import Plan
+    from settings import Settings
+
+FOLDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was found of one strategy; ``reason`` says why its score could not be judged."""
+
+    strategy: str
+    signals: int
+    seen: Seen | None = None
+    evaluation: Evaluation | None = None
+    reason: str = ""
+
+
+def past_lessons(settings: Settings, request: Request, progress: Progress) -> dict[str, tuple[Plan, Lessons]]:
+    """Return of each strategy every signal of the past with what became of it, its plan beside it.
+
+    Raises:
+        BadData: when bars are missing. ConfigError: for a strategy that is none.
+    """
+    used = chosen_plans(settings, request.strategies)
+    ground = prepare(settings, request, used, progress)
+    found, done = {}, 0
+    for name, plan in used.items():
+        held: list[PhantomTrade] = []
+        for symbol in request.symbols:
+            progress("signals and their outcomes", done, len(used) * len(request.symbols))
+            done += 1
+            held += _phantoms(settings, plan, symbol, ground)
+        found[name] = plan, past.lessons(held, NAMES)
+    return found
+
+
+def ask(settings: Settings, request: Request, progress: Progress = lambda *_: None) -> list[Asked]:
+    """Judge the score of each strategy on the whole time, walking forward: it never sees what it is judged on.
+
+    Raises:
+        BadData: when bars are missing. ConfigError: for a strategy that is none.
+    """
+    return [
+        _asked(settings, request, name, plan, lessons, progress)
+        for name, (plan, lessons) in past_lessons(settings, request, progress).items()
+    ]
+
+
+def terms_of(settings: Settings, request: Request, name: str, plan: Plan) -> Terms:
+    """Return how a strategy's past is learned from."""
+    ml = settings.ml
+    embargo = EMBARGO_BARS * timeframe_ms(plan.strategy.timeframes[0])
+    return Terms(name, request.source.value, embargo, ml.executed_min, ml.phantom_share, ml.phantom_weight, FOLDS)
+
+
+def _phantoms(settings: Settings, plan: Plan, symbol: str, ground: Ground) -> Sequence[PhantomTrade]:
+    describe = describer(settings, ground.tape.bars, ground.tape.series)
+    before = ground.needs[plan.strategy.timeframes[0]]
+    rules = ground.instruments[symbol]
+    return list(
+        past.phantoms(plan.strategy, plan.exits, ground.tape, rules, costs(settings), describe, ground.span, before)
+    )
+
+
+def _asked(settings: Settings, request: Request, name: str, plan: Plan, lessons: Lessons, progress: Progress) -> Asked:
+    terms = terms_of(settings, request, name, plan)
+    if reason := training.refusal(lessons, terms):
+        return Asked(name, len(lessons), reason=reason)
+    trials = training.walk_forward(
+        lessons, terms, terms.folds, lambda done, of, _: progress(f"learning {name}", done, of)
+    )
+    judged = training.judge(lessons, trials)
+    if not judged:
+        return Asked(name, len(lessons), reason="too few lessons: nothing is left to judge the score on")
+    passed = np.concatenate([_passed(settings, lessons, one) for one in judged])
+    rows = np.concatenate([one.rows for one in judged])
+    seen = Seen(
+        np.concatenate([one.p for one in judged]), np.concatenate([np.full(len(one.rows), one.base) for one in judged]),
+        lessons.r[rows], lessons.signal_time[rows], passed,
+    )  # fmt: skip
+    return Asked(name, len(lessons), seen, evaluate(seen))
+
+
+def _passed(settings: Settings, lessons: Lessons, one: training.Judged) -> np.ndarray:
+    """Return which signals of a fold the gate would have let through, by what was known before the fold."""
+    begins = lessons.signal_time[one.rows[0]]
+    known = lessons[lessons.exit_time <= begins]
+    gain_r, loss_r = float(known.r[known.won].mean()), float(known.r[~known.won].mean())
+    expected = one.p * gain_r + (1 - one.p) * loss_r
+    return np.asarray((100 * one.p >= settings.ml.floor) & (expected >= settings.ml.margin_r))

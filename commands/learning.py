@@ -1,0 +1,124 @@
+"""Commands that learn from stored candles."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from commands.backtest import AllowGaps, Strategies, request_of, work_shown
+from commands.chosen import Symbols
+from commands.shared import FAILED, OK, AsJson, Config, load, show, show_table
+from commands.times import Days, Since, Timerange, Until, window
+from domain.source import Source
+
+if TYPE_CHECKING:
+    from bootstrap.evaluation import Asked
+    from ml.evaluation import Evaluation
+
+Whose = Annotated[Source | None, typer.Option("-s", "--source", help="Whose bars.")]
+
+
+def evaluate(
+    config: Config = None,
+    as_json: AsJson = False,
+    source: Whose = None,
+    symbols: Symbols = None,
+    strategies: Strategies = None,
+    since: Since = "",
+    until: Until = "",
+    timerange: Timerange = "",
+    days: Days = None,
+    allow_gaps: AllowGaps = False,
+) -> None:
+    """Ask of stored candles whether the score tells gains from losses on signals that it has never seen."""
+    from bootstrap import evaluation, evaluation_page  # noqa: PLC0415  scikit-learn takes a second
+
+    settings = load(config)
+    span = window(since, until, timerange, days)
+    request = request_of(settings, source, symbols, strategies, span, allow_gaps=allow_gaps)
+    with work_shown(as_json) as progress:
+        found = evaluation.ask(settings, request, progress)
+    now = datetime.now(UTC)
+    path = settings.data_dir / "evaluations" / f"{now:%Y%m%d-%H%M%S}.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    facts = {"source": request.source.value, "symbols": ", ".join(request.symbols), "at": f"{now:%Y-%m-%d %H:%M} UTC"}
+    path.write_text(evaluation_page.page(f"What the score is worth on {request.source}", found, facts))
+    if as_json:
+        print(json.dumps({"report": str(path), "strategies": [_body(one) for one in found]}, indent=2))
+    else:
+        for one in found:
+            _tell(one)
+        print(f"report {path}")
+    raise typer.Exit(OK if any(one.evaluation is not None for one in found) else FAILED)
+
+
+def bootstrap(
+    config: Config = None,
+    as_json: AsJson = False,
+    source: Whose = None,
+    symbols: Symbols = None,
+    strategies: Strategies = None,
+    since: Since = "",
+    until: Until = "",
+    timerange: Timerange = "",
+    days: Days = None,
+    allow_gaps: AllowGaps = False,
+) -> None:
+    """Train first models on the signals of stored candles, so that a new bot has a score on its first day."""
+    from bootstrap import first_model  # noqa: PLC0415  scikit-learn takes a second
+
+    settings = load(config)
+    span = window(since, until, timerange, days)
+    request = request_of(settings, source, symbols, strategies, span, allow_gaps=allow_gaps)
+    with work_shown(as_json) as progress:
+        taught = first_model.teach(settings, request, progress)
+    rows = [
+        {"strategy": one.strategy, "signals": one.signals, "verdict": one.run.verdict, "seconds": one.run.seconds,
+         "reason": one.run.reason}
+        for one in taught
+    ]  # fmt: skip
+    show(rows, as_json)
+
+
+def _body(one: Asked) -> dict[str, Any]:
+    held = one.evaluation
+    return {
+        "strategy": one.strategy, "signals": one.signals, "reason": one.reason,
+        "evaluation": None if held is None else asdict(held),
+    }  # fmt: skip
+
+
+def _tell(one: Asked) -> None:
+    held = one.evaluation
+    if held is None:
+        print(f"{one.strategy}: {one.signals} signals; {one.reason}")
+        return
+    print(f"{one.strategy}: {one.signals} signals, {held.signals} of them unseen: {held.verdict}")
+    for note in held.notes:
+        print(f"  {note}")
+    for name, value in _lines(held):
+        print(f"  {name:40} {value}")
+    show_table([
+        {"tenth": place, "signals": group.count, "predicted": f"{group.predicted:.3f}",
+         "came true": f"{group.won.value:.3f} ({group.won.low:.3f} to {group.won.high:.3f})",
+         "mean R": f"{group.mean_r.value:+.3f} ({group.mean_r.low:+.3f} to {group.mean_r.high:+.3f})"}
+        for place, group in enumerate(held.groups, start=1)
+    ])  # fmt: skip
+
+
+def _lines(held: Evaluation) -> list[tuple[str, str]]:
+    from bootstrap.evaluation_page import told  # noqa: PLC0415  see above
+
+    return [
+        ("chance that a gain scores higher (0.5)", told(held.auc)),
+        ("log loss saved against the base rate", told(held.log_loss, 4)),
+        ("Brier saved against the base rate", told(held.brier, 4)),
+        ("calibration error", f"{held.calibration_error:.4f}"),
+        ("mean R of all", told(held.mean_r_all)),
+        (f"mean R of the {held.passed} let through", told(held.mean_r_passed)),
+        ("the gate adds", told(held.gain_r)),
+    ]
