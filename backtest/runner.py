@@ -140,15 +140,13 @@ class Runner:
         self._tape.now = time
         fills = self._match(time, due)
         self._mark(time)
-        for fill in fills:
-            self._carry_out(self._trader.on_fill(fill))
-        for held in self._trader.flat():
-            self._carry_out(self._trader.finish(held))
+        # a live bot hears what came of its orders only when it has decided on all bars of the moment
+        commands = [command for fill in fills for command in self._trader.on_fill(fill)]
+        commands += [command for held in self._trader.flat() for command in self._trader.finish(held)]
         situation = self._trader.situation
         situation.equity = self._venue.equity
         if time % DAY_MS == 0:
             self._note_equity(time)
-        commands: list[Command] = []
         for place, series in enumerate(self._batch(time, due)):
             commands += self._tell(series, time, turn=not place and not time % DAY_MS)
         self._carry_out(commands)

@@ -88,8 +88,9 @@ class Venue:
         return OrderState.CANCELLED, filled
 
     def set_stop(self, symbol: str, stop: Decimal, now: int) -> None:
-        """Move the stop of a position. Raises Rejected."""
-        self._account.set_stops(symbol, now, stop=stop, target=None)
+        """Move the stop of a position, unless it is there already. Raises Rejected."""
+        if self._account.position(symbol).stop != stop:
+            self._account.set_stops(symbol, now, stop=stop, target=None)
 
     def on_bar(self, symbol: str, bar: Bar, closes: int) -> list[Fill]:
         """Return what a bar fills."""
