@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import random
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import TYPE_CHECKING
@@ -64,8 +63,18 @@ def trials(values: Mapping[str, Sequence[str]], draws: int = 0, seed: int = 1) -
     names, columns = list(values), list(values.values())
     if not draws or draws >= count:
         return [dict(zip(names, one, strict=True)) for one in itertools.product(*columns)]
-    drawn = random.Random(seed).sample(range(count), draws)  # noqa: S311  repeatable, guards nothing
+    drawn = _drawn(count, draws, np.random.default_rng(seed))
     return [dict(zip(names, _combination(number, columns), strict=True)) for number in drawn]
+
+
+def _drawn(count: int, draws: int, rng: np.random.Generator) -> list[int]:
+    """Return so many different numbers below ``count``."""
+    if count <= TRIALS_MAX:
+        return [int(number) for number in rng.permutation(count)[:draws]]
+    found: dict[int, None] = {}
+    while len(found) < draws:
+        found |= dict.fromkeys(rng.integers(count, size=draws).tolist())
+    return list(found)[:draws]
 
 
 def _combination(number: int, columns: Sequence[Sequence[str]]) -> list[str]:

@@ -34,13 +34,7 @@ def _strategy(one: Asked) -> str:
     if one.evaluation is None or one.seen is None:
         return f"{head}<p>{one.signals} signals. {escape(one.reason)}</p>"
     held, seen = one.evaluation, one.seen
-    rows = [
-        ("signals, unseen of them", f"{one.signals}, {held.signals}"),
-        ("chance that a gain scores higher", told(held.auc)),
-        ("log loss saved against the base rate", told(held.log_loss, 4)), ("Brier saved", told(held.brier, 4)),
-        ("calibration error", f"{held.calibration_error:.3f}"), ("mean R of all", told(held.mean_r_all)),
-        (f"mean R of the {held.passed} let through", told(held.mean_r_passed)), ("the gate adds", told(held.gain_r)),
-    ]  # fmt: skip
+    rows = [("signals, unseen of them", f"{one.signals}, {held.signals}"), *lines(held)]
     notes = "".join(f'<p class="dim">{escape(note)}</p>' for note in held.notes)
     return (
         f"{head}<p><b>{escape(held.verdict)}</b></p>{notes}{table(('', ''), rows)}"
@@ -51,8 +45,23 @@ def _strategy(one: Asked) -> str:
     )
 
 
+def lines(held: Evaluation) -> list[tuple[str, str]]:
+    """Return the figures by name, each with its interval."""
+    return [
+        ("chance that a gain scores higher (0.5)", told(held.auc)),
+        ("log loss saved against the base rate", told(held.log_loss, 4)),
+        ("Brier saved against the base rate", told(held.brier, 4)),
+        ("calibration error", f"{held.calibration_error:.4f}"),
+        ("mean R of all", told(held.mean_r_all)),
+        (f"mean R of the {held.passed} let through", told(held.mean_r_passed)),
+        ("the gate adds", told(held.gain_r)),
+    ]
+
+
 def told(one: Interval, places: int = 3) -> str:
-    """Return a figure with its interval."""
+    """Return a figure with its interval, "-" where there is none."""
+    if not np.isfinite(one.value):
+        return "-"
     return f"{one.value:+.{places}f} ({one.low:+.{places}f} to {one.high:+.{places}f})"
 
 

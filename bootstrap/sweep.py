@@ -80,9 +80,10 @@ def sweep(
             for future in concurrent.futures.as_completed(waiting):
                 done.append(future.result())
                 progress(len(done), len(work) + len(cut))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        finally:
+            # whoever is interrupted waits for no more than what runs now
+            for future in waiting:
+                future.cancel()
         ordered = [future.result() for future in waiting]
         whole = sorted(ordered[: len(values)], key=lambda one: -one.score(objective))
         best = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +18,6 @@ from domain.source import Source
 
 if TYPE_CHECKING:
     from bootstrap.evaluation import Asked
-    from ml.evaluation import Evaluation
 
 Whose = Annotated[Source | None, typer.Option("-s", "--source", help="Whose bars.")]
 
@@ -88,11 +88,22 @@ def _body(one: Asked) -> dict[str, Any]:
     held = one.evaluation
     return {
         "strategy": one.strategy, "signals": one.signals, "reason": one.reason,
-        "evaluation": None if held is None else asdict(held),
+        "evaluation": None if held is None else _finite(asdict(held)),
     }  # fmt: skip
 
 
+def _finite(value: Any) -> Any:
+    """Return what JSON can tell: None where a figure is none."""
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _tell(one: Asked) -> None:
+    from bootstrap.evaluation_page import lines  # noqa: PLC0415  see above
+
     held = one.evaluation
     if held is None:
         print(f"{one.strategy}: {one.signals} signals; {one.reason}")
@@ -100,7 +111,7 @@ def _tell(one: Asked) -> None:
     print(f"{one.strategy}: {one.signals} signals, {held.signals} of them unseen: {held.verdict}")
     for note in held.notes:
         print(f"  {note}")
-    for name, value in _lines(held):
+    for name, value in lines(held):
         print(f"  {name:40} {value}")
     show_table([
         {"tenth": place, "signals": group.count, "predicted": f"{group.predicted:.3f}",
@@ -108,17 +119,3 @@ def _tell(one: Asked) -> None:
          "mean R": f"{group.mean_r.value:+.3f} ({group.mean_r.low:+.3f} to {group.mean_r.high:+.3f})"}
         for place, group in enumerate(held.groups, start=1)
     ])  # fmt: skip
-
-
-def _lines(held: Evaluation) -> list[tuple[str, str]]:
-    from bootstrap.evaluation_page import told  # noqa: PLC0415  see above
-
-    return [
-        ("chance that a gain scores higher (0.5)", told(held.auc)),
-        ("log loss saved against the base rate", told(held.log_loss, 4)),
-        ("Brier saved against the base rate", told(held.brier, 4)),
-        ("calibration error", f"{held.calibration_error:.4f}"),
-        ("mean R of all", told(held.mean_r_all)),
-        (f"mean R of the {held.passed} let through", told(held.mean_r_passed)),
-        ("the gate adds", told(held.gain_r)),
-    ]

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from domain.lesson import Flags, Floats, Times
 
 ENOUGH = 1_000
+PASSED_MIN = 30
+"""So many must be let through before their results are taken for an edge."""
 GROUPS = 10
 DRAWS = 1_000
 WEEK_MS = 7 * 86_400_000
@@ -130,7 +132,7 @@ def evaluate(seen: Seen, seed: int = 1) -> Evaluation:
     through = interval(lambda rows: _mean(seen.r[rows][seen.passed[rows]]))
     adds = interval(gain)
     skill = ranks.low > 0.5 and less.low > 0  # noqa: PLR2004  chance
-    edge = skill and through.low > 0 and adds.low > 0
+    edge = skill and int(seen.passed.sum()) >= PASSED_MIN and through.low > 0 and adds.low > 0
     return Evaluation(
         len(p), groups, ranks, less, nearer, calibration_error(won, p), interval(lambda rows: _mean(seen.r[rows])),
         through, adds, int(seen.passed.sum()), skill, edge, _verdict(skill=skill, edge=edge), _notes(seen),
@@ -178,6 +180,8 @@ def _notes(seen: Seen) -> list[str]:
         said.append("the score is the same for every signal")
     if not seen.passed.any():
         said.append("the gate lets nothing through")
+    elif int(seen.passed.sum()) < PASSED_MIN:
+        said.append(f"the gate lets only {int(seen.passed.sum())} through: fewer than {PASSED_MIN} show no edge")
     return said
 
 

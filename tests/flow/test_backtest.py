@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DAY = 86_400_000
 NAMED = ("run", "-s", "test", "-p", "BTC/USDT:USDT,ETH/USDT:USDT,SOL/USDT:USDT")
-RUN = (*NAMED, "--since", "2025-11-25")
+RUN = (*NAMED, "--since", "2025-11-25", "--until", "2025-12-03")
 
 
 def candle_files(folder: Path, days: int = 20, symbols: int = 3) -> list[str]:
@@ -37,11 +37,11 @@ def candle_files(folder: Path, days: int = 20, symbols: int = 3) -> list[str]:
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory) -> Iterator[Commands]:
-    """Twenty days of three made-up markets in a store."""
+    """Fifty days of three made-up markets in a store."""
     folder = tmp_path_factory.mktemp("backtest")
     held = Commands(folder, f"sqlite:///{folder / 'revenant.sqlite'}", "http://127.0.0.1:9")
     assert held.run("migrate")[0] == 0
-    assert held.run("data", "import", *candle_files(folder), "-s", "test")[0] == 0
+    assert held.run("data", "import", *candle_files(folder, days=50), "-s", "test")[0] == 0
     return held
 
 
@@ -124,7 +124,7 @@ def test_strategies_that_look_ahead_are_found_out(commands):
 
 
 def test_many_settings_are_tried_and_luck_is_told(commands):
-    asked = ("-s", "test", "-p", "BTC/USDT:USDT", "--since", "2025-11-25", "--strategy", "mr")
+    asked = ("-s", "test", "-p", "BTC/USDT:USDT", "--since", "2025-11-25", "--until", "2025-12-03", "--strategy", "mr")
     found = told(commands, "sweep", *asked, "--set", "mr.touch_atr=0.3,0.6", "--set", "risk.percent=0.5:1:0.5",
                  "--walk-forward", "2", "--objective", "profit_percent")  # fmt: skip
     assert found["tried"] == len(found["trials"]) == 4
@@ -146,6 +146,41 @@ def test_many_settings_are_tried_and_luck_is_told(commands):
         for name in ("REVENANT__RISK__PERCENT", "REVENANT__STRATEGIES__MEAN_REVERSION__PARAMETERS"):
             del commands.environment[name]
     assert round(alone["figures"]["profit_percent"], 2) == best["profit %"]
+
+
+def test_the_score_is_judged_on_the_past_and_a_first_model_is_taught_by_it(commands):
+    asked = ("-s", "test", "-p", "BTC/USDT:USDT,ETH/USDT:USDT,SOL/USDT:USDT", "--strategy", "trend,mr")
+    found = commands.json("ml", "evaluate", *asked)
+    judged = {one["strategy"]: one for one in found["strategies"]}
+    assert set(judged) == {"trend_pullback", "mean_reversion"}
+    good = judged["mean_reversion"]["evaluation"]
+    # made-up ranges do turn at their edges
+    assert good["skill"] is True
+    assert good["auc"][1] > 0.5
+    assert sum(group["count"] for group in good["groups"]) == good["signals"] < judged["mean_reversion"]["signals"]
+    assert any("fewer than 1000" in note for note in good["notes"])
+    page = Path(found["report"]).read_text()
+    assert page.count("<svg") >= 4
+    assert good["verdict"] in page
+
+    taught = {row["strategy"]: row for row in commands.json("ml", "bootstrap", *asked)}
+    assert taught["mean_reversion"]["verdict"] == "promoted"
+    info = commands.json("ml", "info")
+    assert info["mean_reversion"]["model"]["lessons"] == taught["mean_reversion"]["signals"]
+    # it has learned nothing of the bot's own: those lessons begin at none, and are waited for as on the first day
+    assert (info["mean_reversion"]["completed"], info["mean_reversion"]["next_retrain_at"]) == (0, 30)
+    assert commands.json("phantom-stats")["total"] == 0
+    assert commands.json("audit", "verify")["rows"] == 0
+    code, _, err = real(commands, "ml", "bootstrap", *asked)
+    assert (code, "are made up; bybit is a real market" in err) == (1, True)
+
+
+def real(commands: Commands, *arguments: str) -> tuple[int, str, str]:
+    commands.environment["DATA_SOURCE"] = "bybit"
+    try:
+        return commands.run(*arguments)
+    finally:
+        del commands.environment["DATA_SOURCE"]
 
 
 @pytest.mark.parametrize("entry", ["market", "limit"])

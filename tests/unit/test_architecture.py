@@ -47,7 +47,7 @@ MAY_IMPORT = {
     },
     "live_bot": {"domain", "settings", "bootstrap"},
     "worker": {"settings", "bootstrap"},
-    "commands": {"domain", "settings", "bootstrap", "persistence", "history", "formats"},
+    "commands": {"domain", "settings", "bootstrap", "persistence", "history", "formats", "backtest"},
     "manage": {"domain", "settings", "bootstrap", "persistence", "sandbox", "commands"},
 }
 """Which of our packages each may import; a package without a row here fails the test."""
@@ -71,7 +71,7 @@ HOME = {
 }
 """Drivers and frameworks have one home each."""
 
-PURE = ("domain", "strategies", "ml/features.py", "engine/trader.py", "engine/positions.py", "engine/risk.py", "engine/protections.py", "ml/phantom_tracker.py", "ml/judge.py", "ml/rule.py", "ml/model.py", "ml/legacy.py", "ml/scores.py", "ml/job.py",
+PURE = ("domain", "strategies", "backtest", "ml/evaluation.py", "ml/features.py", "engine/trader.py", "engine/positions.py", "engine/risk.py", "engine/protections.py", "ml/phantom_tracker.py", "ml/judge.py", "ml/rule.py", "ml/model.py", "ml/legacy.py", "ml/scores.py", "ml/job.py",
         "history/quality.py", "market/bybit_messages.py", "market/frames.py")  # fmt: skip
 """Parts that decide: no waiting, no clock, no I/O, no chance."""
 

@@ -63,6 +63,10 @@ def test_few_signals_and_a_shut_gate_are_told():
     found = evaluate(shut)
     assert any("only 200 unseen signals" in note for note in found.notes)
     assert "the gate lets nothing through" in found.notes
+    assert not np.isfinite(found.mean_r_passed.value)
+    few = Seen(held.p, held.base, held.r, held.time, held.p > np.sort(held.p)[-6])
+    assert any("only 5 through" in note for note in evaluate(few).notes)
+    assert not evaluate(few).edge
     assert not found.edge
 
 
