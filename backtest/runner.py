@@ -65,7 +65,8 @@ class Outcome:
     Attributes:
         trades: finished trades, by the time of their end.
         decisions: every signal in the order of time.
-        equity: (UTC ms, equity in quote units) at the beginning, every midnight, every trade's end, and the end.
+        equity: (UTC ms, equity in quote units) at the beginning, every midnight at which something was held, every
+            trade's end, and the end.
         open: symbols whose positions were still open at the end; they count in the equity, not as trades.
         bars: bars that were played, of the finest timeframe.
     """
@@ -127,7 +128,8 @@ class Runner:
                 symbol = heapq.heappop(self._agenda)[1]
                 if symbol and self._due.get(symbol) == time:
                     symbols.add(symbol)
-            if time > since:
+            # a midnight at which nothing is held or asked for changes nothing: the day turns with the next bar told
+            if time > since and (symbols or self._busy or time in self._signals):
                 self._play(time, symbols)
             if time // DAY_MS > day:
                 day = time // DAY_MS
@@ -147,10 +149,15 @@ class Runner:
         situation.equity = self._venue.equity
         if time % DAY_MS == 0:
             self._note_equity(time)
+        moved = {*due, *self._signals.get(time, ())}
         for place, series in enumerate(self._batch(time, due)):
-            commands += self._tell(series, time, turn=not place and not time % DAY_MS)
+            if series.symbol in moved or (not place and not time % DAY_MS):
+                commands += self._tell(series, time)
+                moved.add(series.symbol)
+            else:
+                self._note_price(series, time)
         self._carry_out(commands)
-        for symbol in {*due, *self._busy, *self._signals.get(time, ())}:
+        for symbol in moved:
             self._plan(symbol, time)
 
     def _match(self, time: int, due: Iterable[str]) -> list[Fill]:
@@ -215,20 +222,20 @@ class Runner:
                 if self._tape.closing(Series(symbol, timeframe), time) is not None:
                     yield Series(symbol, timeframe)
 
-    def _tell(self, series: Series, time: int, *, turn: bool) -> list[Command]:
+    def _tell(self, series: Series, time: int) -> list[Command]:
         row = self._tape.closing(series, time)
         assert row is not None
-        bars, trader = self._tape.whole(series), self._trader
-        held = trader.book.of_symbol(series.symbol)
-        managed = held is not None and held.opening.timeframe == series.timeframe
-        signalled = series.symbol in self._signals.get(time, ())
-        if not turn and not managed and not signalled:
-            trader.situation.prices[series.symbol] = Decimal(repr(float(bars.close[row])))
-            trader.situation.market_time = max(trader.situation.market_time, time)
-            return []
-        if managed:
+        held = self._trader.book.of_symbol(series.symbol)
+        if held is not None and held.opening.timeframe == series.timeframe:
             self._fold(series.symbol, time - 1)
-        return trader.on_bar(ClosedBar(series, bars.row(row)))
+        return self._trader.on_bar(ClosedBar(series, self._tape.whole(series).row(row)))
+
+    def _note_price(self, series: Series, time: int) -> None:
+        """Have the trader know what a bar says that it has nothing to do about."""
+        row, situation = self._tape.closing(series, time), self._trader.situation
+        assert row is not None
+        situation.prices[series.symbol] = Decimal(repr(float(self._tape.whole(series).close[row])))
+        situation.market_time = max(situation.market_time, time)
 
     def _fold(self, symbol: str, until: int) -> None:
         """Show an open position the extremes of the bars that were passed over, up to a time."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from domain.candle import Bars, timeframe_ms
 
 if TYPE_CHECKING:
@@ -26,6 +24,7 @@ class Tape:
     def __init__(self, bars: Mapping[Series, Bars], capacity: Mapping[Series, int]) -> None:
         self._bars, self._capacity = bars, capacity
         self._steps = {series: timeframe_ms(series.timeframe) for series in bars}
+        self._grids = {series: _grid(held, self._steps[series]) for series, held in bars.items()}
         self.now = 0
 
     @property
@@ -50,13 +49,24 @@ class Tape:
 
     def closed(self, series: Series, time: int) -> int:
         """Return how many bars of a series have closed by a time."""
-        return int(np.searchsorted(self._bars[series].open_time, time - self._steps[series], side="right"))
+        grid = self._grids[series]
+        if grid is not None:
+            first, step, count = grid
+            return min(max(0, (time - first) // step), count)
+        return int(self._bars[series].open_time.searchsorted(time - self._steps[series], side="right"))
 
     def closing(self, series: Series, time: int) -> int | None:
         """Return the row of the bar that closes at a time, None when there is none."""
         row = self.closed(series, time) - 1
         held = self._bars[series].open_time
         return row if row >= 0 and int(held[row]) + self._steps[series] == time else None
+
+
+def _grid(bars: Bars, step: int) -> tuple[int, int, int] | None:
+    """Return first open time, step and count of bars without a hole, in which places can be computed; else None."""
+    if not len(bars) or int(bars.open_time[-1]) - int(bars.open_time[0]) != (len(bars) - 1) * step:
+        return None
+    return int(bars.open_time[0]), step, len(bars)
 
 
 def first_touch(high: Floats, low: Floats, start: int, above: float, below: float) -> int:
