@@ -9,7 +9,7 @@ from decimal import Decimal as D
 
 import msgspec
 
-from broker.paper import _fill
+from broker.paper import fill_of
 from domain.account import LEVERAGE_SAME, NOT_FOUND, SAME_STOPS, AccountState, Execution, SimulatedAccount, VenueOrder
 from domain.candle import Bar
 from domain.errors import OutcomeUnknown, Rejected, Unavailable
@@ -50,7 +50,7 @@ class Venue:
         told = []
         for event in events:
             if isinstance(event, Execution):
-                parts = self._split(_fill(event))
+                parts = self._split(fill_of(event))
                 told += parts
                 self.fills += [(asyncio.get_running_loop().time(), part) for part in parts]
         if not told:
