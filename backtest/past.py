@@ -53,9 +53,13 @@ def phantoms(
                 break
 
 
-def lessons(found: Iterable[PhantomTrade], names: Sequence[str]) -> Lessons:
-    """Return phantoms as lessons, oldest signal first; none of them was executed."""
-    held = sorted(found, key=lambda one: (one.signal_time, one.phantom_id))
+def ordered(found: Iterable[PhantomTrade]) -> list[PhantomTrade]:
+    """Return phantoms by the time of their signal."""
+    return sorted(found, key=lambda one: (one.signal_time, one.phantom_id))
+
+
+def lessons(held: Sequence[PhantomTrade], names: Sequence[str]) -> Lessons:
+    """Return ordered phantoms as lessons; none of them was executed."""
     vectors = [[one.features[name] for name in names] for one in held if one.features is not None]
     return Lessons(
         np.array(vectors, dtype=np.float64).reshape(len(held), len(names)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +17,9 @@ from backtest.runner import Funding, Outcome, Runner
 from backtest.tape import Tape
 from backtest.venue import Venue
 from bootstrap.history import History, unpaid
-from bootstrap.learning import judge_of
+from bootstrap.learning import judge_of, open_models
 from bootstrap.parts import costs, known_rules, limits, plans, windows
-from bootstrap.stored_bars import StoredBars
+from bootstrap.stored_bars import StoredBars, minute
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span
 from domain.errors import ConfigError
@@ -43,12 +43,14 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], None]
     """Told: what is being done, how far it is, and how far it has to go."""
+    Scores = Mapping[tuple[str, str, int], Judgement]
 
 log = structlog.get_logger(__name__)
 
 FUNDING_RATE = 0.0001
 """Bybit's base rate, where no payments are stored."""
 EVER = Span(0, 2**53)
+OFF, ON, WALK_FORWARD = "off", "on", "walk-forward"
 SHOWN = ("strategies", "risk", "paper", "trading", "ml")
 
 
@@ -60,7 +62,8 @@ class Request:
         span: bars that open in it are traded on; open ends are those of what is stored.
         fine: a finer timeframe to match orders on, "" for the strategies' finest.
         always: timeframes that the bot is told of even if no strategy needs them, as a live bot is.
-        judged: whether signals are judged as on paper: by the rule, as long as no model is in use.
+        ml: ``off`` takes all signals; ``on`` judges them as on paper: by the model in use, by the rule without one;
+            ``walk-forward`` by models that had seen only what ended before, by the rule before the first of them.
         allow_gaps: whether to go on where bars are missing; what is missing is told then.
         who: whose trades they are to be named as, for comparing; nobody's, without.
     """
@@ -71,7 +74,7 @@ class Request:
     span: Span = EVER
     fine: str = ""
     always: tuple[str, ...] = ()
-    judged: bool = False
+    ml: str = OFF
     allow_gaps: bool = False
     who: Identity | None = None
 
@@ -96,8 +99,10 @@ class Result:
     bars: Mapping[str, Bars]
 
 
-def run(settings: Settings, request: Request, progress: Progress = lambda *_: None) -> Result:
-    """Trade the past.
+def run(
+    settings: Settings, request: Request, progress: Progress = lambda *_: None, scores: Scores | None = None
+) -> Result:
+    """Trade the past; ``scores`` are what is thought of signals, by strategy, symbol and time, when walking forward.
 
     Raises:
         BadData: when bars are missing: which, and the command that fetches them.
@@ -107,14 +112,31 @@ def run(settings: Settings, request: Request, progress: Progress = lambda *_: No
     ground = prepare(settings, request, used, progress)
     tape, span, instruments = ground.tape, ground.span, ground.instruments
     replayed, times = _signals(request, used, ground, progress)
-    judge = judge_of(settings, used, tape.bars, tape.series) if request.judged else _unjudged
+    judge, notes = _judge(settings, request, used, ground, scores or {})
     trader = Trader(_terms(settings, request, replayed), dict(instruments), tape.bars, judge)
     venue = Venue(settings.paper.wallet, instruments, costs(settings))
     runner = Runner(trader, venue, tape, times, ground.finest, ground.told, ground.funding)
     outcome = runner.run(*span, lambda time: progress("trading", time - span.start, span.end - span.start))
     drawn = {symbol: tape.whole(Series(symbol, ground.finest)) for symbol in request.symbols}
     found = figures(outcome, {symbol: during(held, span).close for symbol, held in drawn.items()}, *span)
-    return _result(settings, request, ground, outcome, found, drawn, list(used))
+    return _result(settings, request, replace(ground, notes=ground.notes + notes), outcome, found, drawn, list(used))
+
+
+def _judge(
+    settings: Settings, request: Request, used: Mapping[str, Plan], ground: Ground, scores: Scores
+) -> tuple[Callable[[Signal], Judgement], tuple[str, ...]]:
+    """Return what judges signals, and what should be known of it."""
+    if request.ml == OFF:
+        return _unjudged, ()
+    judge = judge_of(settings, used, ground.tape.bars, ground.tape.series)
+    if request.ml == WALK_FORWARD:
+        return lambda signal: scores.get((signal.strategy, signal.symbol, signal.time)) or judge(signal), ()
+    open_models(settings, used, judge)
+    early = [
+        f"{name}'s model had learned from signals until {minute(scorer.model.data_until)}: what comes before it says "
+        "nothing about it" for name, scorer in judge.scorers.items() if scorer.model.data_until > ground.span.start
+    ]  # fmt: skip
+    return judge, tuple(early)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from bootstrap.backtest import chosen_plans, prepare
 from bootstrap.learning import EMBARGO_BARS, describer
 from bootstrap.parts import costs
 from domain.candle import timeframe_ms
+from domain.judgement import Judgement
 from ml import training
 from ml.evaluation import Evaluation, Seen, evaluate
 from ml.features import NAMES
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from domain.phantom import PhantomTrade
     from engine.trader import Plan
     from settings import Settings
+
+    Past = list[PhantomTrade]
+    Key = tuple[str, str, int]
 
 FOLDS = 8
 
@@ -40,8 +44,8 @@ class Asked:
     reason: str = ""
 
 
-def past_lessons(settings: Settings, request: Request, progress: Progress) -> dict[str, tuple[Plan, Lessons]]:
-    """Return of each strategy every signal of the past with what became of it, its plan beside it.
+def past_phantoms(settings: Settings, request: Request, progress: Progress) -> dict[str, tuple[Plan, Past]]:
+    """Return of each strategy every signal of the past with what became of it, by time, its plan beside it.
 
     Raises:
         BadData: when bars are missing. ConfigError: for a strategy that is none.
@@ -55,8 +59,39 @@ def past_lessons(settings: Settings, request: Request, progress: Progress) -> di
             progress("signals and their outcomes", done, len(used) * len(request.symbols))
             done += 1
             held += _phantoms(settings, plan, symbol, ground)
-        found[name] = plan, past.lessons(held, NAMES)
+        found[name] = plan, past.ordered(held)
     return found
+
+
+def past_lessons(settings: Settings, request: Request, progress: Progress) -> dict[str, tuple[Plan, Lessons]]:
+    """Return the same as lessons. Raises as ``past_phantoms`` does."""
+    found = past_phantoms(settings, request, progress)
+    return {name: (plan, past.lessons(held, NAMES)) for name, (plan, held) in found.items()}
+
+
+def forward_scores(settings: Settings, request: Request, progress: Progress = lambda *_: None) -> dict[Key, Judgement]:
+    """Return what models that had seen only what ended before think of signals, by strategy, symbol and time.
+
+    Those before the first model, and those of strategies with too few lessons, have none.
+
+    Raises:
+        BadData: when bars are missing. ConfigError: for a strategy that is none.
+    """
+    scores: dict[Key, Judgement] = {}
+    for name, (plan, held) in past_phantoms(settings, request, progress).items():
+        lessons, terms = past.lessons(held, NAMES), terms_of(settings, request, name, plan)
+        if training.refusal(lessons, terms):
+            continue
+        trials = training.walk_forward(lessons, terms, terms.folds, _learning(name, progress))
+        for one in training.judge(lessons, trials):
+            expected, passed = _expected(lessons, one), _passed(settings, lessons, one)
+            for place, row in enumerate(one.rows.tolist()):
+                phantom, score = held[row], 100 * float(one.p[place])
+                gate, said = ("", "") if passed[place] else ("score", f"score {score:.1f}, walking forward")
+                scores[name, phantom.symbol, phantom.signal_time] = Judgement(
+                    gate, score, float(expected[place]), "walk-forward", said
+                )
+    return scores
 
 
 def ask(settings: Settings, request: Request, progress: Progress = lambda *_: None) -> list[Asked]:
@@ -69,6 +104,10 @@ def ask(settings: Settings, request: Request, progress: Progress = lambda *_: No
         _asked(settings, request, name, plan, lessons, progress)
         for name, (plan, lessons) in past_lessons(settings, request, progress).items()
     ]
+
+
+def _learning(name: str, progress: Progress) -> training.Progress:
+    return lambda done, of, _: progress(f"learning {name}", done, of)
 
 
 def terms_of(settings: Settings, request: Request, name: str, plan: Plan) -> Terms:
@@ -91,9 +130,7 @@ def _asked(settings: Settings, request: Request, name: str, plan: Plan, lessons:
     terms = terms_of(settings, request, name, plan)
     if reason := training.refusal(lessons, terms):
         return Asked(name, len(lessons), reason=reason)
-    trials = training.walk_forward(
-        lessons, terms, terms.folds, lambda done, of, _: progress(f"learning {name}", done, of)
-    )
+    trials = training.walk_forward(lessons, terms, terms.folds, _learning(name, progress))
     judged = training.judge(lessons, trials)
     if not judged:
         return Asked(name, len(lessons), reason="too few lessons: nothing is left to judge the score on")
@@ -106,10 +143,14 @@ def _asked(settings: Settings, request: Request, name: str, plan: Plan, lessons:
     return Asked(name, len(lessons), seen, evaluate(seen))
 
 
-def _passed(settings: Settings, lessons: Lessons, one: training.Judged) -> np.ndarray:
-    """Return which signals of a fold the gate would have let through, by what was known before the fold."""
-    begins = lessons.signal_time[one.rows[0]]
-    known = lessons[lessons.exit_time <= begins]
+def _expected(lessons: Lessons, one: training.Judged) -> np.ndarray:
+    """Return what the signals of a fold were expected to make, in R, by what was known before the fold."""
+    known = lessons[lessons.exit_time <= lessons.signal_time[one.rows[0]]]
     gain_r, loss_r = float(known.r[known.won].mean()), float(known.r[~known.won].mean())
-    expected = one.p * gain_r + (1 - one.p) * loss_r
+    return np.asarray(one.p * gain_r + (1 - one.p) * loss_r)
+
+
+def _passed(settings: Settings, lessons: Lessons, one: training.Judged) -> np.ndarray:
+    """Return which signals of a fold the gate would have let through."""
+    expected = _expected(lessons, one)
     return np.asarray((100 * one.p >= settings.ml.floor) & (expected >= settings.ml.margin_r))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bootstrap.parts import costs
+from bootstrap.parts import costs, database, keyvalue, state_database
 from domain.candle import Bars, Series, timeframe_ms
 from domain.errors import ConfigError
 from domain.finding import State
@@ -84,6 +84,19 @@ def school(
         judge, LessonBook(main, source, NAMES, SCHEMA), store, Registry(main, source), key=model_key(settings),
         database=main.address, terms=terms, lessons_max=ml.lessons_max, clock=lambda: int(time.time() * 1000),
     )  # fmt: skip
+
+
+def open_models(settings: Settings, plans: Mapping[str, Plan], judge: Judge) -> None:
+    """Have a judge use the models that are in use, without a bot."""
+    main, state, redis = database(settings), state_database(settings), keyvalue(settings)
+    try:
+        taught = school(settings, plans, judge, main, state, redis)
+        for name in plans:
+            taught.open(name)
+    finally:
+        for one in (main, state, redis):
+            if one is not None:
+                one.close()
 
 
 def model_key(settings: Settings) -> bytes:

@@ -76,7 +76,7 @@ def compare(settings: Settings, progress: Progress = lambda *_: None) -> Parity:
     span = Span(min(days) - finest, -(-max(one.time for one in records) // finest) * finest)
     made = _trades(settings, who, records)
     request = backtest.Request(
-        settings.source, tuple(symbols_of(settings, rules)), span=span, always=ALWAYS, judged=True, who=who
+        settings.source, tuple(symbols_of(settings, rules)), span=span, always=ALWAYS, ml=backtest.ON, who=who
     )
     result = backtest.run(settings, request, progress)
     return _compared(Parity(span), told, [t for t in made if t.exit_time.timestamp() * 1000 <= span.end], result)

@@ -71,7 +71,7 @@ class StoredBars:
             ends.append(entry.latest + timeframe_ms(entry.series.timeframe))
         start, end = asked.start or max(starts), asked.end if asked.end < FOREVER else min(ends)
         if end <= start:
-            raise BadData(f"{self._source}: nothing to trade on from {_minute(start)} to {_minute(end)} UTC")
+            raise BadData(f"{self._source}: nothing to trade on from {minute(start)} to {minute(end)} UTC")
         return Span(start, end)
 
     def _base(self, series: Series) -> Series:
@@ -100,7 +100,7 @@ class StoredBars:
         first = found.missing[0]
         return (
             f"{self._source} {series.symbol} {series.timeframe}: {found.lacking} bars are missing in "
-            f"{len(found.missing)} ranges, the first from {_minute(first.start)} to {_minute(first.end)} UTC; "
+            f"{len(found.missing)} ranges, the first from {minute(first.start)} to {minute(first.end)} UTC; "
             f"{self._remedy(base, span)}"
         )
 
@@ -108,10 +108,11 @@ class StoredBars:
         named = f"-s {self._source} -p {series.symbol} -t {series.timeframe}"
         if self._source.made_up:
             return f"bring them in with\n  manage.py data import FILE {named}"
-        bounds = f" --since {_minute(span.start)}" if span.start else ""
-        bounds += f" --until {_minute(span.end)}" if span.end < FOREVER else ""
+        bounds = f" --since {minute(span.start)}" if span.start else ""
+        bounds += f" --until {minute(span.end)}" if span.end < FOREVER else ""
         return f"fetch them with\n  manage.py data download {named}{bounds}"
 
 
-def _minute(time: int) -> str:
+def minute(time: int) -> str:
+    """Return a time (UTC ms) to the minute, as commands take it."""
     return str(np.datetime64(time, "ms").astype("datetime64[m]"))

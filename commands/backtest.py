@@ -62,7 +62,9 @@ def run(
     days: Days = None,
     fine: Annotated[str, typer.Option("--fine", help="Finer bars to match orders on, such as 1m.")] = "",
     allow_gaps: AllowGaps = False,
-    ml: Annotated[str, typer.Option("--ml", help="off takes all signals; on judges them as on paper.")] = "off",
+    ml: Annotated[
+        str, typer.Option("--ml", help="off takes all signals, on judges them as on paper; or walk-forward.")
+    ] = "off",
     fee: Fee = "",
     slippage: Slippage = "",
     wallet: Wallet = "",
@@ -70,17 +72,25 @@ def run(
 ) -> None:
     """Trade stored bars with the bot's own strategies, sizes, gates, exits and fees."""
     settings = _with_costs(load(config), fee, slippage, wallet)
-    if ml not in {"off", "on"}:
-        raise typer.BadParameter(f"{ml}: write off or on", param_hint="--ml")
+    if ml not in {building.OFF, building.ON, building.WALK_FORWARD}:
+        raise typer.BadParameter(f"{ml}: write off, on or walk-forward", param_hint="--ml")
     request = request_of(settings, source, symbols, strategies, window(since, until, timerange, days))
-    request = replace(request, fine=fine and known_timeframe(fine), judged=ml == "on", allow_gaps=allow_gaps)
+    request = replace(request, fine=fine and known_timeframe(fine), ml=ml, allow_gaps=allow_gaps)
     with work_shown(as_json) as progress:
-        result = building.run(settings, request, progress)
+        result = building.run(settings, request, progress, _scores(settings, request, progress))
     folder = results.keep(settings, result)
     if trades is not None:
         results.write_trades(trades, result.outcome.trades)
     body = {"id": folder.name, "report": str(folder / "report.html"), **results.body_of(result)}
     _show(json.loads(json.dumps(body, default=str)), as_json)
+
+
+def _scores(settings: Settings, request: building.Request, progress: building.Progress) -> building.Scores | None:
+    if request.ml != building.WALK_FORWARD:
+        return None
+    from bootstrap import evaluation  # noqa: PLC0415  scikit-learn takes a second
+
+    return evaluation.forward_scores(settings, request, progress)
 
 
 @app.command()

@@ -104,7 +104,7 @@ def test_finer_bars_tell_what_came_first(commands):
     (("run", "-s", "binance", "-p", "BTC/USDT:USDT"), 1, "data download -s binance -p BTC/USDT:USDT -t 15m"),
     (("run", "-s", "test"), 2, "name symbols with --symbols"),
     ((*NAMED, "--strategy", "clairvoyance"), 2, "there are trend_pullback, mean_reversion, scalp"),
-    ((*NAMED, "--ml", "maybe"), 2, "write off or on"),
+    ((*NAMED, "--ml", "maybe"), 2, "write off, on or walk-forward"),
     ((*NAMED, "--fee", "dear"), 2, "paper.taker_fee: 'dear'"),
     ((*NAMED, "--fine", "7m"), 1, "7m"),
     (("show", "nothing"), 1, "none of that name"),
@@ -171,6 +171,15 @@ def test_the_score_is_judged_on_the_past_and_a_first_model_is_taught_by_it(comma
     assert (info["mean_reversion"]["completed"], info["mean_reversion"]["next_retrain_at"]) == (0, 30)
     assert commands.json("phantom-stats")["total"] == 0
     assert commands.json("audit", "verify")["rows"] == 0
+    # the model in use judges, and what it had learned from says nothing about it; walking forward nothing is known before
+    run = ("run", *asked, "--since", "2025-11-25")
+    free, used, forward = (told(commands, *run, "--ml", way) for way in ("off", "on", "walk-forward"))
+    assert "score" not in free["figures"]["refused"]
+    assert used["figures"]["refused"]["score"] > 0
+    assert any("had learned from signals until" in note for note in used["notes"])
+    scored = [row for row in forward["decisions"] if row["gate"] == "score" and "walking forward" in row["detail"]]
+    assert scored
+    assert len({one["result_hash"] for one in (free, used, forward)}) == 3
     code, _, err = real(commands, "ml", "bootstrap", *asked)
     assert (code, "are made up; bybit is a real market" in err) == (1, True)
 
