@@ -25,6 +25,7 @@ class Tape:
         self._bars, self._capacity = bars, capacity
         self._steps = {series: timeframe_ms(series.timeframe) for series in bars}
         self._grids = {series: _grid(held, self._steps[series]) for series, held in bars.items()}
+        self._windows: dict[Series, tuple[int, Bars]] = {}
         self.now = 0
 
     @property
@@ -45,7 +46,10 @@ class Tape:
         if series not in self._bars:
             return Bars.empty()
         end = self.closed(series, self.now)
-        return self._bars[series][max(0, end - self._capacity[series]) : end]
+        seen = self._windows.get(series)
+        if seen is None or seen[0] != end:
+            seen = self._windows[series] = end, self._bars[series][max(0, end - self._capacity[series]) : end]
+        return seen[1]
 
     def closed(self, series: Series, time: int) -> int:
         """Return how many bars of a series have closed by a time."""

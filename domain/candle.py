@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -24,6 +25,7 @@ COLUMNS = (*PRICES, "volume", "turnover")
 _UNIT_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
 
+@lru_cache(maxsize=64)
 def timeframe_ms(timeframe: str) -> int:
     """Return the length of a timeframe such as ``15m``, ``1h`` or ``1d`` in milliseconds.
 

@@ -334,7 +334,7 @@ class Trader:
         # the windows may have run ahead of the bar that is being decided on
         bars = self._bars(Series(symbol, timeframe))
         last = int(np.searchsorted(bars.open_time, close_time - timeframe_ms(timeframe), side="right"))
-        return bars[:last]
+        return bars[:last] if last < len(bars) else bars
 
     def _consider(self, signal: Signal, plan: Plan, judged: Judgement) -> Command:
         late = self.situation.market_time - signal.time > timeframe_ms(signal.timeframe) // 2
