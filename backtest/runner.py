@@ -151,11 +151,13 @@ class Runner:
             self._note_equity(time)
         moved = {*due, *self._signals.get(time, ())}
         for place, series in enumerate(self._batch(time, due)):
-            if series.symbol in moved or (not place and not time % DAY_MS):
+            if series.symbol in moved:
                 commands += self._tell(series, time)
-                moved.add(series.symbol)
-            else:
-                self._note_price(series, time)
+                continue
+            self._note_price(series, time)
+            if not place and not time % DAY_MS:
+                # whichever bar is told first turns the day
+                commands += self._trader.turn_of_day(time)
         self._carry_out(commands)
         for symbol in moved:
             self._plan(symbol, time)
@@ -208,7 +210,6 @@ class Runner:
         """Return the series to tell the trader of, in the order of a live batch."""
         batch = self._closing({*due, *self._busy, *self._signals.get(time, ())}, time)
         if time % DAY_MS == 0:
-            # whichever bar comes first turns the day
             first = next(self._closing(self._matched, time), None)
             return [first, *(series for series in batch if series != first)] if first is not None else []
         return list(batch)

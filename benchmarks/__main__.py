@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks import candles, feed, history, lag, learning, trades
+from benchmarks import backtest, candles, feed, history, lag, learning, trades
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +56,12 @@ BENCHMARKS = {
         "<= 0.5",
         history.measure_download,
         lambda share: share <= 0.5,
+    ),
+    "backtest": Benchmark(
+        "a backtest on 60,000 bars: bars a second, as a share of a bare loop that only looks for stop and target",
+        ">= 0.1",
+        backtest.measure,
+        lambda share: share >= 0.1,
     ),
     "feed": Benchmark(
         "decoded and applied messages per second, relative to a bare websockets loop",

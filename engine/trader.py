@@ -163,7 +163,7 @@ class Trader:
         self.situation.market_time = max(self.situation.market_time, now)
         self.situation.prices[closed.series.symbol] = Decimal(repr(closed.bar.close))
         self.counts["bars"] += 1
-        commands = self._turn_of_day(now)
+        commands = self.turn_of_day(now)
         held = self.book.of_symbol(closed.series.symbol)
         if held is not None and held.opening.timeframe == closed.series.timeframe:
             commands += self._manage(held, closed)
@@ -278,7 +278,8 @@ class Trader:
             made += trade.pnl_usd
         return made + self.open_pnl() - (self._day.open_pnl if self._day else ZERO)
 
-    def _turn_of_day(self, now: int) -> list[Command]:
+    def turn_of_day(self, now: int) -> list[Command]:
+        """Begin a new UTC day, unless it has begun or nothing is known of the equity yet."""
         day = now // DAY_MS
         if (self._day is not None and self._day.day >= day) or not self.situation.equity:
             return []
