@@ -8,6 +8,7 @@ from typing import Any
 
 import psycopg2
 
+from market.feed import EARNED_S
 from tests.torture.world import World
 
 AWAY_S = 3.0
@@ -48,8 +49,9 @@ def run(folder: Path, rounds: int) -> dict[str, Any]:
             world.bot.wait_for("the feed to be whole", lambda s, b=batches: s["ready"] and s["bars"] > b + 100, 60)
             took.append(time.monotonic() - start)
             # one outage after the other, not one that flickers: that one is answered with growing pauses, and rightly
-            calm = world.bot.status()["bars"] + CALM_BARS
-            world.bot.wait_for("a while of calm", lambda s, n=calm: s["bars"] > n, 60)
+            # (bars alone do not tell: those of the outage come all at once)
+            calm, until = world.bot.status()["bars"] + CALM_BARS, time.monotonic() + EARNED_S + 1
+            world.bot.wait_for("a while of calm", lambda s, n=calm, t=until: s["bars"] > n and time.monotonic() > t, 60)
             if rounds > FEW:
                 # attempts to connect are regained slowly
                 time.sleep(REGAIN_S)
