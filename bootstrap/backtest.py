@@ -191,7 +191,7 @@ def check(settings: Settings, request: Request, progress: Progress = lambda *_: 
     with History(settings) as history:
         deep = {timeframe: MORE_HISTORY * bars for timeframe, bars in needs.items()}
         stored = StoredBars(history, request.source, deep, lambda done, of: progress("reading", done, of))
-        bars, span, _ = stored.load(request.symbols, request.span, allow_gaps=True)
+        bars, span, _ = stored.load(request.symbols, request.span)
     tape = Tape(bars, {series: needs[series.timeframe] for series in bars})
     found: list[Causality] = []
     for name, plan in used.items():
