@@ -20,6 +20,7 @@ from bootstrap.parts import (
     candle_storage,
     costs,
     database,
+    exchange_of,
     journal_folder,
     keep_rules,
     keyvalue,
@@ -38,7 +39,6 @@ from bootstrap.parts import (
 from bootstrap.polled import PolledMarket, SourceKlines
 from bootstrap.trainer import TrainingProcess
 from broker.arming import arm
-from broker.bybit import BybitBroker
 from broker.paper import PaperBroker
 from domain.candle import Series, timeframe_ms
 from domain.errors import ConfigError, Rejected, Unavailable
@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from broker.bybit import BybitBroker
     from domain.instrument import Instrument
     from domain.ports import Broker, Klines
     from ml.judge import Judge
@@ -132,7 +133,7 @@ async def stand(settings: Settings, stack: contextlib.AsyncExitStack, stopping: 
     _check_database(main)
     venue = await open_venue(settings, stack)
     client = venue.client
-    exchange = BybitBroker(client) if client is not None else PolledMarket(venue.source, settings.trading.symbols)
+    exchange = exchange_of(client) if client is not None else PolledMarket(venue.source, settings.trading.symbols)
     instruments = await _patiently(exchange.instruments, stopping)
     if instruments is None:
         return None
@@ -284,7 +285,7 @@ def _feed(ground: Ground, frames: Frames, klines: Klines) -> Feed | PollingFeed:
 def _broker(ground: Ground, finest: str) -> Broker:
     if ground.settings.mode == "paper":
         return _paper_broker(ground, finest)
-    assert isinstance(ground.exchange, BybitBroker)
+    assert not isinstance(ground.exchange, PolledMarket)
     return ground.exchange
 
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from bootstrap.parts import database, open_venue, plans, symbols_of
+from bootstrap.parts import database, exchange_of, open_venue, plans, symbols_of
 from bootstrap.polled import PolledMarket
 from broker.arming import arm
-from broker.bybit import BybitBroker
 from domain.candle import Bars, Series
 from domain.coverage import Span, missing
 from domain.errors import ConfigError, Rejected, Unavailable
@@ -95,7 +94,7 @@ async def _check_exchange(settings: Settings, *, live_too: bool) -> list[Finding
         venue = await open_venue(settings, stack)
         if venue.client is None:
             return await _check_polled(PolledMarket(venue.source, settings.trading.symbols))
-        exchange = BybitBroker(venue.client)
+        exchange = exchange_of(venue.client)
         try:
             before = time.time()
             answer = await venue.client.get("v5/market/time", {})

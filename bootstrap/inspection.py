@@ -14,6 +14,7 @@ from bootstrap.learning import judge_of, school
 from bootstrap.parts import (
     costs,
     database,
+    exchange_of,
     journal_folder,
     keyvalue,
     known_owner,
@@ -23,7 +24,6 @@ from bootstrap.parts import (
     state_database,
 )
 from bootstrap.trainer import TrainingProcess
-from broker.bybit import BybitBroker
 from broker.paper import PaperBroker
 from domain.candle import Bars
 from domain.errors import BadData, RevenantError, Unavailable
@@ -229,7 +229,7 @@ async def _broker(settings: Settings, who: Identity, stack: contextlib.AsyncExit
         return PaperBroker(file, "", Decimal(0), costs(settings), "1m", _no_instruments, {})
     venue = await open_venue(settings, stack, beside=True)
     assert venue.client is not None
-    exchange = BybitBroker(venue.client)
+    exchange = exchange_of(venue.client)
     await exchange.instruments()
     return exchange
 

@@ -12,7 +12,6 @@ import msgspec
 import structlog
 
 from bootstrap.sources import Budgets, sources
-from broker.client import EXITS_RESERVE, BybitClient, Endpoint
 from dashboard import logs
 from domain.candle import timeframe_ms
 from domain.errors import ConfigError
@@ -49,6 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
+    from broker.bybit import BybitBroker
+    from broker.client import BybitClient
     from domain.phantom import PhantomTrade
     from domain.ports import Ledger
     from history.port import CandleSource
@@ -292,6 +293,8 @@ async def open_venue(settings: Settings, stack: contextlib.AsyncExitStack, *, be
 
     ``beside`` a running bot, its practice exchange is left running in the end.
     """
+    from broker.client import EXITS_RESERVE, BybitClient, Endpoint  # noqa: PLC0415  ccxt takes a second, and many commands ask no exchange
+
     if settings.source.polled:
         # of several ways to a source the last is the one that knows the newest bars
         budgets = Budgets(settings, EXITS_RESERVE)
@@ -320,6 +323,13 @@ async def open_venue(settings: Settings, stack: contextlib.AsyncExitStack, *, be
         stack.callback(budget.close)
         client.pace = budget.take
     return Venue(client, [f"{stream}/v5/public/linear" for stream in streams], sandbox)
+
+
+def exchange_of(client: BybitClient) -> BybitBroker:
+    """Return the orders, positions and executions behind a client."""
+    from broker.bybit import BybitBroker  # noqa: PLC0415  see above
+
+    return BybitBroker(client)
 
 
 def symbols_of(settings: Settings, instruments: Mapping[str, Instrument]) -> list[str]:

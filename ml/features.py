@@ -7,9 +7,9 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import talib
 
 from domain.candle import Bars, resample, timeframe_ms
+from domain.technical import talib
 
 if TYPE_CHECKING:
     from domain.signal import Signal

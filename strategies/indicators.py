@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import talib
+
+from domain.technical import talib
 
 if TYPE_CHECKING:
     from domain.candle import Bars

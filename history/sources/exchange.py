@@ -6,18 +6,6 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import ccxt.async_support as ccxt
-from ccxt.base.errors import (
-    AuthenticationError,
-    BadRequest,
-    BadSymbol,
-    BaseError,
-    DDoSProtection,
-    NotSupported,
-    PermissionDenied,
-    RateLimitExceeded,
-)
-
 from domain.candle import Series
 from domain.coverage import Span, parts
 from domain.errors import Rejected, RevenantError, Unavailable
@@ -42,6 +30,13 @@ BEGINNING_MS = 1_420_070_400_000
 """No market here is older than 2015."""
 
 TOO_MANY, BANNED, REFUSED = 429, 418, {403, 451}
+
+
+def _ccxt() -> Any:
+    """Return ccxt, which takes a second to load that only those who ask an exchange need to pay."""
+    import ccxt.async_support  # noqa: PLC0415  see above
+
+    return ccxt.async_support
 
 
 class ExchangeSource:
@@ -169,7 +164,7 @@ class ExchangeSource:
             await self._budget(kind).take(20)
             try:
                 await client.load_markets()
-            except BaseError as error:
+            except _ccxt().BaseError as error:
                 raise self._translated(error, kind, "its list of markets") from error
         return client
 
@@ -178,7 +173,7 @@ class ExchangeSource:
         await budget.take(cost)
         try:
             body = await getattr(client, method)(params)
-        except BaseError as error:
+        except _ccxt().BaseError as error:
             raise self._translated(error, kind, str(params.get("symbol", method))) from error
         used = self._dialect.used({k.lower(): v for k, v in (client.last_response_headers or {}).items()})
         if used is not None:
@@ -190,7 +185,7 @@ class ExchangeSource:
 
     def _client(self, kind: str) -> Any:
         if kind not in self._clients:
-            client = getattr(ccxt, self._dialect.venue)({
+            client = getattr(_ccxt(), self._dialect.venue)({
                 **self._keys, "timeout": TIMEOUT_MS, "enableRateLimit": False,
                 "options": {"fetchMarkets": {"types": self._dialect.types(kind)}, "fetchCurrencies": False},
             })  # fmt: skip
@@ -200,22 +195,22 @@ class ExchangeSource:
             self._clients[kind] = client
         return self._clients[kind]
 
-    def _translated(self, error: BaseError, kind: str, what: str) -> RevenantError:
-        text = " ".join(str(error).split())
+    def _translated(self, error: Exception, kind: str, what: str) -> RevenantError:
+        ccxt, text = _ccxt(), " ".join(str(error).split())
         found = re.search(r"https?://\S+ (\d{3}) ", f"{text} ")
         status = int(found[1]) if found else 0
         message = f"{self.source}: {what}: {text[-200:]}"
         client = self._client(kind)
         headers = {name.lower(): value for name, value in (client.last_response_headers or {}).items()}
-        if status in {BANNED, TOO_MANY} or isinstance(error, (RateLimitExceeded, DDoSProtection)):
+        if status in {BANNED, TOO_MANY} or isinstance(error, (ccxt.RateLimitExceeded, ccxt.DDoSProtection)):
             seconds = _seconds(headers.get("retry-after"), BANNED_S if status in {BANNED, *REFUSED} else PATIENCE_S)
             self._budget(kind).ban(seconds)
             return Throttled(
                 f"{self.source}: asks us to wait {seconds:.0f} s ({status or type(error).__name__})", seconds
             )
-        if status in REFUSED or isinstance(error, PermissionDenied):
+        if status in REFUSED or isinstance(error, ccxt.PermissionDenied):
             return Rejected(f"{self.source}: refuses this address ({status or 'denied'}); ask from another region")
-        if isinstance(error, (BadSymbol, BadRequest, AuthenticationError, NotSupported)):
+        if isinstance(error, (ccxt.BadSymbol, ccxt.BadRequest, ccxt.AuthenticationError, ccxt.NotSupported)):
             return Rejected(message)
         return Unavailable(message)
 

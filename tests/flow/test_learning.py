@@ -8,11 +8,13 @@ import stat
 import pytest
 import sqlalchemy as sa
 
+from ml.phantom_tracker import COMPLETED_MAX
 from persistence.database import Database
 from persistence.keyvalue import Redis
 
+# few markets that go fast: folds are cut by market time, so lessons of many markets at one time teach nothing sooner
 EAGER = {
-    "REVENANT__SANDBOX__SPEED": "2400", "REVENANT__SANDBOX__SYMBOLS": "60", "REVENANT__TRADING__TOP": "60", "REVENANT__ML__EXECUTED_MIN": "10",
+    "REVENANT__SANDBOX__SPEED": "7200", "REVENANT__SANDBOX__SYMBOLS": "12", "REVENANT__TRADING__TOP": "12", "REVENANT__ML__EXECUTED_MIN": "20",
     "REVENANT__ML__PHANTOM_SHARE": "1", "REVENANT__ML__RETRAIN_EVERY": "10",
 }  # fmt: skip
 TRAINED = {"promoted", "kept"}
@@ -40,7 +42,7 @@ def test_models_train_by_themselves_and_survive(make_bot, request, kind):
     bot = make_bot(**settings)
     bot.start()
     bot.wait_ready()
-    bot.wait_for("two training runs", lambda _: trained(bot) >= 2, 150)
+    bot.wait_for("a training run", lambda _: trained(bot) >= 1, 150)
     info = bot.get("/ml")[1]
     assert set(info) == {"trend_pullback", "mean_reversion", "scalp"}
     assert any(one["last_result"] for one in info.values())
@@ -63,7 +65,7 @@ def test_models_train_by_themselves_and_survive(make_bot, request, kind):
     runs = trained(bot)
     bot.start()
     status = bot.wait_ready()
-    assert status["phantoms"]["total"] >= verdict["journaled"] // 2
+    assert status["phantoms"]["total"] >= min(verdict["journaled"] // 2, COMPLETED_MAX)
     bot.wait_for("another run", lambda _: trained(bot) > runs, 150)
     assert {one["run_id"] for one in told(bot, "ml", "runs")} > before.keys()
     if redis is not None:

@@ -60,7 +60,7 @@ HOME = {
     "ccxt": {"broker", "history"},
     "websockets": {"market"},
     "aiohttp": {"sandbox", "dashboard", "history"},
-    "talib": {"strategies", "ml"},
+    "talib": {"domain"},
     "sklearn": {"ml"},
     "skl2onnx": {"ml"},
     "onnxruntime": {"ml"},
