@@ -30,6 +30,7 @@ def trained(bot) -> int:
     return sum(line["event"] == "model trained" and line["verdict"] in TRAINED for line in bot.lines())
 
 
+@pytest.mark.timeout(480)  # its two waits for a training alone may be longer than what others get
 @pytest.mark.parametrize("kind", ["PostgreSQL and Redis", "neither"])
 def test_models_train_by_themselves_and_survive(make_bot, request, kind):
     redis = None
