@@ -6,6 +6,8 @@ through the account and the trader exactly as a live batch of bars does.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import heapq
 from collections import defaultdict
 from dataclasses import dataclass, field
@@ -20,7 +22,7 @@ from domain.errors import Rejected
 from domain.exits import observe
 from domain.order import OrderState, Side
 from domain.records import OrderEnded, StopMoved
-from engine.commands import CancelOrder, Command, MoveStop, PlaceOrder, RecordTrade, Refused
+from engine.commands import CancelOrder, Command, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 
 DAY_MS = 86_400_000
 NEVER = 2**62
+GARBAGE = 200_000
+"""New objects after which cycles of garbage are looked for."""
 NOTHING = 1e-12
 """Float prices are compared this fraction early: what is looked at once too often does no harm."""
 
@@ -78,6 +82,17 @@ class Outcome:
     bars: int = 0
 
 
+@contextlib.contextmanager
+def _collecting_seldom() -> Iterator[None]:
+    """Look for cycles of garbage less often: what a backtest makes it keeps, and looking through that takes a tenth."""
+    usual = gc.get_threshold()
+    gc.set_threshold(GARBAGE, usual[1], usual[2])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+
+
 class Runner:
     """Plays a tape to a trader.
 
@@ -99,7 +114,7 @@ class Runner:
         self._matched = {series.symbol: series for series in tape.series if series.timeframe == finest}
         self._told = {symbol: Series(symbol, told) for symbol in self._matched}
         spoken = {series.timeframe for series in tape.series if timeframe_ms(series.timeframe) >= timeframe_ms(told)}
-        self._spoken = sorted(spoken, key=timeframe_ms, reverse=True)
+        self._spoken = [(name, timeframe_ms(name)) for name in sorted(spoken, key=timeframe_ms, reverse=True)]
         self._signals: dict[int, set[str]] = defaultdict(set)
         for symbol, times in signal_times.items():
             for time in times:
@@ -112,6 +127,10 @@ class Runner:
 
     def run(self, since: int, until: int, progress: Callable[[int], None] = lambda _: None) -> Outcome:
         """Play all bars that close in (since, until]; ``progress`` is told the time now and then."""
+        with _collecting_seldom():
+            return self._run(since, until, progress)
+
+    def _run(self, since: int, until: int, progress: Callable[[int], None]) -> Outcome:
         for time in self._signals:
             heapq.heappush(self._agenda, (time, ""))
         for midnight in range(-(-(since + 1) // DAY_MS) * DAY_MS, until + 1, DAY_MS):
@@ -150,8 +169,9 @@ class Runner:
         if time % DAY_MS == 0:
             self._note_equity(time)
         moved = {*due, *self._signals.get(time, ())}
+        told = {symbol for symbol in moved if self._has_to_decide(symbol, time)}
         for place, series in enumerate(self._batch(time, due)):
-            if series.symbol in moved:
+            if series.symbol in told:
                 commands += self._tell(series, time)
                 continue
             self._note_price(series, time)
@@ -159,7 +179,9 @@ class Runner:
                 # whichever bar is told first turns the day
                 commands += self._trader.turn_of_day(time)
         self._carry_out(commands)
-        for symbol in moved:
+        # signals that were only refused leave everything as it was
+        changed = any(not isinstance(command, Refused | Remember) for command in commands)
+        for symbol in moved if changed or fills else due:
             self._plan(symbol, time)
 
     def _match(self, time: int, due: Iterable[str]) -> list[Fill]:
@@ -186,7 +208,7 @@ class Runner:
         known = self._funding.get(symbol)
         if known is None:
             return []
-        first, last = np.searchsorted(known.times, (self._funded.get(symbol, time), time), side="right")
+        first, last = known.times.searchsorted((self._funded.get(symbol, time), time), side="right")
         self._funded[symbol] = time
         return [
             fill for row in range(first, last)
@@ -195,15 +217,16 @@ class Runner:
 
     def _mark(self, time: int) -> None:
         """Give the account the prices of the moment, and the trader those of the moment before."""
-        for symbol in {*self._busy, *self._signals.get(time, ())}:
-            bars = self._tape.whole(self._matched[symbol])
-            row = self._tape.closed(self._matched[symbol], time) - 1
+        symbols = {*self._busy, *self._signals.get(time, ())}
+        for symbol in symbols:
+            matched, told = self._matched[symbol], self._told[symbol]
+            row = self._tape.closed(matched, time) - 1
             if row >= 0:
-                self._venue.mark(symbol, float(bars.close[row]))
-            told = self._told[symbol]
-            before = self._tape.closed(told, time - 1) - 1
+                self._venue.mark(symbol, self._tape.whole(matched).close.item(row))
+            # a symbol's own bar comes before anybody asks for its price; only to others an older one matters
+            before = self._tape.closed(told, time - 1) - 1 if len(symbols) > 1 else -1
             if before >= 0:
-                price = float(self._tape.whole(told).close[before])
+                price = self._tape.whole(told).close.item(before)
                 self._trader.situation.prices[symbol] = Decimal(repr(price))
 
     def _batch(self, time: int, due: Iterable[str]) -> list[Series]:
@@ -216,12 +239,26 @@ class Runner:
 
     def _closing(self, symbols: Iterable[str], time: int) -> Iterator[Series]:
         """Yield the series of symbols that have a bar which closes at a time, the longest timeframe first."""
-        for timeframe in self._spoken:
-            if time % timeframe_ms(timeframe):
+        for timeframe, step in self._spoken:
+            if time % step:
                 continue
             for symbol in sorted(symbols):
-                if self._tape.closing(Series(symbol, timeframe), time) is not None:
-                    yield Series(symbol, timeframe)
+                series = Series(symbol, timeframe)
+                if self._tape.closing(series, time) is not None:
+                    yield series
+
+    def _has_to_decide(self, symbol: str, time: int) -> bool:
+        """Say whether a bar may lead the trader to anything: a signal, or a position that its bars move.
+
+        A stop and a target that lie still are the exchange's business.
+        """
+        if symbol in self._signals.get(time, ()):
+            return True
+        held = self._trader.book.of_symbol(symbol)
+        if held is None:
+            return False
+        plan = held.opening.plan
+        return held.pending or held.leaving or bool(plan.trail_start_r or plan.partial_r or plan.timeout_ms)
 
     def _tell(self, series: Series, time: int) -> list[Command]:
         row = self._tape.closing(series, time)
@@ -246,14 +283,13 @@ class Runner:
         series = Series(symbol, held.opening.timeframe)
         bars, step = self._tape.whole(series), self._tape.step(series)
         begin = max(held.observed_until, held.opening.bar_start, self._first_managed(held, step))
-        first, last = int(np.searchsorted(bars.open_time, begin)), self._tape.closed(series, until)
+        first, last = int(bars.open_time.searchsorted(begin)), self._tape.closed(series, until)
         if last <= first:
             return
-        part = bars[first:last]
-        extremes = Bar(int(part.open_time[0]), float(part.close[-1]), float(part.high.max()), float(part.low.min()),
-                       float(part.close[-1]), 0.0, 0.0)  # fmt: skip
-        held.bracket = observe(held.bracket, extremes)
-        held.observed_until = int(part.open_time[-1]) + step
+        close = bars.close.item(last - 1)
+        high, low = float(bars.high[first:last].max()), float(bars.low[first:last].min())
+        held.bracket = observe(held.bracket, Bar(bars.open_time.item(first), close, high, low, close, 0.0, 0.0))
+        held.observed_until = bars.open_time.item(last - 1) + step
 
     @staticmethod
     def _first_managed(held: Position, step: int) -> int:
@@ -286,9 +322,9 @@ class Runner:
         touched = first_touch(bars.high, bars.low, row, *levels)
         known = self._funding.get(symbol)
         if known is not None and self._venue.held(symbol):
-            place = int(np.searchsorted(known.times, time, side="right"))
+            place = int(known.times.searchsorted(time, side="right"))
             if place < len(known.times):
-                paid = int(np.searchsorted(bars.open_time, int(known.times[place]) - step))
+                paid = int(bars.open_time.searchsorted(int(known.times[place]) - step))
                 touched = min(touched, max(row, paid))
         return int(bars.open_time[touched]) + step if touched < len(bars) else NEVER
 
@@ -301,7 +337,7 @@ class Runner:
         if held.pending or held.leaving or held.flat:
             found = row
         elif plan.timeout_ms:
-            found = int(np.searchsorted(bars.open_time, held.bracket.opened_at + plan.timeout_ms - step))
+            found = int(bars.open_time.searchsorted(held.bracket.opened_at + plan.timeout_ms - step))
         if plan.trail_start_r and not held.pending and row < len(bars):
             long, bracket = held.opening.side is Side.LONG, held.bracket
             start = bracket.entry + held.opening.side.sign * Decimal(str(plan.trail_start_r)) * bracket.risk

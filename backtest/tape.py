@@ -61,6 +61,11 @@ class Tape:
 
     def closing(self, series: Series, time: int) -> int | None:
         """Return the row of the bar that closes at a time, None when there is none."""
+        grid = self._grids[series]
+        if grid is not None:
+            first, step, count = grid
+            row, beside = divmod(time - first, step)
+            return row - 1 if not beside and 1 <= row <= count else None
         row = self.closed(series, time) - 1
         held = self._bars[series].open_time
         return row if row >= 0 and int(held[row]) + self._steps[series] == time else None

@@ -6,7 +6,6 @@ the paper broker both trade on it, so their fills are the same. Each call return
 
 from __future__ import annotations
 
-import uuid
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ import msgspec
 
 from domain import fills
 from domain.errors import Rejected
-from domain.ids import NAMESPACE
+from domain.ids import name_uuid
 from domain.order import OrderKind, OrderSide
 from domain.trade import ZERO
 
@@ -150,16 +149,20 @@ class SimulatedAccount:
 
     def equity(self) -> Decimal:
         """Return wallet plus open profit."""
-        return self.state.wallet + sum((self.unrealised(s) for s in self.state.positions), ZERO)
+        held = [symbol for symbol, position in self.state.positions.items() if position.qty]
+        return sum((self.unrealised(symbol) for symbol in held), self.state.wallet)
 
     def margin(self) -> Decimal:
         """Return the initial margin of all positions."""
         held = self.state.positions.values()
-        return sum((abs(p.qty) * p.avg_price / p.leverage for p in held), ZERO)
+        return sum((abs(p.qty) * p.avg_price / p.leverage for p in held if p.qty), ZERO)
 
     def position(self, symbol: str) -> VenuePosition:
         """Return the position in a symbol, a flat one where there is none."""
-        return self.state.positions.setdefault(symbol, VenuePosition(symbol=symbol))
+        held = self.state.positions.get(symbol)
+        if held is None:
+            held = self.state.positions[symbol] = VenuePosition(symbol=symbol)
+        return held
 
     def last_price(self, symbol: str) -> Decimal | None:
         """Return the last price taken for a symbol."""
@@ -240,9 +243,10 @@ class SimulatedAccount:
             )
             if price is not None:
                 self._execute(order, price, bar.open_time, maker=False)
-        before = {order.id for order in self._waiting(symbol)}
-        for order in self._waiting(symbol, self._instruments[symbol].price(bar.open)):
+        resting = self._waiting(symbol, self._instruments[symbol].price(bar.open))
+        for order in resting:
             self._match_inside(order, bar, closes_at - 1)
+        before = {order.id for order in resting}
         for order in self._waiting(symbol):
             # a position born inside the bar may already be stopped in it, but is not given its target
             if order.id not in before and order.kind is OrderKind.STOP:
@@ -319,6 +323,8 @@ class SimulatedAccount:
     def _waiting(self, symbol: str, start: Decimal | None = None) -> list[VenueOrder]:
         """Return a symbol's orders in the turn that a bar is read: stops, then what lies nearest to its start."""
         held = [order for order in self.state.orders.values() if order.symbol == symbol]
+        if len(held) < 2:  # noqa: PLR2004  there is no turn to take
+            return held
 
         def turn(order: VenueOrder) -> tuple[int, Decimal, int]:
             away = abs(order.level - start) if order.level is not None and start is not None else ZERO
@@ -459,7 +465,7 @@ class SimulatedAccount:
         return self.state.sequence
 
     def _uuid(self, number: int) -> str:
-        return str(uuid.uuid5(NAMESPACE, f"{self.state.name}:{number}"))
+        return name_uuid(f"{self.state.name}:{number}")
 
     def _emit(self, event: Event) -> None:
         # orders and positions go on changing: an event is what they were at this moment

@@ -153,7 +153,10 @@ class Bars:
         return len(self.open_time)
 
     def __getitem__(self, part: slice) -> Bars:
-        return Bars(*(column[part] for column in self.columns()))
+        return Bars(
+            self.open_time[part], self.open[part], self.high[part], self.low[part], self.close[part],
+            self.volume[part], self.turnover[part],
+        )  # fmt: skip
 
     def columns(self) -> tuple[np.ndarray, ...]:
         """Return all columns, time first."""
@@ -161,7 +164,10 @@ class Bars:
 
     def row(self, i: int) -> Bar:
         """Return bar i as plain numbers."""
-        return Bar(int(self.open_time[i]), *(float(column[i]) for column in self.columns()[1:]))
+        return Bar(
+            self.open_time.item(i), self.open.item(i), self.high.item(i), self.low.item(i), self.close.item(i),
+            self.volume.item(i), self.turnover.item(i),
+        )  # fmt: skip
 
     def rows(self) -> list[Bar]:
         """Return every bar as plain numbers."""

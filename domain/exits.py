@@ -74,12 +74,13 @@ def observe(bracket: Bracket, bar: Bar) -> Bracket:
     best = high if long else low
     worst = low if long else high
     if bracket.best:
-        pick = (max, min) if long else (min, max)
-        best, worst = pick[0](best, bracket.best), pick[1](worst, bracket.worst)
+        better, lesser = (max, min) if long else (min, max)
+        best, worst = better(best, bracket.best), lesser(worst, bracket.worst)
     seen = msgspec.structs.replace(bracket, best=best, worst=worst)
-    gain = bracket.side.sign * (best - bracket.entry)
+    if not bracket.plan.trail_start_r:
+        return seen
     start = Decimal(str(bracket.plan.trail_start_r)) * bracket.risk
-    if not start or gain < start:
+    if bracket.side.sign * (best - bracket.entry) < start:
         return seen
     distance = Decimal(str(bracket.plan.trail_distance_r)) * bracket.risk
     return tighten(seen, best - bracket.side.sign * distance, Cause.TRAILING_STOP)

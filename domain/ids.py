@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 import uuid
+from functools import lru_cache
 from typing import NamedTuple
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "revenant:trade")
@@ -47,15 +48,23 @@ def order_id(digest: str, leg: str, attempt: int, *, paper: bool) -> str:
     return f"{'P' if paper else 'L'}1-{digest}-{leg}{attempt}"
 
 
+@lru_cache(maxsize=1_024)
 def parse_order_id(text: str) -> OrderName | None:
     """Return the parts of an order id of ours, None for anything else."""
     found = _ORDER_ID.fullmatch(text)
     return OrderName(found[2], found[3], int(found[4])) if found else None
 
 
+def name_uuid(name: str) -> str:
+    """Return the version 5 UUID of a name in our namespace (RFC 9562), as ``uuid.uuid5`` does but faster."""
+    digest = hashlib.sha1(NAMESPACE.bytes + name.encode(), usedforsecurity=False).hexdigest()
+    variant = f"{int(digest[16], 16) & 0x3 | 0x8:x}"
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
+
+
 def trade_id(digest: str) -> str:
     """Return the id of the trade that a signal leads to."""
-    return str(uuid.uuid5(NAMESPACE, digest))
+    return name_uuid(digest)
 
 
 def short_name(strategy: str) -> str:

@@ -44,8 +44,9 @@ class Instrument:
         return self._to_tick(value, ROUND_FLOOR)
 
     def _to_tick(self, value: Decimal | float, rounding: str) -> Decimal:
+        tick = self.tick
         exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
-        return max((exact / self.tick).to_integral_value(rounding) * self.tick, self.tick)
+        return max((exact / tick).to_integral_value(rounding) * tick, tick)
 
 
 def unified_symbol(base: str, quote: str, settle: str) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 
+import msgspec
+
 
 class Side(StrEnum):
     """Direction of a position."""
@@ -75,8 +77,7 @@ class Cause(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class OrderRequest:
+class OrderRequest(msgspec.Struct, frozen=True):
     """An order to be sent; ``order_id`` is ours and unique, so that a repeat is refused by the exchange.
 
     ``stop`` and ``target`` are attached to an entry and protect the position from its first fill on.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from domain.errors import BadData
 
@@ -11,8 +12,7 @@ if TYPE_CHECKING:
     from domain.order import Side
 
 
-@dataclass(frozen=True, slots=True)
-class Signal:
+class Signal(msgspec.Struct, frozen=True):
     """Enter ``symbol`` on ``side`` near ``entry``, out at ``stop`` or ``target``.
 
     ``bar_start`` is the open time of the bar that gave the signal (UTC ms), which closed at ``time``. Prices
@@ -28,7 +28,7 @@ class Signal:
     entry: float
     stop: float
     target: float
-    notes: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, float] = {}
 
     def __post_init__(self) -> None:
         sign = self.side.sign

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from domain.judgement import UNJUDGED, Judgement
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from domain.trade import Trade
 
 
-@dataclass(frozen=True, slots=True)
-class PlaceOrder:
+class PlaceOrder(msgspec.Struct, frozen=True):
     """Write the intent down, then send the order; an entry bears the signal that it follows, and its judgement."""
 
     intent: Intent
@@ -26,8 +26,7 @@ class PlaceOrder:
     judged: Judgement = UNJUDGED
 
 
-@dataclass(frozen=True, slots=True)
-class CancelOrder:
+class CancelOrder(msgspec.Struct, frozen=True):
     """Cancel an order that may be gone already."""
 
     symbol: str
@@ -35,8 +34,7 @@ class CancelOrder:
     time: int
 
 
-@dataclass(frozen=True, slots=True)
-class MoveStop:
+class MoveStop(msgspec.Struct, frozen=True):
     """Move a position's stop on the exchange, then write it down."""
 
     digest: str
@@ -46,22 +44,19 @@ class MoveStop:
     time: int
 
 
-@dataclass(frozen=True, slots=True)
-class RecordTrade:
+class RecordTrade(msgspec.Struct, frozen=True):
     """Keep a finished trade."""
 
     trade: Trade
 
 
-@dataclass(frozen=True, slots=True)
-class Remember:
+class Remember(msgspec.Struct, frozen=True):
     """Write a record down."""
 
     record: Record
 
 
-@dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(msgspec.Struct, frozen=True):
     """A signal that was not taken: by which gate, and why; and what is thought of it."""
 
     signal: Signal

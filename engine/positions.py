@@ -120,13 +120,13 @@ class Position:
 
     def to_trade(self, who: Identity) -> Trade:
         """Return the finished trade."""
-        entries = [f for f in self._trades() if self._opens(f)]
-        exits = [f for f in self._trades() if not self._opens(f)]
+        trades = self._trades()
+        entries, exits = [f for f in trades if self._opens(f)], [f for f in trades if not self._opens(f)]
         # inside of one bar all happens at once; a partial target leaves something for another to close
         last = max(exits, key=lambda f: (f.time, f.cause is not Cause.PARTIAL))
         entry, side = self.entry_price, self.opening.side
         gross = sum((side.sign * (f.price - entry) * f.qty for f in exits), ZERO)
-        fees = sum((f.fee for f in self._trades()), ZERO)
+        fees = sum((f.fee for f in trades), ZERO)
         funding = sum((f.fee for f in self.fills.values() if f.cause is Cause.FUNDING), ZERO)
         net = gross - fees - funding
         value, risk = entry * self.opened, self.bracket.risk
@@ -228,7 +228,10 @@ class Book:
 
     def of_symbol(self, symbol: str) -> Position | None:
         """Return the position in a symbol: pending, open, or flat and still to be recorded."""
-        return next((held for held in self._by_digest.values() if held.symbol == symbol), None)
+        for held in self._by_digest.values():
+            if held.symbol == symbol:
+                return held
+        return None
 
     def knows(self, exec_id: str) -> bool:
         """Say whether an execution has been taken before."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from domain.order import Side
 from engine.protections import Protection, blocked
 
@@ -36,8 +38,7 @@ class RiskLimits:
     protections: tuple[Protection, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
+class Account(msgspec.Struct, frozen=True):
     """What the gate has to know of the moment; money in quote units, ``day_pnl`` since the UTC day began."""
 
     equity: Decimal
@@ -51,16 +52,14 @@ class Account:
     closed: Sequence[Trade]
 
 
-@dataclass(frozen=True, slots=True)
-class Approved:
+class Approved(msgspec.Struct, frozen=True):
     """A signal that may be taken, with its size and leverage."""
 
     qty: Decimal
     leverage: Decimal
 
 
-@dataclass(frozen=True, slots=True)
-class Denied:
+class Denied(msgspec.Struct, frozen=True):
     """A signal that may not be taken."""
 
     gate: str

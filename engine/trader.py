@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from domain import ids
 from domain.candle import Bars, ClosedBar, Series, timeframe_ms
@@ -329,12 +328,16 @@ class Trader:
             command: Command = self._refuse(signal, "warming_up", "too few bars yet")
         else:
             command = self._consider(signal, plan, judged)
-        return [replace(command, judged=judged) if isinstance(command, Refused | PlaceOrder) else command]
+        if isinstance(command, Refused | PlaceOrder):
+            command = msgspec.structs.replace(command, judged=judged)
+        return [command]
 
     def _until(self, symbol: str, timeframe: str, close_time: int) -> Bars:
         # the windows may have run ahead of the bar that is being decided on
-        bars = self._bars(Series(symbol, timeframe))
-        last = int(np.searchsorted(bars.open_time, close_time - timeframe_ms(timeframe), side="right"))
+        bars, newest = self._bars(Series(symbol, timeframe)), close_time - timeframe_ms(timeframe)
+        if len(bars) and bars.open_time[-1] <= newest:
+            return bars
+        last = int(bars.open_time.searchsorted(newest, side="right"))
         return bars[:last] if last < len(bars) else bars
 
     def _consider(self, signal: Signal, plan: Plan, judged: Judgement) -> Command:
@@ -395,7 +398,7 @@ class Trader:
             OrderKind.LIMIT if limited else OrderKind.MARKET, size.qty, entry if limited else None, stop, target,
         )  # fmt: skip
         self.counts["taken"] += 1
-        return replace(self._place(request, Cause.ENTRY, signal.time, opening), signal=signal)
+        return msgspec.structs.replace(self._place(request, Cause.ENTRY, signal.time, opening), signal=signal)
 
     def _place(self, request: OrderRequest, cause: Cause, time: int, opening: Opening | None = None) -> PlaceOrder:
         intent = Intent(
@@ -488,7 +491,7 @@ def catch_up(trader: Trader, symbol: str, bars: Bars) -> None:
     held = trader.book.of_symbol(symbol)
     if held is None or held.pending:
         return
-    start = int(np.searchsorted(bars.open_time, held.opening.bar_start, side="right"))
+    start = int(bars.open_time.searchsorted(held.opening.bar_start, side="right"))
     for bar in bars[start:].rows():
         seen = observe(held.bracket, bar)
         held.bracket = msgspec.structs.replace(held.bracket, best=seen.best, worst=seen.worst)

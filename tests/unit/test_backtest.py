@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from decimal import Decimal as D
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -134,7 +134,7 @@ def test_signals_are_the_same_in_pieces_and_with_more_history(strategy, monkeypa
 
 def same(one, other) -> bool:
     """Say whether two lists of signals differ by no more than rounding."""
-    plain = [[replace(s, entry=1.0, stop=0.5 if s.side.sign > 0 else 2.0, target=3.0 if s.side.sign > 0 else 0.5, notes={})
+    plain = [[msgspec.structs.replace(s, entry=1.0, stop=0.5 if s.side.sign > 0 else 2.0, target=3.0 if s.side.sign > 0 else 0.5, notes={})
               for s in held] for held in (one, other)]  # fmt: skip
     prices = [[(s.entry, s.stop, s.target) for s in held] for held in (one, other)]
     return plain[0] == plain[1] and np.allclose(*prices, rtol=1e-9)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal as D
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +43,7 @@ def test_the_loss_at_the_stop_never_exceeds_the_percentage(entry, distance, equi
     sign = 1 if long else -1
     rules = replace(RULES, step=D(step), min_qty=D(step))
     one = signal(entry, entry * (1 - sign * distance), entry * (1 + sign * 2 * distance))
-    verdict = weigh(one, rules, LIMITS, replace(ACCOUNT, equity=D(equity)))
+    verdict = weigh(one, rules, LIMITS, msgspec.structs.replace(ACCOUNT, equity=D(equity)))
     if isinstance(verdict, Approved):
         costs = (LIMITS.fee + LIMITS.slippage) * D(repr(one.entry)) + (LIMITS.fee + LIMITS.slippage) * D(repr(one.stop))
         assert verdict.qty * (abs(D(repr(one.entry)) - D(repr(one.stop))) + costs) <= D(equity) / 100 * (1 + D("1e-20"))
@@ -69,7 +70,7 @@ def test_the_loss_at_the_stop_never_exceeds_the_percentage(entry, distance, equi
 )
 def test_each_limit_says_no_by_its_name(change, gate):
     assert isinstance(weigh(signal(), RULES, LIMITS, ACCOUNT), Approved)
-    verdict = weigh(signal(), RULES, LIMITS, replace(ACCOUNT, **change))
+    verdict = weigh(signal(), RULES, LIMITS, msgspec.structs.replace(ACCOUNT, **change))
     assert isinstance(verdict, Denied)
     assert verdict.gate == gate
 
