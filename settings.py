@@ -152,6 +152,15 @@ def with_values(settings: Settings, values: Mapping[str, str]) -> Settings:
     tree = settings.model_dump()
     for name, text in values.items():
         _set(tree, tuple(name.split(".")), _parsed(text), name)
+    return _valid(tree)
+
+
+def with_sections(settings: Settings, sections: Mapping[str, Any]) -> Settings:
+    """Return the settings with whole sections of others, as ``shown`` tells them. Raises ConfigError."""
+    return _valid({**settings.model_dump(), **sections})
+
+
+def _valid(tree: dict[str, Any]) -> Settings:
     try:
         changed = Settings.model_validate(tree)
     except ValidationError as error:

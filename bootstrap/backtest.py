@@ -25,6 +25,7 @@ from domain.coverage import Span
 from domain.errors import ConfigError
 from domain.ids import SHORT, Identity
 from domain.judgement import UNJUDGED
+from domain.source import Source
 from engine.trader import Plan, Trader, TraderTerms
 from history.calendar import closed
 from history.port import PERPETUAL, market_of
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from domain.instrument import Instrument
     from domain.judgement import Judgement
     from domain.signal import Signal
-    from domain.source import Source
     from settings import Settings
 
     Progress = Callable[[str, int, int], None]

@@ -66,6 +66,13 @@ def _register(app: Celery, settings: Settings) -> None:
             raise task.retry(exc=error, countdown=2 ** (task.request.retries + 2)) from error
         return done.statistics
 
+    @app.task(name="revenant.trial")
+    def trial(sections: dict[str, Any], request: dict[str, Any], values: dict[str, str], bars: str) -> dict[str, Any]:
+        """Try one combination of a sweep."""
+        from bootstrap.cluster import work_off  # noqa: PLC0415  which makes a Celery program itself
+
+        return work_off(settings, sections, request, values, bars)
+
     @app.task(name="revenant.finish")
     def finish(results: list[dict[str, Any]], name: str, owner: str) -> str:
         """Keep how a job ended, once all its series have been tried."""

@@ -6,14 +6,15 @@ import concurrent.futures
 import multiprocessing
 import os
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
 import structlog
 
-from backtest.figures import daily_returns
+from backtest.figures import Figures, daily_returns
 from backtest.trials import Fold, deflated_sharpe, folds
 from bootstrap import backtest
+from domain.coverage import Span
 from domain.errors import BadData, RevenantError
 from domain.ids import SHORT
 from settings import Settings, with_values
@@ -21,10 +22,9 @@ from strategies.table import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from concurrent.futures import Future
 
-    from backtest.figures import Figures
     from bootstrap.backtest import Request
-    from domain.coverage import Span
 
 OBJECTIVES = ("sharpe", "sortino", "calmar", "profit_percent", "expectancy_r", "profit_factor")
 
@@ -59,31 +59,63 @@ class Sweep:
     forward: list[tuple[Trial, Trial]] = field(default_factory=list)
 
 
+class Pool(Protocol):
+    """Who tries combinations, several at once; to be entered and left."""
+
+    def __enter__(self) -> Self:
+        """Begin to work."""
+        ...
+
+    def __exit__(self, *_: object) -> None:
+        """Give up what has not begun."""
+        ...
+
+    def submit(self, settings: Settings, request: Request, values: dict[str, str]) -> Future[Trial]:
+        """Have one combination tried."""
+        ...
+
+
+class Processes:
+    """So many processes of this machine, one for each core with 0."""
+
+    def __init__(self, count: int = 0) -> None:
+        # a fresh Python each: a forked one would share the parent's sockets and locks
+        context = multiprocessing.get_context("spawn")
+        self._pool = concurrent.futures.ProcessPoolExecutor(
+            count or os.cpu_count() or 1, mp_context=context, initializer=_quiet
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # whoever is interrupted waits for no more than what runs now
+        self._pool.shutdown(cancel_futures=True)
+
+    def submit(self, settings: Settings, request: Request, values: dict[str, str]) -> Future[Trial]:
+        """Have one combination tried."""
+        return self._pool.submit(attempt, settings, request, values)
+
+
 def sweep(
-    settings: Settings, request: Request, values: Sequence[dict[str, str]], objective: str, *, parts: int = 0,
-    jobs: int = 0, progress: Callable[[int, int], None] = lambda *_: None,
+    settings: Settings, request: Request, values: Sequence[dict[str, str]], objective: str, workers: Pool, *,
+    parts: int = 0, progress: Callable[[int, int], None] = lambda *_: None,
 ) -> Sweep:  # fmt: skip
     """Try every combination on the whole time and, with ``parts``, walk forward through as many parts of it.
 
     Raises:
         BadData: when not one of them could be tried, or the time is too short for the folds.
     """
-    cut: list[Fold] = []
-    if parts:
-        # what is stored decides where open ends lie
-        cut = folds(backtest.stored_span(settings, request), parts)
+    # what is stored decides where open ends lie, the same for every trial whatever is stored meanwhile
+    request = replace(request, span=backtest.stored_span(settings, request))
+    cut: list[Fold] = folds(request.span, parts) if parts else []
     work = [(one, request.span) for one in values] + [(one, fold.chosen_on) for fold in cut for one in values]
     done: list[Trial] = []
-    with _workers(jobs) as pool:
-        waiting = [pool.submit(attempt, settings, replace(request, span=span), one) for one, span in work]
-        try:
-            for future in concurrent.futures.as_completed(waiting):
-                done.append(future.result())
-                progress(len(done), len(work) + len(cut))
-        finally:
-            # whoever is interrupted waits for no more than what runs now
-            for future in waiting:
-                future.cancel()
+    with workers as pool:
+        waiting = [pool.submit(settings, replace(request, span=span), one) for one, span in work]
+        for future in concurrent.futures.as_completed(waiting):
+            done.append(future.result())
+            progress(len(done), len(work) + len(cut))
         ordered = [future.result() for future in waiting]
         whole = sorted(ordered[: len(values)], key=lambda one: -one.score(objective))
         best = [
@@ -91,7 +123,7 @@ def sweep(
             for place in range(len(cut))
         ]
         after = [
-            pool.submit(attempt, settings, replace(request, span=fold.tried_on), one.values)
+            pool.submit(settings, replace(request, span=fold.tried_on), one.values)
             for fold, one in zip(cut, best, strict=True)
         ]
         forward = [(one, future.result()) for one, future in zip(best, after, strict=True)]
@@ -138,12 +170,6 @@ def as_row(trial: Trial) -> dict[str, Any]:
         "sharpe": _rounded(held.sharpe), "calmar": _rounded(held.calmar), "profit factor": _rounded(held.profit_factor),
         "mean R": round(held.expectancy_r, 3), "said": "",
     }  # fmt: skip
-
-
-def _workers(jobs: int) -> concurrent.futures.ProcessPoolExecutor:
-    # a fresh Python each: a forked one would share the parent's sockets and locks
-    context = multiprocessing.get_context("spawn")
-    return concurrent.futures.ProcessPoolExecutor(jobs or os.cpu_count() or 1, mp_context=context, initializer=_quiet)
 
 
 def _quiet() -> None:

@@ -114,6 +114,7 @@ def sweep(
         int, typer.Option("--walk-forward", min=0, help="Also choose on the past, try on what follows.")
     ] = 0,
     jobs: Annotated[int, typer.Option("--jobs", min=0, help="Processes; all cores without it.")] = 0,
+    celery: Annotated[bool, typer.Option("--celery", help="On Celery workers, of any number of machines.")] = False,
     most: Annotated[int, typer.Option("-n", min=1, help="Rows to show.")] = 20,
 ) -> None:
     """Try many settings on the same past, and tell how much of the best result chance alone would have given."""
@@ -126,7 +127,7 @@ def sweep(
                   disable=as_json) as bar:  # fmt: skip
         task = bar.add_task("backtests", total=len(tried))
         found = sweeping.sweep(
-            settings, request, tried, objective, parts=parts, jobs=jobs,
+            settings, request, tried, objective, _workers(settings, jobs, celery=celery), parts=parts,
             progress=lambda done, of: bar.update(task, completed=done, total=of),
         )  # fmt: skip
     rows = [sweeping.as_row(one) for one in found.trials]
@@ -143,6 +144,14 @@ def sweep(
     if forward:
         show(forward, as_json)
     print(_warning(len(rows), found.deflated))
+
+
+def _workers(settings: Settings, jobs: int, *, celery: bool) -> sweeping.Pool:
+    if not celery:
+        return sweeping.Processes(jobs)
+    from bootstrap.cluster import Cluster  # noqa: PLC0415  Celery takes half a second
+
+    return Cluster(settings)
 
 
 def _warning(tried: int, deflated: float | None) -> str:

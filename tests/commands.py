@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import io
 import json
 import os
@@ -11,10 +12,27 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+from domain.candle import resample
 from persistence.database import Database
 from persistence.history import CandleHistory
+from sandbox.tape import GeneratedTape
+from tests.practice import START
 
 ROOT = Path(__file__).parents[1]
+DAY = 86_400_000
+
+
+def candle_files(folder: Path, days: int = 20, symbols: int = 3) -> list[str]:
+    tape = GeneratedTape(11, symbols, START)
+    begin, paths = tape.span()[0], []
+    for symbol in tape.instruments:
+        path = folder / f"{symbol.split('/')[0]}_USDT_USDT-3m.csv"
+        with path.open("w", newline="") as out:
+            writer = csv.writer(out)
+            writer.writerow(["timestamp", "open", "high", "low", "close", "volume", "turnover"])
+            writer.writerows(resample(tape.bars(symbol, begin, begin + days * DAY), 180_000, 60_000).rows())
+        paths.append(str(path))
+    return paths
 
 
 class Commands:

@@ -9,30 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from domain.candle import resample
-from sandbox.tape import GeneratedTape
-from tests.commands import Commands
-from tests.practice import START
+from tests.commands import Commands, candle_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DAY = 86_400_000
 NAMED = ("run", "-s", "test", "-p", "BTC/USDT:USDT,ETH/USDT:USDT,SOL/USDT:USDT")
 RUN = (*NAMED, "--since", "2025-11-25", "--until", "2025-12-03")
-
-
-def candle_files(folder: Path, days: int = 20, symbols: int = 3) -> list[str]:
-    tape = GeneratedTape(11, symbols, START)
-    begin, paths = tape.span()[0], []
-    for symbol in tape.instruments:
-        path = folder / f"{symbol.split('/')[0]}_USDT_USDT-3m.csv"
-        with path.open("w", newline="") as out:
-            writer = csv.writer(out)
-            writer.writerow(["timestamp", "open", "high", "low", "close", "volume", "turnover"])
-            writer.writerows(resample(tape.bars(symbol, begin, begin + days * DAY), 180_000, 60_000).rows())
-        paths.append(str(path))
-    return paths
 
 
 @pytest.fixture(scope="module")
