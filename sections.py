@@ -215,6 +215,7 @@ class Ml(Section):
             ``rule`` trades what passes the rule. Paper and practice always trade by the rule.
         executed_min: executed trades that training begins at; a phantom counts as much of one as phantom_share says.
         phantom_weight: weight of a phantom beside an executed trade in training.
+        past_weight: weight of a signal of the past there, as ml bootstrap finds them; 0 leaves them out.
         retrain_every: lessons more than last time after which a strategy is trained again.
         lessons_max: newest lessons that are learned from.
         train_s: longest that a training run may take.
@@ -228,6 +229,7 @@ class Ml(Section):
     executed_min: int = Field(30, ge=10, le=100_000)
     phantom_share: float = Field(0.3, gt=0, le=1)
     phantom_weight: float = Field(0.8, gt=0, le=1)
+    past_weight: float = Field(0.4, ge=0, le=1)
     retrain_every: int = Field(50, ge=5, le=100_000)
     lessons_max: int = Field(20_000, ge=100, le=1_000_000)
     train_s: float = Field(900.0, ge=10)

@@ -10,6 +10,7 @@ from celery.schedules import crontab
 
 from bootstrap import jobs
 from bootstrap.history import History
+from bootstrap.shared_trial import work_off
 from domain.candle import Series
 from domain.coverage import Span
 from domain.errors import ConfigError, RevenantError, Unavailable
@@ -69,8 +70,6 @@ def _register(app: Celery, settings: Settings) -> None:
     @app.task(name="revenant.trial")
     def trial(sections: dict[str, Any], request: dict[str, Any], values: dict[str, str], bars: str) -> dict[str, Any]:
         """Try one combination of a sweep."""
-        from bootstrap.cluster import work_off  # noqa: PLC0415  which makes a Celery program itself
-
         return work_off(settings, sections, request, values, bars)
 
     @app.task(name="revenant.finish")

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import concurrent.futures
-import hashlib
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from bootstrap.backtest import SHOWN, Request
+from bootstrap.backtest import SHOWN
 from bootstrap.celery_app import make_app
-from bootstrap.history import History
-from bootstrap.sweep import Trial, attempt
+from bootstrap.shared_trial import seen
+from bootstrap.sweep import Trial
 from domain.errors import ConfigError, Unavailable
-from settings import with_sections
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from concurrent.futures import Future
 
     from celery.result import AsyncResult
 
+    from bootstrap.backtest import Request
     from settings import Settings
 
 TASK = "revenant.trial"
@@ -43,9 +41,7 @@ class Cluster:
 
     def __enter__(self) -> Self:
         if not self._app.control.ping(timeout=PING_S):
-            raise ConfigError(
-                "sweep: no Celery worker answers; start one on each machine: celery -A worker worker"
-            )
+            raise ConfigError("sweep: no Celery worker answers; start one on each machine: celery -A worker worker")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -70,25 +66,3 @@ class Cluster:
             if late or self._left.wait(LOOK_S):
                 sent.revoke()
                 raise Unavailable(f"sweep: a trial was not done within {LONGEST_S:.0f} s" if late else "sweep: ended")
-
-
-def work_off(
-    settings: Settings, sections: Mapping[str, Any], request: dict[str, Any], values: dict[str, str], bars: str
-) -> dict[str, Any]:
-    """Try one combination for somebody who sees the bars that ``bars`` is the digest of; return the trial."""
-    asked = msgspec.convert(request, Request)
-    if seen(settings, asked) != bars:
-        wrong = "this worker's store holds other bars than that of who asked; give both the same DATABASE_URL"
-        return dict(msgspec.to_builtins(Trial(values, asked.span, error=wrong)))
-    return dict(msgspec.to_builtins(attempt(with_sections(settings, sections), asked, values)))
-
-
-def seen(settings: Settings, request: Request) -> str:
-    """Return a digest of the times of all bars that are stored for a request."""
-    held = hashlib.blake2s(digest_size=16)
-    with History(settings) as history:
-        for entry in history.candles.entries(request.source):
-            if entry.series.symbol in request.symbols:
-                held.update(repr(entry.series).encode())
-                held.update(history.candles.times(request.source, entry.series, request.span).tobytes())
-    return held.hexdigest()

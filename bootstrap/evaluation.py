@@ -114,7 +114,8 @@ def terms_of(settings: Settings, request: Request, name: str, plan: Plan) -> Ter
     """Return how a strategy's past is learned from."""
     ml = settings.ml
     embargo = EMBARGO_BARS * timeframe_ms(plan.strategy.timeframes[0])
-    return Terms(name, request.source.value, embargo, ml.executed_min, ml.phantom_share, ml.phantom_weight, FOLDS)
+    return Terms(name, request.source.value, embargo, ml.executed_min, ml.phantom_share, ml.phantom_weight, FOLDS,
+                 past_weight=ml.past_weight)  # fmt: skip
 
 
 def _phantoms(settings: Settings, plan: Plan, symbol: str, ground: Ground) -> Sequence[PhantomTrade]:

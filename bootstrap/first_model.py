@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from bootstrap import control
 from bootstrap.evaluation import past_lessons, terms_of
-from bootstrap.learning import judge_of, model_key, school
+from bootstrap.learning import judge_of, model_key, past_file, school
 from bootstrap.parts import database, keyvalue, plans, state_database
 from domain.candle import Bars
 from domain.errors import Rejected
 from ml import envelope, training
+from ml.features import SCHEMA
 from ml.job import Outcome
+from persistence.past_lessons import PastLessons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,8 +40,8 @@ class Taught:
 def teach(settings: Settings, request: Request, progress: Progress = lambda *_: None) -> list[Taught]:
     """Train every strategy on the past; a model that is better than the base rate, and than the one in use, is used.
 
-    The signals are lessons for this once: they get into no audit and no statistics. The bot's own lessons take over as
-    soon as a model of theirs is better on signals that this one has not seen.
+    The signals get into no audit and no statistics. They are kept as lessons of the past, which weigh less in later
+    trainings than what the bot lives through, and on which nothing is tried.
 
     Raises:
         Rejected: while a bot runs here, or when made-up bars were to teach about a real market.
@@ -53,6 +55,9 @@ def teach(settings: Settings, request: Request, progress: Progress = lambda *_: 
     judge = judge_of(settings, used, lambda _: Bars.empty(), ())
     try:
         taught = school(settings, used, judge, main, state, redis)
+        for name, (_, lessons) in found.items():
+            if len(lessons):
+                PastLessons(past_file(settings, name), SCHEMA).save(lessons)
         return [
             Taught(name, len(lessons), _train(settings, request, taught, judge.scorers, name, plan, lessons, progress))
             for name, (plan, lessons) in found.items()

@@ -75,7 +75,7 @@ def school(
     terms = {
         name: Terms(
             name, source, EMBARGO_BARS * timeframe_ms(plan.strategy.timeframes[0]), ml.executed_min, ml.phantom_share,
-            ml.phantom_weight,
+            ml.phantom_weight, past_weight=ml.past_weight,
         )
         for name, plan in plans.items()
     }  # fmt: skip
@@ -83,7 +83,13 @@ def school(
     return School(
         judge, LessonBook(main, source, NAMES, SCHEMA), store, Registry(main, source), key=model_key(settings),
         database=main.address, terms=terms, lessons_max=ml.lessons_max, clock=lambda: int(time.time() * 1000),
+        past=lambda name: str(past_file(settings, name)),
     )  # fmt: skip
+
+
+def past_file(settings: Settings, strategy: str) -> Path:
+    """Return where the lessons of the past of a strategy are kept."""
+    return settings.data_dir / "past" / f"{settings.source.value}-{strategy}.npz"
 
 
 def open_models(settings: Settings, plans: Mapping[str, Plan], judge: Judge) -> None:

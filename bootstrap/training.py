@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from threadpoolctl import threadpool_limits
@@ -17,6 +19,10 @@ from ml.job import Job, Outcome, Step
 from ml.scorer import Scorer
 from persistence.database import Database
 from persistence.lessons import LessonBook
+from persistence.past_lessons import PastLessons
+
+if TYPE_CHECKING:
+    from domain.lesson import Lessons
 
 NICE = 10
 
@@ -33,6 +39,7 @@ def train(job: Job, progress: training.Progress) -> Outcome:
         lessons = LessonBook(database, terms.source, NAMES, SCHEMA).load(terms.strategy, job.lessons_max)
     finally:
         database.close()
+    lessons, unread = _with_past(lessons, job)
     current = None
     if job.current:
         try:
@@ -41,9 +48,22 @@ def train(job: Job, progress: training.Progress) -> Outcome:
         except BadData:
             current = None
     result = training.train(lessons, terms, now_ms, current, progress)
+    if unread:
+        result.report["past_unread"] = unread
     blob = envelope.seal(result.model, job.key) if result.model is not None else b""
     run_id = result.model.run_id if result.model is not None else ""
     return Outcome(result.verdict, result.reason, result.report, time.monotonic() - started, blob, run_id)
+
+
+def _with_past(lessons: Lessons, job: Job) -> tuple[Lessons, str]:
+    """Return lessons with those of the past before them, and why these could not be read if they could not."""
+    if not job.past or not job.terms.past_weight:
+        return lessons, ""
+    try:
+        past = PastLessons(Path(job.past), SCHEMA).load()
+    except BadData as error:
+        return lessons, str(error)
+    return (lessons.after(past[-job.lessons_max :]) if past is not None else lessons), ""
 
 
 def main() -> None:

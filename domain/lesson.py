@@ -38,6 +38,7 @@ class Lessons:
         executed: whether a trade was made on it.
         signal_time: when it was given (UTC ms).
         exit_time: when its outcome was known (UTC ms).
+        past: whether it is of the past, from stored bars, before the bot was there; None when none is.
     """
 
     vectors: Grid
@@ -45,14 +46,16 @@ class Lessons:
     executed: Flags
     signal_time: Times
     exit_time: Times
+    past: Flags | None = None
 
     def __len__(self) -> int:
         return len(self.r)
 
     def __getitem__(self, rows: slice | np.ndarray) -> Lessons:
         return Lessons(
-            self.vectors[rows], self.r[rows], self.executed[rows], self.signal_time[rows], self.exit_time[rows]
-        )
+            self.vectors[rows], self.r[rows], self.executed[rows], self.signal_time[rows], self.exit_time[rows],
+            self.past[rows] if self.past is not None else None,
+        )  # fmt: skip
 
     @property
     def won(self) -> Flags:
@@ -60,7 +63,28 @@ class Lessons:
         return self.r > 0
 
     @property
+    def own(self) -> Flags:
+        """Which of them a bot has lived through."""
+        return ~self.past if self.past is not None else np.ones(len(self), dtype=bool)
+
+    @property
     def counts(self) -> Counts:
-        """How many there are of each kind."""
+        """How many there are of each kind; those of the past do not count."""
         executed = int(self.executed.sum())
-        return Counts(executed, len(self) - executed)
+        return Counts(executed, int(self.own.sum()) - executed)
+
+    def weights(self, phantom: float, past: float) -> Floats:
+        """Return what each counts beside an executed trade's 1."""
+        return np.where(self.executed, 1.0, np.where(self.own, phantom, past))
+
+    def after(self, past: Lessons) -> Lessons:
+        """Return these with those of the past before them that had ended when the first of these was given."""
+        if not len(self):
+            return self
+        before = past[past.exit_time < self.signal_time[0]]
+        flags = np.r_[np.ones(len(before), dtype=bool), ~self.own]
+        return Lessons(
+            np.concatenate([before.vectors, self.vectors]), np.r_[before.r, self.r],
+            np.r_[before.executed, self.executed], np.r_[before.signal_time, self.signal_time],
+            np.r_[before.exit_time, self.exit_time], flags,
+        )  # fmt: skip

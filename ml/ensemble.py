@@ -45,12 +45,14 @@ class Fitted:
         }
 
 
-def fit(lessons: Lessons, phantom_weight: float, seed: int) -> Fitted:
-    """Fit the ensemble to lessons that hold both gains and losses, both counting the same in all."""
+def fit(lessons: Lessons, weights: Floats, seed: int) -> Fitted:
+    """Fit the ensemble to lessons that hold both gains and losses, both counting the same in all.
+
+    ``weights`` are what each of them counts within its side.
+    """
     scaler = StandardScaler().fit(lessons.vectors)
     scaled = ((lessons.vectors - scaler.mean_) / scaler.scale_).astype(np.float32)
-    weights = np.where(lessons.executed, 1.0, phantom_weight)
-    won = lessons.won
+    weights, won = weights.copy(), lessons.won
     for side in (won, ~won):
         weights[side] *= len(weights) / (2 * weights[side].sum())
     # leaves grow with the data, so that few lessons do not make deep opinions

@@ -15,6 +15,7 @@ class Terms(msgspec.Struct, frozen=True):
         embargo_ms: time that has to lie between the end of a lesson and what it is tried on.
         executed_min: lessons to begin with; a phantom counts as much of one as ``phantom_share`` says.
         phantom_weight: weight of a phantom beside an executed trade.
+        past_weight: weight of a signal of the past; with 0 they are left out.
         folds: how many later parts each earlier part is tried on.
     """
 
@@ -26,6 +27,7 @@ class Terms(msgspec.Struct, frozen=True):
     phantom_weight: float = 0.8
     folds: int = 4
     seed: int = 1
+    past_weight: float = 0.4
 
     def weigh(self, executed: int, phantoms: int) -> float:
         """Return how many executed trades these lessons count as."""
@@ -33,13 +35,14 @@ class Terms(msgspec.Struct, frozen=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """What to train, where its lessons are, and the sealed model in use, if there is one."""
+    """What to train, where its lessons are and those of the past, and the sealed model in use, if there is one."""
 
     database: str
     key: bytes
     terms: Terms
     lessons_max: int
     current: bytes = b""
+    past: str = ""
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):

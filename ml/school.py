@@ -79,16 +79,18 @@ class Runs(Protocol):
 class School:
     """Synchronous, for a thread of its own; what it opens takes effect in ``judge`` with the next signal.
 
-    ``terms`` gives how a strategy is trained, ``database`` where its lessons are, ``clock`` the host's time (UTC ms).
+    ``terms`` gives how a strategy is trained, ``database`` where its lessons are, ``past`` the file with those of the
+    past, ``clock`` the host's time (UTC ms).
     """
 
     def __init__(
         self, judge: Judge, lessons: Lessons, models: Models, registry: Runs, *, key: bytes, database: str,
         terms: Mapping[str, Terms], lessons_max: int, clock: Callable[[], int],
+        past: Callable[[str], str] = lambda _: "",
     ) -> None:  # fmt: skip
         self._judge, self._lessons, self._models, self._registry = judge, lessons, models, registry
         self._key, self._database, self._terms, self._lessons_max = key, database, terms, lessons_max
-        self._clock = clock
+        self._clock, self._past = clock, past
         self._blobs: dict[str, bytes] = {}
         self._pending: deque[TrainingRun] = deque(maxlen=PENDING_MAX)
 
@@ -133,8 +135,8 @@ class School:
         """Return what the training process is to be told."""
         current = self._blobs.get(strategy, b"")
         return msgspec.json.encode(
-            Job(self._database, self._key, self._terms[strategy], self._lessons_max, current)
-        )  # fmt: skip
+            Job(self._database, self._key, self._terms[strategy], self._lessons_max, current, self._past(strategy))
+        )
 
     def settle(self, strategy: str, outcome: Outcome) -> TrainingRun:
         """Do what a training run has concluded, and keep the run.

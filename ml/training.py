@@ -64,9 +64,10 @@ def refusal(lessons: Lessons, terms: Terms) -> str:
             f"too few lessons: {executed} executed and {phantoms} phantoms; "
             f"{terms.executed_min} executed are needed, a phantom counting {terms.phantom_share:g}"
         )
-    gains = int(lessons.won.sum())
-    if min(gains, len(lessons) - gains) < CLASS_MIN:
-        return f"one-sided lessons: {gains} gains and {len(lessons) - gains} losses; {CLASS_MIN} of either are needed"
+    own = lessons[lessons.own]
+    gains = int(own.won.sum())
+    if min(gains, len(own) - gains) < CLASS_MIN:
+        return f"one-sided lessons: {gains} gains and {len(own) - gains} losses; {CLASS_MIN} of either are needed"
     if not np.isfinite(lessons.vectors).all():
         return "a feature is not a number in some lesson"
     leaks = leaking(lessons)
@@ -82,11 +83,12 @@ def leaking(lessons: Lessons) -> list[str]:
 
 
 def folds(lessons: Lessons, count: int, embargo_ms: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (rows to learn from, rows to try on) for each of so many later parts.
+    """Return (rows to learn from, rows to try on) for each of so many later parts of what a bot has lived through.
 
-    Purged: what is learned from ended, embargo included, before the first signal that is tried on was given.
+    Those of the past are learned from only. Purged: what is learned from ended, embargo included, before the first
+    signal that is tried on was given.
     """
-    parts = np.array_split(np.arange(len(lessons)), count + 1)
+    parts = np.array_split(np.flatnonzero(lessons.own), count + 1)
     made = []
     for part in parts[1:]:
         begins = lessons.signal_time[part[0]]
@@ -101,7 +103,8 @@ def train(
     """Train a model and judge it beside the base rate and the one in use; ``progress`` is told (done, of, what)."""
     executed, phantoms = lessons.counts
     report: dict[str, Any] = {
-        "lessons": len(lessons), "executed": executed, "phantoms": phantoms, "gains": int(lessons.won.sum()),
+        "lessons": executed + phantoms, "executed": executed, "phantoms": phantoms,
+        "past_lessons": len(lessons) - executed - phantoms, "gains": int(lessons.won[lessons.own].sum()),
         "data_from": int(lessons.signal_time[0]) if len(lessons) else 0,
         "data_until": int(lessons.signal_time[-1]) if len(lessons) else 0, "versions": ensemble.versions(),
     }  # fmt: skip
@@ -144,8 +147,18 @@ def _try(lessons: Lessons, earlier: np.ndarray, part: np.ndarray, terms: Terms) 
     known = lessons[earlier]
     if len(known) == 0 or known.won.all() or not known.won.any():
         return None
-    fitted = ensemble.fit(known, terms.phantom_weight, terms.seed)
-    return Trial(part, fitted.means(lessons.vectors[part]), float(known.won.mean()), len(earlier), fitted)
+    fitted = ensemble.fit(known, _weights(known, terms), terms.seed)
+    return Trial(part, fitted.means(lessons.vectors[part]), _base_rate(known), len(earlier), fitted)
+
+
+def _weights(lessons: Lessons, terms: Terms) -> Floats:
+    return lessons.weights(terms.phantom_weight, terms.past_weight)
+
+
+def _base_rate(lessons: Lessons) -> float:
+    """Return the share of gains; where a bot has lived through some, of those: other times have other rates."""
+    own = lessons.own
+    return float(lessons.won[own].mean() if own.any() else lessons.won.mean())
 
 
 def walk_forward(lessons: Lessons, terms: Terms, steps: int, progress: Progress = _silent) -> list[Trial]:
@@ -177,15 +190,15 @@ def judge(lessons: Lessons, trials: list[Trial]) -> list[Judged]:
 
 
 def _final(lessons: Lessons, trials: list[Trial], terms: Terms, now_ms: int) -> Model:
-    fitted = ensemble.fit(lessons, terms.phantom_weight, terms.seed)
+    weights = _weights(lessons, terms)
+    fitted = ensemble.fit(lessons, weights, terms.seed)
     seen = np.concatenate([one.rows for one in trials])
     calibrator = ensemble.calibrate(np.concatenate([one.mean for one in trials]), lessons.won[seen])
     probe = lessons.vectors[-1]
-    weights = np.where(lessons.executed, 1.0, terms.phantom_weight)
     return Model(
         run_id=uuid.uuid4().hex[:16], strategy=terms.strategy, source=terms.source, schema=SCHEMA, trained_at=now_ms,
-        data_from=int(lessons.signal_time[0]), data_until=int(lessons.signal_time[-1]), lessons=len(lessons),
-        base_rate=float(lessons.won.mean()),
+        data_from=int(lessons.signal_time[0]), data_until=int(lessons.signal_time[-1]), lessons=lessons.counts.total,
+        base_rate=_base_rate(lessons),
         gain_r=float(np.average(lessons.r[lessons.won], weights=weights[lessons.won])),
         loss_r=float(np.average(lessons.r[~lessons.won], weights=weights[~lessons.won])),
         mean=tuple(map(float, fitted.mean)), scale=tuple(map(float, fitted.scale)),

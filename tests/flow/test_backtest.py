@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from ml.features import SCHEMA
+from persistence.past_lessons import PastLessons
 from tests.commands import Commands, candle_files
 
 if TYPE_CHECKING:
@@ -148,6 +150,8 @@ def test_the_score_is_judged_on_the_past_and_a_first_model_is_taught_by_it(comma
 
     taught = {row["strategy"]: row for row in commands.json("ml", "bootstrap", *asked)}
     assert taught["mean_reversion"]["verdict"] == "promoted"
+    kept = Path(commands.environment["REVENANT__DATA_DIR"]) / "past" / "synthetic-mean_reversion.npz"
+    assert len(PastLessons(kept, SCHEMA).load()) == taught["mean_reversion"]["signals"]
     info = commands.json("ml", "info")
     assert info["mean_reversion"]["model"]["lessons"] == taught["mean_reversion"]["signals"]
     # it has learned nothing of the bot's own: those lessons begin at none, and are waited for as on the first day

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
@@ -19,9 +20,10 @@ from domain.training_run import DEMOTED, FAILED, KEPT, PROMOTED, REFUSED, Traini
 from engine.learning import RETRY_S, Learning
 from engine.threads import Tier
 from ml.envelope import seal, unseal
-from ml.features import NAMES
+from ml.features import NAMES, SCHEMA
 from ml.job import Job, Outcome, Terms
 from persistence.database import Database
+from persistence.past_lessons import PastLessons
 from persistence.phantom_trail import PhantomTrail
 from persistence.state import TableState
 from tests.bot import until
@@ -238,6 +240,17 @@ async def test_the_process_reads_its_lessons_and_answers_with_a_sealed_model(tmp
     again = Job(database.address, KEY, TERMS, 10_000, seal(model, KEY))
     outcome = await TrainingProcess(120)(msgspec.json.encode(again))
     assert (outcome.verdict, outcome.blob) == (KEPT, b"")
+    # lessons of the past are learned from too; a file that is spoilt is told of and does no harm
+    past = PastLessons(tmp_path / "past.npz", SCHEMA)
+    before = market(400, edge=1.5, seed=5)
+    past.save(replace(before, signal_time=before.signal_time - 10**12, exit_time=before.exit_time - 10**12))
+    with_past = Job(database.address, KEY, TERMS, 10_000, b"", str(tmp_path / "past.npz"))
+    outcome = await TrainingProcess(120)(msgspec.json.encode(with_past))
+    assert (outcome.verdict, outcome.report["lessons"], outcome.report["past_lessons"]) == (PROMOTED, 300, 400)
+    (tmp_path / "past.npz").write_bytes(b"spoilt")
+    outcome = await TrainingProcess(120)(msgspec.json.encode(with_past))
+    assert (outcome.verdict, outcome.report["past_lessons"]) == (PROMOTED, 0)
+    assert "run ml bootstrap again" in outcome.report["past_unread"]
     outcome = await TrainingProcess(120)(
         msgspec.json.encode(Job("postgresql://me:secret@127.0.0.1:1/x", KEY, TERMS, 10))
     )

@@ -127,19 +127,19 @@ def test_executed_trades_weigh_more_than_phantoms_and_both_outcomes_the_same():
     lessons = market(400, executed=0.5)
     # phantoms say the opposite of what trades say
     lessons.vectors[:, 0] = np.where(lessons.won == lessons.executed, 1.0, -1.0)
-    fitted = ensemble.fit(lessons, 0.1, 1)
+    fitted = ensemble.fit(lessons, lessons.weights(0.1, 0.4), 1)
     probe = np.zeros((1, len(NAMES)))
     probe[0, 0] = 1
     assert fitted.heads["linear"].predict_proba(probe)[0, 1] > 0.5
     # class balance: with rare gains an ignorant model still says one half
     rare = market(500)
     rare.r[:] = np.where(np.arange(500) % 10 == 0, 1, -1)
-    assert abs(ensemble.fit(rare, 0.8, 1).means(rare.vectors * 0).mean() - 0.5) < 0.15
+    assert abs(ensemble.fit(rare, rare.weights(0.8, 0.4), 1).means(rare.vectors * 0).mean() - 0.5) < 0.15
 
 
 def test_the_graphs_say_what_scikit_learn_says():
     lessons = market(300, edge=0.7)
-    fitted = ensemble.fit(lessons, 0.8, 1)
+    fitted = ensemble.fit(lessons, lessons.weights(0.8, 0.4), 1)
     model = taught().model
     heads = tuple(
         msgspec.structs.replace(head, onnx=graph)
@@ -205,3 +205,55 @@ def test_a_calibrator_goes_through_its_points_and_is_never_certain():
         fitted = ensemble.calibrate(means[:count], won[:count])
         assert abs(fitted(0.5) - 0.5) < 0.05
     assert ensemble.calibrate(means[:10], np.ones(10, dtype=bool))(0.3) == pytest.approx(11 / 12)
+
+
+def of_the_past(lessons: Lessons) -> Lessons:
+    return Lessons(lessons.vectors, lessons.r, np.zeros(len(lessons), dtype=bool), lessons.signal_time - 3_000 * 5 * STEP,
+                   lessons.exit_time - 3_000 * 5 * STEP, np.ones(len(lessons), dtype=bool))  # fmt: skip
+
+
+def test_the_past_helps_to_learn_but_nothing_is_tried_on_it():
+    own, past = market(90, edge=1.0, seed=3), of_the_past(market(1_500, edge=1.0, seed=4))
+    both = own.after(past)
+    assert (len(both), both.counts, both.own.sum()) == (1_590, own.counts, 90)
+    for earlier, part in training.folds(both, 4, TERMS.embargo_ms):
+        assert both.own[part].all()
+        assert (~both.own[earlier]).sum() == 1_500
+    weights = both.weights(0.8, 0.4)
+    assert set(weights[:1_500]) == {0.4}
+    assert set(weights[1_500:]) == {0.8, 1.0}
+    fresh = market(2_000, edge=1.0, seed=9)
+    alone, helped = (
+        auc(fresh.won, training.walk_forward(lessons, TERMS, 1)[-1].fitted.means(fresh.vectors))
+        for lessons in (own, both)
+    )
+    assert helped > alone + 0.02
+    result = training.train(market(300, edge=1.0, seed=3).after(past), TERMS, NOW)
+    assert (result.report["lessons"], result.report["past_lessons"], result.verdict) == (300, 1_500, PROMOTED)
+    assert result.model.lessons == 300
+    assert result.model.base_rate == market(300, edge=1.0, seed=3).won.mean()
+
+
+def test_a_past_of_other_times_does_not_make_a_model_look_good():
+    # where gains were rare once, the base rate of then would be easy to beat
+    past = of_the_past(market(1_500, edge=0.0, seed=4))
+    past.r[:] = np.where(np.arange(1_500) % 10 == 0, 1.8, -1.1)
+    verdicts = [training.train(market(200, seed=seed).after(past), TERMS, NOW) for seed in range(6)]
+    assert [one.verdict for one in verdicts].count(PROMOTED) == 0
+    for one in verdicts:
+        assert abs(one.report["folds"][-1]["base_log_loss"] - 0.67) < 0.06
+
+
+def test_what_had_not_ended_before_the_first_own_signal_is_left_out():
+    own, past = market(50, start=100), market(200)
+    both = own.after(past)
+    assert (both.exit_time[~both.own] < own.signal_time[0]).all()
+    assert 80 <= (~both.own).sum() <= 100
+    assert len(own[:0].after(past)) == 0
+    assert both[both.own].past.sum() == 0
+
+
+def test_few_own_lessons_wait_however_much_past_there_is():
+    result = training.train(market(20).after(of_the_past(market(2_000))), TERMS, NOW)
+    assert result.verdict == REFUSED
+    assert "too few lessons" in result.reason
