@@ -27,7 +27,7 @@ class Trading(Section):
         symbols: symbols to trade; empty means the ``top`` ones by turnover.
         top: how many symbols to take by turnover of 24 hours.
         blacklist: symbols never traded.
-        leverage: leverage set for every symbol.
+        leverage: highest leverage of a position; less where its stop would come too near to liquidation.
         history_bars: bars kept in memory per series.
         entry_order: ``market``, or ``limit`` at the signal's price.
         unfilled_timeout_s: market seconds after which an entry order that has not filled is cancelled.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from domain.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from decimal import Decimal
 
     from broker.bybit import BybitBroker
@@ -22,7 +22,8 @@ async def arm(broker: BybitBroker, confirm: str, symbols: Sequence[str], leverag
         broker: the account.
         confirm: LIVE_CONFIRM, which must equal the account's uid.
         symbols: what will be traded.
-        leverage: what must read back for each of them.
+        leverage: what must read back for each of them, but those with an open position: raising theirs would bring
+            liquidation nearer than the stop it was opened with.
 
     Raises:
         ConfigError: naming everything that stands against it.
@@ -30,9 +31,11 @@ async def arm(broker: BybitBroker, confirm: str, symbols: Sequence[str], leverag
     facts = await broker.account_facts()
     against = against_key(facts, confirm)
     if not against:
+        held = {position.symbol for position in await broker.positions()}
         for symbol in symbols:
-            await broker.set_leverage(symbol, leverage)
-        against = against_modes(await broker.position_modes(symbols), leverage)
+            if symbol not in held:
+                await broker.set_leverage(symbol, leverage)
+        against = against_modes(await broker.position_modes(symbols), leverage, held)
     if against:
         raise ConfigError("live trading is not armed:\n  - " + "\n  - ".join(against))
     return str(facts["uid"])
@@ -55,12 +58,12 @@ def against_key(facts: Mapping[str, Any], confirm: str) -> list[str]:
     return [text for text, wrong in checks.items() if wrong]
 
 
-def against_modes(modes: Mapping[str, tuple[int, Decimal]], wanted: Decimal) -> list[str]:
-    """Return what stands against the position modes and leverages that were read back."""
+def against_modes(modes: Mapping[str, tuple[int, Decimal]], wanted: Decimal, held: Collection[str] = ()) -> list[str]:
+    """Return what stands against the position modes and leverages that were read back; ``held`` keep their leverage."""
     against = []
     for symbol, (index, leverage) in modes.items():
         if index:
             against.append(f"{symbol} is in hedge mode: switch the account to one-way mode")
-        elif leverage != wanted:
+        elif leverage != wanted and symbol not in held:
             against.append(f"{symbol} reads back leverage {leverage}, wanted {wanted}")
     return against

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
+from decimal import ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 LEAST_SHARE = Decimal("0.25")
 """A signal that the exposure limit would cut to less than this share of its size is not taken."""
+
+
+LIQUIDATION_SHARE = Decimal("0.8")
+"""Share of the way to liquidation that a stop may take up; the rest is for gaps, and a mark price that runs ahead."""
+MAINTENANCE = Decimal("0.01")
+"""Margin that a position must keep, as a share of its value: what Bybit asks of most contracts, or more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +99,9 @@ def _size(signal: Signal, instrument: Instrument, limits: RiskLimits, account: A
         return Denied("sizing", f"equity is {account.equity}")
     # at the stop the price distance is lost, and fee and slippage on both ways
     loss = abs(entry - stop) + (limits.fee + limits.slippage) * (entry + stop)
-    leverage = min(limits.leverage, instrument.max_leverage)
+    leverage = min(limits.leverage, instrument.max_leverage, _safe_leverage(entry, stop))
+    if leverage < 1:
+        return Denied("liquidation", f"its stop at {stop} lies beyond where the exchange would liquidate")
     by_risk = account.equity * limits.percent / 100 / loss
     room = min(
         account.equity * limits.max_position,
@@ -107,3 +115,13 @@ def _size(signal: Signal, instrument: Instrument, limits: RiskLimits, account: A
     if qty < instrument.min_qty or qty * entry < instrument.min_notional:
         return Denied("sizing", f"{qty} is below the exchange's minimum")
     return Approved(qty, leverage)
+
+
+def _safe_leverage(entry: Decimal, stop: Decimal) -> Decimal:
+    """Return the highest whole leverage at which the stop comes well before liquidation.
+
+    An isolated linear position is liquidated 1 / leverage less the maintenance margin away from its entry (Bybit's
+    liquidation price without extra margin); with cross margin it is further.
+    """
+    away = abs(entry - stop) / entry
+    return (1 / (away / LIQUIDATION_SHARE + MAINTENANCE)).to_integral_value(ROUND_FLOOR)

@@ -250,6 +250,11 @@ async def test_arming_names_everything_that_stands_against_it(bybit):
         await arm(broker, "12345", symbols, D(3))
     assert await arm(broker, exchange.exchange.terms.uid, symbols, D(3)) == exchange.exchange.terms.uid
     assert (await broker.position_modes([BTC]))[BTC] == (0, D(3))
+    # a position keeps what it was opened with: at more it might be liquidated before its stop
+    await broker.place(entry(exchange.exchange.account.last_price(BTC)))
+    await arm(broker, exchange.exchange.terms.uid, symbols, D(5))
+    modes = await broker.position_modes(symbols)
+    assert [modes[symbol] for symbol in symbols] == [(0, D(3)), (0, D(5))]
 
 
 def test_keys_that_may_withdraw_or_cannot_trade_are_refused():

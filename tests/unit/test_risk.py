@@ -54,6 +54,26 @@ def test_the_loss_at_the_stop_never_exceeds_the_percentage(entry, distance, equi
         assert verdict.gate in {"sizing", "exposure"}
 
 
+@given(st.floats(0.01, 0.95), st.integers(1, 100), st.booleans())
+def test_a_stop_comes_well_before_liquidation(distance, leverage, long):
+    sign = 1 if long else -1
+    one = signal(100.0, 100 * (1 - sign * distance), 100 * (1 + sign * 0.5))
+    rules = replace(RULES, max_leverage=D(100))
+    verdict = weigh(one, rules, replace(LIMITS, leverage=D(leverage)), ACCOUNT)
+    liquidated = D(1) - D("0.01")
+    if isinstance(verdict, Approved):
+        liquidated = 1 / verdict.leverage - D("0.01")
+        assert 1 <= verdict.leverage <= leverage
+        assert verdict.leverage == int(verdict.leverage)
+        assert D(repr(distance)) <= D("0.8001") * liquidated
+        # no lower than it has to be
+        higher = 1 / (verdict.leverage + 1) - D("0.01")
+        assert verdict.leverage == leverage or D(repr(distance)) > D("0.7999") * higher
+    else:
+        assert verdict.gate == "liquidation"
+        assert D(repr(distance)) > D("0.7999") * liquidated
+
+
 @pytest.mark.parametrize(
     ("change", "gate"),
     [
