@@ -33,7 +33,7 @@ def holes(world: World) -> int:
 def run(folder: Path, rounds: int) -> dict[str, Any]:
     """Cut everything so many times; return how long healing took, from the moment that sockets are let in again."""
     world = World(folder, REVENANT__SANDBOX__SPEED="300", REVENANT__SANDBOX__SYMBOLS="50", REVENANT__TRADING__TOP="50",
-                  REVENANT__TRADING__HISTORY_BARS="500")  # fmt: skip
+                  REVENANT__TRADING__HISTORY_BARS="500", REVENANT__ML__RULE_FLOOR="0")  # fmt: skip
     began = time.monotonic()
     took: list[float] = []
     try:

@@ -23,7 +23,7 @@ def run(folder: Path, minutes: float, told: Any = None) -> dict[str, Any]:
     """Let the bot run for so long and sample its process; the first sixth is warming up and does not count."""
     world = World(
         folder, redis=True, REVENANT__SANDBOX__SPEED="20", REVENANT__SANDBOX__SYMBOLS="50", REVENANT__TRADING__TOP="50",
-        REVENANT__TRADING__HISTORY_BARS="1000", REVENANT__STRATEGIES=OWN,
+        REVENANT__TRADING__HISTORY_BARS="1000", REVENANT__STRATEGIES=OWN, REVENANT__ML__RULE_FLOOR="0",
     )  # fmt: skip
     began = time.monotonic()
     rows: list[tuple[float, float, int, int, int]] = []
