@@ -46,13 +46,14 @@ def body_of(result: Result) -> dict[str, Any]:
 
 
 def keep(settings: Settings, result: Result) -> Path:
-    """Keep a backtest; return its folder, which holds result.json, trades.csv and report.html."""
+    """Keep a backtest; return its folder, which holds result.json, summary.json, trades.csv and report.html."""
     now = datetime.now(UTC)
     folder = settings.data_dir / "backtests" / f"{now:%Y%m%d-%H%M%S}-{result.result_hash[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
     body = {"id": folder.name, "done_at": now.isoformat(timespec="seconds"), **body_of(result)}
     AtomicFile(folder / "report.html").write(_page(result).encode())
     write_trades(folder / "trades.csv", result.outcome.trades)
+    AtomicFile(folder / "summary.json").write(json.dumps(_short(body), default=str).encode())
     # last: a folder without it is not a backtest
     AtomicFile(folder / "result.json").write(json.dumps(body, default=str).encode())
     return folder
@@ -62,9 +63,13 @@ def kept(settings: Settings) -> list[dict[str, Any]]:
     """Return the backtests that are kept, the newest first, without their trades and decisions."""
     found = []
     for path in sorted((settings.data_dir / "backtests").glob("*/result.json"), reverse=True):
-        body = _read(path)
-        found.append({name: body[name] for name in body if name not in {"trades", "decisions", "equity"}})
+        summary = path.with_name("summary.json")
+        found.append(_read(summary) if summary.exists() else _short(_read(path)))
     return found
+
+
+def _short(body: dict[str, Any]) -> dict[str, Any]:
+    return {name: body[name] for name in body if name not in {"trades", "decisions", "equity"}}
 
 
 def read(settings: Settings, name: str) -> dict[str, Any]:

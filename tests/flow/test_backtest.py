@@ -55,6 +55,10 @@ def test_a_backtest_is_done_kept_shown_and_done_again(commands, tmp_path):
 
     held = told(commands, "list")
     assert held[0]["id"] == dearer["id"]
+    assert held[0]["figures"] == dearer["figures"]
+    # one that an earlier version kept has no summary of its own
+    Path(dearer["report"]).with_name("summary.json").unlink()
+    assert told(commands, "list") == held
     assert told(commands, "show", first["id"])["trades"] == first["trades"]
     both = told(commands, "compare", first["id"], dearer["id"])
     assert both["differing"]["settings.paper.taker_fee"] == ["0.00055", "0.002"]
