@@ -48,7 +48,9 @@ def body_of(result: Result) -> dict[str, Any]:
 def keep(settings: Settings, result: Result) -> Path:
     """Keep a backtest; return its folder, which holds result.json, summary.json, trades.csv and report.html."""
     now = datetime.now(UTC)
-    folder = settings.data_dir / "backtests" / f"{now:%Y%m%d-%H%M%S}-{result.result_hash[:8]}"
+    # two may be done within a second, and the newest comes first by its name
+    moment = f"{now:%Y%m%d-%H%M%S}.{now.microsecond // 1000:03d}"
+    folder = settings.data_dir / "backtests" / f"{moment}-{result.result_hash[:8]}"
     folder.mkdir(parents=True, exist_ok=True)
     body = {"id": folder.name, "done_at": now.isoformat(timespec="seconds"), **body_of(result)}
     AtomicFile(folder / "report.html").write(_page(result).encode())
