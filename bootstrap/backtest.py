@@ -33,7 +33,7 @@ from history.sources.exchange import plain_rules
 from sandbox.tape import guess_instrument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from domain.candle import Bars
     from domain.instrument import Instrument
@@ -299,12 +299,7 @@ def _result(
 ) -> Result:  # fmt: skip
     shown = settings.model_dump(mode="json", include=set(SHOWN))
     config_hash = _digest(json.dumps(shown, sort_keys=True, default=str).encode())
-    data_hash = _digest(*(
-        part for series in sorted(ground.tape.series)
-        for part in (
-            repr(series).encode(), *(np.ascontiguousarray(c).tobytes() for c in ground.tape.whole(series).columns())
-        )
-    ))  # fmt: skip
+    data_hash = _digest(*_buffers(ground.tape))
     decisions = [decision[:3] for decision in outcome.decisions]
     told = repr((request, ground.span, config_hash, data_hash, outcome.trades, outcome.equity, decisions))
     return Result(
@@ -313,7 +308,14 @@ def _result(
     )  # fmt: skip
 
 
-def _digest(*parts: bytes) -> str:
+def _buffers(tape: Tape) -> Iterator[bytes | memoryview]:
+    for series in sorted(tape.series):
+        yield repr(series).encode()
+        for column in tape.whole(series).columns():
+            yield np.ascontiguousarray(column).data
+
+
+def _digest(*parts: bytes | memoryview) -> str:
     held = hashlib.blake2s(digest_size=16)
     for part in parts:
         held.update(part)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from domain.candle import Series, resample, timeframe_ms
-from domain.coverage import Span, cover
+from bootstrap.mapped_bars import mapped
+from domain.candle import Bars, Series, resample, timeframe_ms
+from domain.coverage import Span, cover, parts
 from domain.errors import BadData
 from history.calendar import closed
 
@@ -15,10 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from bootstrap.history import History
-    from domain.candle import Bars
     from domain.source import Source
 
 FOREVER = 2**53
+PART = 250_000
+"""Bars that are read at once; more than these are kept on disk and mapped."""
 
 
 class StoredBars:
@@ -85,8 +87,15 @@ class StoredBars:
     def _read(self, series: Series, span: Span) -> Bars:
         base, step = self._base(series), timeframe_ms(series.timeframe)
         # a bar that is made of others needs the first of them
-        held = self._history.candles.load(self._source, base, span._replace(start=span.start // step * step))
-        return held if base == series else resample(held, step, timeframe_ms(base.timeframe))
+        whole = Span(span.start // step * step, span.end)
+        entry, base_step = self._entries.get(base), timeframe_ms(base.timeframe)
+        if entry is None or entry.earliest is None or entry.latest is None:
+            return Bars.empty()
+        held = Span(max(whole.start, entry.earliest // step * step), min(whole.end, entry.latest + base_step))
+        pieces = list(parts(held, max(1, PART * base_step // step) * step))
+        loaded = (self._history.candles.load(self._source, base, piece) for piece in pieces)
+        bars = (one if base == series else resample(one, step, base_step) for one in loaded)
+        return mapped(bars, self._history.settings.data_dir) if len(pieces) > 1 else next(bars, Bars.empty())
 
     def _fault(self, series: Series, held: Bars, span: Span) -> str:
         base = self._base(series)
