@@ -83,7 +83,7 @@ def forward_scores(settings: Settings, request: Request, progress: Progress = la
         if training.refusal(lessons, terms):
             continue
         trials = training.walk_forward(lessons, terms, terms.folds, _learning(name, progress))
-        for one in training.judge(lessons, trials):
+        for one in training.judge(lessons, trials, terms.embargo_ms):
             expected, passed = _expected(lessons, one), _passed(settings, lessons, one)
             for place, row in enumerate(one.rows.tolist()):
                 phantom, score = held[row], 100 * float(one.p[place])
@@ -132,7 +132,7 @@ def _asked(settings: Settings, request: Request, name: str, plan: Plan, lessons:
     if reason := training.refusal(lessons, terms):
         return Asked(name, len(lessons), reason=reason)
     trials = training.walk_forward(lessons, terms, terms.folds, _learning(name, progress))
-    judged = training.judge(lessons, trials)
+    judged = training.judge(lessons, trials, terms.embargo_ms)
     if not judged:
         return Asked(name, len(lessons), reason="too few lessons: nothing is left to judge the score on")
     passed = np.concatenate([_passed(settings, lessons, one) for one in judged])

@@ -117,7 +117,7 @@ def train(
         return Result(
             REFUSED, "too few lessons: the earlier folds hold gains or losses only, or end too late", None, report
         )
-    judged = judge(lessons, trials)
+    judged = judge(lessons, trials, terms.embargo_ms)
     report["folds"] = [one.report for one in judged]
     progress(terms.folds, steps, "the whole")
     model = _final(lessons, trials, terms, now_ms)
@@ -172,12 +172,17 @@ def walk_forward(lessons: Lessons, terms: Terms, steps: int, progress: Progress 
     return trials
 
 
-def judge(lessons: Lessons, trials: list[Trial]) -> list[Judged]:
-    """Return the trials after the first with calibrated predictions, each calibrated on the trials before it."""
+def judge(lessons: Lessons, trials: list[Trial], embargo_ms: int) -> list[Judged]:
+    """Return the trials after the first with calibrated predictions, each calibrated on the trials before it.
+
+    Purged as ``folds`` are: on what had ended, embargo included, when the trial began.
+    """
     found = []
     for i, trial in enumerate(trials[1:], 1):
-        won, held = lessons.won[trial.rows], lessons[np.concatenate([one.rows for one in trials[:i]])]
-        calibrator = ensemble.calibrate(np.concatenate([one.mean for one in trials[:i]]), held.won)
+        won, earlier = lessons.won[trial.rows], np.concatenate([one.rows for one in trials[:i]])
+        known = lessons.exit_time[earlier] + embargo_ms <= lessons.signal_time[trial.rows[0]]
+        means = np.concatenate([one.mean for one in trials[:i]])
+        calibrator = ensemble.calibrate(means[known], lessons.won[earlier][known])
         p = np.array([calibrator(float(mean)) for mean in trial.mean])
         base = min(max(trial.base, LOW), HIGH)
         told = {

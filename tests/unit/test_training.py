@@ -257,3 +257,18 @@ def test_few_own_lessons_wait_however_much_past_there_is():
     result = training.train(market(20).after(of_the_past(market(2_000))), TERMS, NOW)
     assert result.verdict == REFUSED
     assert "too few lessons" in result.reason
+
+
+def test_calibration_knows_nothing_that_had_not_ended():
+    lessons = market(300, edge=1.0)
+    trials = training.walk_forward(lessons, TERMS, 1)
+    begins = lessons.signal_time[trials[-1].rows[0]]
+    late = np.flatnonzero(lessons.exit_time + TERMS.embargo_ms > begins)
+    late = late[late < trials[-1].rows[0]]
+    assert len(late)
+    changed = lessons[np.arange(300)]
+    changed.r[late] *= -1
+    one, other = (training.judge(held, trials, TERMS.embargo_ms)[-1].p for held in (lessons, changed))
+    assert np.array_equal(one, other)
+    # nothing known yet at all is a calibration too
+    assert set(training.judge(lessons, trials, 10**15)[-1].p) == {0.5}
