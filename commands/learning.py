@@ -43,7 +43,8 @@ def evaluate(
     with work_shown(as_json) as progress:
         found = evaluation.ask(settings, request, progress)
     now = datetime.now(UTC)
-    path = settings.data_dir / "evaluations" / f"{now:%Y%m%d-%H%M%S}.html"
+    # two may be done within a second
+    path = settings.data_dir / "evaluations" / f"{now:%Y%m%d-%H%M%S}.{now.microsecond // 1000:03d}.html"
     path.parent.mkdir(parents=True, exist_ok=True)
     facts = {"source": request.source.value, "symbols": ", ".join(request.symbols), "at": f"{now:%Y-%m-%d %H:%M} UTC"}
     path.write_text(evaluation_page.page(f"What the score is worth on {request.source}", found, facts))
