@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
 
 from backtest.tape import first_touch
@@ -217,14 +218,12 @@ class Runner:
 
     def _mark(self, time: int) -> None:
         """Give the account the prices of the moment, and the trader those of the moment before."""
-        symbols = {*self._busy, *self._signals.get(time, ())}
-        for symbol in symbols:
+        for symbol in {*self._busy, *self._signals.get(time, ())}:
             matched, told = self._matched[symbol], self._told[symbol]
             row = self._tape.closed(matched, time) - 1
             if row >= 0:
                 self._venue.mark(symbol, self._tape.whole(matched).close.item(row))
-            # a symbol's own bar comes before anybody asks for its price; only to others an older one matters
-            before = self._tape.closed(told, time - 1) - 1 if len(symbols) > 1 else -1
+            before = self._tape.closed(told, time - 1) - 1
             if before >= 0:
                 price = self._tape.whole(told).close.item(before)
                 self._trader.situation.prices[symbol] = Decimal(repr(price))
@@ -288,7 +287,9 @@ class Runner:
             return
         close = bars.close.item(last - 1)
         high, low = float(bars.high[first:last].max()), float(bars.low[first:last].min())
-        held.bracket = observe(held.bracket, Bar(bars.open_time.item(first), close, high, low, close, 0.0, 0.0))
+        seen = observe(held.bracket, Bar(bars.open_time.item(first), close, high, low, close, 0.0, 0.0))
+        # the stop stays where the exchange has it, as it does in the trader
+        held.bracket = msgspec.structs.replace(held.bracket, best=seen.best, worst=seen.worst)
         held.observed_until = bars.open_time.item(last - 1) + step
 
     @staticmethod

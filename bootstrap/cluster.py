@@ -38,6 +38,7 @@ class Cluster:
         self._app = make_app(settings)
         self._threads = concurrent.futures.ThreadPoolExecutor(AT_ONCE)
         self._left = threading.Event()
+        self._seen: dict[Request, str] = {}
 
     def __enter__(self) -> Self:
         if not self._app.control.ping(timeout=PING_S):
@@ -50,11 +51,13 @@ class Cluster:
 
     def submit(self, settings: Settings, request: Request, values: dict[str, str]) -> Future[Trial]:
         """Have somebody try one combination."""
-        return self._threads.submit(self._attempt, settings, request, values)
+        if request not in self._seen:
+            self._seen[request] = seen(settings, request)
+        return self._threads.submit(self._attempt, settings, request, values, self._seen[request])
 
-    def _attempt(self, settings: Settings, request: Request, values: dict[str, str]) -> Trial:
+    def _attempt(self, settings: Settings, request: Request, values: dict[str, str], bars: str) -> Trial:
         sections = settings.model_dump(mode="json", include=set(SHOWN))
-        asked = (sections, msgspec.to_builtins(request), values, seen(settings, request))
+        asked = (sections, msgspec.to_builtins(request), values, bars)
         sent = self._app.send_task(TASK, asked, expires=LONGEST_S)
         self._wait(sent)
         return msgspec.convert(sent.get(disable_sync_subtasks=False), Trial)

@@ -40,6 +40,22 @@ class EveryBar(Runner):
         bars = self._tape.whole(series)
         return int(bars.open_time[row]) + self._tape.step(series) if row < len(bars) else 2**62
 
+    def _has_to_decide(self, symbol: str, time: int) -> bool:
+        return True
+
+
+class Diary(Trader):
+    """Notes the days as they begin."""
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments)
+        self.days: list[tuple[int, D, D]] = []
+
+    def turn_of_day(self, now: int) -> list:
+        commands = super().turn_of_day(now)
+        self.days += [(one.record.day, one.record.equity, one.record.open_pnl) for one in commands]
+        return commands
+
 
 def market(seed: int, symbols: int, days: int, finest: str = "3m") -> tuple[dict[Series, Bars], dict]:
     made = GeneratedTape(seed, symbols, START)
@@ -53,7 +69,9 @@ def market(seed: int, symbols: int, days: int, finest: str = "3m") -> tuple[dict
     return bars, made.instruments
 
 
-def played(kind: type[Runner], bars, instruments, since, until, finest="3m", exits=None, limited=False) -> Outcome:
+def played(
+    kind: type[Runner], bars, instruments, since, until, finest="3m", exits=None, limited=False, days=None
+) -> Outcome:
     tape = Tape(bars, dict.fromkeys(bars, WINDOW))
     step = 15 * MINUTE
     plans = {
@@ -74,11 +92,36 @@ def played(kind: type[Runner], bars, instruments, since, until, finest="3m", exi
                 times[symbol].add(signal.time)
         replayed[name] = Plan(Replayed(plan.strategy, known), exits or plan.exits)
     terms = TraderTerms(WHO, LIMITS, replayed, paper=True, unfilled_timeout_ms=30 * MINUTE, limit_entries=limited)
-    trader = Trader(terms, dict(instruments), tape.bars)
+    trader = Diary(terms, dict(instruments), tape.bars)
+    trader.days = days if days is not None else []
     paid = np.arange(since // (8 * 3_600_000) * 8 * 3_600_000, until, 8 * 3_600_000)
     funding = {symbol: Funding(paid, np.full(len(paid), 0.0003)) for symbol in instruments}
     runner = kind(trader, Venue(D(10_000), instruments, Costs()), tape, times, finest, "3m", funding)
     return runner.run(since, until)
+
+
+@pytest.mark.parametrize(("seed", "finest"), [(11, "3m"), (12, "1m"), (13, "3m"), (14, "3m")])
+def test_positions_that_nothing_moves_are_not_told_of_bars_and_nothing_is_different(seed, finest):
+    bars, instruments = market(seed, 3, 20, finest)
+    since, until = START // DAY * DAY + 12 * DAY, START // DAY * DAY + 20 * DAY
+    days, every_day = [], []
+    quick = played(Runner, bars, instruments, since, until, finest, exits=ExitPlan(), days=days)
+    slow = played(EveryBar, bars, instruments, since, until, finest, exits=ExitPlan(), days=every_day)
+    assert len(quick.trades) > 20
+    assert quick.trades == slow.trades
+    assert quick.decisions == slow.decisions
+    assert dict(quick.equity) == dict(slow.equity)
+    assert any(open_pnl for _, _, open_pnl in days)
+    assert days == every_day
+
+
+@pytest.mark.parametrize("seed", [26, 31])
+def test_a_trailing_stop_moves_by_a_single_tick_after_bars_that_were_passed_over(seed):
+    bars, instruments = market(seed, 3, 20)
+    since, until = START // DAY * DAY + 12 * DAY, START // DAY * DAY + 20 * DAY
+    exits = ExitPlan(trail_start_r=0.5, trail_distance_r=0.4)
+    quick, slow = (played(kind, bars, instruments, since, until, exits=exits) for kind in (Runner, EveryBar))
+    assert quick.trades == slow.trades
 
 
 @pytest.mark.parametrize(("seed", "finest", "limited"), [(1, "3m", False), (2, "1m", False), (3, "3m", True)])
