@@ -18,8 +18,8 @@ def main() -> int:
     """Run until stopped."""
     try:
         settings = settings_module.load()
-        parts.configure_logging(settings)
-        return asyncio.run(live.run(settings))
+        recent = parts.configure_logging(settings)
+        return asyncio.run(live.run(settings, recent))
     except ConfigError as error:
         print(f"revenant cannot start:\n{error}", file=sys.stderr)
         return 2

@@ -10,11 +10,11 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import typer
 from rich.console import Console
@@ -27,14 +27,17 @@ from commands import backtest as backtest_commands
 from commands import data as data_commands
 from commands import learning, sources
 from commands.shared import DEGRADED, FAILED, OK, USAGE, AsJson, Config, load, show
+from domain import reports
 from domain.errors import ConfigError, RevenantError, Unavailable
 from domain.records import SwitchState, finished
-from persistence.checkup import check_disk
+from domain.reports import Group, Period
+from domain.trade import Trade
 from persistence.files import AtomicFile
 from persistence.journal import read_records
 from sandbox.__main__ import main as run_sandbox
 
 ASK_S, RECONCILE_S, POLL_S = 5.0, 60.0, 0.2
+PERIODS = 12
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Revenant's operator commands.")
 trades_app = typer.Typer(no_args_is_help=True, help="Trades.")
@@ -155,11 +158,17 @@ def panic(
 
 @app.command()
 def stats(
-    config: Config = None, as_json: AsJson = False, days: Annotated[int | None, typer.Option(min=1)] = None
+    config: Config = None,
+    as_json: AsJson = False,
+    days: Annotated[int | None, typer.Option(min=1)] = None,
+    by: Annotated[str, typer.Option(help="day, week, month, symbol, strategy or exit: a row for each.")] = "",
 ) -> None:
     """Show the figures of closed trades."""
     settings = load(config)
     held, degraded = _tracker(settings)
+    if by:
+        show(_results(held.trades(), by, days), as_json)
+        raise typer.Exit(DEGRADED if degraded else OK)
     figures = asdict(held.get_statistics(days))
     figures["mode"] = settings.mode.upper()
     for name in ("best_trade", "worst_trade"):
@@ -177,11 +186,13 @@ def phantom_stats(
     config: Config = None,
     as_json: AsJson = False,
     symbol: Annotated[str | None, typer.Option("-p", "--pair", help="One symbol only, such as BTC/USDT:USDT.")] = None,
+    strategy: Annotated[str | None, typer.Option("-s", "--strategy", help="One strategy only.")] = None,
 ) -> None:
     """Show what became of every signal, taken or refused, and what each gate has cost or saved."""
     settings = load(config)
-    asked = f"/phantoms?symbol={quote(symbol)}" if symbol else "/phantoms"
-    figures = _ask(settings.data_dir / "health.json", asked) or inspection.phantoms(settings, symbol)
+    chosen = urlencode({name: value for name, value in (("symbol", symbol), ("strategy", strategy)) if value})
+    figures = _ask(settings.data_dir / "health.json", f"/phantoms?{chosen}")
+    figures = figures or inspection.phantoms(settings, symbol, strategy)
     show({"mode": settings.mode.upper(), **figures}, as_json)
     raise typer.Exit(FAILED if "error" in figures else OK)
 
@@ -263,24 +274,17 @@ def audit_archive(
 def db_stats(config: Config = None, as_json: AsJson = False) -> None:
     """Show every tier: its state, what it holds, what waits for it, and for how long."""
     settings = load(config)
-    storage = parts.candle_storage(settings, parts.database(settings))
-    figures = storage.get_stats()
     held, degraded = _tracker(settings)
-    running = _ask(settings.data_dir / "health.json")
-    journal = list(parts.journal_folder(settings, parts.known_owner(settings)).glob("*.jsonl"))
-    figures |= {
-        "source": settings.source.value, "trades": len(held.trades()), "unsettled": held.unsettled,
-        "audit_rows": inspection.audit_rows(settings),
-        "database": "away" if degraded or storage.degraded else "ok",
-        "journal_segments": len(journal), "journal_mb": round(sum(path.stat().st_size for path in journal) / 1e6, 3),
-        "redis": inspection.redis_state(settings),
-        "disk": "; ".join(finding.detail for finding in check_disk(settings.data_dir)),
-    }  # fmt: skip
-    if running:
-        figures |= {f"bot_{name}": state for name, state in running["tiers"].items()}
-        figures |= {"bot_journal": running["ledger"], "bot_candles_waiting": running["candles_waiting"]}
+    known = inspection.Known(len(held.trades()), held.unsettled, degraded)
+    figures = inspection.db_stats(settings, known, _ask(settings.data_dir / "health.json"))
+    if not as_json:
+        stored = figures.pop("candles")
+        figures |= {
+            f"candles_{row['source']}_{row['timeframe']}": f"{row['bars']} bars, {row['series']} series"
+            for row in stored
+        }
     show(figures, as_json)
-    raise typer.Exit(DEGRADED if degraded or storage.degraded or figures["redis"] == "away" else OK)
+    raise typer.Exit(DEGRADED if "away" in {figures["database"], figures["redis"]} else OK)
 
 
 @trades_app.command("list")
@@ -376,6 +380,18 @@ def _tracker(settings: settings_module.Settings) -> tuple[Any, bool]:
         Console(stderr=True).print(f"database unreachable, showing the journal only: {error}")
     held.restore(finished(read_records(parts.journal_folder(settings, who))))
     return held, degraded
+
+
+def _results(trades: list[Trade], by: str, days: int | None) -> list[dict[str, Any]]:
+    now = trades[-1].exit_time if trades else datetime.now(UTC)
+    if by in set(Period):
+        found = reports.by_period(trades, Period(by), PERIODS, now)
+    elif by in set(Group):
+        since = now - timedelta(days=days) if days else None
+        found = reports.by_group([one for one in trades if since is None or one.exit_time >= since], Group(by))
+    else:
+        raise ConfigError(f"--by {by}: give one of {', '.join((*Period, *Group))}")
+    return [{**asdict(one), "win_rate": round(one.win_rate, 1)} for one in found]
 
 
 def _switch(settings: settings_module.Settings, state: SwitchState, reason: str, as_json: bool) -> None:

@@ -27,6 +27,7 @@ from sections import (
     Section,
     Storage,
     StrategyChoice,
+    Telegram,
     Trading,
 )
 
@@ -47,6 +48,8 @@ ENVIRONMENT = {
     "LIVE_CONFIRM": ("live_confirm",),
     "PORT": ("health", "port"),
     "RISK_PERCENT": ("risk", "percent"),
+    "TELEGRAM_BOT_TOKEN": ("telegram", "token"),
+    "TELEGRAM_CHAT_ID": ("telegram", "chat_ids"),
 }
 """Names that people and hosts know, and the keys they stand for; anything else is REVENANT__SECTION__KEY."""
 
@@ -71,6 +74,7 @@ class Settings(Section):
     ml: Ml = Ml()
     history: History = History()
     health: Health = Health()
+    telegram: Telegram = Telegram()
     log_format: Literal["auto", "text", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -245,8 +249,11 @@ def _problems(error: ValidationError) -> Iterator[str]:
 
 
 def _masked(path: list[str], value: Any) -> str:
-    secret = {"api_key", "api_secret", "database_url", "redis_url"}
+    secret = {"api_key", "api_secret", "database_url", "redis_url", "token", "totp_secret", "model_key"}
     secret |= {name for name in History.model_fields if name.endswith(("_key", "_secret"))}
+    if isinstance(value, dict):
+        # a whole section may have secrets in it
+        return "these settings"
     return "***" if secret & set(path) else repr(value)[:80]
 
 

@@ -113,6 +113,7 @@ class Bot:
     schedule: Schedule
     watchdog: Watchdog
     operations: Operations
+    parts: Parts
 
     def snapshot(self) -> dict[str, Any]:
         """Return the figures of the moment, with what the feed has counted."""
@@ -201,7 +202,7 @@ def assemble(ground: Ground) -> Bot:
     )
     runtime = Runtime(parts)
     schedule = Schedule(JOBS if settings.history.jobs else (), job_book(ground.main), tiers.learning, JobProcess())
-    return Bot(runtime, trader, writer, reporter, feed, frames, schedule, watchdog, Operations(runtime, trader))
+    return Bot(runtime, trader, writer, reporter, feed, frames, schedule, watchdog, Operations(runtime, trader), parts)
 
 
 def _phantoms(ground: Ground, used: Mapping[str, Plan], trader: Trader, judge: Judge, state: State) -> Phantoms:
@@ -220,6 +221,7 @@ def _terms(settings: Settings, who: Identity, strategy_plans: Mapping[str, Plan]
         limit_entries=settings.trading.entry_order == "limit",
         completeness_min=settings.history.completeness_min,
         resting=klines.resting,
+        blacklist=frozenset(settings.trading.blacklist),
     )
 
 

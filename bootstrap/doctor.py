@@ -20,6 +20,7 @@ from domain.source import Source
 from persistence import sources as tables
 from persistence.checkup import check_database, check_folder, check_redis
 from persistence.history import CandleHistory
+from telegram_bot.bot import name_of
 
 if TYPE_CHECKING:
     from settings import Settings
@@ -37,6 +38,8 @@ async def checkup(settings: Settings, *, live_too: bool) -> list[Finding]:
         findings += await asyncio.to_thread(lambda: check_database(database(settings)))
     except ConfigError as error:
         findings.append(Finding("database", State.FAIL, str(error)))
+    if settings.telegram.token.get_secret_value():
+        findings.append(await _check_telegram(settings))
     findings.append(await asyncio.to_thread(check_redis, settings.redis_url.get_secret_value()))
     try:
         findings.append(Finding("strategies", State.OK, ", ".join(plans(settings))))
@@ -45,6 +48,20 @@ async def checkup(settings: Settings, *, live_too: bool) -> list[Finding]:
     if settings.source.practice:
         return [*findings, Finding("exchange", State.OK, "practice exchange, started with the bot")]
     return findings + await _check_exchange(settings, live_too=live_too)
+
+
+async def _check_telegram(settings: Settings) -> Finding:
+    held = settings.telegram
+    try:
+        name = await name_of(held.token.get_secret_value(), held.base_url)
+    except Rejected as error:
+        return Finding("telegram", State.FAIL, str(error))
+    except Unavailable as error:
+        return Finding("telegram", State.WARN, f"{error}; the bot trades without it and tries again")
+    if not held.chat_ids:
+        return Finding("telegram", State.WARN, f"@{name} knows nobody: set TELEGRAM_CHAT_ID")
+    code = "a code is asked for" if held.totp_secret.get_secret_value() else "no code is asked for (totp_secret)"
+    return Finding("telegram", State.OK, f"@{name} obeys {len(held.users)} in {len(held.chat_ids)} chats; {code}")
 
 
 def check_data(settings: Settings) -> list[Finding]:

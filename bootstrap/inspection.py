@@ -8,10 +8,11 @@ import json
 import time
 from dataclasses import asdict
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bootstrap.learning import judge_of, school
 from bootstrap.parts import (
+    candle_storage,
     costs,
     database,
     exchange_of,
@@ -25,29 +26,46 @@ from bootstrap.parts import (
 )
 from bootstrap.trainer import TrainingProcess
 from broker.paper import PaperBroker
-from domain.candle import Bars
+from domain.candle import Bars, timeframe_ms
+from domain.coverage import Span, cover
 from domain.errors import BadData, RevenantError, Unavailable
 from domain.records import Adopted, Close, Intent, PhantomClosed, PhantomOpened, Record
 from engine import rebuild, verification
 from engine.learning import Learning
 from engine.threads import Tier
+from history.calendar import closed
 from persistence import audit_check
+from persistence.checkup import check_disk
 from persistence.files import AtomicFile
+from persistence.history import CandleHistory
 from persistence.journal import read_records
 from persistence.mirror import RedisMirror
 from persistence.registry import Registry
 from persistence.trade_table import TradeTable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from domain.ids import Identity
     from domain.ports import Broker
     from engine.learning import Progress
     from persistence.audit_check import AuditVerdict
+    from persistence.database import Database
+    from persistence.history import Entry
     from settings import Settings
 
 DAY_MS = 86_400_000
+
+
+class Known(NamedTuple):
+    """What somebody knows of the trades: how many, how many are not in the database yet, whether that is away."""
+
+    trades: int
+    unsettled: int
+    away: bool = False
+
+
 ATTEMPTS = 4
 PAUSE_S = 2.0
 
@@ -81,13 +99,107 @@ def redis_state(settings: Settings) -> str:
     return f"ok, {len(mirrored)} trades"
 
 
-def phantoms(settings: Settings, symbol: str | None) -> dict[str, Any]:
+def db_stats(settings: Settings, known: Known, running: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return every tier: its state, what it holds, what waits for it, and for how long.
+
+    Args:
+        settings: where everything rests.
+        known: what is known of trades already.
+        running: the figures of the running bot, None when none answers.
+    """
+    main = database(settings)
+    storage = candle_storage(settings, main)
+    try:
+        figures: dict[str, Any] = storage.get_stats()
+        rows, by_timeframe = audit_rows(settings), stored(main)
+    finally:
+        storage.close()
+        main.close()
+    away = known.away or bool(storage.degraded)
+    journal = list(journal_folder(settings, known_owner(settings)).glob("*.jsonl"))
+    figures |= {
+        "source": settings.source.value, "trades": known.trades, "unsettled": known.unsettled, "audit_rows": rows,
+        "database": "away" if away else "ok",
+        "journal_segments": len(journal), "journal_mb": round(sum(path.stat().st_size for path in journal) / 1e6, 3),
+        "redis": redis_state(settings),
+        "disk": "; ".join(finding.detail for finding in check_disk(settings.data_dir)),
+        "candles": by_timeframe,
+    }  # fmt: skip
+    if running:
+        figures |= {f"bot_{name}": state for name, state in running["tiers"].items()}
+        figures |= {"bot_journal": running["ledger"], "bot_candles_waiting": running["candles_waiting"]}
+    return figures
+
+
+def stored(main: Database) -> list[dict[str, Any]]:
+    """Return of each source and timeframe how many series and bars are stored; nothing while the database is away."""
+    held: dict[tuple[str, str], list[int]] = {}
+    with contextlib.suppress(Unavailable):
+        for entry in CandleHistory(main).entries():
+            if entry.rows:
+                counts = held.setdefault((entry.source.value, entry.series.timeframe), [0, 0])
+                counts[0], counts[1] = counts[0] + 1, counts[1] + entry.rows
+    order = sorted(held, key=lambda key: (key[0], timeframe_ms(key[1])))
+    return [{"source": key[0], "timeframe": key[1], "series": held[key][0], "bars": held[key][1]} for key in order]
+
+
+def coverage(settings: Settings, symbol: str | None) -> list[dict[str, Any]]:
+    """Return how complete the stored series of the settings' source are: by timeframe, or those of a symbol one by one.
+
+    Raises:
+        Unavailable: while the database is away.
+    """
+    main = database(settings)
+    try:
+        store = CandleHistory(main)
+        entries = [entry for entry in store.entries(settings.source) if entry.rows]
+        if symbol is not None:
+            return [_covered(store, entry) for entry in entries if entry.series.symbol == symbol]
+        groups: dict[str, list[Entry]] = {}
+        for entry in entries:
+            groups.setdefault(entry.series.timeframe, []).append(entry)
+        return [_spanned(timeframe, groups[timeframe]) for timeframe in sorted(groups, key=timeframe_ms)]
+    finally:
+        main.close()
+
+
+def _covered(store: CandleHistory, entry: Entry) -> dict[str, Any]:
+    step, (first, last) = timeframe_ms(entry.series.timeframe), _ends(entry)
+    window = Span(first, last + step)
+    absent = [*store.absent(entry.source, entry.series), *closed(entry.series, window)]
+    found = cover(store.times(entry.source, entry.series, window), window, entry.series.timeframe, absent)
+    return {
+        "symbol": entry.series.symbol, "timeframe": entry.series.timeframe, "from": first, "to": last + step,
+        "bars": found.actual, "missing": found.lacking, "completeness": round(found.completeness, 4),
+        "gaps": [{"from": gap.start, "bars": (gap.end - gap.start) // step} for gap in found.missing[:5]],
+    }  # fmt: skip
+
+
+def _spanned(timeframe: str, entries: Sequence[Entry]) -> dict[str, Any]:
+    """Sum series up by their spans: what is not stored within them is missing, or was never there."""
+    step, ends = timeframe_ms(timeframe), [_ends(entry) for entry in entries]
+    expected = [(last - first) // step + 1 for first, last in ends]
+    rows = [entry.rows for entry in entries]
+    worst = min(range(len(entries)), key=lambda i: rows[i] / expected[i])
+    return {
+        "timeframe": timeframe, "series": len(entries), "bars": sum(rows),
+        "from": min(first for first, _ in ends), "to": max(last for _, last in ends) + step,
+        "missing": sum(expected) - sum(rows), "completeness": round(100 * sum(rows) / sum(expected), 4),
+        "worst": entries[worst].series.symbol, "worst_completeness": round(100 * rows[worst] / expected[worst], 4),
+    }  # fmt: skip
+
+
+def _ends(entry: Entry) -> tuple[int, int]:
+    return entry.earliest or 0, entry.latest or 0
+
+
+def phantoms(settings: Settings, symbol: str | None, strategy: str | None = None) -> dict[str, Any]:
     """Return the figures of the phantoms that the journal tells of, for when no bot answers."""
     who = known_owner(settings)
-    tracker = phantom_tracker(settings, who, {}, lambda _: None)
+    tracker = phantom_tracker(settings, who, plans(settings), lambda _: None)
     records = read_records(journal_folder(settings, who))
     tracker.restore(one.phantom for one in records if isinstance(one, PhantomOpened | PhantomClosed))
-    return tracker.get_phantom_stats(symbol)
+    return tracker.get_phantom_stats(symbol, strategy)
 
 
 async def learning(settings: Settings, train: str = "", progress: Progress = None) -> dict[str, Any]:

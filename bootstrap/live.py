@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from bootstrap.assembly import Bot, assemble, stand
+from bootstrap.chat import Chat, chat
+from bootstrap.desk import Desk
 from bootstrap.parts import plans
 from dashboard.health import Health
 from engine.tasks import Tasks
 from persistence.checkup import check_disk
 
 if TYPE_CHECKING:
+    from dashboard.logs import Recent
     from settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -24,27 +27,37 @@ STOP_S = 1.2
 SUMMARY_S = 10.0
 
 
-async def run(settings: Settings) -> int:
-    """Run the bot until SIGTERM or SIGINT; return the exit code."""
+async def run(settings: Settings, recent: Recent) -> int:
+    """Run the bot until SIGTERM or SIGINT; return the exit code. ``recent`` holds the log's newest lines."""
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     async with contextlib.AsyncExitStack() as stack:
-        return await _run(settings, stack, stopping)
+        return await _run(settings, recent, stack, stopping)
 
 
-async def _run(settings: Settings, stack: contextlib.AsyncExitStack, stopping: asyncio.Event) -> int:
+async def _run(settings: Settings, recent: Recent, stack: contextlib.AsyncExitStack, stopping: asyncio.Event) -> int:
     plans(settings)
     ground = await stand(settings, stack, stopping)
     if ground is None:
         return 0
     bot, who = assemble(ground), ground.who
+    desk = Desk(ground, bot, recent)
+    stack.callback(desk.close)
+    talk = chat(settings, desk)
+    told = talk.report if talk is not None else dict
     health = Health(
         (settings.health.host, settings.health.port),
         settings.data_dir / "health.json",
         bot.runtime.reasons,
-        lambda: {"source": who.source, "mode": who.mode.upper(), "account": who.account, **bot.snapshot()},
+        lambda: {
+            "source": who.source,
+            "mode": who.mode.upper(),
+            "account": who.account,
+            **bot.snapshot(),
+            "telegram": told(),
+        },
         bot.runtime.phantoms.report,
         bot.runtime.learning.get_retrain_info,
         bot.operations,
@@ -62,16 +75,20 @@ async def _run(settings: Settings, stack: contextlib.AsyncExitStack, stopping: a
         tasks.start("lag", bot.runtime.measure_lag)
         if ground.venue.sandbox is not None:
             tasks.start("practice exchange", ground.venue.sandbox.watch)
+        if talk is not None:
+            talk.start(tasks, bot.reporter)
         tasks.start("recovery", bot.runtime.recover_with_patience)
-        code = await _trade(bot, tasks, stopping)
+        code = await _trade(bot, talk, tasks, stopping)
         log.info("stopping: no new entries; positions keep their stops on the exchange")
+        if talk is not None:
+            await talk.close("Stopping, as told" if not code else "Leaving, to be started afresh")
         await bot.runtime.stop(STOP_S)
     figures = bot.snapshot()
     log.info("stopped", **{name: figures[name] for name in ("bars", "opened", "closed", "open")})
     return code
 
 
-async def _trade(bot: Bot, tasks: Tasks, stopping: asyncio.Event) -> int:
+async def _trade(bot: Bot, talk: Chat | None, tasks: Tasks, stopping: asyncio.Event) -> int:
     stop: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
     try:
         while not bot.runtime.progress.recovered:
@@ -80,6 +97,8 @@ async def _trade(bot: Bot, tasks: Tasks, stopping: asyncio.Event) -> int:
                 return 0 if stop in done else 70
         bot.runtime.start(tasks)
         tasks.start("jobs", bot.schedule.run)
+        if talk is not None:
+            talk.watch(tasks)
         tasks.start("summary", lambda: bot.reporter.summarise(bot.runtime, bot.trader, bot.writer, SUMMARY_S))
         done, _ = await asyncio.wait([stop, tasks.failed], return_when=asyncio.FIRST_COMPLETED)
         if tasks.failed in done:

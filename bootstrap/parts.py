@@ -58,19 +58,19 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-def configure_logging(settings: Settings) -> None:
-    """Set logging up as the settings say."""
-    logs.configure(settings.log_format, settings.log_level, settings.mode, secrets(settings))
+def configure_logging(settings: Settings) -> logs.Recent:
+    """Set logging up as the settings say; return what holds its newest lines."""
+    return logs.configure(settings.log_format, settings.log_level, settings.mode, secrets(settings))
 
 
 def secrets(settings: Settings) -> list[str]:
     """Return every text that must never be shown."""
     held = [
         settings.bybit.api_key, settings.bybit.api_secret, settings.model_key, settings.database_url,
-        settings.redis_url,
+        settings.redis_url, settings.telegram.token, settings.telegram.totp_secret,
     ]  # fmt: skip
     texts = [one.get_secret_value() for one in held]
-    passwords = [text.partition("://")[2].rpartition("@")[0].partition(":")[2] for text in texts[3:]]
+    passwords = [text.partition("://")[2].rpartition("@")[0].partition(":")[2] for text in texts[3:5]]
     return [text for text in (*texts, *passwords) if text]
 
 

@@ -55,7 +55,7 @@ class Health:
         endpoint: Path,
         reasons: Callable[[], list[str]],
         status: Callable[[], dict[str, Any]],
-        phantoms: Callable[[str | None], dict[str, Any]],
+        phantoms: Callable[[str | None, str | None], dict[str, Any]],
         learning: Callable[[], dict[str, Any]],
         operations: Operations,
     ) -> None:
@@ -115,7 +115,7 @@ class Health:
 
     async def _show_phantoms(self, request: web.Request) -> web.Response:
         try:
-            return web.json_response(self._phantoms(request.query.get("symbol")))
+            return web.json_response(self._phantoms(request.query.get("symbol"), request.query.get("strategy")))
         except BadData as error:
             return web.json_response({"error": str(error)}, status=404)
 

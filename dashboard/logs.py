@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -16,8 +17,27 @@ if TYPE_CHECKING:
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-def configure(style: str, level: str, mode: str, secrets: Sequence[str]) -> None:
-    """Set logging up once for the process.
+RECENT_MAX = 1_000
+UNSAID = frozenset({"timestamp", "level", "event", "mode", "exc_info", "exception", "stack_info"})
+
+
+class Recent:
+    """The newest lines of the log, as plain text without secrets."""
+
+    def __init__(self) -> None:
+        self._lines: deque[str] = deque(maxlen=RECENT_MAX)
+
+    def lines(self, count: int) -> list[str]:
+        """Return the newest so many lines, oldest first."""
+        return list(self._lines)[-count:]
+
+    def add(self, line: str) -> None:
+        """Take a line."""
+        self._lines.append(line)
+
+
+def configure(style: str, level: str, mode: str, secrets: Sequence[str]) -> Recent:
+    """Set logging up once for the process; return what will hold its newest lines.
 
     Args:
         style: ``text``, ``json``, or ``auto`` for text on a terminal and JSON elsewhere.
@@ -35,11 +55,16 @@ def configure(style: str, level: str, mode: str, secrets: Sequence[str]) -> None
 
     renderer: Any = structlog.dev.ConsoleRenderer(pad_event_to=24) if text else structlog.processors.JSONRenderer()
 
-    def render(logger: Any, name: str, event: EventDict) -> str:
-        line = str(renderer(logger, name, event))
+    recent = Recent()
+
+    def masked(line: str) -> str:
         for secret in hidden:
             line = line.replace(secret, "***")
         return line
+
+    def render(logger: Any, name: str, event: EventDict) -> str:
+        recent.add(masked(_plain(event)))
+        return masked(str(renderer(logger, name, event)))
 
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -61,6 +86,13 @@ def configure(style: str, level: str, mode: str, secrets: Sequence[str]) -> None
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(formatter)
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    for noisy in ("httpx", "aiohttp.access", "ccxt"):
+    for noisy in ("httpx", "httpcore", "telegram", "aiohttp.access", "ccxt", "matplotlib"):
         # these log whole addresses, with tokens in them
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    return recent
+
+
+def _plain(event: EventDict) -> str:
+    time = str(event.get("timestamp", "")).rpartition("T")[2][:8]
+    said = " ".join(f"{name}={value}" for name, value in event.items() if name not in UNSAID and name[0] != "_")
+    return f"{time} {event.get('level', ''):<8} {event.get('event', '')} {said}".rstrip()

@@ -163,6 +163,21 @@ class DayStarted(msgspec.Struct, frozen=True, tag="day_started"):
     open_pnl: Decimal = Decimal(0)
 
 
+class Adjusted(msgspec.Struct, frozen=True, tag="adjusted"):
+    """What the operator has changed while the bot runs; the newest holds, over restarts too.
+
+    Attributes:
+        risk_percent: risk per trade in percent of the equity instead of the configured, None for that.
+        banned: symbols that take no new entries, beside the configured blacklist.
+        unlocked: by symbol ("*" for all), the market time up to which closed trades count for no protection.
+    """
+
+    time: int
+    risk_percent: Decimal | None = None
+    banned: tuple[str, ...] = ()
+    unlocked: dict[str, int] = {}
+
+
 class PhantomOpened(msgspec.Struct, frozen=True, tag="phantom_opened"):
     """A signal that is followed, as it was when it was given, or later on when it was carried into a new journal."""
 
@@ -178,7 +193,9 @@ class PhantomClosed(msgspec.Struct, frozen=True, tag="phantom_closed"):
 
 
 Phantom = PhantomOpened | PhantomClosed
-Record = Intent | OrderEnded | Fill | StopMoved | Close | Adopted | Mended | Switch | DayStarted | Phantom
+Latch = Switch | DayStarted | Adjusted
+"""Lasting decisions: the newest of each kind holds."""
+Record = Intent | OrderEnded | Fill | StopMoved | Close | Adopted | Mended | Latch | Phantom
 
 
 def finished(records: Iterable[Record]) -> list[Trade]:

@@ -11,11 +11,16 @@ from domain.errors import BadData
 from domain.records import SwitchState
 
 if TYPE_CHECKING:
+    from domain.records import Adjusted
     from engine.commands import Command
+    from engine.positions import Position
     from engine.runtime import Runtime
     from engine.trader import Trader
 
 log = structlog.get_logger(__name__)
+
+ID_LEAST = 6
+"""Characters that the beginning of an id must have to be taken for it."""
 
 
 class Operations:
@@ -30,12 +35,11 @@ class Operations:
         log.warning("switch", state=state.value, reason=reason)
 
     async def force_exit(self, what: str, reason: str) -> list[str]:
-        """Close a position at the market, named by symbol, trade id or signal, or ``all``; return the symbols."""
+        """Close a position at the market, named by symbol or id (or its beginning), or ``all``; return the symbols."""
         commands: list[Command] = []
         chosen = []
         for held in self._trader.book.positions():
-            base = held.symbol.partition("/")[0]
-            if what in {"all", held.symbol, base, held.digest, ids.trade_id(held.digest)} and not held.flat:
+            if _called(held, what) and not held.flat:
                 chosen.append(held.symbol)
                 commands += self._trader.leave(held, self._runtime.market_time())
         log.warning("force exit", what=what, symbols=chosen, reason=reason)
@@ -47,6 +51,12 @@ class Operations:
         await self.switch(SwitchState.STOPPED, f"panic: {reason}")
         closing = await self.force_exit("all", f"panic: {reason}")
         return closing + (await self._runtime.reconciler.flatten_foreign() if foreign else [])
+
+    async def adjust(self, made: Adjusted, reason: str) -> None:
+        """Change the limits; the change survives a restart."""
+        await self._runtime.dispatch(self._trader.adjust(made))
+        log.warning("limits changed", risk_percent=str(made.risk_percent or "as configured"),
+                    banned=list(made.banned), unlocked=made.unlocked, reason=reason)  # fmt: skip
 
     async def train(self, strategy: str) -> dict[str, Any]:
         """Train a strategy's model now; return how it stands afterwards.
@@ -70,3 +80,9 @@ class Operations:
         await self._runtime.catch_up()
         await self._runtime.reconciler.compare()
         return self._runtime.report()
+
+
+def _called(held: Position, what: str) -> bool:
+    base, name = held.symbol.partition("/")[0], ids.trade_id(held.digest)
+    begins = len(what) >= ID_LEAST and (held.digest.startswith(what.upper()) or name.startswith(what.lower()))
+    return begins or what in {"all", held.symbol} or what.upper() == base

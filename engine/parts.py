@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from domain.ports import Broker, Ledger
     from domain.records import Level, Record
-    from domain.trade import Trade
+    from domain.statistics import Statistics
+    from domain.trade import Leg, Trade
     from engine import recovery
     from engine.fence import Fence
     from engine.learning import Learning
@@ -52,6 +53,14 @@ class Trades(Protocol):
 
     def add_trade(self, trade: Trade) -> Level:
         """Record a trade."""
+        ...
+
+    def legs(self, trade_id: str) -> list[Leg]:
+        """Return the executions of a trade that has reached the database."""
+        ...
+
+    def get_statistics(self, days: int | None = None) -> Statistics:
+        """Return the figures of all trades, or of the last days."""
         ...
 
     def tiers(self) -> dict[str, dict[str, Any]]:

@@ -71,7 +71,7 @@ class Tracker(Protocol):
         """Take what a trade of ours really made."""
         ...
 
-    def get_phantom_stats(self, symbol: str | None = None) -> dict[str, Any]:
+    def get_phantom_stats(self, symbol: str | None = None, strategy: str | None = None) -> dict[str, Any]:
         """Return the figures."""
         ...
 
@@ -157,9 +157,14 @@ class Phantoms:
         """Return the records that the tracker could not be made again without."""
         return [*map(ended, self._tracker.completed), *map(opened, self._tracker.active())]
 
-    def report(self, symbol: str | None = None) -> dict[str, Any]:
-        """Return the figures, of a symbol or of all."""
-        return {**self._tracker.get_phantom_stats(symbol), "waiting": self._waiting.qsize(), "let_go": self.let_go}
+    def of(self, symbol: str) -> list[PhantomTrade]:
+        """Return the phantoms of a symbol that are kept, ended and open."""
+        return [one for one in (*self._tracker.completed, *self._tracker.active()) if one.symbol == symbol]
+
+    def report(self, symbol: str | None = None, strategy: str | None = None) -> dict[str, Any]:
+        """Return the figures, of a symbol, a strategy or all."""
+        figures = self._tracker.get_phantom_stats(symbol, strategy)
+        return {**figures, "waiting": self._waiting.qsize(), "let_go": self.let_go}
 
     async def catch_up(self, windows: Windows, candles: CandleRecovery, wanted: Iterable[Series]) -> None:
         """Show phantoms that are behind the bars that they have not seen.

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from domain.order import Cause
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from domain.trade import Trade
 
@@ -35,6 +35,14 @@ class Protection:
     max_drawdown: Decimal
 
 
+class Lock(NamedTuple):
+    """A protection that forbids entries in a symbol, "*" for all, until a market time (UTC ms)."""
+
+    symbol: str
+    method: str
+    until: int
+
+
 def blocked(
     protections: Sequence[Protection], closed: Sequence[Trade], symbol: str, now: int, equity: Decimal
 ) -> str | None:
@@ -50,10 +58,30 @@ def blocked(
     return None
 
 
+def locks(
+    protections: Sequence[Protection], closed: Sequence[Trade], symbols: Iterable[str], now: int, equity: Decimal
+) -> list[Lock]:
+    """Return every protection that forbids entries at market time ``now``: those of all symbols once, the rest by one.
+
+    ``closed`` holds closed trades in the order of their exits.
+    """
+    found = []
+    for protection in protections:
+        for symbol in symbols if _per_pair(protection) else ("*",):
+            until = _locked_until(protection, closed, symbol, now, equity)
+            if until is not None:
+                found.append(Lock(symbol, protection.method, until))
+    return found
+
+
+def _per_pair(protection: Protection) -> bool:
+    return protection.only_per_pair or protection.method in {"CooldownPeriod", "LowProfitPairs"}
+
+
 def _locked_until(
     protection: Protection, closed: Sequence[Trade], symbol: str, now: int, equity: Decimal
 ) -> int | None:
-    per_pair = protection.only_per_pair or protection.method in {"CooldownPeriod", "LowProfitPairs"}
+    per_pair = _per_pair(protection)
     relevant = [t for t in closed if not per_pair or t.symbol == symbol]
     triggered = _METHODS[protection.method]
     for i in range(len(relevant) - 1, -1, -1):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from domain.errors import ConfigError, RevenantError, Unavailable
-from domain.records import Close, DayStarted, Phantom, PhantomClosed, PhantomOpened, Record, Switch
+from domain.records import Close, Latch, Phantom, PhantomClosed, PhantomOpened, Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -62,7 +62,7 @@ def replay(trader: Trader, records: Iterable[Record], phantoms: Phantoms | None 
         elif phantoms is not None and isinstance(record, PhantomOpened | PhantomClosed):
             phantoms.restore(record)
             past.phantoms.append(record)
-        elif isinstance(record, Switch | DayStarted):
+        elif isinstance(record, Latch):
             past.latches[type(record)] = record
     return past
 

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from domain import ids
 from domain.trade import ZERO, Trade
 from engine.commands import PlaceOrder, Refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from decimal import Decimal
+
+    from engine.positions import Position
     from engine.runtime import Runtime
     from engine.trader import Trader
     from engine.writer import CandleWriter
@@ -20,15 +25,22 @@ log = structlog.get_logger(__name__)
 
 
 class Reporter:
-    """Takes what the runtime tells and logs it in words."""
+    """Takes what the runtime tells, logs it in words, and passes it on to ``listeners``."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.listeners: list[Callable[[str, object], None]] = []
         self._since = 0
 
     def told(self, kind: str, what: object) -> None:
         """Take one event."""
         self.counts[kind] += 1
+        for listener in self.listeners:
+            try:
+                listener(kind, what)
+            except Exception:
+                # whatever a listener makes of an event, trading goes on
+                log.exception("an event could not be passed on", kind=kind)
         if kind == "batch" and isinstance(what, list):
             self.counts["bars"] += len(what)
         elif isinstance(what, PlaceOrder) and what.intent.opening is not None:
@@ -97,16 +109,29 @@ def snapshot(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str
         "recovery_s": round(runtime.progress.recovery_s, 3),
         "candles_loaded": runtime.progress.stored,
         "candles_fetched": runtime.progress.fetched,
+        "missed_signals": runtime.progress.missed_signals,
+        "daily_loss_reached": trader.daily_loss_reached(),
         "loop_lag_p99_ms": runtime.progress.lags.quantile_ms(0.99),
         "loop_lag_max_ms": round(runtime.progress.lags.max_ms, 1),
         "positions": [
-            {
-                "symbol": held.symbol, "side": held.opening.side.value, "strategy": held.opening.strategy,
-                "qty": str(held.qty), "entry": str(held.entry_price), "stop": str(held.bracket.stop),
-                "target": str(held.bracket.target), "pending": held.pending,
-                "pnl": str(round(held.realised() + held.unrealised(trader.situation.prices.get(held.symbol, ZERO)), 4))
-                if not held.pending else "0",
-            }
-            for held in positions
+            position_row(held, trader.situation.prices.get(held.symbol, ZERO)) for held in positions
         ],
+    }  # fmt: skip
+
+
+def position_row(held: Position, price: Decimal) -> dict[str, Any]:
+    """Return what people want to know of a position; ``price`` is the last price of its symbol."""
+    entry, risk = held.entry_price, held.bracket.risk
+    pnl = ZERO if held.pending else held.realised() + held.unrealised(price)
+    size = held.opened or held.requested
+    return {
+        "id": held.digest, "trade_id": ids.trade_id(held.digest), "symbol": held.symbol,
+        "side": held.opening.side.value, "strategy": held.opening.strategy, "timeframe": held.opening.timeframe,
+        "qty": str(held.qty), "requested": str(held.requested), "entry": str(entry), "price": str(price),
+        "stop": str(held.bracket.stop), "first_stop": str(held.bracket.first_stop),
+        "target": str(held.bracket.target), "leverage": str(held.opening.leverage), "score": held.opening.score,
+        "pending": held.pending, "opened_at": held.bracket.opened_at, "pnl": str(round(pnl, 4)),
+        "r": f"{pnl / (risk * size):.2f}" if risk and size else "0.00",
+        "percent": f"{pnl / (entry * size) * 100:.2f}" if entry and size else "0.00",
+        "partial_taken": held.partial_taken,
     }  # fmt: skip

@@ -121,6 +121,7 @@ class Runtime:
             candles_fetched=report.fetched, positions=len(p.trader.book.positions()), trades=len(p.trades.trades()),
             missed_signals=self.progress.missed_signals,
         )  # fmt: skip
+        p.told("recovered", self.progress)
 
     async def recover_with_patience(self) -> None:
         """Recover, again and again until the exchange answers."""
@@ -228,6 +229,7 @@ class Runtime:
         p, found = self._p, self.reconciler.found
         naked = sorted(found.naked_s)
         return {
+            "connected": p.feed.connected(), "stale": [" ".join(series) for series in p.feed.stale()],
             "durable": self.progress.durable, "ledger": p.ledger.report(),
             "tiers": {**p.trades.tiers(), **p.phantoms.trail.tiers()},
             "lease": p.fence.state(),
@@ -254,6 +256,7 @@ class Runtime:
     async def _handle(self, event: Event) -> None:
         trader = self._p.trader
         if isinstance(event, OrderEnded):
+            self._p.told("order ended", event)
             await self.dispatch(trader.on_order_ended(event))
         elif isinstance(event, StopMoved):
             trader.on_stop_moved(event)
@@ -377,6 +380,7 @@ class Runtime:
                 self._p.told("trade", command.trade)
             elif isinstance(command, Remember):
                 await self.append(command.record)
+                self._p.told("decided", command.record)
                 with contextlib.suppress(RevenantError):
                     await self._p.tiers.lease.call(self._p.latches.keep, command.record)
             elif isinstance(command, Refused):

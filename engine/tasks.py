@@ -37,15 +37,18 @@ class Tasks:
             task.cancel()
         await asyncio.gather(*self._held.values(), return_exceptions=True)
 
-    def start(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Run ``work`` until it returns; when it raises, run it again, at most five times in ten minutes."""
-        self._held[name] = asyncio.create_task(self._keep(name, work), name=name)
+    def start(self, name: str, work: Callable[[], Awaitable[None]], *, vital: bool = True) -> None:
+        """Run ``work`` until it returns; when it raises, run it again, at most five times in ten minutes.
+
+        What could not be kept up then ends the bot when it is ``vital``; else it is left alone for ten minutes.
+        """
+        self._held[name] = asyncio.create_task(self._keep(name, work, vital=vital), name=name)
 
     def names(self) -> list[str]:
         """Return the tasks that are running."""
         return [name for name, task in self._held.items() if not task.done()]
 
-    async def _keep(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    async def _keep(self, name: str, work: Callable[[], Awaitable[None]], *, vital: bool) -> None:
         falls: deque[float] = deque(maxlen=RESTARTS_MAX)
         first, longest = PAUSE_S
         loop = asyncio.get_running_loop()
@@ -58,8 +61,11 @@ class Tasks:
             else:
                 return
             if len(falls) == RESTARTS_MAX and loop.time() - falls[0] < WINDOW_S:
-                if not self.failed.done():
+                if vital and not self.failed.done():
                     self.failed.set_result(name)
-                return
+                if vital:
+                    return
+                falls.clear()
+                await asyncio.sleep(WINDOW_S)
             falls.append(loop.time())
             await asyncio.sleep(self._jitter.uniform(first, min(longest, first * 2 ** len(falls))))

@@ -16,6 +16,7 @@ from domain.exits import ExitPlan, after_partial, observe, timed_out
 from domain.judgement import UNJUDGED, Judgement
 from domain.order import Cause, OrderKind, OrderRequest, OrderState, Side
 from domain.records import (
+    Adjusted,
     Adopted,
     DayStarted,
     Fill,
@@ -28,6 +29,7 @@ from domain.records import (
     SwitchState,
 )
 from domain.trade import ZERO
+from engine.adjustments import Adjustments
 from engine.commands import CancelOrder, Command, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
 from engine.positions import Book, Position
 from engine.risk import Account, Approved, RiskLimits, weigh
@@ -70,6 +72,7 @@ class TraderTerms:
     limit_entries: bool = False
     completeness_min: float = 0.0
     resting: Callable[[Series, Span], Sequence[Span]] = lambda _series, _span: ()
+    blacklist: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -100,6 +103,7 @@ class Trader:
         self._terms, self._instruments, self._bars, self._judge = terms, instruments, bars, judge
         self.book = Book()
         self.situation = Situation()
+        self.adjustments = Adjustments(terms.limits, terms.blacklist)
         self.closed: deque[Trade] = deque(maxlen=CLOSED_MAX)
         self.recorded: set[str] = set()
         self.counts: Counter[str] = Counter()
@@ -112,6 +116,8 @@ class Trader:
             self.situation.switch = record.state
         elif isinstance(record, DayStarted):
             self._day = record
+        elif isinstance(record, Adjusted):
+            self.adjustments.restore(record)
         else:
             self.book.apply(record)
 
@@ -245,6 +251,11 @@ class Trader:
         self.situation.switch = state
         return [Remember(Switch(time=self.situation.market_time, state=state, reason=reason))]
 
+    def adjust(self, made: Adjusted) -> list[Command]:
+        """Take what the operator has changed of the limits."""
+        self.adjustments.restore(made)
+        return [Remember(made)]
+
     def rules(self, symbol: str) -> Instrument | None:
         """Return the exchange's rules for a symbol."""
         return self._instruments.get(symbol)
@@ -276,6 +287,11 @@ class Trader:
                 break
             made += trade.pnl_usd
         return made + self.open_pnl() - (self._day.open_pnl if self._day else ZERO)
+
+    def daily_loss_reached(self) -> bool:
+        """Say whether the UTC day has lost as much as it may."""
+        start = self._day.equity if self._day else ZERO
+        return start > 0 and -self.day_pnl() >= start * self.adjustments.limits.daily_loss_percent / 100
 
     def turn_of_day(self, now: int) -> list[Command]:
         """Begin a new UTC day, unless it has begun or nothing is known of the equity yet."""
@@ -341,13 +357,8 @@ class Trader:
         return bars[:last] if last < len(bars) else bars
 
     def _consider(self, signal: Signal, plan: Plan, judged: Judgement) -> Command:
-        late = self.situation.market_time - signal.time > timeframe_ms(signal.timeframe) // 2
-        if late:
-            return self._refuse(signal, "late", "the market has moved on")
-        if self.situation.superseded:
-            return self._refuse(signal, "superseded", "another instance has taken over")
-        if blind := self._blind(signal):
-            return self._refuse(signal, *blind)
+        if barred := self._barred(signal):
+            return self._refuse(signal, *barred)
         if self.book.of_symbol(signal.symbol) is not None:
             return self._refuse(signal, "position_open", "a position is open already")
         if signal.symbol in self.book.leftovers.values():
@@ -357,7 +368,7 @@ class Trader:
         instrument = self._instruments.get(signal.symbol)
         if instrument is None:
             return self._refuse(signal, "not_trading", "the exchange has no such symbol")
-        verdict = weigh(signal, instrument, self._terms.limits, self._account())
+        verdict = weigh(signal, instrument, self.adjustments.limits, self._account(signal.symbol))
         if not isinstance(verdict, Approved):
             return self._refuse(signal, verdict.gate, verdict.detail)
         if judged.gate:
@@ -365,8 +376,14 @@ class Trader:
             return self._refuse(signal, judged.gate, judged.detail)
         return self._enter(signal, plan, instrument, verdict, judged.score)
 
-    def _blind(self, signal: Signal) -> tuple[str, str] | None:
-        """Return gate and reason when what is known of a symbol's market is too little to trade on."""
+    def _barred(self, signal: Signal) -> tuple[str, str] | None:
+        """Return gate and reason when no signal of its kind may be traded now, whatever it says."""
+        if self.situation.market_time - signal.time > timeframe_ms(signal.timeframe) // 2:
+            return "late", "the market has moved on"
+        if self.situation.superseded:
+            return "superseded", "another instance has taken over"
+        if self.adjustments.refuses(signal.symbol):
+            return "blacklist", "the operator wants no entries there"
         if signal.symbol in self.situation.stale:
             return "stale_feed", "the feed has fallen silent"
         series = Series(signal.symbol, signal.timeframe)
@@ -467,7 +484,7 @@ class Trader:
         left = self.book.leftovers.items()
         return [CancelOrder(where, order_id, now) for order_id, where in left if symbol in {"", where}]
 
-    def _account(self) -> Account:
+    def _account(self, symbol: str) -> Account:
         seen = self.situation
         held = self.book.positions()
         exposure = sum(
@@ -478,7 +495,7 @@ class Trader:
         return Account(
             equity=seen.equity, day_equity=self._day.equity if self._day else seen.equity, day_pnl=self.day_pnl(),
             exposure=exposure, open_trades=len(held), switch=seen.switch, durable=seen.durable, now=seen.market_time,
-            closed=self.closed,
+            closed=self.adjustments.counted(self.closed, symbol),
         )  # fmt: skip
 
     def _refuse(self, signal: Signal, gate: str, detail: str) -> Refused:

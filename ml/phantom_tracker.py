@@ -166,20 +166,22 @@ class PhantomTradeTracker:
         if trade.r_multiple is not None:
             self._real[trade.trade_id] = trade.r_multiple
 
-    def get_phantom_stats(self, symbol: str | None = None) -> dict[str, Any]:
-        """Return the figures of the phantoms kept, of a symbol or of all; money in R after fees and in percent.
+    def get_phantom_stats(self, symbol: str | None = None, strategy: str | None = None) -> dict[str, Any]:
+        """Return the figures of the phantoms kept, of a symbol, a strategy or all; money in R after fees and percent.
 
         ``opportunity_cost_r`` of a gate is what its refusals would have made: above zero it cost, below it saved.
 
         Raises:
-            BadData: for a symbol that nobody knows.
+            BadData: for a symbol or strategy that nobody knows.
         """
+        if strategy is not None and strategy not in self._plans:
+            raise BadData(f"no strategy {strategy!r} is enabled; there are {', '.join(self._plans)}")
         if symbol is not None and self._instruments(symbol) is None and symbol not in self._symbols():
             raise BadData(
                 f"symbol {symbol!r} is not known; phantoms there are of {', '.join(self._symbols()) or 'none'}"
             )
-        ended = [one for one in self._ended if symbol in {None, one.symbol}]
-        held = self.active(symbol)
+        ended = [one for one in self._ended if symbol in {None, one.symbol} and strategy in {None, one.strategy_name}]
+        held = [one for one in self.active(symbol) if strategy in {None, one.strategy_name}]
         refused = [one for one in ended if not one.was_executed]
         return {
             "total": len(ended) + len(held), "active": len(held), "completed": len(ended),

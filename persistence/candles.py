@@ -183,6 +183,10 @@ class PostgresCandleStorage:
         with self._database.transaction() as connection:
             return [dict(row) for row in connection.execute(query.order_by(names.symbol, names.timeframe)).mappings()]
 
+    def close(self) -> None:
+        """Close the connections to its database."""
+        self._database.close()
+
     def take(self, limit: int) -> dict[Series, Bars]:
         """Return up to ``limit`` stored bars, whichever come first; used to empty a spill."""
         held, names = self._table.c, schema.series.c
@@ -338,6 +342,10 @@ class HealingCandleStorage:
             self.degraded = str(error)
             return {**waiting, "degraded": self.degraded, "waiting": waiting["total_candles"]}
         return {**stats, "waiting": waiting["total_candles"]}
+
+    def close(self) -> None:
+        """Close the spill's file."""
+        self._spill.close()
 
     def series(self) -> list[dict[str, Any]]:
         """Return name, span and row count of every series in the primary."""

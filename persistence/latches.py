@@ -1,4 +1,4 @@
-"""The switch and the day's beginning in the database too: a stopped bot stays stopped though its disk be lost."""
+"""Lasting decisions in the database too: a stopped bot stays stopped though its disk be lost."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from domain.records import DayStarted, Record, Switch
+from domain.records import Latch, Record
 from persistence import schema
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 
 CALL_S = 1.0
 
-_decoder = msgspec.json.Decoder(Switch | DayStarted)
+_decoder = msgspec.json.Decoder(Latch)
 
 
 class Latches:
@@ -29,8 +29,8 @@ class Latches:
         self._database, self._who = database, who
 
     def keep(self, record: Record) -> None:
-        """Keep a switch or a day's beginning in place of the last one; other records are passed over."""
-        if not isinstance(record, Switch | DayStarted):
+        """Keep a lasting decision in place of the last of its kind; other records are passed over."""
+        if not isinstance(record, Latch):
             return
         from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415  two dialects, one spelling
 

@@ -12,7 +12,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
-from domain.trade import Trade
+from domain.trade import Leg, Trade
 from persistence import schema
 
 if TYPE_CHECKING:
@@ -59,6 +59,14 @@ class TradeTable:
         query = sa.select(schema.trades.c.trade_id).where(*self._mine())
         with self._database.transaction() as connection:
             return set(connection.execute(query).scalars())
+
+    def legs(self, trade_id: str) -> list[Leg]:
+        """Return the executions of a trade, oldest first. Raises Unavailable."""
+        held = schema.trade_fills.c
+        query = sa.select(schema.trade_fills).where(held.trade_id == trade_id).order_by(held.time, held.exec_id)
+        with self._database.transaction() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        return [Leg(**{name: value for name, value in row.items() if name != "trade_id"}) for row in rows]
 
     def counts(self) -> dict[str, int]:
         """Return how many trades and contradictions there are."""

@@ -15,7 +15,7 @@ from domain.errors import BadData, RevenantError
 from domain.ids import Identity
 from domain.records import Close, Level
 from domain.statistics import Statistics, describe, summarise
-from domain.trade import Trade
+from domain.trade import Leg, Trade
 from persistence.mirror import MIRROR_MAX, RedisMirror, SnapshotFile
 from persistence.outbox import Outbox
 from persistence.trade_table import TradeTable, same
@@ -157,6 +157,10 @@ class TradeTrackerPostgres:
         self._learn(fresh.values())
         for one in self._outboxes:
             one.put(fresh)
+
+    def legs(self, trade_id: str) -> list[Leg]:
+        """Return the executions of a trade that has reached the database. Raises Unavailable."""
+        return self.table.legs(trade_id)
 
     def settle(self, seconds: float = 5.0) -> int:
         """Wait so long for the database to take what is unsettled; return how many trades still are not in it."""

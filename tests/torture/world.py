@@ -20,6 +20,7 @@ from typing import Any
 
 import settings as settings_module
 from bootstrap import inspection, live, parts
+from dashboard.logs import Recent
 from domain.records import Level
 from persistence.trades import TradeTrackerPostgres
 from strategies.table import TABLE
@@ -108,7 +109,7 @@ class World:
         settings = settings_module.load()
         parts.configure_logging(settings)
         self.log_acknowledgements()
-        return asyncio.run(live.run(settings))
+        return asyncio.run(live.run(settings, Recent()))
 
     def log_acknowledgements(self) -> None:
         """Write down, as the bot's user would, each trade that was acknowledged."""

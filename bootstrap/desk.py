@@ -1,0 +1,368 @@
+"""What people ask of a running bot, and have it do: one desk behind the chat, the page and the commands."""
+
+from __future__ import annotations
+
+import difflib
+import platform
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import settings as settings_module
+from bootstrap import inspection, parts
+from bootstrap.drawer import DrawingProcess
+from domain import ids, reports
+from domain.candle import Series, timeframe_ms
+from domain.errors import BadData
+from domain.picture import Chart, Curve, Mark
+from domain.records import SwitchState
+from domain.version import VERSION
+from engine.adjustments import EVERYTHING
+from engine.threads import Tier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from decimal import Decimal
+
+    from bootstrap.assembly import Bot, Ground
+    from dashboard.logs import Recent
+    from domain.notice import Loudness, Notice
+    from domain.phantom import PhantomTrade
+    from domain.reports import Group, Period, Result, Slump
+    from domain.statistics import Statistics
+    from domain.trade import Trade
+    from engine.positions import Position
+    from engine.protections import Lock
+    from settings import Settings
+
+ASK_S = 20.0
+CHART_BARS = 120
+ID_LEAST = 6
+LIVE = ("risk.", "trading.blacklist", "telegram.notices")
+"""Settings that a running bot takes on; all others count from the next start."""
+
+
+class Desk:
+    """Answers as plain values; what blocks is asked on a thread of its own."""
+
+    def __init__(self, ground: Ground, bot: Bot, recent: Recent) -> None:
+        self._ground, self._bot, self._recent = ground, bot, recent
+        self._tier, self._draw = Tier("reports", ASK_S), DrawingProcess()
+        self._started = datetime.now(UTC)
+        self.settings = ground.settings
+        self.reloaded: list[Callable[[Settings], None]] = []
+
+    @property
+    def mode(self) -> str:
+        """What every message is marked with: SYNTHETIC, PAPER or LIVE."""
+        return self._ground.who.mode.upper()
+
+    @property
+    def market_time(self) -> datetime:
+        """The newest time that the market has told."""
+        return datetime.fromtimestamp(self._bot.runtime.market_time() / 1000, UTC)
+
+    @property
+    def loudness(self) -> dict[Notice, Loudness]:
+        """How each kind of event is told."""
+        return self.settings.telegram.loudness
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._tier.close()
+
+    def status(self) -> dict[str, Any]:
+        """Return the figures of the moment, with every position."""
+        who = self._ground.who
+        limit = self._bot.trader.adjustments.limits.max_open_trades
+        return {"source": who.source, "mode": self.mode, "account": who.account, "max_open_trades": limit,
+                **self._bot.snapshot()}  # fmt: skip
+
+    async def statistics(self, days: int | None) -> Statistics:
+        """Return the figures of closed trades. Raises BadData, Unavailable."""
+        return await self._tier.call(self._bot.parts.trades.get_statistics, days)
+
+    async def trades(self, days: int | None = None) -> list[Trade]:
+        """Return the closed trades, of all time or of the last days, in the order of their exits."""
+        since = self.market_time - timedelta(days=days) if days else None
+        held = await self._tier.call(self._bot.parts.trades.trades)
+        return [one for one in held if since is None or one.exit_time >= since]
+
+    async def results(self, period: Period, count: int) -> list[Result]:
+        """Return what the last days, weeks or months made."""
+        return reports.by_period(await self.trades(), period, count, self.market_time)
+
+    async def groups(self, group: Group, days: int | None = None) -> list[Result]:
+        """Return what each symbol, strategy or kind of exit made."""
+        return reports.by_group(await self.trades(days), group)
+
+    async def slump(self, days: int | None) -> Slump:
+        """Return the deepest fall of the running profit."""
+        return reports.slump(await self.trades(days))
+
+    async def order(self, name: str) -> dict[str, Any]:
+        """Return a position or trade by its id, or the beginning of it, with its executions.
+
+        Raises:
+            BadData: when there is none, or more than one.
+            Unavailable: when the database has the executions and does not answer.
+        """
+        if len(name) < ID_LEAST:
+            raise BadData(f"{name!r}: give at least {ID_LEAST} characters of the id, as /status and /trades show it")
+        held = [one for one in self._bot.trader.book.positions() if _begins(one.digest, name)]
+        ended = [one for one in await self.trades() if one.trade_id.startswith(name.lower())]
+        if len(held) + len(ended) != 1:
+            found = "nothing" if not held + ended else f"{len(held) + len(ended)} trades"
+            raise BadData(f"{found} begins with {name!r}; /status and /trades show the ids")
+        if held:
+            return self._position(held[0])
+        trade = ended[0]
+        legs = list(trade.legs) or await self._tier.call(self._bot.parts.trades.legs, trade.trade_id)
+        rows = [(one.time, one.cause, one.qty, one.price, one.fee) for one in legs]
+        return {"id": trade.trade_id, "trade": trade, "fills": rows}
+
+    async def balance(self) -> dict[str, Any]:
+        """Return the account's money. Raises Unavailable, Rejected."""
+        money, trader = await self._bot.parts.broker.balance(), self._bot.trader
+        return {
+            "equity": money.equity, "wallet": money.wallet, "available": money.available,
+            "open_pnl": trader.open_pnl(), "day_pnl": trader.day_pnl(), "positions": self.status()["positions"],
+        }  # fmt: skip
+
+    def locks(self) -> list[Lock]:
+        """Return which protections forbid entries now."""
+        trader = self._bot.trader
+        seen = trader.situation
+        return trader.adjustments.locks(list(trader.closed), self.symbols(), seen.market_time, seen.equity)
+
+    async def unlock(self, symbol: str, reason: str) -> None:
+        """Lift the protections of a symbol, or of all ("all"). Raises BadData."""
+        where = EVERYTHING if symbol == "all" else self.symbol(symbol)
+        await self._adjust(self._bot.trader.adjustments.with_unlocked(where, self._now()), reason)
+
+    def symbols(self) -> list[str]:
+        """Return the symbols that are followed."""
+        return self._ground.symbols
+
+    def timeframes(self) -> list[str]:
+        """Return the timeframes of which bars are at hand."""
+        return sorted({series.timeframe for series in self._bot.parts.wanted}, key=timeframe_ms)
+
+    def strategies(self) -> list[str]:
+        """Return the strategies that are in use."""
+        return self._bot.runtime.learning.strategies
+
+    def banned(self) -> list[str]:
+        """Return the symbols that take no new entries."""
+        return self._bot.trader.adjustments.banned
+
+    async def ban(self, names: Sequence[str], reason: str) -> list[str]:
+        """Let no new entries into symbols; return them. Raises BadData."""
+        symbols = [self.symbol(name) for name in names]
+        await self._adjust(self._bot.trader.adjustments.with_banned(symbols, self._now()), reason)
+        return symbols
+
+    async def unban(self, names: Sequence[str], reason: str) -> list[str]:
+        """Let entries into symbols again; return them. Raises BadData."""
+        symbols = [self.symbol(name) for name in names]
+        await self._adjust(self._bot.trader.adjustments.without_banned(symbols, self._now()), reason)
+        return symbols
+
+    def risk(self) -> dict[str, Any]:
+        """Return how much a trade may lose, and what is configured."""
+        trader = self._bot.trader
+        percent = trader.adjustments.limits.percent
+        return {
+            "percent": percent, "configured": trader.adjustments.configured_percent,
+            "equity": trader.situation.equity, "money": trader.situation.equity * percent / 100,
+            "max_open_trades": trader.adjustments.limits.max_open_trades,
+            "daily_loss_percent": trader.adjustments.limits.daily_loss_percent,
+        }  # fmt: skip
+
+    async def set_risk(self, percent: Decimal | None, reason: str) -> None:
+        """Set how much a trade may lose, in percent of the equity; None for what is configured. Raises BadData."""
+        await self._adjust(self._bot.trader.adjustments.with_risk(percent, self._now()), reason)
+
+    async def db_stats(self) -> dict[str, Any]:
+        """Return every tier: its state, what it holds, what waits. Raises Unavailable."""
+        held = self._bot.parts.trades
+        known = inspection.Known(len(held.trades()), held.unsettled)
+        return await self._tier.call(inspection.db_stats, self.settings, known, self._bot.snapshot())
+
+    def phantom_stats(self, symbol: str | None = None, strategy: str | None = None) -> dict[str, Any]:
+        """Return what became of every signal. Raises BadData."""
+        return self._bot.runtime.phantoms.report(symbol, strategy)
+
+    def ml_stats(self) -> dict[str, Any]:
+        """Return how each strategy's model stands."""
+        return self._bot.runtime.learning.get_retrain_info()
+
+    def judging(self) -> dict[str, Any]:
+        """Return the thresholds that scores are held against."""
+        ml = self.settings.ml
+        return {"enabled": ml.enabled, "margin_r": ml.margin_r, "floor": ml.floor, "rule_floor": ml.rule_floor}
+
+    async def train(self, strategy: str) -> dict[str, Any]:
+        """Train a strategy's model now; return how it stands. Raises BadData, Unavailable."""
+        return dict((await self._bot.operations.train(strategy))[strategy])
+
+    async def coverage(self, symbol: str | None) -> list[dict[str, Any]]:
+        """Return how complete the stored candles are. Raises BadData, Unavailable."""
+        wanted = self.symbol(symbol) if symbol else None
+        return await self._tier.call(inspection.coverage, self.settings, wanted)
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings in force, secrets masked."""
+        return settings_module.shown(self.settings)
+
+    def logs(self, count: int) -> list[str]:
+        """Return the newest lines of the log."""
+        return self._recent.lines(count)
+
+    def version(self) -> dict[str, str]:
+        """Return which program this is, on what, since when."""
+        up = timedelta(seconds=int((datetime.now(UTC) - self._started).total_seconds()))
+        return {
+            "revenant": VERSION, "python": platform.python_version(), "up": str(up),
+            "database": self._ground.main.kind,
+        }  # fmt: skip
+
+    async def switch(self, state: SwitchState, reason: str) -> None:
+        """Let new entries in, or stop them."""
+        await self._bot.operations.switch(state, reason)
+
+    async def force_exit(self, what: str, reason: str) -> list[str]:
+        """Close a position at the market, or all; return the symbols."""
+        return await self._bot.operations.force_exit(what, reason)
+
+    async def panic(self, reason: str) -> list[str]:
+        """Stop trading and close everything; return the symbols."""
+        return await self._bot.operations.panic(reason)
+
+    async def changes(self) -> tuple[Settings, list[str], list[str]]:
+        """Read the configuration anew; return it, what of it can be taken on at once, and what needs a restart.
+
+        Raises:
+            ConfigError: when it is wrong; what is in force stays.
+        """
+        fresh = await self._tier.call(settings_module.load)
+        now: list[str] = []
+        later: list[str] = []
+        old, new = _flat(self.settings.model_dump()), _flat(fresh.model_dump())
+        for key in sorted(old.keys() | new.keys()):
+            if old.get(key) != new.get(key):
+                line = f"{key}: {old.get(key)} → {new.get(key)}"
+                (now if key.startswith(LIVE) else later).append(line)
+        return fresh, now, later
+
+    async def reload(self, fresh: Settings, reason: str) -> None:
+        """Take on what can be taken on of a new configuration; its risk counts again, whatever was said since."""
+        trading = self.settings.trading.model_copy(update={"blacklist": fresh.trading.blacklist})
+        telegram = self.settings.telegram.model_copy(update={"notices": fresh.telegram.notices})
+        self.settings = self.settings.model_copy(update={"risk": fresh.risk, "trading": trading, "telegram": telegram})
+        adjustments = self._bot.trader.adjustments
+        adjustments.configure(parts.limits(self.settings), self.settings.trading.blacklist)
+        await self._adjust(adjustments.with_risk(None, self._now()), reason)
+        for told in self.reloaded:
+            told(self.settings)
+
+    async def chart(self, symbol: str, timeframe: str) -> bytes:
+        """Return a picture of a series with what was done on it. Raises BadData, Unavailable."""
+        if timeframe not in self.timeframes():
+            raise BadData(f"no bars of {timeframe!r} are at hand; there are {', '.join(self.timeframes())}")
+        series = Series(self.symbol(symbol), timeframe)
+        bars = self._bot.frames.bars(series)[-CHART_BARS:].copy()
+        rows = [(one.open_time, one.open, one.high, one.low, one.close, one.volume) for one in bars.rows()]
+        since = rows[0][0] if rows else 0
+        ended = [one for one in await self.trades() if one.symbol == series.symbol and _ms(one.entry_time) >= since]
+        phantoms = [one for one in self._bot.runtime.phantoms.of(series.symbol)
+                    if one.gate and one.signal_time >= since]  # fmt: skip
+        marks = [*map(_phantom_mark, phantoms), *map(_trade_mark, ended)]
+        held = self._bot.trader.book.of_symbol(series.symbol)
+        if held is not None and not held.pending:
+            marks.append(self._open_mark(held, since))
+        return await self._draw(
+            Chart(f"{series.symbol} {timeframe} · {self.mode}", timeframe_ms(timeframe), rows, marks)
+        )
+
+    async def equity(self, days: int | None = None) -> bytes:
+        """Return a picture of the running profit. Raises Unavailable."""
+        points = [(_ms(time), float(total)) for time, total in reports.curve(await self.trades(days))]
+        when = f"last {days} days" if days else "all time"
+        return await self._draw(Curve(f"Net profit, {when} · {self.mode}", points))
+
+    def symbol(self, text: str) -> str:
+        """Return the symbol that somebody means by BTC, btc/usdt, BTCUSDT or its whole name.
+
+        Raises:
+            BadData: when it is not followed.
+        """
+        known = {_squeezed(name): name for name in self.symbols()}
+        known |= {_squeezed(name.partition(":")[0]): name for name in self.symbols()}
+        known |= {_squeezed(name.partition("/")[0]): name for name in self.symbols()}
+        found = known.get(_squeezed(text))
+        if found is None:
+            close = [known[one] for one in difflib.get_close_matches(_squeezed(text), list(known), 3)]
+            hint = f"did you mean {', '.join(dict.fromkeys(close))}?" if close else "/whitelist shows what is followed"
+            raise BadData(f"{text[:40]!r} is not followed; {hint}")
+        return found
+
+    def _position(self, held: Position) -> dict[str, Any]:
+        row = next(one for one in self.status()["positions"] if one["id"] == held.digest)
+        rows = [
+            (datetime.fromtimestamp(one.time / 1000, UTC), one.cause.value, one.qty, one.price, one.fee)
+            for one in sorted(held.fills.values(), key=lambda one: one.time)
+        ]
+        return {"id": held.digest, "position": row, "fills": rows}
+
+    def _open_mark(self, held: Position, since: int) -> Mark:
+        price = self._bot.trader.situation.prices.get(held.symbol, held.entry_price)
+        made, size = held.realised() + held.unrealised(price), held.bracket.risk * held.opened
+        return Mark(
+            "open", held.opening.side.sign > 0, (max(since, held.bracket.opened_at), float(held.entry_price)), None,
+            float(held.bracket.stop), float(held.bracket.target), made > 0, f"{made / size:+.1f}R" if size else "",
+        )  # fmt: skip
+
+    async def _adjust(self, made: Any, reason: str) -> None:
+        await self._bot.operations.adjust(made, reason)
+
+    def _now(self) -> int:
+        return self._bot.runtime.market_time()
+
+
+def _trade_mark(trade: Trade) -> Mark:
+    return Mark(
+        "trade", trade.side == "long", (_ms(trade.entry_time), float(trade.entry_price)),
+        (_ms(trade.exit_time), float(trade.exit_price)), good=trade.pnl_usd > 0, label=f"{trade.r_multiple:+.1f}R",
+    )  # fmt: skip
+
+
+def _phantom_mark(one: PhantomTrade) -> Mark:
+    bracket = one.bracket
+    ended = (one.exit_time, float(one.exit_price)) if one.outcome else None
+    return Mark(
+        "phantom", one.side.sign > 0, (one.signal_time, float(bracket.entry)), ended, float(bracket.stop),
+        float(bracket.target), one.made > 0, one.gate,
+    )  # fmt: skip
+
+
+def _begins(digest: str, name: str) -> bool:
+    return digest.startswith(name.upper()) or ids.trade_id(digest).startswith(name.lower())
+
+
+def _ms(time: datetime) -> int:
+    return int(time.timestamp() * 1000)
+
+
+def _squeezed(text: str) -> str:
+    return "".join(letter for letter in text.upper() if letter.isalnum())
+
+
+def _flat(tree: dict[str, Any], path: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{path}{key}"
+        if isinstance(value, dict):
+            found |= _flat(value, f"{name}.")
+        else:
+            found[name] = value
+    return found

@@ -1,0 +1,44 @@
+"""What the operator is told of without having asked."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Notice(StrEnum):
+    """Kinds of events."""
+
+    STARTUP = "startup"
+    SHUTDOWN = "shutdown"
+    SIGNAL = "signal"
+    REFUSED = "refused"
+    ENTRY = "entry"
+    PARTIAL = "partial"
+    EXIT = "exit"
+    ORDER_REFUSED = "order_refused"
+    SWITCH = "switch"
+    DAILY_LOSS = "daily_loss"
+    FEED = "feed"
+    TIER = "tier"
+    TRADING = "trading"
+    RETRAIN = "retrain"
+    GAPS = "gaps"
+    WEEKLY = "weekly"
+    STRANGER = "stranger"
+    TELEGRAM = "telegram"
+
+
+class Loudness(StrEnum):
+    """How an event is told."""
+
+    ON = "on"
+    SILENT = "silent"
+    OFF = "off"
+
+
+USUAL: dict[Notice, Loudness] = {
+    **dict.fromkeys(Notice, Loudness.ON),
+    **dict.fromkeys((Notice.SIGNAL, Notice.PARTIAL, Notice.RETRAIN, Notice.GAPS, Notice.WEEKLY), Loudness.SILENT),
+    Notice.REFUSED: Loudness.OFF,
+}
+"""How events are told unless the configuration says otherwise."""

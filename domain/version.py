@@ -1,0 +1,3 @@
+"""Which Revenant this is."""
+
+VERSION = "0.1.0"
