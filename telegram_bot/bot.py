@@ -6,6 +6,7 @@ import asyncio
 import difflib
 import json
 import random
+import re
 import time
 import warnings
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from telegram import BotCommand
 from telegram.error import Conflict, Forbidden, InvalidToken, RetryAfter, TelegramError
 from telegram.ext import AIORateLimiter, ExtBot
 from telegram.request import HTTPXRequest
+from telegram.warnings import PTBDeprecationWarning
 
 from domain.errors import ConfigError, Rejected, RevenantError, Unavailable
 from domain.notice import Notice
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+TOKEN = re.compile(r"\d+:[A-Za-z0-9_-]{20,}")
 POLL_S, ANSWER_S = 20, 10.0
 RETRY_S = (1.0, 30.0)
 PAUSES_S = (1.0, 3.0)
@@ -80,7 +83,9 @@ class Order:
 
 
 def connection(token: str, base_url: str) -> tuple[ExtBot[Any], HTTPXRequest]:
-    """Return a client of the Bot API, and its own line for long polls. Raises InvalidToken for what is no token."""
+    """Return a client of the Bot API, and its own line for long polls."""
+    # the library warns that times to wait will be told differently one day: both are understood
+    warnings.filterwarnings("ignore", category=PTBDeprecationWarning)
     request = HTTPXRequest(
         connection_pool_size=8, connect_timeout=5, read_timeout=ANSWER_S, write_timeout=20, pool_timeout=5
     )
@@ -100,8 +105,10 @@ async def name_of(token: str, base_url: str) -> str:
         Rejected: when the token is none.
         Unavailable: when Telegram does not answer.
     """
+    if not TOKEN.fullmatch(token):
+        raise Rejected("TELEGRAM_BOT_TOKEN is no token: take it from BotFather as it is")
+    bot, _ = connection(token, base_url)
     try:
-        bot, _ = connection(token, base_url)
         async with asyncio.timeout(ANSWER_S), bot:
             return str(bot.username)
     except (InvalidToken, Forbidden):
@@ -120,10 +127,9 @@ class TelegramBot:
         self, terms: Terms, desk: Desk, memory: Memory, audit: Callable[[dict[str, Any]], Awaitable[None]]
     ) -> None:
         self._terms, self._desk, self._memory, self._audit = terms, desk, memory, audit
-        try:
-            self._bot, self._line = connection(terms.token, terms.base_url)
-        except InvalidToken:
-            raise ConfigError("TELEGRAM_BOT_TOKEN: is no token; take it from BotFather as it is") from None
+        if not TOKEN.fullmatch(terms.token):
+            raise ConfigError("TELEGRAM_BOT_TOKEN: is no token; take it from BotFather as it is")
+        self._bot, self._line = connection(terms.token, terms.base_url)
         self.courier = Courier(self._bot)
         self.notices = Notices(self.courier, terms.chats, lambda: desk.loudness, terms.queue_max, terms.group_s)
         self.gate = Gate(terms.chats, terms.users, memory.strangers)
@@ -448,10 +454,7 @@ def _pressed(data: str) -> tuple[str, int, bool]:
 
 
 def _told_to_wait(error: RetryAfter) -> float:
-    with warnings.catch_warnings():
-        # the library warns that this will be a timedelta one day; both are understood
-        warnings.simplefilter("ignore")
-        told = error.retry_after
+    told = error.retry_after
     return told.total_seconds() if isinstance(told, timedelta) else float(told)
 
 

@@ -22,17 +22,19 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 WAIT_S = 60.0
+PATIENCE = 3
+"""How many times slower than usual a machine may be: what is waited for in vain only fails later."""
 
 
 def until(check: Callable[[], Any], what: str, seconds: float = WAIT_S) -> Any:
-    """Ask again and again until the answer is true, and return it."""
-    deadline = time.monotonic() + seconds
+    """Ask again and again until the answer is true, and return it; ``seconds`` is how long that takes at most usually."""
+    deadline = time.monotonic() + seconds * PATIENCE
     while time.monotonic() < deadline:
         found = check()
         if found:
             return found
         time.sleep(0.05)
-    raise AssertionError(f"waited {seconds:.0f} s for {what}")
+    raise AssertionError(f"waited {seconds * PATIENCE:.0f} s for {what}")
 
 
 def set_faults(address: str, **switches: Any) -> None:
@@ -111,7 +113,7 @@ class Bot:
     def stop(self) -> int:
         assert self.process is not None
         self.process.terminate()
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=30 * PATIENCE)
 
     def log(self) -> str:
         return (self.folder / "bot.log").read_text()
@@ -122,7 +124,7 @@ class Bot:
     def manage(self, *arguments: str, within: float = 60) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [sys.executable, str(ROOT / "manage.py"), *arguments], cwd=self.folder, env=self.environment,
-            capture_output=True, text=True, check=False, timeout=within,
+            capture_output=True, text=True, check=False, timeout=within * PATIENCE,
         )  # fmt: skip
 
     def practice_folder(self) -> Path:
@@ -178,4 +180,4 @@ def exchange_alone(folder: Path) -> Iterator[dict[str, str]]:
         }  # fmt: skip
     finally:
         process.terminate()
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=10 * PATIENCE) == 0

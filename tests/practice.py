@@ -15,6 +15,7 @@ from sandbox.exchange import Exchange, Terms
 from sandbox.server import Server
 from sandbox.store import SandboxStore
 from sandbox.tape import GeneratedTape, Tape
+from tests.bot import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -76,7 +77,7 @@ async def practice(
 
 async def until(check: Any, what: str, seconds: float = 20.0) -> Any:
     """Ask again and again, letting the loop run, until the answer is true; return it."""
-    async with asyncio.timeout(seconds):
+    async with asyncio.timeout(seconds * PATIENCE):
         while not (found := check()):
             await asyncio.sleep(0.01)
     assert found, what

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from tests.bot import PATIENCE
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -106,7 +108,7 @@ class TelegramServer:
 
     def wait(self, check: Any, what: str, seconds: float = 30.0) -> dict[str, Any]:
         """Wait for a message for which ``check`` holds (a text that it contains, or a function); return it."""
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + seconds * PATIENCE
         wanted = check if callable(check) else lambda one: check in one["plain"]
         while time.monotonic() < deadline:
             for one in list(self.sent):
@@ -278,6 +280,10 @@ def telegram(server: TelegramServer | None = None) -> Iterator[TelegramServer]:
         started.set()
         loop.run_forever()
         loop.run_until_complete(runner.cleanup())
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.close()
 
     thread = threading.Thread(target=run, daemon=True)

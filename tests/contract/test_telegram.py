@@ -24,9 +24,9 @@ from persistence.deeds import Deeds
 from telegram_bot import menu, texts
 from telegram_bot.bot import TelegramBot, Terms, name_of
 from telegram_bot.memory import Memory
+from tests.desk import POSITION, SYMBOLS, FakeDesk
 from tests.practice import until
 from tests.telegram_server import CHAT, OWNER, TOKEN, TelegramServer, bad_gateway, forbidden, telegram, too_many
-from tests.unit.desk import POSITION, SYMBOLS, FakeDesk
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -145,7 +145,7 @@ async def test_nothing_to_show_is_said_in_words(server):
 
 WRONG = {
     "profit -1": "whole number", "profit 1e3": "whole number", "daily 99999999999": "whole number", "status NOPE": "no open position",
-    "order abc": "nothing begins", "order ffffffff": "nothing begins", "coverage NOPE": "not followed", "risk 11": "up to 10", "risk nan": "up to 10",
+    "order zzzzzz": "nothing begins", "order ffffffff": "nothing begins", "coverage NOPE": "not followed", "risk 11": "up to 10", "risk nan": "up to 10",
     "risk -1": "up to 10", "risk ٣": "up to 10", "risk 1e1000": "up to 10", "chart btc 7h": "no bars", "ml_retrain nope": "no strategy",
     "balance now": "more than", "trades 3 4": "more than", "frobnicate": "no command", "statsu": "/stats", "phantom_stats <b>": "not followed",
     "blacklist NOPE": "not followed", "unlock NOPE": "not followed", "forceexit NOPE": "no open position", "ml_stats nope": "There is no strategy",

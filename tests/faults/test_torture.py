@@ -27,7 +27,7 @@ def torture(tmp_path, part: str, run: str) -> dict:
     )
     base = tmp_path / "torture"
     done = subprocess.run(
-        [sys.executable, "-c", script, str(base)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=230
+        [sys.executable, "-c", script, str(base)], cwd=ROOT, capture_output=True, text=True, check=False, timeout=690
     )
     assert done.returncode == 0, done.stderr[-3000:]
     figures = json.loads(done.stdout.splitlines()[-1])

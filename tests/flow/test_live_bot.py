@@ -178,7 +178,7 @@ def test_a_second_bot_on_the_same_folder_is_refused_and_disturbs_nothing(make_bo
     second.environment = bot.environment
     health = (bot.data / "health.json").read_text()
     second.start()
-    assert second.process.wait(timeout=60) == 2
+    assert second.process.wait(timeout=180) == 2
     (bot.data / "health.json").write_text(health)
     assert "another bot is running" in bot.log()
     assert (bot.practice_folder() / "endpoint.json").read_text() == note
@@ -230,7 +230,7 @@ def test_what_cannot_work_is_one_clear_line_and_exit_code_2(make_bot, settings, 
     """A wrong configuration ends the start with the key, the value and the way out, and shows no secret."""
     bot = make_bot(**settings)
     bot.start()
-    assert bot.process.wait(timeout=60) == 2
+    assert bot.process.wait(timeout=180) == 2
 
     assert said in bot.log()
     assert "Traceback" not in bot.log()

@@ -131,7 +131,7 @@ def test_live_starts_only_when_armed(make_bot, exchange):
     }  # fmt: skip
     unarmed = make_bot("unarmed", **live, LIVE_CONFIRM="42")
     unarmed.start()
-    assert unarmed.process.wait(timeout=60) == 2
+    assert unarmed.process.wait(timeout=180) == 2
     assert "LIVE_CONFIRM is not the account's uid" in unarmed.log()
 
     armed = make_bot("armed", **live, LIVE_CONFIRM=UID)

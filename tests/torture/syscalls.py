@@ -47,7 +47,7 @@ def traced(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
         str(folder),
         url,
     ]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=180)
 
 
 def count_calls(base: Path) -> dict[str, int]:

@@ -20,7 +20,7 @@ from telegram_bot import texts, watch
 from telegram_bot.memory import Memory
 from telegram_bot.news import News
 from telegram_bot.startup import greeting
-from tests.unit.desk import MODEL, FakeDesk, trade
+from tests.desk import MODEL, FakeDesk, trade
 
 
 class Looking:
@@ -157,7 +157,7 @@ def test_every_event_that_matters_becomes_a_notice_with_its_figures():
     assert "risk 0.5%" in heard("decided", Adjusted(1, D("0.5"), ("A/USDT",)))[0][1]
     assert heard("decided", DayStarted(1, 1, D(1))) == []
     signal = Signal("scalp", "A/USDT:USDT", "3m", 0, 1, Side.SHORT, 1.0, 2.0, 0.5)
-    assert "score 12" in heard("refused", Refused(signal, "score", "too <low>", Judgement(12.0, "rule")))[0][1]
+    assert "score 12" in heard("refused", Refused(signal, "score", "too <low>", Judgement(score=12.0)))[0][1]
     assert heard("batch", []) == []
 
 
