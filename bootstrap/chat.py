@@ -13,7 +13,6 @@ from domain.notice import Notice
 from engine.threads import Tier
 from persistence.deeds import Deeds
 from persistence.files import AtomicFile
-from telegram_bot.bot import TelegramBot, Terms
 from telegram_bot.memory import Memory
 from telegram_bot.news import News
 from telegram_bot.startup import greeting
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from engine.reports import Reporter
     from engine.tasks import Tasks
     from settings import Settings
+    from telegram_bot.bot import TelegramBot
 
 log = structlog.get_logger(__name__)
 
@@ -86,6 +86,8 @@ def chat(settings: Settings, desk: Desk) -> Chat | None:
 
     async def save(content: bytes) -> None:
         await tier.call(file.write, content)
+
+    from telegram_bot.bot import TelegramBot, Terms  # noqa: PLC0415  who has no token need not load the library
 
     memory = Memory(file.read(), save)
     terms = Terms(

@@ -20,7 +20,6 @@ from domain.source import Source
 from persistence import sources as tables
 from persistence.checkup import check_database, check_folder, check_redis
 from persistence.history import CandleHistory
-from telegram_bot.bot import name_of
 
 if TYPE_CHECKING:
     from settings import Settings
@@ -51,6 +50,8 @@ async def checkup(settings: Settings, *, live_too: bool) -> list[Finding]:
 
 
 async def _check_telegram(settings: Settings) -> Finding:
+    from telegram_bot.bot import name_of  # noqa: PLC0415  most commands ask no Telegram
+
     held = settings.telegram
     try:
         name = await name_of(held.token.get_secret_value(), held.base_url)

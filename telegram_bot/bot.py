@@ -46,6 +46,8 @@ PAUSES_S = (1.0, 3.0)
 """Between the attempts at delivering an answer."""
 WAITING_MAX = 50
 """Commands that wait to be done; above that further ones are let go, but never those that lower the risk."""
+URGENT_MAX = 1_000
+"""Commands that lower the risk and wait: so many of them say the same."""
 COMMAND_S = 120.0
 OLD_S = 300
 """Age in seconds above which a command counts as one that came while the bot was away."""
@@ -136,7 +138,7 @@ class TelegramBot:
         self._confirmations = Confirmations(terms.confirm_s, terms.totp_secret)
         self._flood, self._commands = Flood(), menu.by_name()
         self._orders: asyncio.Queue[Order | Deed] = asyncio.Queue(WAITING_MAX)
-        self._urgent: asyncio.Queue[Order] = asyncio.Queue()
+        self._urgent: asyncio.Queue[Order] = asyncio.Queue(URGENT_MAX)
         self._jitter = random.Random()  # noqa: S311  spreads attempts, guards nothing
         self._name, self._conflict, self._scolded = "", False, -60.0
         self.counts: dict[str, int] = {"updates": 0, "garbage": 0, "commands": 0, "failed": 0, "dropped": 0}
@@ -293,10 +295,10 @@ class TelegramBot:
         if done.press:
             # told at once, so that the button stops waiting; what comes of it is told apart
             self._put(done)
-        if command.lowers:
-            self._urgent.put_nowait(order)
-        else:
+        if not command.lowers:
             self._put(order)
+        elif not self._urgent.full():
+            self._urgent.put_nowait(order)
 
     def _is_code(self, text: str, user: int, chat: int) -> bool:
         squeezed = text.replace(" ", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import random
 import time
@@ -58,7 +59,7 @@ class Notices:
     ) -> None:  # fmt: skip
         self._courier, self._loudness, self._group_s = courier, loudness, group_s
         self._queues: dict[int, deque[Waiting]] = {chat: deque(maxlen=queue_max) for chat in chats}
-        self._wake = asyncio.Event()
+        self._wake, self._hurry = asyncio.Event(), asyncio.Event()
         self._jitter = random.Random()  # noqa: S311  spreads attempts, guards nothing
         self.let_go: dict[int, int] = dict.fromkeys(chats, 0)
         self._numbers = itertools.count(1)
@@ -88,7 +89,8 @@ class Notices:
                 group.create_task(self._serve(chat))
 
     async def flush(self, seconds: float) -> None:
-        """Wait so long for everything to be sent."""
+        """Send what waits without gathering more, and wait so long for it to be sent."""
+        self._hurry.set()
         deadline = time.monotonic() + seconds
         while self.waiting and time.monotonic() < deadline:
             await asyncio.sleep(LOOK_S)
@@ -99,7 +101,9 @@ class Notices:
             while not queue:
                 self._wake.clear()
                 await self._wake.wait()
-            await asyncio.sleep(self._group_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._group_s):
+                    await self._hurry.wait()
             message = self._gathered(chat)
             try:
                 await self._courier.say(chat, message.text, silent=message.silent)

@@ -429,6 +429,15 @@ async def test_notices_wait_while_telegram_is_away_and_come_in_order(server):
         await talk.ask("/version", "0.1.0", seconds=60)
 
 
+async def test_what_is_said_last_does_not_wait_to_be_gathered(server):
+    async with talking(server) as talk:
+        await talk.ask("/version", "0.1.0")
+        talk.bot.notices._group_s = 600
+        talk.bot.notices.put(Notice.SHUTDOWN, "goodbye")
+        await talk.bot.notices.flush(10)
+        assert any("goodbye" in text for text in server.texts())
+
+
 async def test_a_chat_that_blocks_the_bot_holds_up_nobody_else(server):
     server.known_chats = {CHAT}
     async with talking(server, chats=(999, CHAT), users=(OWNER,)) as talk:

@@ -152,8 +152,8 @@ def test_drivers_have_one_home():
     assert wrong == []
 
 
-def test_the_daemon_never_loads_what_only_training_needs():
-    program = "import bootstrap.live, sys; print([name for name in ('sklearn', 'scipy', 'skl2onnx', 'onnx', 'matplotlib') if name in sys.modules])"
+def test_the_daemon_never_loads_what_others_need():
+    program = "import bootstrap.live, sys; print([name for name in ('sklearn', 'scipy', 'skl2onnx', 'onnx', 'matplotlib', 'telegram') if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
 
