@@ -128,11 +128,12 @@ class Desk:
             "open_pnl": trader.open_pnl(), "day_pnl": trader.day_pnl(), "positions": self.status()["positions"],
         }  # fmt: skip
 
-    def locks(self) -> list[Lock]:
-        """Return which protections forbid entries now."""
+    async def locks(self) -> list[Lock]:
+        """Return which protections forbid entries now. Raises Unavailable."""
         trader = self._bot.trader
-        seen = trader.situation
-        return trader.adjustments.locks(list(trader.closed), self.symbols(), seen.market_time, seen.equity)
+        closed, seen = list(trader.closed), trader.situation
+        found = trader.adjustments.locks
+        return await self._tier.call(found, closed, self.symbols(), seen.market_time, seen.equity)
 
     async def unlock(self, symbol: str, reason: str) -> None:
         """Lift the protections of a symbol, or of all ("all"). Raises BadData."""
@@ -184,9 +185,11 @@ class Desk:
 
     async def db_stats(self) -> dict[str, Any]:
         """Return every tier: its state, what it holds, what waits. Raises Unavailable."""
+        return await self._tier.call(self._db_stats, self._bot.snapshot())
+
+    def _db_stats(self, seen: dict[str, Any]) -> dict[str, Any]:
         held = self._bot.parts.trades
-        known = inspection.Known(len(held.trades()), held.unsettled)
-        return await self._tier.call(inspection.db_stats, self.settings, known, self._bot.snapshot())
+        return inspection.db_stats(self.settings, inspection.Known(len(held.trades()), held.unsettled), seen)
 
     def phantom_stats(self, symbol: str | None = None, strategy: str | None = None) -> dict[str, Any]:
         """Return what became of every signal. Raises BadData."""

@@ -109,7 +109,7 @@ def _percent(text: str) -> Decimal:
 async def locks(ask: Ask) -> Answer:
     """Tell which protections forbid entries now."""
     ask.only(0)
-    held = ask.desk.locks()
+    held = await ask.desk.locks()
     head = f"{bold(ask.desk.mode)} · {bold('Locks')}"
     if not held:
         return Answer(f"{head}\nNo protection forbids entries now.", refresh=True)

@@ -66,7 +66,7 @@ class Desk(Protocol):
         """Return the account's money."""
         ...
 
-    def locks(self) -> Sequence[Any]:
+    async def locks(self) -> Sequence[Any]:
         """Return which protections forbid entries: (symbol, method, until in UTC ms)."""
         ...
 

@@ -120,7 +120,7 @@ class FakeDesk:
         return {"equity": Decimal("10123.45"), "wallet": Decimal(10100), "available": Decimal(9000), "open_pnl": Decimal("9.59"),
                 "day_pnl": Decimal("-3.2"), "positions": self.positions}  # fmt: skip
 
-    def locks(self):
+    async def locks(self):
         return self.lock_list
 
     async def unlock(self, symbol, reason):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 
@@ -77,7 +78,8 @@ class Listener:
 
 
 async def test_closed_bars_arrive_in_whole_batches(tmp_path):
-    async with practice(tmp_path, speed=1_200) as exchange, Listener(exchange) as listener:
+    patient = replace(LIMITS, grace_s=20.0)
+    async with practice(tmp_path, speed=1_200) as exchange, Listener(exchange, patient) as listener:
         await until(lambda: listener.count() >= 12, "bars")
         listener.check()
         whole = [batch for batch in listener.batches if batch[0].close_time % 900_000 == 0]

@@ -242,7 +242,7 @@ def test_a_dead_refuge_is_hardly_asked_any_more(tmp_path, monkeypatch):
     shelf.put = lambda kept: asked.append(kept) or shelf._check()
     journal = Journal(tmp_path, WHO)
     book = LayeredLedger(journal, [shelf])
-    book._refuges = [(shelf, Breaker(draw=lambda: 1.0))]
+    book._refuges = [(shelf, Breaker(clock=lambda: 0.0, draw=lambda: 1.0))]
     shelf.away = True
     with monkeypatch.context() as patch:
         broken_disk(patch, errno.EROFS)

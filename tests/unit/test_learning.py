@@ -230,7 +230,7 @@ async def test_the_process_reads_its_lessons_and_answers_with_a_sealed_model(tmp
     database = teach(tmp_path / "a", 300)
     steps = []
     job = Job(database.address, KEY, TERMS, 10_000)
-    outcome = await TrainingProcess(120)(msgspec.json.encode(job), lambda *step: steps.append(step))
+    outcome = await TrainingProcess(600)(msgspec.json.encode(job), lambda *step: steps.append(step))
     assert (outcome.verdict, outcome.report["lessons"]) == (PROMOTED, 300)
     model = unseal(outcome.blob, KEY, strategy="scalp", source="synthetic", now_ms=2**60)
     assert model.run_id == outcome.run_id
@@ -238,20 +238,20 @@ async def test_the_process_reads_its_lessons_and_answers_with_a_sealed_model(tmp
     assert steps[-1][0] == steps[-1][1]
     # with that model in use, the same lessons make no better one
     again = Job(database.address, KEY, TERMS, 10_000, seal(model, KEY))
-    outcome = await TrainingProcess(120)(msgspec.json.encode(again))
+    outcome = await TrainingProcess(600)(msgspec.json.encode(again))
     assert (outcome.verdict, outcome.blob) == (KEPT, b"")
     # lessons of the past are learned from too; a file that is spoilt is told of and does no harm
     past = PastLessons(tmp_path / "past.npz", SCHEMA)
     before = market(400, edge=1.5, seed=5)
     past.save(replace(before, signal_time=before.signal_time - 10**12, exit_time=before.exit_time - 10**12))
     with_past = Job(database.address, KEY, TERMS, 10_000, b"", str(tmp_path / "past.npz"))
-    outcome = await TrainingProcess(120)(msgspec.json.encode(with_past))
+    outcome = await TrainingProcess(600)(msgspec.json.encode(with_past))
     assert (outcome.verdict, outcome.report["lessons"], outcome.report["past_lessons"]) == (PROMOTED, 300, 400)
     (tmp_path / "past.npz").write_bytes(b"spoilt")
-    outcome = await TrainingProcess(120)(msgspec.json.encode(with_past))
+    outcome = await TrainingProcess(600)(msgspec.json.encode(with_past))
     assert (outcome.verdict, outcome.report["past_lessons"]) == (PROMOTED, 0)
     assert "run ml bootstrap again" in outcome.report["past_unread"]
-    outcome = await TrainingProcess(120)(
+    outcome = await TrainingProcess(600)(
         msgspec.json.encode(Job("postgresql://me:secret@127.0.0.1:1/x", KEY, TERMS, 10))
     )
     assert outcome.verdict == FAILED
