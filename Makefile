@@ -3,6 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Tests start hundreds of processes. Each finds its modules compiled, whatever the shell says, and keeps its memory on huge
+# pages: on some virtual machines an import takes half as long for it.
+unexport PYTHONDONTWRITEBYTECODE
+test torture lint: export PYTHONMALLOC := malloc
+test torture lint: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
+
 .PHONY: run test torture lint check bench lock clean
 .DEFAULT_GOAL := run
 
@@ -10,12 +16,12 @@ $(VENV)/.runtime: requirements.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Revenant needs Python 3.11 to 3.13: make PYTHON=python3.12 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing the locked requirements, once: about half a minute"
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements.txt
 	touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 	@echo "installing what the tests need, once"
-	$(BIN)/pip install --quiet --no-compile --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements-dev.txt
 	touch $@
 
 run: $(VENV)/.runtime
