@@ -7,14 +7,11 @@ import csv
 import io
 import json
 import time
-import urllib.error
-import urllib.request
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import quote, urlencode
 
 import typer
 from rich.console import Console
@@ -25,18 +22,19 @@ from bootstrap import control, inspection, parts
 from bootstrap import doctor as examination
 from commands import backtest as backtest_commands
 from commands import data as data_commands
-from commands import learning, sources
+from commands import learning, running, sources
 from commands.shared import DEGRADED, FAILED, OK, USAGE, AsJson, Config, load, show
 from domain import reports
 from domain.errors import ConfigError, RevenantError, Unavailable
 from domain.records import SwitchState, finished
 from domain.reports import Group, Period
+from domain.source import Source
 from domain.trade import Trade
 from persistence.files import AtomicFile
 from persistence.journal import read_records
 from sandbox.__main__ import main as run_sandbox
 
-ASK_S, RECONCILE_S, POLL_S = 5.0, 60.0, 0.2
+RECONCILE_S, POLL_S = 60.0, 0.2
 PERIODS = 12
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Revenant's operator commands.")
@@ -91,7 +89,7 @@ def migrate(config: Config = None, as_json: AsJson = False) -> None:
 def status(config: Config = None, as_json: AsJson = False) -> None:
     """Show what the running bot is doing."""
     settings = load(config)
-    body = _ask(settings.data_dir / "health.json")
+    body = running.ask(settings)
     if body is None:
         show(
             {"running": False, "hint": f"no bot answers for {settings.data_dir}; start it with python live_bot.py"},
@@ -100,6 +98,30 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
         raise typer.Exit(FAILED)
     show({"running": True, **body}, as_json)
     raise typer.Exit(OK if body["ready"] else DEGRADED)
+
+
+@app.command()
+def dashboard(
+    config: Config = None,
+    as_json: AsJson = False,
+    source: Annotated[Source | None, typer.Option("-s", "--source", help="Serve what is stored of a source.")] = None,
+    port: Annotated[int | None, typer.Option(help="Listen on this port.", min=0, max=65_535)] = None,
+) -> None:
+    """Print a link that signs a browser in at the running bot; with --source, serve what is stored, read only."""
+    settings = load(config)
+    if source is not None:
+        from bootstrap.stored_desk import serve  # noqa: PLC0415  the page's libraries take a second to load
+
+        parts.configure_logging(settings)
+        asyncio.run(serve(settings_module.for_reading(settings, source, port)))
+        return
+    body = running.order(settings, "/link")
+    if body is None or "key" not in body:
+        hint = f"no bot answers for {settings.data_dir}; start one, or give --source to look at what is stored"
+        show(body or {"error": hint}, as_json)
+        raise typer.Exit(FAILED)
+    link = f"{running.address(settings)}/#overview?key={body['key']}"
+    show({"link": link, "note": "it signs in once, within five minutes"}, as_json)
 
 
 @app.command()
@@ -129,7 +151,7 @@ def forceexit(
 ) -> None:
     """Close a position of the running bot at the market, or all of them."""
     settings = load(config)
-    body = _ask(settings.data_dir / "health.json", f"/forceexit?what={quote(what)}&reason={quote(reason)}", "POST")
+    body = running.order(settings, "/forceexit", what=what, reason=reason)
     hint = f"no bot answers for {settings.data_dir}; without one, manage.py panic closes everything"
     show(body or {"error": hint}, as_json)
     raise typer.Exit(OK if body and "error" not in body else FAILED)
@@ -145,13 +167,12 @@ def panic(
 ) -> None:
     """Stop trading and close every position at the market; works whether the bot runs or not."""
     settings = load(config)
-    endpoint = settings.data_dir / "health.json"
-    body = _ask(endpoint, f"/panic?reason={quote(reason)}&foreign={int(foreign)}", "POST")
+    body = running.order(settings, "/panic", reason=reason, foreign=foreign)
     if body is None:
         control.refuse_if_held(settings, "panic")
         body = asyncio.run(control.panic(settings, seconds, foreign=foreign))
     else:
-        body |= _wait_flat(endpoint, seconds)
+        body |= _wait_flat(settings, seconds)
     show(body, as_json)
     raise typer.Exit(OK if body.get("open") == 0 and not body.get("pending") else FAILED)
 
@@ -190,8 +211,7 @@ def phantom_stats(
 ) -> None:
     """Show what became of every signal, taken or refused, and what each gate has cost or saved."""
     settings = load(config)
-    chosen = urlencode({name: value for name, value in (("symbol", symbol), ("strategy", strategy)) if value})
-    figures = _ask(settings.data_dir / "health.json", f"/phantoms?{chosen}")
+    figures = running.ask(settings, "/phantoms", symbol=symbol, strategy=strategy)
     figures = figures or inspection.phantoms(settings, symbol, strategy)
     show({"mode": settings.mode.upper(), **figures}, as_json)
     raise typer.Exit(FAILED if "error" in figures else OK)
@@ -201,13 +221,14 @@ def phantom_stats(
 def ml_info(config: Config = None, as_json: AsJson = False) -> None:
     """Show of each strategy what it has to learn from, its model, and when it is trained next."""
     settings = load(config)
-    body = _ask(settings.data_dir / "health.json", "/ml") or asyncio.run(inspection.learning(settings))
+    told = running.ask(settings, "/models")
+    body = told["strategies"] if told else asyncio.run(inspection.learning(settings))
     if as_json:
         show(body, as_json)
         return
-    for name, told in body.items():
+    for name, state in body.items():
         print(f"\n{name}")
-        for line in inspection.in_words(told):
+        for line in inspection.in_words(state):
             print(f"  {line}")
 
 
@@ -219,10 +240,10 @@ def ml_train(
 ) -> None:
     """Train a strategy's model now; it replaces the one in use only when it is better."""
     settings = load(config)
-    asked, console = f"/ml/train?strategy={quote(strategy)}", Console(stderr=True)
-    if _ask(settings.data_dir / "health.json") is not None:
+    console = Console(stderr=True)
+    if running.ask(settings) is not None:
         with console.status(f"the running bot trains {strategy}"):
-            body = _ask(settings.data_dir / "health.json", asked, "POST", settings.ml.train_s + ASK_S)
+            body = running.order(settings, "/train", settings.ml.train_s + running.ASK_S, strategy=strategy)
         body = body or {"error": "the bot did not answer; look at ml info"}
     else:
         with Progress(console=console, transient=True) as bar:
@@ -276,7 +297,7 @@ def db_stats(config: Config = None, as_json: AsJson = False) -> None:
     settings = load(config)
     held, degraded = _tracker(settings)
     known = inspection.Known(len(held.trades()), held.unsettled, degraded)
-    figures = inspection.db_stats(settings, known, _ask(settings.data_dir / "health.json"))
+    figures = inspection.db_stats(settings, known, running.ask(settings))
     if not as_json:
         stored = figures.pop("candles")
         figures |= {
@@ -320,7 +341,7 @@ def list_trades(
 def reconcile(config: Config = None, as_json: AsJson = False) -> None:
     """Compare the bot's book with the exchange at once, and settle what differs; with or without a running bot."""
     settings = load(config)
-    body = _ask(settings.data_dir / "health.json", "/reconcile", "POST", RECONCILE_S)
+    body = running.order(settings, "/reconcile", RECONCILE_S, reason="operator")
     if body is None:
         control.refuse_if_held(settings, "reconcile")
         body = asyncio.run(control.reconcile(settings))
@@ -332,8 +353,8 @@ def reconcile(config: Config = None, as_json: AsJson = False) -> None:
 def verify(config: Config = None, as_json: AsJson = False) -> None:
     """Compare journal, database, Redis, snapshot and the exchange's own record; 0 only when nothing is amiss."""
     settings = load(config)
-    running = _ask(settings.data_dir / "health.json") is not None
-    verdict = asyncio.run(inspection.verify(settings, running=running))
+    runs = running.ask(settings) is not None
+    verdict = asyncio.run(inspection.verify(settings, running=runs))
     show(inspection.as_json(verdict), as_json)
     raise typer.Exit(OK if verdict.clean else FAILED)
 
@@ -395,7 +416,7 @@ def _results(trades: list[Trade], by: str, days: int | None) -> list[dict[str, A
 
 
 def _switch(settings: settings_module.Settings, state: SwitchState, reason: str, as_json: bool) -> None:
-    body = _ask(settings.data_dir / "health.json", f"/switch/{state.value}?reason={quote(reason)}", "POST")
+    body = running.order(settings, "/switch", state=state.value, reason=reason)
     if body is None:
         control.refuse_if_held(settings, state.value)
         control.turn_switch(settings, state, reason)
@@ -404,11 +425,11 @@ def _switch(settings: settings_module.Settings, state: SwitchState, reason: str,
     raise typer.Exit(OK if "switch" in body else FAILED)
 
 
-def _wait_flat(endpoint: Path, seconds: float) -> dict[str, Any]:
+def _wait_flat(settings: settings_module.Settings, seconds: float) -> dict[str, Any]:
     deadline = time.monotonic() + seconds
     body: dict[str, Any] = {}
     while time.monotonic() < deadline:
-        body = _ask(endpoint) or body
+        body = running.ask(settings) or body
         if body and not body["open"] and not body["pending"]:
             break
         time.sleep(POLL_S)
@@ -425,21 +446,6 @@ def _exported(rows: list[dict[str, Any]], suffix: str) -> bytes:
     writer.writeheader()
     writer.writerows(rows)
     return out.getvalue().encode()
-
-
-def _ask(endpoint: Path, path: str = "/status", method: str = "GET", seconds: float = ASK_S) -> dict[str, Any] | None:
-    try:
-        note = json.loads(endpoint.read_text())
-        address = f"http://{note['host']}:{note['port']}{path}"
-        request = urllib.request.Request(address, method=method, headers={"Authorization": f"Bearer {note['token']}"})
-        with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
-            body: dict[str, Any] = json.load(answer)
-    except urllib.error.HTTPError as error:
-        answered: dict[str, Any] = json.load(error)
-        return answered
-    except (OSError, ValueError, KeyError):
-        return None
-    return body
 
 
 def _short(value: Any) -> str:

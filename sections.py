@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import re
 from datetime import date
 from decimal import Decimal
@@ -13,6 +15,8 @@ from domain.coverage import known_timeframe
 from domain.errors import BadData
 from domain.notice import USUAL, Loudness, Notice
 from domain.source import Source
+
+PASSWORD_LEAST = 12
 
 
 class Section(BaseModel):
@@ -195,14 +199,71 @@ class Health(Section):
     """Whether the bot is well.
 
     Attributes:
-        host: where /healthz, /readyz and /status answer.
-        port: the port; 0 takes any free one, and is written to health.json.
         watchdog_s: the process ends itself, to be started afresh, when its event loop has stood still for so long.
+    """
+
+    watchdog_s: float = Field(60.0, ge=1)
+
+
+class Heartbeat(Section):
+    """Tells somebody outside that the bot is able to trade, so that its silence is noticed.
+
+    Attributes:
+        url: address that is asked while the bot is able to trade, such as a check of healthchecks.io; empty for none.
+        every_s: how often.
+    """
+
+    url: SecretStr = SecretStr("")
+    every_s: float = Field(60.0, ge=5, le=3600)
+
+    @field_validator("url")
+    @classmethod
+    def _an_address(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not re.fullmatch(r"https?://[^\s/]+\S*", value.get_secret_value()):
+            raise ValueError("give an address such as https://hc-ping.com/...")
+        return value
+
+
+class Dashboard(Section):
+    """The page, the API, metrics and health over HTTP (docs/dashboard.md).
+
+    Attributes:
+        host: address that is listened on; any but this machine's own needs a password.
+        port: the port; 0 takes any free one, and is written to dashboard.json.
+        password: what signs people in; without one everybody on this machine may look, and nobody act, but by a link
+            of ``manage.py dashboard``.
+        session_h: hours after which who signed in has to sign in again.
+        requests_per_s: requests that one address may make in a second, over ten of them.
+        proxies: addresses of reverse proxies whose word on where a request comes from is taken, "*" for any.
     """
 
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65_535)
-    watchdog_s: float = Field(60.0, ge=1)
+    password: SecretStr = SecretStr("")
+    session_h: float = Field(12.0, gt=0, le=720)
+    requests_per_s: float = Field(50.0, ge=1, le=10_000)
+    proxies: tuple[str, ...] = ()
+
+    @property
+    def local(self) -> bool:
+        """Whether nobody but this machine can reach it."""
+        with contextlib.suppress(ValueError):
+            return ipaddress.ip_address(self.host).is_loopback
+        return self.host == "localhost"
+
+    @field_validator("password", mode="before")
+    @classmethod
+    def _text(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int) else value
+
+    @model_validator(mode="after")
+    def _guarded(self) -> Dashboard:
+        length = len(self.password.get_secret_value())
+        if not self.local and not length:
+            raise ValueError(f"password: host {self.host} can be reached by others; set DASHBOARD_PASSWORD")
+        if 0 < length < PASSWORD_LEAST:
+            raise ValueError(f"password: give it {PASSWORD_LEAST} characters or more")
+        return self
 
 
 class Ml(Section):

@@ -17,8 +17,10 @@ from domain.errors import BadData, ConfigError
 from domain.source import Source
 from sections import (
     Bybit,
+    Dashboard,
     Feed,
     Health,
+    Heartbeat,
     History,
     Ml,
     Paper,
@@ -46,7 +48,11 @@ ENVIRONMENT = {
     "BYBIT_API_KEY": ("bybit", "api_key"),
     "BYBIT_API_SECRET": ("bybit", "api_secret"),
     "LIVE_CONFIRM": ("live_confirm",),
-    "PORT": ("health", "port"),
+    "PORT": ("dashboard", "port"),
+    "DASHBOARD_HOST": ("dashboard", "host"),
+    "DASHBOARD_PASSWORD": ("dashboard", "password"),
+    "HEARTBEAT_URL": ("heartbeat", "url"),
+    "RAILWAY_VOLUME_MOUNT_PATH": ("data_dir",),
     "RISK_PERCENT": ("risk", "percent"),
     "TELEGRAM_BOT_TOKEN": ("telegram", "token"),
     "TELEGRAM_CHAT_ID": ("telegram", "chat_ids"),
@@ -74,6 +80,8 @@ class Settings(Section):
     ml: Ml = Ml()
     history: History = History()
     health: Health = Health()
+    heartbeat: Heartbeat = Heartbeat()
+    dashboard: Dashboard = Dashboard()
     telegram: Telegram = Telegram()
     log_format: Literal["auto", "text", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -82,6 +90,11 @@ class Settings(Section):
     def mode(self) -> str:
         """What every record and message is marked with: synthetic, paper or live."""
         return "synthetic" if self.source.practice else self.trading.mode
+
+    @property
+    def note(self) -> Path:
+        """Where a running bot notes address and token of its page, for programs of its owner."""
+        return self.data_dir / "dashboard.json"
 
     @field_validator("model_key")
     @classmethod
@@ -162,6 +175,17 @@ def with_values(settings: Settings, values: Mapping[str, str]) -> Settings:
 def with_sections(settings: Settings, sections: Mapping[str, Any]) -> Settings:
     """Return the settings with whole sections of others, as ``shown`` tells them. Raises ConfigError."""
     return _valid({**settings.model_dump(), **sections})
+
+
+def for_reading(settings: Settings, source: Source, port: int | None) -> Settings:
+    """Return the settings for looking at what a source has stored; what only a running bot needs is left out.
+
+    Raises:
+        ConfigError: when they cannot be.
+    """
+    dashboard = settings.dashboard if port is None else settings.dashboard.model_copy(update={"port": port})
+    trading = settings.trading.model_copy(update={"mode": "paper"})
+    return settings.model_copy(update={"source": source, "trading": trading, "dashboard": dashboard})
 
 
 def _valid(tree: dict[str, Any]) -> Settings:
@@ -250,6 +274,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
 
 def _masked(path: list[str], value: Any) -> str:
     secret = {"api_key", "api_secret", "database_url", "redis_url", "token", "totp_secret", "model_key"}
+    secret |= {"password", "url"}
     secret |= {name for name in History.model_fields if name.endswith(("_key", "_secret"))}
     if isinstance(value, dict):
         # a whole section may have secrets in it

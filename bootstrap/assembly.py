@@ -50,7 +50,7 @@ from engine.parts import Parts, Tiers
 from engine.phantoms import Phantoms
 from engine.reconciliation import Policy, ReconcileTerms
 from engine.recovery import CandleRecovery
-from engine.reports import Reporter, snapshot
+from engine.reports import Reporter, pulse, snapshot
 from engine.runtime import Runtime
 from engine.schedule import Schedule
 from engine.threads import Tier
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.bybit import BybitBroker
+    from broker.client import BybitClient
     from domain.instrument import Instrument
     from domain.ports import Broker, Klines
     from ml.judge import Judge
@@ -114,11 +115,20 @@ class Bot:
     watchdog: Watchdog
     operations: Operations
     parts: Parts
+    client: BybitClient | None
 
     def snapshot(self) -> dict[str, Any]:
         """Return the figures of the moment, with what the feed has counted."""
-        counted = {"feed": asdict(self.feed.counters), "frames": asdict(self.frames.counters)}
-        return {**snapshot(self.runtime, self.trader, self.writer), **counted}
+        return {**snapshot(self.runtime, self.trader, self.writer), **self._counted()}
+
+    def pulse(self) -> dict[str, Any]:
+        """Return the figures of the moment, as far as they can be had every second."""
+        ages = [(*series, age) for series, age in self.feed.ages().items()]
+        return {**pulse(self.runtime, self.trader, self.writer), **self._counted(), "feed_ages": ages}
+
+    def _counted(self) -> dict[str, Any]:
+        asked = dict(self.client.counts) if self.client is not None else {}
+        return {"feed": asdict(self.feed.counters), "frames": asdict(self.frames.counters), "requests": asked}
 
 
 async def stand(settings: Settings, stack: contextlib.AsyncExitStack, stopping: asyncio.Event) -> Ground | None:
@@ -202,7 +212,8 @@ def assemble(ground: Ground) -> Bot:
     )
     runtime = Runtime(parts)
     schedule = Schedule(JOBS if settings.history.jobs else (), job_book(ground.main), tiers.learning, JobProcess())
-    return Bot(runtime, trader, writer, reporter, feed, frames, schedule, watchdog, Operations(runtime, trader), parts)
+    hands = Operations(runtime, trader)
+    return Bot(runtime, trader, writer, reporter, feed, frames, schedule, watchdog, hands, parts, venue.client)
 
 
 def _phantoms(ground: Ground, used: Mapping[str, Plan], trader: Trader, judge: Judge, state: State) -> Phantoms:

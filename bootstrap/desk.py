@@ -2,31 +2,32 @@
 
 from __future__ import annotations
 
-import difflib
 import platform
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import settings as settings_module
-from bootstrap import inspection, parts
+from bootstrap import charting, inspection, parts
 from bootstrap.drawer import DrawingProcess
 from domain import ids, reports
-from domain.candle import Series, timeframe_ms
+from domain.candle import Bars, Series, timeframe_ms
 from domain.errors import BadData
-from domain.picture import Chart, Curve, Mark
+from domain.names import nearest
+from domain.picture import Chart, Curve
 from domain.records import SwitchState
 from domain.version import VERSION
 from engine.adjustments import EVERYTHING
 from engine.threads import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from decimal import Decimal
 
     from bootstrap.assembly import Bot, Ground
     from dashboard.logs import Recent
     from domain.notice import Loudness, Notice
     from domain.phantom import PhantomTrade
+    from domain.picture import Mark
     from domain.reports import Group, Period, Result, Slump
     from domain.statistics import Statistics
     from domain.trade import Trade
@@ -50,6 +51,12 @@ class Desk:
         self._started = datetime.now(UTC)
         self.settings = ground.settings
         self.reloaded: list[Callable[[Settings], None]] = []
+        self.chat_report: Callable[[], dict[str, Any]] = dict
+
+    @property
+    def running(self) -> bool:
+        """Whether a bot is behind it: always."""
+        return True
 
     @property
     def mode(self) -> str:
@@ -75,7 +82,19 @@ class Desk:
         who = self._ground.who
         limit = self._bot.trader.adjustments.limits.max_open_trades
         return {"source": who.source, "mode": self.mode, "account": who.account, "max_open_trades": limit,
-                **self._bot.snapshot()}  # fmt: skip
+                **self._bot.snapshot(), "telegram": self.chat_report()}  # fmt: skip
+
+    def pulse(self) -> dict[str, Any]:
+        """Return what changes by the second."""
+        return {"mode": self.mode, **self._bot.pulse(), "prices": self.prices(), "telegram": self.chat_report()}
+
+    def reasons(self) -> list[str]:
+        """Return why no entry can be made now."""
+        return self._bot.runtime.reasons()
+
+    def prices(self) -> dict[str, tuple[float, int]]:
+        """Return the last price of each symbol with its market time (UTC ms)."""
+        return self._bot.feed.prices
 
     async def statistics(self, days: int | None) -> Statistics:
         """Return the figures of closed trades. Raises BadData, Unavailable."""
@@ -188,12 +207,20 @@ class Desk:
         return await self._tier.call(self._db_stats, self._bot.snapshot())
 
     def _db_stats(self, seen: dict[str, Any]) -> dict[str, Any]:
+        return inspection.db_stats(self.settings, self.known(), seen)
+
+    def known(self) -> inspection.Known:
+        """Return what is known of the trades."""
         held = self._bot.parts.trades
-        return inspection.db_stats(self.settings, inspection.Known(len(held.trades()), held.unsettled), seen)
+        return inspection.Known(len(held.trades()), held.unsettled)
 
     def phantom_stats(self, symbol: str | None = None, strategy: str | None = None) -> dict[str, Any]:
         """Return what became of every signal. Raises BadData."""
         return self._bot.runtime.phantoms.report(symbol, strategy)
+
+    def phantoms(self) -> Iterator[PhantomTrade]:
+        """Yield the phantoms that are kept, ended and open."""
+        return self._bot.runtime.phantoms.kept()
 
     def ml_stats(self) -> dict[str, Any]:
         """Return how each strategy's model stands."""
@@ -237,9 +264,13 @@ class Desk:
         """Close a position at the market, or all; return the symbols."""
         return await self._bot.operations.force_exit(what, reason)
 
-    async def panic(self, reason: str) -> list[str]:
+    async def panic(self, reason: str, *, foreign: bool = False) -> list[str]:
         """Stop trading and close everything; return the symbols."""
-        return await self._bot.operations.panic(reason)
+        return await self._bot.operations.panic(reason, foreign=foreign)
+
+    async def reconcile(self) -> dict[str, Any]:
+        """Compare with the exchange; return what was found. Raises Unavailable."""
+        return await self._bot.operations.reconcile_now()
 
     async def changes(self) -> tuple[Settings, list[str], list[str]]:
         """Read the configuration anew; return it, what of it can be taken on at once, and what needs a restart.
@@ -268,6 +299,24 @@ class Desk:
         for told in self.reloaded:
             told(self.settings)
 
+    async def bars(self, symbol: str, timeframe: str, count: int) -> Bars:
+        """Return the newest closed bars: what is at hand, else what is stored. Raises BadData, Unavailable."""
+        series = Series(self.symbol(symbol), timeframe)
+        held = self._bot.frames.bars(series)[-count:].copy() if series in self._bot.parts.wanted else Bars.empty()
+        if len(held) >= count:
+            return held
+        stored = await self._tier.call(inspection.newest_bars, self.settings, series, count)
+        return stored if len(stored) > len(held) else held
+
+    async def marks(self, symbol: str, since: int) -> list[Mark]:
+        """Return what was done on a symbol since a time (UTC ms). Raises Unavailable."""
+        found = charting.marks(await self.trades(), self.phantoms(), symbol, since)
+        held = self._bot.trader.book.of_symbol(symbol)
+        if held is not None and not held.pending:
+            price = self._bot.trader.situation.prices.get(symbol, held.entry_price)
+            found.append(charting.open_mark(held, price, since))
+        return found
+
     async def chart(self, symbol: str, timeframe: str) -> bytes:
         """Return a picture of a series with what was done on it. Raises BadData, Unavailable."""
         if timeframe not in self.timeframes():
@@ -275,14 +324,7 @@ class Desk:
         series = Series(self.symbol(symbol), timeframe)
         bars = self._bot.frames.bars(series)[-CHART_BARS:].copy()
         rows = [(one.open_time, one.open, one.high, one.low, one.close, one.volume) for one in bars.rows()]
-        since = rows[0][0] if rows else 0
-        ended = [one for one in await self.trades() if one.symbol == series.symbol and _ms(one.entry_time) >= since]
-        phantoms = [one for one in self._bot.runtime.phantoms.of(series.symbol)
-                    if one.gate and one.signal_time >= since]  # fmt: skip
-        marks = [*map(_phantom_mark, phantoms), *map(_trade_mark, ended)]
-        held = self._bot.trader.book.of_symbol(series.symbol)
-        if held is not None and not held.pending:
-            marks.append(self._open_mark(held, since))
+        marks = await self.marks(series.symbol, rows[0][0] if rows else 0)
         return await self._draw(
             Chart(f"{series.symbol} {timeframe} · {self.mode}", timeframe_ms(timeframe), rows, marks)
         )
@@ -299,15 +341,7 @@ class Desk:
         Raises:
             BadData: when it is not followed.
         """
-        known = {_squeezed(name): name for name in self.symbols()}
-        known |= {_squeezed(name.partition(":")[0]): name for name in self.symbols()}
-        known |= {_squeezed(name.partition("/")[0]): name for name in self.symbols()}
-        found = known.get(_squeezed(text))
-        if found is None:
-            close = [known[one] for one in difflib.get_close_matches(_squeezed(text), list(known), 3)]
-            hint = f"did you mean {', '.join(dict.fromkeys(close))}?" if close else "/whitelist shows what is followed"
-            raise BadData(f"{text[:40]!r} is not followed; {hint}")
-        return found
+        return nearest(text, self.symbols())
 
     def _position(self, held: Position) -> dict[str, Any]:
         row = next(one for one in self.status()["positions"] if one["id"] == held.digest)
@@ -317,35 +351,11 @@ class Desk:
         ]
         return {"id": held.digest, "position": row, "fills": rows}
 
-    def _open_mark(self, held: Position, since: int) -> Mark:
-        price = self._bot.trader.situation.prices.get(held.symbol, held.entry_price)
-        made, size = held.realised() + held.unrealised(price), held.bracket.risk * held.opened
-        return Mark(
-            "open", held.opening.side.sign > 0, (max(since, held.bracket.opened_at), float(held.entry_price)), None,
-            float(held.bracket.stop), float(held.bracket.target), made > 0, f"{made / size:+.1f}R" if size else "",
-        )  # fmt: skip
-
     async def _adjust(self, made: Any, reason: str) -> None:
         await self._bot.operations.adjust(made, reason)
 
     def _now(self) -> int:
         return self._bot.runtime.market_time()
-
-
-def _trade_mark(trade: Trade) -> Mark:
-    return Mark(
-        "trade", trade.side == "long", (_ms(trade.entry_time), float(trade.entry_price)),
-        (_ms(trade.exit_time), float(trade.exit_price)), good=trade.pnl_usd > 0, label=f"{trade.r_multiple:+.1f}R",
-    )  # fmt: skip
-
-
-def _phantom_mark(one: PhantomTrade) -> Mark:
-    bracket = one.bracket
-    ended = (one.exit_time, float(one.exit_price)) if one.outcome else None
-    return Mark(
-        "phantom", one.side.sign > 0, (one.signal_time, float(bracket.entry)), ended, float(bracket.stop),
-        float(bracket.target), one.made > 0, one.gate,
-    )  # fmt: skip
 
 
 def _begins(digest: str, name: str) -> bool:
@@ -354,10 +364,6 @@ def _begins(digest: str, name: str) -> bool:
 
 def _ms(time: datetime) -> int:
     return int(time.timestamp() * 1000)
-
-
-def _squeezed(text: str) -> str:
-    return "".join(letter for letter in text.upper() if letter.isalnum())
 
 
 def _flat(tree: dict[str, Any], path: str = "") -> dict[str, Any]:

@@ -18,7 +18,7 @@ from domain.errors import ConfigError, Rejected, Unavailable
 from domain.finding import Finding, State
 from domain.source import Source
 from persistence import sources as tables
-from persistence.checkup import check_database, check_folder, check_redis
+from persistence.checkup import check_database, check_folder
 from persistence.history import CandleHistory
 
 if TYPE_CHECKING:
@@ -39,6 +39,8 @@ async def checkup(settings: Settings, *, live_too: bool) -> list[Finding]:
         findings.append(Finding("database", State.FAIL, str(error)))
     if settings.telegram.token.get_secret_value():
         findings.append(await _check_telegram(settings))
+    from persistence.redis_checkup import check_redis  # noqa: PLC0415  most commands need no driver
+
     findings.append(await asyncio.to_thread(check_redis, settings.redis_url.get_secret_value()))
     try:
         findings.append(Finding("strategies", State.OK, ", ".join(plans(settings))))

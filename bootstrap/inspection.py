@@ -35,6 +35,7 @@ from engine.learning import Learning
 from engine.threads import Tier
 from history.calendar import closed
 from persistence import audit_check
+from persistence.candles import PostgresCandleStorage
 from persistence.checkup import check_disk
 from persistence.files import AtomicFile
 from persistence.history import CandleHistory
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from domain.candle import Series
     from domain.ids import Identity
     from domain.ports import Broker
     from engine.learning import Progress
@@ -129,6 +131,17 @@ def db_stats(settings: Settings, known: Known, running: Mapping[str, Any] | None
         figures |= {f"bot_{name}": state for name, state in running["tiers"].items()}
         figures |= {"bot_journal": running["ledger"], "bot_candles_waiting": running["candles_waiting"]}
     return figures
+
+
+def newest_bars(settings: Settings, series: Series, count: int) -> Bars:
+    """Return the newest stored bars of a series of the settings' source. Raises Unavailable."""
+    main = database(settings)
+    try:
+        return PostgresCandleStorage(main, settings.source).load_candles(
+            series.symbol, count, timeframe=series.timeframe
+        )
+    finally:
+        main.close()
 
 
 def stored(main: Database) -> list[dict[str, Any]]:

@@ -6,15 +6,17 @@ import asyncio
 import json
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bootstrap.history import History, spans_to_prune
 from bootstrap.job_process import job_book
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span
 from domain.errors import RevenantError
+from domain.schedule import JobState
 from history import quality
 from history.calendar import closed
+from history.jobs import JOBS
 from persistence import sources as tables
 
 if TYPE_CHECKING:
@@ -75,6 +77,20 @@ def _do(history: History, job: Job) -> Done:
     said = json.dumps(totals) + ("; " + "; ".join(failed[:5]) if failed else "")
     judged = _quality(history, 62) if job.name == "consolidate" else Done(status, "", [])
     return Done(status, said + judged.said, judged.alerts)
+
+
+def listed(history: History) -> list[dict[str, Any]]:
+    """Return the regular jobs: when each ran last and how it ended, and when it runs next. Raises Unavailable."""
+    states, now = job_book(history.database).states(), datetime.now(UTC)
+    rows = []
+    for job in JOBS:
+        state = states.get(job.name, JobState(job.name))
+        last = f"{state.started_at:%Y-%m-%d %H:%M}" if state.started_at else ""
+        rows.append({
+            "job": job.name, "does": job.about, "last_run": last, "status": state.status, "failures": state.failures,
+            "next_run": f"{job.next_due(now):%Y-%m-%d %H:%M}", "said": state.said,
+        })  # fmt: skip
+    return rows
 
 
 def now_ms() -> int:

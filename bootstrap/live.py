@@ -12,8 +12,9 @@ import structlog
 from bootstrap.assembly import Bot, assemble, stand
 from bootstrap.chat import Chat, chat
 from bootstrap.desk import Desk
+from bootstrap.page import Page
 from bootstrap.parts import plans
-from dashboard.health import Health
+from bootstrap.stored import Watched
 from engine.tasks import Tasks
 from persistence.checkup import check_disk
 
@@ -46,27 +47,13 @@ async def _run(settings: Settings, recent: Recent, stack: contextlib.AsyncExitSt
     desk = Desk(ground, bot, recent)
     stack.callback(desk.close)
     talk = chat(settings, desk)
-    told = talk.report if talk is not None else dict
-    health = Health(
-        (settings.health.host, settings.health.port),
-        settings.data_dir / "health.json",
-        bot.runtime.reasons,
-        lambda: {
-            "source": who.source,
-            "mode": who.mode.upper(),
-            "account": who.account,
-            **bot.snapshot(),
-            "telegram": told(),
-        },
-        bot.runtime.phantoms.report,
-        bot.runtime.learning.get_retrain_info,
-        bot.operations,
-    )
-    port = await health.start()
-    stack.push_async_callback(health.stop)
-    address = f"http://{settings.health.host}:{port}/readyz"
+    if talk is not None:
+        desk.chat_report = talk.report
+    page = Page(settings, desk, Watched(desk.known, bot.snapshot))
+    stack.push_async_callback(page.close)
+    address = await page.start()
     log.info("starting", source=who.source, account=who.account, symbols=len(ground.symbols),
-             database=ground.main.kind, health=address)  # fmt: skip
+             database=ground.main.kind, page=address)  # fmt: skip
     for finding in check_disk(settings.data_dir):
         log.info("disk", worth=finding.state.value, detail=finding.detail)
     bot.watchdog.start()
@@ -77,6 +64,7 @@ async def _run(settings: Settings, recent: Recent, stack: contextlib.AsyncExitSt
             tasks.start("practice exchange", ground.venue.sandbox.watch)
         if talk is not None:
             talk.start(tasks, bot.reporter)
+        page.run(tasks, bot.reporter)
         tasks.start("recovery", bot.runtime.recover_with_patience)
         code = await _trade(bot, talk, tasks, stopping)
         log.info("stopping: no new entries; positions keep their stops on the exchange")

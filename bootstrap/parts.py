@@ -32,7 +32,6 @@ from persistence.candles import HealingCandleStorage, PostgresCandleStorage
 from persistence.database import Database
 from persistence.files import AtomicFile
 from persistence.journal import Journal
-from persistence.keyvalue import Redis
 from persistence.ledger import DatabaseRefuge, LayeredLedger, RedisRefuge, Refuge
 from persistence.phantom_trail import PhantomTrail
 from persistence.state import RedisState, TableState
@@ -53,6 +52,7 @@ if TYPE_CHECKING:
     from domain.phantom import PhantomTrade
     from domain.ports import Ledger
     from history.port import CandleSource
+    from persistence.keyvalue import Redis
     from persistence.state import State
 
 log = structlog.get_logger(__name__)
@@ -68,6 +68,7 @@ def secrets(settings: Settings) -> list[str]:
     held = [
         settings.bybit.api_key, settings.bybit.api_secret, settings.model_key, settings.database_url,
         settings.redis_url, settings.telegram.token, settings.telegram.totp_secret,
+        settings.dashboard.password, settings.heartbeat.url,
     ]  # fmt: skip
     texts = [one.get_secret_value() for one in held]
     passwords = [text.partition("://")[2].rpartition("@")[0].partition(":")[2] for text in texts[3:5]]
@@ -95,7 +96,11 @@ def journal_folder(settings: Settings, who: Identity) -> Path:
 def keyvalue(settings: Settings) -> Redis | None:
     """Return the Redis server, None when there is none."""
     url = settings.redis_url.get_secret_value()
-    return Redis(url) if url else None
+    if not url:
+        return None
+    from persistence.keyvalue import Redis  # noqa: PLC0415  who has none need not load its driver
+
+    return Redis(url)
 
 
 def ledger_of(settings: Settings, who: Identity, main: Database, redis: Redis | None) -> tuple[Journal, LayeredLedger]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ from domain.errors import OutcomeUnknown, Rejected, RevenantError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+KINDS: dict[type[RevenantError], str] = {Rejected: "rejected", OutcomeUnknown: "unknown"}
+"""What failures are counted as; all others as unavailable."""
 
 GET_ATTEMPTS = 4
 REQUEST_TIMEOUT_MS = 10_000
@@ -70,6 +74,8 @@ class BybitClient:
     ``guard``, when set, is asked before every changing request whether it may go out. The time that the request is
     signed with is taken before: one that was held up in between, longer than the exchange's window, is refused there.
 
+    ``counts`` says how many requests were sent, repeated, and failed by kind.
+
     ``pace``, when set, is waited for before every request: it shares the host's limit with everybody on this machine.
     Requests that only take risk away may use all of it; the others leave them a tenth.
     """
@@ -78,6 +84,7 @@ class BybitClient:
         self.exchange = _Stamped(_settings(endpoint))
         self.guard: Callable[..., Awaitable[None]] | None = None
         self.pace: Callable[..., Awaitable[None]] | None = None
+        self.counts: Counter[str] = Counter(sent=0, repeated=0, unavailable=0, rejected=0, unknown=0)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -97,6 +104,7 @@ class BybitClient:
             reraise=True,
         ):
             with attempt:
+                self.counts["repeated"] += attempt.retry_state.attempt_number > 1
                 if self.pace is not None:
                     await self.pace(reserve=EXITS_RESERVE)
                 return await self._send("GET", path, params)
@@ -138,13 +146,16 @@ class BybitClient:
                 return
 
     async def _send(self, method: str, path: str, params: dict[str, Any]) -> dict[str, Any]:
+        self.counts["sent"] += 1
         api = "public" if path.startswith(("v5/market/", "v5/system/")) else "private"
         # ccxt's generated method of that name knows what the request costs of the rate limit
         call = getattr(self.exchange, f"{api}_{method.lower()}_{re.sub('[/-]', '_', path)}")
         try:
             body = await call(params)
         except BaseError as error:
-            raise _translated(error, path) from error
+            failed = _translated(error, path)
+            self.counts[KINDS.get(type(failed), "unavailable")] += 1
+            raise failed from error
         if not isinstance(body, dict) or not isinstance(body.get("result"), dict):
             raise Unavailable(f"{path}: unreadable answer {str(body)[:120]}")
         result: dict[str, Any] = body["result"]

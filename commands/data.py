@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +12,6 @@ from rich.console import Console
 
 from bootstrap import jobs as working
 from bootstrap.history import History, spans_to_prune
-from bootstrap.job_process import job_book
 from commands.chosen import OneSource, Symbols, Timeframes, several, window_of
 from commands.chosen import chosen as chosen_series
 from commands.freqtrade import export
@@ -25,7 +23,6 @@ from commands.times import FOREVER, Days, Since, Timerange, Until, told, window
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span, known_timeframe
 from domain.errors import ConfigError
-from domain.schedule import JobState
 from domain.source import Source
 from history.jobs import JOBS, named
 from history.port import PERPETUAL, market_of
@@ -54,7 +51,7 @@ Core = Annotated[bool, typer.Option("--core", help="The thirty coins that are al
 def status(config: Config = None, as_json: AsJson = False, source: OneSource = None) -> None:
     """Show every stored series: rows, span, last sync; what was fetched last; the regular jobs."""
     with History(load(config)) as history:
-        store, held_jobs = history.candles, _jobs(history)
+        store, held_jobs = history.candles, working.listed(history)
         entries = [entry for entry in store.entries(source) if entry.rows or entry.listed]
         logged, refused = store.logged(), store.quarantined(source)
     rows = [
@@ -83,21 +80,8 @@ def status(config: Config = None, as_json: AsJson = False, source: OneSource = N
 def list_jobs(config: Config = None, as_json: AsJson = False) -> None:
     """Show the regular jobs: when each ran last and how it ended, and when it runs next."""
     with History(load(config)) as history:
-        rows = _jobs(history)
+        rows = working.listed(history)
     show(rows if as_json else [{**row, "said": str(row["said"])[:70]} for row in rows], as_json)
-
-
-def _jobs(history: History) -> list[dict[str, Any]]:
-    states, now = job_book(history.database).states(), datetime.now(UTC)
-    rows = []
-    for job in JOBS:
-        state = states.get(job.name, JobState(job.name))
-        last = f"{state.started_at:%Y-%m-%d %H:%M}" if state.started_at else ""
-        rows.append({
-            "job": job.name, "does": job.about, "last_run": last, "status": state.status, "failures": state.failures,
-            "next_run": f"{job.next_due(now):%Y-%m-%d %H:%M}", "said": state.said,
-        })  # fmt: skip
-    return rows
 
 
 @app.command("run")

@@ -27,3 +27,7 @@ class Lags:
             if left <= 0:
                 return milliseconds if self._total else 0
         return BUCKETS
+
+    def report(self) -> dict[str, float]:
+        """Return median, 99th percentile and maximum in milliseconds."""
+        return {"p50": self.quantile_ms(0.5), "p99": self.quantile_ms(0.99), "max": round(self.max_ms, 1)}

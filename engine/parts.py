@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from domain.candle import ClosedBar, Series
@@ -121,6 +121,10 @@ class Tiers:
     phantoms: Tier
     learning: Tier
 
+    def took(self) -> dict[str, dict[str, float]]:
+        """Return of each thread how long calls on it took, in milliseconds."""
+        return {field.name: getattr(self, field.name).took.report() for field in fields(self)}
+
 
 @dataclass(slots=True)
 class Parts:
@@ -160,3 +164,4 @@ class Progress:
     durable: bool = True
     batches: int = 0
     lags: Lags = field(default_factory=Lags)
+    recording: Lags = field(default_factory=Lags)

@@ -14,7 +14,7 @@ from domain.errors import Rejected, Unavailable
 from domain.records import PhantomClosed, PhantomOpened
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from domain.judgement import Judgement
     from domain.phantom import PhantomTrade
@@ -157,9 +157,10 @@ class Phantoms:
         """Return the records that the tracker could not be made again without."""
         return [*map(ended, self._tracker.completed), *map(opened, self._tracker.active())]
 
-    def of(self, symbol: str) -> list[PhantomTrade]:
-        """Return the phantoms of a symbol that are kept, ended and open."""
-        return [one for one in (*self._tracker.completed, *self._tracker.active()) if one.symbol == symbol]
+    def kept(self) -> Iterator[PhantomTrade]:
+        """Yield the phantoms that are kept: those that have ended, oldest first, then the open ones."""
+        yield from self._tracker.completed
+        yield from self._tracker.active()
 
     def report(self, symbol: str | None = None, strategy: str | None = None) -> dict[str, Any]:
         """Return the figures, of a symbol, a strategy or all."""

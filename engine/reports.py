@@ -81,8 +81,8 @@ class Reporter:
 SUMMARY = ("bars", "signals", "taken", "open", "closed", "equity", "day_pnl", "candles_waiting")
 
 
-def snapshot(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str, Any]:
-    """Return the bot's figures of the moment."""
+def pulse(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str, Any]:
+    """Return the bot's figures of the moment, as far as they can be had every second."""
     positions = trader.book.positions()
     return {
         "ready": not runtime.reasons(),
@@ -102,10 +102,10 @@ def snapshot(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str
         "refused": {name[5:]: n for name, n in sorted(trader.counts.items()) if name.startswith("gate:")},
         "unmatched_fills": trader.book.unmatched,
         "late_funding": trader.book.late_funding,
-        "phantoms": {name: value for name, value in runtime.phantoms.report().items() if not isinstance(value, dict)},
         **runtime.report(),
         "candles_saved": writer.counters.saved,
         "candles_waiting": writer.pending,
+        "candle_failures": writer.counters.failures,
         "recovery_s": round(runtime.progress.recovery_s, 3),
         "candles_loaded": runtime.progress.stored,
         "candles_fetched": runtime.progress.fetched,
@@ -113,10 +113,17 @@ def snapshot(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str
         "daily_loss_reached": trader.daily_loss_reached(),
         "loop_lag_p99_ms": runtime.progress.lags.quantile_ms(0.99),
         "loop_lag_max_ms": round(runtime.progress.lags.max_ms, 1),
+        "add_trade_ms": runtime.progress.recording.report(),
         "positions": [
             position_row(held, trader.situation.prices.get(held.symbol, ZERO)) for held in positions
         ],
     }  # fmt: skip
+
+
+def snapshot(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str, Any]:
+    """Return the bot's figures of the moment, with what became of signals."""
+    phantoms = {name: value for name, value in runtime.phantoms.report().items() if not isinstance(value, dict)}
+    return {**pulse(runtime, trader, writer), "phantoms": phantoms}
 
 
 def position_row(held: Position, price: Decimal) -> dict[str, Any]:

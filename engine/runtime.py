@@ -240,7 +240,8 @@ class Runtime:
                 name: round(naked[int((len(naked) - 1) * share)], 3) if naked else 0.0
                 for name, share in (("p99", 0.99), ("max", 1.0))
             }},
-            "unknown_orders": self.orders.unknown,
+            "unknown_orders": self.orders.unknown, "orders_placed": self.orders.placed,
+            "unsettled": p.trades.unsettled, "threads": p.tiers.took(),
             "bar_to_order_ms": {f"p{q}": self.orders.to_wire.quantile_ms(q / 100) for q in (50, 99)},
             "tasks": len(asyncio.all_tasks()),
         }  # fmt: skip
@@ -392,7 +393,7 @@ class Runtime:
 
     async def _keep_trades(self) -> None:
         while True:
-            trade = await self._finished.get()
+            trade, begun = await self._finished.get(), asyncio.get_running_loop().time()
             try:
                 level = await self._p.tiers.journal.call(self._p.trades.add_trade, trade)
                 log.debug("trade recorded", trade=trade.trade_id, level=level.name)
@@ -401,6 +402,7 @@ class Runtime:
                 log.warning("trade not recorded yet", trade=trade.trade_id, reason=str(error))
             finally:
                 self._finished.task_done()
+                self.progress.recording.note((asyncio.get_running_loop().time() - begun) * 1000)
 
     async def _heal(self) -> None:
         while True:

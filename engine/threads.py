@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from domain.errors import Unavailable
+from engine.lag import Lags
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,11 +17,15 @@ T = TypeVar("T")
 
 
 class Tier:
-    """A named thread that calls are made on, one after the other, each waited for at most ``deadline_s``."""
+    """A named thread that calls are made on, one after the other, each waited for at most ``deadline_s``.
+
+    ``took`` counts how long calls took, waiting for the thread included.
+    """
 
     def __init__(self, name: str, deadline_s: float) -> None:
         self._name, self._deadline_s = name, deadline_s
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=name)
+        self.took = Lags()
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a blocking function; raises Unavailable when it takes too long (it then goes on by itself)."""
@@ -28,13 +33,16 @@ class Tier:
 
     async def within(self, deadline_s: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Call a blocking function with a deadline of its own."""
-        work = asyncio.get_running_loop().run_in_executor(self._pool, lambda: function(*args, **kwargs))
+        loop = asyncio.get_running_loop()
+        work, begun = loop.run_in_executor(self._pool, lambda: function(*args, **kwargs)), loop.time()
         try:
             async with asyncio.timeout(deadline_s):
                 return await asyncio.shield(work)
         except TimeoutError:
             work.add_done_callback(lambda done: done.cancelled() or done.exception())
             raise Unavailable(f"{self._name}: no answer within {deadline_s:.0f} s") from None
+        finally:
+            self.took.note((loop.time() - begun) * 1000)
 
     def close(self) -> None:
         """Let the thread end once it has finished what it is doing."""

@@ -150,6 +150,14 @@ class Feed:
         silent = (s for s in self._streams.values() if s.pushes == s.pushes_seen and now - s.heard > longest)
         return [stream.series for stream in silent]
 
+    def ages(self) -> dict[Series, float]:
+        """Return of each series how many seconds ago it was heard last; one that never was is left out."""
+        now = _now()
+        return {
+            one.series: 0.0 if one.pushes != one.pushes_seen else round(now - one.heard, 1)
+            for one in self._streams.values() if one.pushes
+        }  # fmt: skip
+
     def connected(self) -> bool:
         """Say whether every socket is open and every topic acknowledged."""
         return all(shard.socket is not None and len(shard.acked) >= len(shard.topics) for shard in self._shards)

@@ -88,6 +88,15 @@ class PollingFeed:
         late = int((self._limits.settle_s + self._limits.stale_s) * 1000)
         return [series for series in self._frames.series if self._now() - self._closes(series) > late]
 
+    def ages(self) -> dict[Series, float]:
+        """Return of each series how many seconds ago its newest bar closed."""
+        now = self._now()
+        held = {series: self._frames.last_time(series) for series in self._frames.series}
+        return {
+            series: round((now - last - timeframe_ms(series.timeframe)) / 1000, 1)
+            for series, last in held.items() if last is not None
+        }  # fmt: skip
+
     def connected(self) -> bool:
         """Say whether every series has been answered for once."""
         return len(self._answered) >= len(self._frames.series)

@@ -15,13 +15,13 @@ from domain.training_run import DEMOTED, FAILED, PROMOTED, TrainingRun
 from ml.envelope import digest, unseal
 from ml.features import SCHEMA
 from ml.job import Job, Outcome, Terms
-from ml.scorer import Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from ml.judge import Judge
     from ml.model import Model
+    from ml.scorer import Scorer
 
 log = structlog.get_logger(__name__)
 
@@ -179,6 +179,8 @@ class School:
         return {**told, "calibrator": scorer.model.calibrator.kind, "heads": [head.name for head in scorer.model.heads]}
 
     def _scorer(self, strategy: str, blob: bytes) -> Scorer:
+        from ml.scorer import Scorer  # noqa: PLC0415  onnxruntime is for those who have a model
+
         source = self._terms[strategy].source
         return Scorer(unseal(blob, self._key, strategy=strategy, source=source, now_ms=self._clock()))
 

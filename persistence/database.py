@@ -12,14 +12,11 @@ from typing import TYPE_CHECKING
 
 import psycopg2
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from domain.errors import ConfigError, Rejected, Unavailable
+from persistence import migration
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +30,8 @@ MIGRATION_LOCK = 7_368_641_701
 
 MIGRATING = threading.Lock()
 """Two databases of one process may not migrate at once: alembic keeps what it is working on in its module."""
+
+VERSIONS = sa.table("alembic_version", sa.column("version_num"))
 
 _OPERATIONAL = (psycopg2.OperationalError, psycopg2.InterfaceError)
 
@@ -137,9 +136,7 @@ class Database:
             if self.is_postgres:
                 connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
             try:
-                config = _alembic()
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
+                migration.upgrade(connection)
                 connection.commit()
             finally:
                 if self.is_postgres and not connection.invalidated:
@@ -153,12 +150,15 @@ class Database:
     @staticmethod
     def head() -> str:
         """Return the newest schema version that this code knows."""
-        return str(ScriptDirectory.from_config(_alembic()).get_current_head())
+        return migration.revisions()[-1]
 
     def version(self) -> str | None:
         """Return the schema version in the database, None when it is empty."""
         with self._translated(), self._engine.connect() as connection, self._deadline(connection, CALL_S):
-            return MigrationContext.configure(connection).get_current_revision()
+            if not sa.inspect(connection).has_table(VERSIONS.name):
+                return None
+            found: str | None = connection.scalar(sa.select(VERSIONS.c.version_num))
+            return found
 
     def size_mb(self) -> float:
         """Return the size of the database in megabytes."""
@@ -177,8 +177,7 @@ class Database:
             if self._current:
                 return
             found = self.version()
-            known = {script.revision for script in ScriptDirectory.from_config(_alembic()).walk_revisions()}
-            if found is not None and found not in known:
+            if found is not None and found not in migration.revisions():
                 raise ConfigError(f"{self}: schema version {found} is newer than this program; update the program")
             if found != self.head():
                 self.migrate()
@@ -269,10 +268,3 @@ def _writable(path: Path) -> None:
         raise ConfigError(
             f"database file {path}: {error.strerror}; give a writable folder with data_dir or DATABASE_URL"
         ) from error
-
-
-def _alembic() -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.set_main_option("path_separator", "os")
-    return config

@@ -184,6 +184,13 @@ class CandleHistory:
         with self._database.transaction() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
+    def sync_counts(self) -> list[dict[str, Any]]:
+        """Return how often each source was asked within the log's time, by how it ended."""
+        held = schema.data_sync_log.c
+        query = sa.select(held.source, held.status, sa.func.count().label("times")).group_by(held.source, held.status)
+        with self._database.transaction() as connection:
+            return [dict(row) for row in connection.execute(query.order_by(held.source, held.status)).mappings()]
+
     def judge(self, source: Source, series: Series, coverage: Coverage, anomalies: dict[str, int]) -> None:
         """Keep how complete and how plausible a series was found to be, now."""
         row = {

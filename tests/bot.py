@@ -65,7 +65,7 @@ class Bot:
         return self.folder / "data"
 
     def start(self) -> None:
-        (self.data / "health.json").unlink(missing_ok=True)
+        (self.data / "dashboard.json").unlink(missing_ok=True)
         with (self.folder / "bot.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(ROOT / "live_bot.py")],
@@ -93,7 +93,7 @@ class Bot:
 
     def get(self, path: str) -> tuple[int, dict[str, Any]] | None:
         try:
-            note = json.loads((self.data / "health.json").read_text())
+            note = json.loads((self.data / "dashboard.json").read_text())
             with urllib.request.urlopen(f"http://{note['host']}:{note['port']}{path}", timeout=5) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
@@ -102,7 +102,7 @@ class Bot:
             return None
 
     def status(self) -> dict[str, Any] | None:
-        answer = self.get("/status")
+        answer = self.get("/api/v1/status")
         return answer[1] if answer else None
 
     def kill9(self) -> None:

@@ -6,11 +6,16 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests import servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# how long an example takes says something of the machine, nothing of the program
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 _numbers = itertools.count(1)
 

@@ -7,11 +7,10 @@ import os
 import alembic.op
 import pytest
 import sqlalchemy as sa
-from alembic import command
 
 from domain.errors import ConfigError, Unavailable
 from domain.records import Level, finished
-from persistence import database as database_module
+from persistence import migration
 from persistence.database import Database
 from tests.bot import Bot
 from tests.torture import writer
@@ -20,9 +19,7 @@ from tests.torture import writer
 def test_an_older_schema_is_brought_up_to_date_without_losing_a_row(postgres_url):
     database = Database(postgres_url)
     with database._engine.connect() as connection:
-        config = database_module._alembic()
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
+        migration.upgrade(connection, "0001")
         connection.execute(sa.text("INSERT INTO series (source, symbol, timeframe) VALUES ('synthetic', 'A', '3m')"))
         connection.commit()
     with database.transaction() as connection:
@@ -101,7 +98,7 @@ def test_no_secret_shows_anywhere(tmp_path):
     try:
         bot.start()
         bot.wait_for("trades", lambda s: s["closed"] >= 1)
-        said = [str(bot.get(path)) for path in ("/status", "/readyz", "/healthz")]
+        said = [str(bot.get(path)) for path in ("/api/v1/status", "/api/v1/config", "/metrics", "/readyz", "/healthz")]
         for words in (["doctor"], ["show-config"], ["db-stats"], ["stats"], ["trades", "verify"], ["status"]):
             done = bot.manage(*words)
             said += [done.stdout, done.stderr]

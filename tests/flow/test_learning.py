@@ -44,7 +44,7 @@ def test_models_train_by_themselves_and_survive(make_bot, request, kind):
     bot.start()
     bot.wait_ready()
     bot.wait_for("a training run", lambda _: trained(bot) >= 1, 150)
-    info = bot.get("/ml")[1]
+    info = bot.get("/api/v1/models")[1]["strategies"]
     assert set(info) == {"trend_pullback", "mean_reversion", "scalp"}
     assert any(one["last_result"] for one in info.values())
     bot.kill9()
@@ -99,7 +99,7 @@ def test_a_strategy_can_be_trained_by_command_with_and_without_the_bot(make_bot)
     bot = make_bot(**EAGER | {"REVENANT__ML__RETRAIN_EVERY": "100000", "REVENANT__SANDBOX__SPEED": "1200"})
     bot.start()
     bot.wait_ready()
-    bot.wait_for("lessons", lambda _: bot.get("/ml")[1]["mean_reversion"]["completed"] >= 3)
+    bot.wait_for("lessons", lambda _: bot.get("/api/v1/models")[1]["strategies"]["mean_reversion"]["completed"] >= 3)
     online = told(bot, "ml", "train", "mean_reversion", within=150)["mean_reversion"]
     assert online["last_result"]["verdict"]
     wrong = bot.manage("ml", "train", "nothing")

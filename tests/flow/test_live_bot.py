@@ -150,8 +150,7 @@ def test_a_killed_practice_exchange_is_started_again_on_its_state(make_bot):
     before = len(bot.exchange_rows("executions"))
     os.kill(bot.exchange_note()["pid"], signal.SIGKILL)
 
-    bot.wait_for("trades to go on", lambda s: s["closed"] >= 2)
-    assert len(bot.exchange_rows("executions")) > before
+    bot.wait_for("trades to go on", lambda s: s["closed"] >= 2 and len(bot.exchange_rows("executions")) > before)
     assert stopped(bot)["missing"] == 0
 
 
@@ -176,10 +175,10 @@ def test_a_second_bot_on_the_same_folder_is_refused_and_disturbs_nothing(make_bo
     note = (bot.practice_folder() / "endpoint.json").read_text()
     second = Bot(bot.folder)
     second.environment = bot.environment
-    health = (bot.data / "health.json").read_text()
+    health = (bot.data / "dashboard.json").read_text()
     second.start()
     assert second.process.wait(timeout=180) == 2
-    (bot.data / "health.json").write_text(health)
+    (bot.data / "dashboard.json").write_text(health)
     assert "another bot is running" in bot.log()
     assert (bot.practice_folder() / "endpoint.json").read_text() == note
     bars = bot.status()["bars"]

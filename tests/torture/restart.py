@@ -91,7 +91,7 @@ def run(folder: Path, trades: int = 100_000, restarts: int = 3) -> dict[str, Any
         (journal,) = (world.bot.data / "journal").iterdir()
         size = write_journal(journal, trades, begin)
         for _ in range(restarts):
-            (world.bot.data / "health.json").unlink(missing_ok=True)
+            (world.bot.data / "dashboard.json").unlink(missing_ok=True)
             start = time.monotonic()
             world.start_for_real()
             status = world.bot.wait_for("to trade again", lambda s: s["ready"], 120)

@@ -137,7 +137,7 @@ class World:
         """Give the bot one undisturbed life, let it settle and stop, and compare everything."""
         if self.proxy is not None:
             self.proxy.tell("pass")
-        (self.bot.data / "health.json").unlink(missing_ok=True)
+        (self.bot.data / "dashboard.json").unlink(missing_ok=True)
         self.start_for_real()
         self.bot.wait_for("recovery", lambda s: "recovery has not finished" not in s["reasons"], 120)
         return self.finish_running()

@@ -80,8 +80,13 @@ def test_a_failed_transaction_leaves_nothing_and_the_next_one_works(database_url
 def test_migrating_twice_changes_nothing_and_models_match_the_schema(database_url):
     from alembic.autogenerate import compare_metadata
     from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
 
+    from persistence import migration
     from persistence.schema import metadata
+
+    scripts = ScriptDirectory(str(migration.SCRIPTS))
+    assert [one.revision for one in scripts.walk_revisions()] == migration.revisions()[::-1]
 
     database = Database(database_url)
     assert database.version() is None

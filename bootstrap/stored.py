@@ -1,0 +1,190 @@
+"""Answers the page about what the database holds; everything is asked on a thread of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bootstrap import inspection, jobs
+from bootstrap.history import History
+from domain.candle import Series, timeframe_ms
+from domain.coverage import Span, cover
+from domain.errors import BadData
+from domain.source import Source
+from engine.threads import Tier
+from history.calendar import closed
+from history.quality import compare
+from persistence.deeds import Deeds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from persistence.history import CandleHistory, Entry
+    from settings import Settings
+
+ASK_S = 30.0
+GAPS_MAX = 100
+COMPARED_BARS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What a running bot knows besides: its trades, and its figures; neither without one."""
+
+    known: Callable[[], inspection.Known] = lambda: inspection.Known(0, 0)
+    figures: Callable[[], dict[str, Any] | None] = lambda: None
+
+
+class StoredData:
+    """Opens the database when first asked, and closes it in the end."""
+
+    def __init__(self, settings: Settings, watched: Watched) -> None:
+        self._settings, self._watched = settings, watched
+        self._tier = Tier("stored", ASK_S)
+        self._history: History | None = None
+
+    def close(self) -> None:
+        """Close the database once the thread has finished what it is doing."""
+        self._tier.close()
+        if self._history is not None:
+            self._history.close()
+
+    async def tiers(self) -> dict[str, Any]:
+        """Return what every tier holds and what waits for it. Raises Unavailable."""
+        return await self._tier.call(
+            inspection.db_stats, self._settings, self._watched.known(), self._watched.figures()
+        )  # fmt: skip
+
+    async def series(self) -> list[dict[str, Any]]:
+        """Return every stored series with what lacks between its ends. Raises Unavailable."""
+        return await self._tier.call(self._series)
+
+    async def gaps(self, source: str, symbol: str, timeframe: str) -> dict[str, Any]:
+        """Return how complete a series is, exactly. Raises BadData, Unavailable."""
+        return await self._tier.call(self._gaps, _source(source), Series(symbol, timeframe))
+
+    async def compared(self, symbol: str, timeframe: str) -> list[dict[str, Any]]:
+        """Return the sources that hold a series side by side, the longest first. Raises BadData, Unavailable."""
+        return await self._tier.call(self._compared, Series(symbol, timeframe))
+
+    async def jobs(self) -> list[dict[str, Any]]:
+        """Return the regular jobs with their last and next runs. Raises Unavailable."""
+        return await self._tier.call(lambda: jobs.listed(self._opened()))
+
+    async def runs(self) -> list[dict[str, Any]]:
+        """Return the newest training runs, newest first. Raises Unavailable."""
+        return await self._tier.call(inspection.training_runs, self._settings, "")
+
+    async def summary(self) -> dict[str, Any]:
+        """Return what metrics tell of the database. Raises Unavailable."""
+        return await self._tier.call(self._summary)
+
+    async def deeds(self, count: int) -> list[dict[str, Any]]:
+        """Return what people had done lately, by page or chat, newest first."""
+        return await self._tier.call(self._deeds, count)
+
+    def _opened(self) -> History:
+        if self._history is None:
+            self._history = History(self._settings)
+        return self._history
+
+    def _series(self) -> list[dict[str, Any]]:
+        return [_row(entry) for entry in self._opened().candles.entries() if entry.rows]
+
+    def _gaps(self, source: Source, series: Series) -> dict[str, Any]:
+        step, store = timeframe_ms(series.timeframe), self._opened().candles
+        window = Span(*_span(_found(store, source, series)))
+        never = store.absent(source, series)
+        found = cover(
+            store.times(source, series, window), window, series.timeframe, [*never, *closed(series, window)]
+        )  # fmt: skip
+        gaps = [{"start": gap.start, "bars": (gap.end - gap.start) // step} for gap in found.missing[:GAPS_MAX]]
+        return {
+            "source": source.value, "symbol": series.symbol, "timeframe": series.timeframe, "bars": found.actual,
+            "missing": found.lacking, "absent": found.absent, "completeness": round(found.completeness, 4),
+            "gaps": gaps,
+        }  # fmt: skip
+
+    def _compared(self, series: Series) -> list[dict[str, Any]]:
+        timeframe_ms(series.timeframe)
+        store = self._opened().candles
+        entries = [one for one in store.entries() if one.rows and one.series == series]
+        if not entries:
+            raise BadData(f"nothing is stored of {series.symbol} {series.timeframe}")
+        entries.sort(key=lambda one: -one.rows)
+        first = _newest(store, entries[0])
+        rows = []
+        for entry in entries:
+            bars = first if entry is entries[0] else _newest(store, entry)
+            start, end = _span(entry)
+            agreed = compare(first, bars) if entry is not entries[0] else None
+            rows.append({
+                "source": entry.source.value, "bars": entry.rows, "start": start, "end": end,
+                "common": agreed.bars if agreed else 0, "equal": agreed.equal if agreed else 0,
+                "median": agreed.median if agreed else None, "largest": agreed.largest if agreed else None,
+                "largest_at": agreed.largest_at if agreed else None,
+            })  # fmt: skip
+        return rows
+
+    def _summary(self) -> dict[str, Any]:
+        history = self._opened()
+        groups: dict[tuple[str, str], list[int]] = {}
+        for row in self._series():
+            held = groups.setdefault((row["source"], row["timeframe"]), [0, 0])
+            held[0], held[1] = held[0] + row["bars"], held[1] + row["missing"]
+        runs = Counter((one["strategy"], one["verdict"]) for one in inspection.training_runs(self._settings, ""))
+        size = history.database.size_mb()
+        return {
+            "coverage": [
+                {"source": source, "timeframe": frame, "bars": bars, "missing": lacking,
+                 "ratio": bars / (bars + lacking)}
+                for (source, frame), (bars, lacking) in groups.items()
+            ],
+            "jobs": [{"job": one["job"], "failures": one["failures"]} for one in jobs.listed(history)],
+            "verdicts": [{"strategy": key[0], "verdict": key[1], "runs": count} for key, count in runs.items()],
+            "syncs": history.candles.sync_counts(), "bytes": None if size is None else size * 1e6,
+        }  # fmt: skip
+
+    def _deeds(self, count: int) -> list[dict[str, Any]]:
+        folder = self._settings.data_dir
+        found = [
+            {"told": kind, **deed}
+            for kind in ("page", "telegram") for deed in Deeds(folder / f"{kind}-audit.jsonl").newest(count)
+        ]  # fmt: skip
+        return sorted(found, key=lambda deed: str(deed.get("time")), reverse=True)[:count]
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    start, end = _span(entry)
+    expected = (end - start) // timeframe_ms(entry.series.timeframe)
+    return {
+        "source": entry.source.value, "symbol": entry.series.symbol, "timeframe": entry.series.timeframe,
+        "bars": entry.rows, "start": start, "end": end, "missing": max(0, expected - entry.rows),
+        "completeness": round(100 * min(1.0, entry.rows / expected), 4) if expected else 0.0,
+    }  # fmt: skip
+
+
+def _span(entry: Entry) -> tuple[int, int]:
+    return entry.earliest or 0, (entry.latest or 0) + timeframe_ms(entry.series.timeframe)
+
+
+def _newest(store: CandleHistory, entry: Entry) -> Any:
+    start, end = _span(entry)
+    step = timeframe_ms(entry.series.timeframe)
+    return store.load(entry.source, entry.series, Span(max(start, end - COMPARED_BARS * step), end))
+
+
+def _found(store: CandleHistory, source: Source, series: Series) -> Entry:
+    timeframe_ms(series.timeframe)
+    found = store.entry(source, series)
+    if found is None or not found.rows:
+        raise BadData(f"nothing is stored of {series.symbol} {series.timeframe} from {source}")
+    return found
+
+
+def _source(name: str) -> Source:
+    try:
+        return Source(name.lower())
+    except ValueError:
+        raise BadData(f"source {name!r}: there is none; there are {', '.join(Source)}") from None

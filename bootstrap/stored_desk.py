@@ -1,0 +1,257 @@
+"""Answers the page where no bot runs, from what is stored, and changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import signal
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import structlog
+
+import settings as settings_module
+from bootstrap import charting, inspection
+from bootstrap.page import Page
+from bootstrap.parts import database, journal_folder, known_owner, phantom_tracker, plans
+from bootstrap.stored import Watched
+from domain import reports
+from domain.candle import timeframe_ms
+from domain.errors import BadData, Rejected, Unavailable
+from domain.names import nearest
+from domain.records import PhantomClosed, PhantomOpened, finished
+from domain.statistics import Statistics, summarise
+from domain.version import VERSION
+from engine.tasks import Tasks
+from engine.threads import Tier
+from persistence.history import CandleHistory
+from persistence.journal import read_records
+from persistence.trade_table import TradeTable
+
+if TYPE_CHECKING:
+    from domain.candle import Bars, Series
+    from domain.phantom import PhantomTrade
+    from domain.picture import Mark
+    from domain.records import SwitchState
+    from domain.reports import Group, Period, Result
+    from domain.trade import Trade
+    from settings import Settings
+
+log = structlog.get_logger(__name__)
+
+ASK_S = 30.0
+AT_REST = "no bot runs behind this page: it shows what is stored"
+NOTHING = {"p50": 0, "p99": 0, "max": 0.0}
+
+
+class StoredDesk:
+    """Reads everything once; candles when they are asked for."""
+
+    running = False
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._tier = settings, Tier("reports", ASK_S)
+        self._started = datetime.now(UTC)
+        self._models: dict[str, Any] = {}
+        self._trades: list[Trade] = []
+        self._series: list[Series] = []
+        self._tracker = phantom_tracker(settings, known_owner(settings), plans(settings), lambda _: None)
+
+    async def open(self) -> None:
+        """Read trades, phantoms and models. Raises Unavailable."""
+        self._trades, self._series = await self._tier.call(self._read)
+        self._models = await inspection.learning(self._settings)
+
+    def close(self) -> None:
+        """Let the thread end."""
+        self._tier.close()
+
+    @property
+    def mode(self) -> str:
+        """What is shown: the source's records."""
+        return self._settings.mode.upper()
+
+    @property
+    def recorded(self) -> list[Trade]:
+        """Every closed trade."""
+        return self._trades
+
+    def reasons(self) -> list[str]:
+        """Return why no entry can be made."""
+        return [AT_REST]
+
+    def pulse(self) -> dict[str, Any]:
+        """Return a pulse that stands still."""
+        return {
+            "mode": self.mode, "ready": False, "reasons": self.reasons(), "switch": "stopped", "positions": [],
+            "equity": None, "open_pnl": None, "day_pnl": None, "open": 0, "pending": 0, "opened": 0, "signals": 0,
+            "taken": 0, "closed": len(self._trades), "bars": 0, "refused": {}, "connected": False, "stale": [],
+            "durable": False, "market_time": int(self._now().timestamp() * 1000), "prices": {}, "feed": {},
+            "frames": {},
+            "feed_ages": [], "requests": {}, "tiers": {}, "threads": {}, "telegram": {}, "naked": [], "unsettled": 0,
+            "ledger": {"state": "at rest", "records": 0, "memory_only": 0, "reason": ""}, "foreign_positions": [],
+            "candles_saved": 0, "candles_waiting": 0, "candle_failures": 0, "loop_lag_p99_ms": 0,
+            "loop_lag_max_ms": 0.0,
+            "bar_to_order_ms": NOTHING, "add_trade_ms": NOTHING, "naked_seconds": {"positions": 0, **NOTHING},
+            "orders_placed": 0, "unknown_orders": 0, "recovery_s": 0.0,
+        }  # fmt: skip
+
+    def status(self) -> dict[str, Any]:
+        """Return the same, with whose records they are."""
+        return {**known_owner(self._settings)._asdict(), **self.pulse()}
+
+    async def statistics(self, days: int | None) -> Statistics:
+        """Return the figures of closed trades."""
+        return summarise(await self.trades(days))
+
+    async def trades(self, days: int | None = None) -> list[Trade]:
+        """Return the closed trades in the order of their exits."""
+        since = self._now() - timedelta(days=days) if days else None
+        return [one for one in self._trades if since is None or one.exit_time >= since]
+
+    async def results(self, period: Period, count: int) -> list[Result]:
+        """Return what the last periods made."""
+        return reports.by_period(self._trades, period, count, self._now())
+
+    async def groups(self, group: Group, days: int | None = None) -> list[Result]:
+        """Return what each symbol, strategy or kind of exit made."""
+        return reports.by_group(await self.trades(days), group)
+
+    async def order(self, name: str) -> dict[str, Any]:
+        """Return a trade by its id, or the beginning of it, with its executions. Raises BadData, Unavailable."""
+        found = [one for one in self._trades if len(name) >= 6 and one.trade_id.startswith(name.lower())]  # noqa: PLR2004
+        if len(found) != 1:
+            raise BadData(f"{len(found)} trades begin with {name[:40]!r}; give more of the id, six characters at least")
+        legs = list(found[0].legs) or await self._tier.call(self._legs, found[0].trade_id)
+        rows = [(one.time, one.cause, one.qty, one.price, one.fee) for one in legs]
+        return {"id": found[0].trade_id, "trade": found[0], "fills": rows}
+
+    def symbols(self) -> list[str]:
+        """Return the symbols of which bars are stored."""
+        return sorted({symbol for symbol, _ in self._series})
+
+    def symbol(self, text: str) -> str:
+        """Return the symbol that somebody means. Raises BadData."""
+        return nearest(text, self.symbols())
+
+    def timeframes(self) -> list[str]:
+        """Return the timeframes of which bars are stored."""
+        return sorted({timeframe for _, timeframe in self._series}, key=timeframe_ms)
+
+    def strategies(self) -> list[str]:
+        """Return the strategies that are in use."""
+        return list(self._models)
+
+    def phantom_stats(self, symbol: str | None = None, strategy: str | None = None) -> dict[str, Any]:
+        """Return what became of every signal. Raises BadData."""
+        return self._tracker.get_phantom_stats(symbol, strategy)
+
+    def phantoms(self) -> list[PhantomTrade]:
+        """Return the phantoms that are kept."""
+        return [*self._tracker.completed, *self._tracker.active()]
+
+    def ml_stats(self) -> dict[str, Any]:
+        """Return how each strategy's model stands."""
+        return self._models
+
+    def judging(self) -> dict[str, Any]:
+        """Return the thresholds that scores are held against."""
+        ml = self._settings.ml
+        return {"enabled": ml.enabled, "margin_r": ml.margin_r, "floor": ml.floor, "rule_floor": ml.rule_floor}
+
+    async def bars(self, symbol: str, timeframe: str, count: int) -> Bars:
+        """Return the newest stored bars. Raises Unavailable."""
+        series = next((one for one in self._series if one == (symbol, timeframe)), None)
+        if series is None:
+            raise BadData(f"nothing is stored of {symbol} {timeframe}; there are {', '.join(self.timeframes())}")
+        return await self._tier.call(inspection.newest_bars, self._settings, series, count)
+
+    async def marks(self, symbol: str, since: int) -> list[Mark]:
+        """Return what was done on a symbol since a time (UTC ms)."""
+        return charting.marks(self._trades, self.phantoms(), symbol, since)
+
+    def prices(self) -> dict[str, tuple[float, int]]:
+        """Return no prices: nobody tells any."""
+        return {}
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings in force, secrets masked."""
+        return settings_module.shown(self._settings)
+
+    def logs(self, _: int) -> list[str]:
+        """Return no lines: nothing happens."""
+        return []
+
+    def version(self) -> dict[str, str]:
+        """Return which program this is."""
+        up = timedelta(seconds=int((datetime.now(UTC) - self._started).total_seconds()))
+        return {"revenant": VERSION, "python": platform.python_version(), "up": str(up), "database": "read only"}
+
+    async def switch(self, state: SwitchState, reason: str) -> None:
+        """Refuse, as all that follows."""
+        self._refuse(state, reason)
+
+    async def force_exit(self, what: str, reason: str) -> list[str]:
+        """Refuse."""
+        self._refuse(what, reason)
+
+    async def panic(self, reason: str, *, foreign: bool = False) -> list[str]:
+        """Refuse."""
+        self._refuse(reason, foreign)
+
+    async def train(self, strategy: str) -> dict[str, Any]:
+        """Refuse."""
+        self._refuse(strategy)
+
+    async def reconcile(self) -> dict[str, Any]:
+        """Refuse."""
+        self._refuse()
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise Rejected(AT_REST)
+
+    def _now(self) -> datetime:
+        return self._trades[-1].exit_time if self._trades else datetime.now(UTC)
+
+    def _read(self) -> tuple[list[Trade], list[Series]]:
+        settings, who = self._settings, known_owner(self._settings)
+        folder, main = journal_folder(settings, who), database(settings)
+        try:
+            held = {one.trade_id: one for one in TradeTable(main, who).load()}
+            series = [one.series for one in CandleHistory(main).entries(settings.source) if one.rows]
+        finally:
+            main.close()
+        for one in finished(read_records(folder)):
+            held.setdefault(one.trade_id, one)
+        records = read_records(folder)
+        self._tracker.restore(one.phantom for one in records if isinstance(one, PhantomOpened | PhantomClosed))
+        return sorted(held.values(), key=lambda one: one.exit_time), series
+
+    def _legs(self, name: str) -> list[Any]:
+        main = database(self._settings)
+        try:
+            return TradeTable(main, known_owner(self._settings)).legs(name)
+        finally:
+            main.close()
+
+
+async def serve(settings: Settings) -> None:
+    """Serve the page on what is stored until SIGTERM or SIGINT. Raises ConfigError, Unavailable."""
+    stopping, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    desk = StoredDesk(settings)
+    page = None
+    try:
+        await desk.open()
+        page = Page(settings, desk, Watched(lambda: inspection.Known(len(desk.recorded), 0)))
+        log.info("serving what is stored", source=settings.source.value, page=await page.start())
+        async with Tasks() as tasks:
+            page.run(tasks)
+            await stopping.wait()
+    except Unavailable as error:
+        raise Unavailable(f"the page cannot be served: {error}") from error
+    finally:
+        if page is not None:
+            await page.close()
+        desk.close()

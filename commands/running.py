@@ -1,0 +1,70 @@
+"""Asks the running bot over HTTP; None when none answers."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+if TYPE_CHECKING:
+    from settings import Settings
+
+ASK_S = 5.0
+
+
+def ask(settings: Settings, path: str = "/status", **query: str | None) -> dict[str, Any] | None:
+    """Return what the bot of a folder answers; a refusal has the key ``error``."""
+    asked = urlencode({name: value for name, value in query.items() if value})
+    return _sent(settings, f"{path}?{asked}" if asked else path, None, ASK_S)
+
+
+def order(settings: Settings, path: str, seconds: float = ASK_S, **body: object) -> dict[str, Any] | None:
+    """Have the bot of a folder do something, and return what it answers; a refusal has the key ``error``."""
+    return _sent(settings, path, json.dumps({"confirm": True, **body}).encode(), seconds)
+
+
+def address(settings: Settings) -> str | None:
+    """Return where the bot of a folder serves its page, None when it says nowhere."""
+    note = _note(settings)
+    return None if note is None else f"http://{_host(note)}:{note['port']}"
+
+
+def _sent(settings: Settings, path: str, body: bytes | None, seconds: float) -> dict[str, Any] | None:
+    note = _note(settings)
+    if note is None:
+        return None
+    request = urllib.request.Request(
+        f"http://{_host(note)}:{note['port']}/api/v1{path}", body,
+        {"Authorization": f"Bearer {note['token']}", "Content-Type": "application/json"},
+    )  # fmt: skip
+    try:
+        with urllib.request.urlopen(request, timeout=seconds) as answer:  # noqa: S310
+            told: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as error:
+        return {"error": _words(error)}
+    except (OSError, ValueError):
+        return None
+    return told
+
+
+def _note(settings: Settings) -> dict[str, Any] | None:
+    try:
+        note: dict[str, Any] = json.loads(settings.note.read_text())
+    except (OSError, ValueError):
+        return None
+    return note if {"host", "port", "token"} <= note.keys() else None
+
+
+def _host(note: dict[str, Any]) -> str:
+    # whoever listens everywhere listens here too
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(note["host"], note["host"])  # noqa: S104  compared, not listened on
+    return f"[{host}]" if ":" in host else host
+
+
+def _words(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP {error.code}"

@@ -1,0 +1,75 @@
+"""Routes that have something done. Each is confirmed by who asks, and in the audit before it is done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+
+from dashboard import models
+from dashboard.services import REFUSALS, Held, may_act
+
+router = APIRouter(prefix="/api/v1", tags=["actions"], dependencies=[Depends(may_act)], responses=REFUSALS)
+
+
+@router.post("/switch", response_model=models.Switched)
+async def switch(services: Held, request: Request, order: models.SwitchOrder) -> dict[str, Any]:
+    """Let new entries in, pause them, or stop; the choice survives a restart."""
+    services.must_run()
+    await services.note(request, "switch", state=order.state.value, reason=order.reason)
+    await services.desk.switch(order.state, order.reason)
+    return {"switch": order.state}
+
+
+@router.post("/forceexit", response_model=models.Closing)
+async def force_exit(services: Held, request: Request, order: models.ExitOrder) -> dict[str, Any]:
+    """Close a position at the market, or all."""
+    services.must_run()
+    await services.note(request, "forceexit", target=order.what, reason=order.reason)
+    return {"closing": await services.desk.force_exit(order.what, order.reason)}
+
+
+@router.post("/panic", response_model=models.Closing)
+async def panic(services: Held, request: Request, order: models.PanicOrder) -> dict[str, Any]:
+    """Stop trading and close everything."""
+    services.must_run()
+    await services.note(request, "panic", foreign=order.foreign, reason=order.reason)
+    return {"closing": await services.desk.panic(order.reason, foreign=order.foreign)}
+
+
+@router.post("/reconcile")
+async def reconcile(services: Held, request: Request, order: models.Order) -> dict[str, Any]:
+    """Compare with the exchange at once."""
+    services.must_run()
+    await services.note(request, "reconcile", reason=order.reason)
+    return await services.desk.reconcile()
+
+
+@router.post("/train")
+async def train(services: Held, request: Request, order: models.TrainOrder) -> dict[str, Any]:
+    """Train a strategy's model now."""
+    services.must_run()
+    await services.note(request, "train", strategy=order.strategy, reason=order.reason)
+    return {order.strategy: await services.desk.train(order.strategy)}
+
+
+@router.post("/link", response_model=models.LinkKey)
+async def link(services: Held, request: Request) -> dict[str, str]:
+    """Return a key that signs a browser in once, within five minutes."""
+    await services.note(request, "link")
+    return {"key": services.access.link()}
+
+
+@router.post("/works", response_model=models.Work, status_code=201)
+async def begin_work(services: Held, request: Request, work: models.NewWork) -> dict[str, Any]:
+    """Begin a download, the filling of gaps, an export, or a regular job."""
+    arguments = work.model_dump(exclude={"kind"})
+    await services.note(request, "work", kind=work.kind, **arguments)
+    return services.works.begin(work.kind, arguments)
+
+
+@router.delete("/works/{number}", response_model=models.Work)
+async def end_work(services: Held, request: Request, number: int) -> dict[str, Any]:
+    """End a work; what it has stored stays."""
+    await services.note(request, "end work", number=number)
+    return await services.works.end(number)

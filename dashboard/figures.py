@@ -1,0 +1,118 @@
+"""Figures that only the page and the API show, as plain values."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, fields
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from domain.trade import ZERO, Trade
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from decimal import Decimal
+
+    from domain.phantom import PhantomTrade
+
+DECILES = 10
+COLUMNS = tuple(field.name for field in fields(Trade) if field.name != "legs")
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class Wanted(NamedTuple):
+    """Which trades are asked for, empty for all, and in which order."""
+
+    symbol: str = ""
+    strategy: str = ""
+    exit_reason: str = ""
+    side: str = ""
+    sort: str = "exit_time"
+    descending: bool = True
+
+
+def chosen(trades: Iterable[Trade], wanted: Wanted) -> list[Trade]:
+    """Return the trades that are asked for, in order; of equal ones the newer first."""
+    asked = {
+        "symbol": wanted.symbol, "strategy_name": wanted.strategy, "exit_reason": wanted.exit_reason,
+        "side": wanted.side,
+    }  # fmt: skip
+    found = [one for one in trades if all(not value or getattr(one, name) == value for name, value in asked.items())]
+    found.sort(key=lambda one: one.exit_time, reverse=True)
+    found.sort(key=lambda one: _orderly(getattr(one, wanted.sort)), reverse=wanted.descending)
+    return found
+
+
+def as_csv(trades: Iterable[Trade]) -> str:
+    """Return trades as CSV, exact; no cell is one that a spreadsheet takes for a formula."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(COLUMNS)
+    for trade in trades:
+        writer.writerow(_cell(getattr(trade, name)) for name in COLUMNS)
+    return out.getvalue()
+
+
+def trade_row(trade: Trade) -> dict[str, Any]:
+    """Return a trade without its executions."""
+    row = asdict(trade)
+    del row["legs"]
+    return row
+
+
+def phantom_row(one: PhantomTrade) -> dict[str, Any]:
+    """Return a phantom as the API tells it."""
+    return {
+        "phantom_id": one.phantom_id, "symbol": one.symbol, "strategy": one.strategy_name,
+        "timeframe": one.timeframe, "side": one.side.value, "signal_time": one.signal_time,
+        "exit_time": one.exit_time, "gate": one.gate, "score": one.ml_score, "scored_by": one.scored_by,
+        "entry": one.bracket.entry, "stop": one.bracket.first_stop, "target": one.bracket.target,
+        "outcome": one.outcome, "exit_reason": one.exit_reason, "r": one.realized_rr,
+    }  # fmt: skip
+
+
+def costs(phantoms: Iterable[PhantomTrade], key: Callable[[PhantomTrade], str]) -> list[dict[str, Any]]:
+    """Return per group what refusing its signals cost (missed gains) and saved (avoided losses), in R after fees."""
+    groups: dict[str, list[Decimal]] = {}
+    for one in phantoms:
+        if one.gate and one.outcome:
+            groups.setdefault(key(one), []).append(one.realized_rr)
+    rows = [
+        {
+            "name": name, "refused": len(made), "would_have_won": sum(r > 0 for r in made),
+            "missed_r": sum((r for r in made if r > 0), ZERO), "avoided_r": -sum((r for r in made if r <= 0), ZERO),
+            "net_r": sum(made, ZERO),
+        }
+        for name, made in groups.items()
+    ]  # fmt: skip
+    return sorted(rows, key=lambda row: (-abs(row["net_r"]), row["name"]))
+
+
+def deciles(phantoms: Iterable[PhantomTrade]) -> list[dict[str, Any]]:
+    """Return for each tenth of the scored signals that have ended, lowest scores first, how they ended.
+
+    A score that ranks signals shows as tenths that rise.
+    """
+    scored = sorted((one.ml_score, one.realized_rr) for one in phantoms if one.outcome and one.ml_score is not None)
+    parts = min(DECILES, len(scored))
+    ends = [len(scored) * number // parts for number in range(parts + 1)] if parts else []
+    return [_decile(scored[start:end]) for start, end in pairwise(ends)]
+
+
+def _decile(held: Sequence[tuple[float, Decimal]]) -> dict[str, Any]:
+    made = [r for _, r in held]
+    return {
+        "from": held[0][0], "to": held[-1][0], "signals": len(held),
+        "win_rate": round(100 * sum(r > 0 for r in made) / len(made), 1),
+        "mean_r": round(float(sum(made, ZERO)) / len(made), 3),
+    }  # fmt: skip
+
+
+def _orderly(value: object) -> tuple[bool, Any]:
+    return value is not None, value if value is not None else 0
+
+
+def _cell(value: object) -> str:
+    text = "" if value is None else value.isoformat() if hasattr(value, "isoformat") else str(value)
+    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text

@@ -1,0 +1,334 @@
+"""What the API says, for its documentation and its checks. Money is text, so that nothing of it is rounded."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, field_validator
+
+from domain.records import SwitchState
+
+
+class Said(BaseModel):
+    """Base of every answer; a report may say more than is listed."""
+
+    model_config = ConfigDict(extra="allow", from_attributes=True)
+
+
+class Problem(BaseModel):
+    """Why a request was refused."""
+
+    detail: str | list[dict[str, Any]]
+
+
+class Alive(BaseModel):
+    """The event loop turns."""
+
+    alive: bool
+
+
+class Ready(BaseModel):
+    """Whether an entry could be made now, and why not."""
+
+    ready: bool
+    reasons: list[str]
+
+
+class SessionState(BaseModel):
+    """Who looks: whether they may act, and the token that actions have to repeat in ``X-CSRF-Token``."""
+
+    signed_in: bool
+    may_read: bool
+    has_password: bool
+    csrf: str
+    mode: str
+    running: bool
+
+
+class Credentials(BaseModel):
+    """A password, or the key of a link."""
+
+    secret: str = Field(min_length=1, max_length=512)
+
+
+class Position(Said):
+    """An open position; times in UTC ms, money in quote units."""
+
+    id: str
+    trade_id: str
+    symbol: str
+    side: Literal["long", "short"]
+    strategy: str
+    qty: str
+    entry: str
+    price: str
+    stop: str
+    target: str
+    pnl: str
+    r: str
+    percent: str
+    opened_at: int
+    pending: bool
+
+
+class Status(Said):
+    """All figures of the moment."""
+
+    mode: str
+    ready: bool
+    reasons: list[str]
+    positions: list[Position]
+
+
+class TradeRow(Said):
+    """A closed trade; money in quote units, net of fees and funding."""
+
+    trade_id: str
+    symbol: str
+    side: Literal["long", "short"]
+    strategy_name: str
+    timeframe: str
+    quantity: Decimal
+    entry_price: Decimal
+    exit_price: Decimal
+    entry_time: datetime
+    exit_time: datetime
+    exit_reason: str
+    pnl_usd: Decimal
+    pnl_percent: Decimal
+    r_multiple: Decimal
+    fees: Decimal
+    funding: Decimal
+    leverage: Decimal
+    score: float | None
+    max_favourable_r: Decimal
+    max_adverse_r: Decimal
+
+
+class TradePage(BaseModel):
+    """A page of the trades that were asked for; ``total`` counts all of those, ``net`` sums them."""
+
+    total: int
+    net: Decimal
+    trades: list[TradeRow]
+    symbols: list[str]
+    strategies: list[str]
+    exits: list[str]
+
+
+class ResultRow(Said):
+    """What the trades of a period, symbol, strategy or kind of exit made."""
+
+    name: str
+    trades: int
+    wins: int
+    win_rate: float
+    pnl: Decimal
+    fees: Decimal
+    mean_r: float
+
+
+class EquityPoint(BaseModel):
+    """The running net profit after a trade (UTC ms)."""
+
+    time: int
+    net: Decimal
+
+
+class PhantomRow(BaseModel):
+    """A signal that was followed; ``gate`` refused it, empty when a trade was made. R after fees, times in UTC ms."""
+
+    phantom_id: str
+    symbol: str
+    strategy: str
+    timeframe: str
+    side: Literal["long", "short"]
+    signal_time: int
+    exit_time: int
+    gate: str
+    score: float | None
+    scored_by: str
+    entry: Decimal
+    stop: Decimal
+    target: Decimal
+    outcome: str
+    exit_reason: str
+    r: Decimal
+
+
+class BarRow(BaseModel):
+    """A closed bar; its open time in UTC ms."""
+
+    time: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+
+
+class Marked(BaseModel):
+    """Something that was done on a chart; entry and exit are (UTC ms, price)."""
+
+    kind: Literal["trade", "open", "phantom"]
+    long: bool
+    entry: tuple[int, float]
+    exit: tuple[int, float] | None
+    stop: float
+    target: float
+    good: bool
+    label: str
+
+
+class ChartData(BaseModel):
+    """The newest bars of a series, with what was done on them."""
+
+    symbol: str
+    timeframe: str
+    step_ms: int
+    bars: list[BarRow]
+    marks: list[Marked]
+    price: float | None
+
+
+class StoredSeries(BaseModel):
+    """A stored series; times in UTC ms. ``missing`` counts what lacks between its first and last bar."""
+
+    source: str
+    symbol: str
+    timeframe: str
+    bars: int
+    start: int
+    end: int
+    missing: int
+    completeness: float
+
+
+class Gap(BaseModel):
+    """Bars that are missing from a time on (UTC ms)."""
+
+    start: int
+    bars: int
+
+
+class Gaps(BaseModel):
+    """How complete a series is, exactly: what its source never had, or a closed market, does not count as missing."""
+
+    source: str
+    symbol: str
+    timeframe: str
+    bars: int
+    missing: int
+    absent: int
+    completeness: float
+    gaps: list[Gap]
+
+
+class ComparedSource(BaseModel):
+    """A source's telling of a series, beside the first one's: closes that agree, median and largest difference."""
+
+    source: str
+    bars: int
+    start: int
+    end: int
+    common: int
+    equal: int
+    median: float | None
+    largest: float | None
+    largest_at: int | None
+
+
+class JobRow(Said):
+    """A regular job."""
+
+    job: str
+    does: str
+    last_run: str
+    status: str
+    failures: int
+    next_run: str
+    said: str
+
+
+class Work(Said):
+    """Long work on stored data."""
+
+    number: int
+    kind: str
+    state: Literal["running", "done", "degraded", "failed", "ended"]
+    said: str
+    started_at: datetime
+    ended_at: datetime | None
+
+
+class NewWork(BaseModel):
+    """What is to be done: ``job`` needs a name; the others take symbols, timeframes, days, and ``export`` a source."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["download", "fill-gaps", "export", "job"]
+    name: str = Field("", max_length=40)
+    symbols: list[str] = Field(default_factory=list, max_length=500)
+    timeframes: list[str] = Field(default_factory=list, max_length=20)
+    days: int = Field(30, ge=1, le=3650)
+    source: str = Field("", max_length=40)
+
+    @field_validator("days", mode="before")
+    @classmethod
+    def _a_number(cls, value: Any) -> Any:
+        if isinstance(value, str | bool):
+            raise ValueError("has to be a number")  # noqa: TRY004  pydantic tells of ValueErrors
+        return value
+
+
+class Order(BaseModel):
+    """What an action is for, and that it is meant: ``confirm`` has to be true."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    confirm: Literal[True]
+    reason: str = Field("operator", max_length=200)
+
+
+class SwitchOrder(Order):
+    """running, paused (exits only) or stopped."""
+
+    state: SwitchState
+
+
+class ExitOrder(Order):
+    """A symbol, the id of a position or its beginning, or ``all``."""
+
+    what: str = Field(min_length=1, max_length=80)
+
+
+class PanicOrder(Order):
+    """With ``foreign``, positions that are not the bot's are closed too."""
+
+    foreign: StrictBool = False
+
+
+class TrainOrder(Order):
+    """A strategy that is in use."""
+
+    strategy: str = Field(min_length=1, max_length=80)
+
+
+class Closing(BaseModel):
+    """The symbols whose positions are being closed."""
+
+    closing: list[str]
+
+
+class Switched(BaseModel):
+    """The switch as it stands."""
+
+    switch: SwitchState
+
+
+class LinkKey(BaseModel):
+    """A key that signs in once, within five minutes."""
+
+    key: str

@@ -1,0 +1,201 @@
+// Pieces that every view is made of.
+
+import { html, useEffect, useRef, useState } from "./vendor/preact.js";
+import { get } from "./api.js";
+import { listen, state } from "./live.js";
+import { DASH, number, signed, whole } from "./format.js";
+
+export { html, useEffect, useRef, useState };
+
+// Returns what a path answers, anew when `again` changes, when one of `events` comes, and every `everyS` seconds. What
+// was there stays while it is asked for again, so that nothing flickers.
+export function useData(path, values, { events = [], everyS = 0 } = {}) {
+  const [held, hold] = useState({ data: null, error: null, at: 0 });
+  const key = JSON.stringify([path, values]);
+  const [turn, setTurn] = useState(0);
+  useEffect(() => {
+    if (!path) return undefined;
+    let gone = false;
+    let timer = null;
+    const ask = async () => {
+      timer = null;
+      try {
+        const data = await get(path, values);
+        if (!gone) hold({ data, error: null, at: Date.now() });
+      } catch (error) {
+        if (!gone) hold((before) => ({ ...before, error }));
+      }
+    };
+    const soon = () => {
+      if (timer === null) timer = setTimeout(ask, 700);
+    };
+    ask();
+    const stops = events.map((event) => listen(event, soon));
+    const clock = everyS ? setInterval(ask, everyS * 1000) : null;
+    return () => {
+      gone = true;
+      stops.forEach((stop) => stop());
+      clearTimeout(timer);
+      clearInterval(clock);
+    };
+  }, [key, turn]);
+  return { ...held, reload: () => setTurn((n) => n + 1) };
+}
+
+export function usePulse() {
+  const [pulse, setPulse] = useState(state.pulse);
+  useEffect(() => listen("pulse", setPulse), []);
+  return pulse;
+}
+
+// Shows what was asked for, or that it is being asked for, or why it cannot be shown and what to do.
+export function Shown({ of, children, empty, when = (data) => Array.isArray(data) && data.length === 0 }) {
+  if (of.data === null) {
+    return of.error ? html`<${Trouble} error=${of.error} retry=${of.reload} />` : html`<p class="quiet" role="status">Loading …</p>`;
+  }
+  const stale = of.error ? html`<${Trouble} error=${of.error} retry=${of.reload} />` : null;
+  return html`${stale}${when(of.data) && empty ? html`<p class="quiet empty">${empty}</p>` : children(of.data)}`;
+}
+
+export function Trouble({ error, retry }) {
+  return html`<div class="trouble" role="alert">
+    <strong>This cannot be shown now.</strong> ${error.message}
+    ${retry && html` <button type="button" onClick=${retry}>Try again</button>`}
+  </div>`;
+}
+
+export function Panel({ title, children, aside, wide }) {
+  const id = `panel-${title.toLowerCase().replace(/[^a-z]+/g, "-")}`;
+  return html`<section class=${wide ? "panel wide" : "panel"} aria-labelledby=${id}>
+    <header><h2 id=${id}>${title}</h2>${aside}</header>
+    ${children}
+  </section>`;
+}
+
+export function Figure({ name, value, note, tone }) {
+  return html`<div class="figure"><dt>${name}</dt><dd class=${tone || ""}>${value}${note && html`<small>${note}</small>`}</dd></div>`;
+}
+
+// An amount of which the sign counts: an arrow and a sign besides the colour.
+export function Amount({ value, digits = 2, unit = "" }) {
+  if (value === null || value === undefined || value === "") return html`<span>${DASH}</span>`;
+  const up = Number(value) > 0;
+  const down = Number(value) < 0;
+  return html`<span class=${up ? "good" : down ? "bad" : ""}><span aria-hidden="true">${up ? "▲ " : down ? "▼ " : ""}</span>${signed(value, digits)}${unit}</span>`;
+}
+
+export function Badge({ tone, children }) {
+  const sign = { good: "✓", bad: "✕", warn: "!" }[tone] || "•";
+  return html`<span class=${`badge ${tone || ""}`}><span aria-hidden="true">${sign}</span> ${children}</span>`;
+}
+
+// columns: [{name, key, of: row => cell, right, sort}]
+export function Table({ columns, rows, label, sort, onSort, onRow, keyOf, empty }) {
+  if (!rows.length) return html`<p class="quiet empty">${empty || "Nothing yet."}</p>`;
+  return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}>
+    <table>
+      <caption class="unseen">${label}</caption>
+      <thead><tr>${columns.map((one) => html`<th scope="col" class=${one.right ? "right" : ""}
+        aria-sort=${sort && sort.key === one.sort ? (sort.down ? "descending" : "ascending") : undefined}>
+        ${one.sort && onSort
+          ? html`<button type="button" class="bare" onClick=${() => onSort(one.sort)}>${one.name}${sort && sort.key === one.sort ? (sort.down ? " ↓" : " ↑") : ""}</button>`
+          : one.name}</th>`)}</tr></thead>
+      <tbody>${rows.map((row, i) => html`<tr key=${keyOf ? keyOf(row) : i} class=${onRow ? "press" : ""}>
+        ${columns.map((one) => html`<td class=${one.right ? "right" : ""}>${one.of(row)}</td>`)}</tr>`)}</tbody>
+    </table></div>`;
+}
+
+// Horizontal bars around zero; every bar says its value.
+export function Bars({ rows, label, digits = 2, unit = "", empty = "Nothing yet." }) {
+  if (!rows.length) return html`<p class="quiet empty">${empty}</p>`;
+  const most = Math.max(...rows.map((row) => Math.abs(row.value)), 1e-9);
+  return html`<ul class="bars" aria-label=${label}>${rows.map((row) => html`<li key=${row.name}>
+    <span class="name">${row.name}</span>
+    <span class="track" aria-hidden="true"><span class=${row.value < 0 ? "bar minus" : "bar"}
+      style=${{ width: `${(50 * Math.abs(row.value)) / most}%`, [row.value < 0 ? "right" : "left"]: "50%" }}></span></span>
+    <span class="value">${signed(row.value, digits)}${unit}${row.note && html`<small>${row.note}</small>`}</span>
+  </li>`)}</ul>`;
+}
+
+// A line over time with its range in words. points: [[ms, value]]
+export function Line({ points, label, zero = false }) {
+  if (points.length < 2) return html`<p class="quiet empty">There is nothing to draw yet: it begins with the second closed trade.</p>`;
+  const xs = points.map((p) => p[0]);
+  const ys = points.map((p) => p[1]);
+  const low = Math.min(...ys, zero ? 0 : Infinity);
+  const high = Math.max(...ys, zero ? 0 : -Infinity);
+  const span = high - low || 1;
+  const x = (v) => (1000 * (v - xs[0])) / (xs[xs.length - 1] - xs[0] || 1);
+  const y = (v) => 200 - (200 * (v - low)) / span;
+  const path = points.map((p, i) => `${i ? "L" : "M"}${x(p[0]).toFixed(1)} ${y(p[1]).toFixed(1)}`).join("");
+  const words = `${label}: from ${number(ys[0])} to ${number(ys[ys.length - 1])}, lowest ${number(low)}, highest ${number(high)}`;
+  return html`<figure class="line">
+    <svg viewBox="0 -4 1000 208" preserveAspectRatio="none" role="img" aria-label=${words}>
+      ${zero && html`<line x1="0" x2="1000" y1=${y(0)} y2=${y(0)} class="axis" vector-effect="non-scaling-stroke" />`}
+      <path d=${path} vector-effect="non-scaling-stroke" />
+    </svg>
+    <figcaption><span>${new Date(xs[0]).toISOString().slice(0, 16).replace("T", " ")}</span>
+      <span>low ${number(low)} · high ${number(high)} · now ${number(ys[ys.length - 1])}</span>
+      <span>${new Date(xs[xs.length - 1]).toISOString().slice(0, 16).replace("T", " ")}</span></figcaption>
+  </figure>`;
+}
+
+// How well probabilities came true: a dot per group on the diagonal of perfect ones.
+export function Reliability({ groups }) {
+  if (!groups.length) return html`<p class="quiet empty">No fold has been judged yet.</p>`;
+  const at = (v) => 100 * v;
+  return html`<figure class="square">
+    <svg viewBox="-4 -4 108 108" role="img" aria-label="Reliability: predicted against what came true">
+      <line x1="0" y1="100" x2="100" y2="0" class="axis" /><rect x="0" y="0" width="100" height="100" class="frame" />
+      ${groups.map((one) => html`<circle cx=${at(one.predicted)} cy=${100 - at(one.came_true)} r=${1.5 + Math.sqrt(one.n) / 6}><title>${whole(100 * one.predicted)} % predicted, ${whole(100 * one.came_true)} % came true, ${one.n} signals</title></circle>`)}
+    </svg>
+    <figcaption>predicted → · came true ↑ · on the line: as promised</figcaption>
+  </figure>`;
+}
+
+export function Dialog({ title, children, close }) {
+  const ref = useRef(null);
+  useEffect(() => {
+    ref.current.showModal();
+    return undefined;
+  }, []);
+  return html`<dialog ref=${ref} onClose=${close} aria-labelledby="dialog-title">
+    <h2 id="dialog-title">${title}</h2>${children}
+  </dialog>`;
+}
+
+// A button that asks before it does something, and says how it went.
+export function Act({ name, title, what, act, tone, disabled }) {
+  const [asked, ask] = useState(false);
+  const [said, say] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const go = async () => {
+    setBusy(true);
+    try {
+      say({ good: true, text: (await act()) || "Done." });
+    } catch (error) {
+      say({ good: false, text: error.message });
+    }
+    setBusy(false);
+  };
+  const close = () => {
+    ask(false);
+    say(null);
+  };
+  return html`<button type="button" class=${tone || ""} disabled=${disabled} onClick=${() => ask(true)}>${name}</button>
+    ${asked && html`<${Dialog} title=${title || name} close=${close}>
+      <p>${what}</p>
+      ${said && html`<p role=${said.good ? "status" : "alert"} class=${said.good ? "good" : "bad"}>${said.text}</p>`}
+      <div class="row end">
+        <button type="button" onClick=${close}>${said && said.good ? "Close" : "Cancel"}</button>
+        ${!(said && said.good) && html`<button type="button" class=${tone || "main"} disabled=${busy} onClick=${go}>${busy ? "…" : `Yes, ${name.toLowerCase()}`}</button>`}
+      </div>
+    </${Dialog}>`}`;
+}
+
+export function Select({ label, value, options, onChange }) {
+  return html`<label class="field"><span>${label}</span>
+    <select value=${value} onChange=${(e) => onChange(e.target.value)}>
+      ${options.map((one) => (Array.isArray(one) ? html`<option value=${one[0]}>${one[1]}</option>` : html`<option value=${one}>${one}</option>`))}
+    </select></label>`;
+}

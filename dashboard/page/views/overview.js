@@ -1,0 +1,125 @@
+// How it stands at a glance, and what can be done at once.
+
+import { Act, Amount, Badge, Figure, Line, Panel, Shown, Table, html, useData, usePulse } from "../parts.js";
+import { order } from "../api.js";
+import { DASH, coin, lasted, moment, number, percent, price } from "../format.js";
+
+export function View({ session, signIn }) {
+  const pulse = usePulse();
+  return html`<div class="grid">
+    <${Money} pulse=${pulse} />
+    <${Controls} pulse=${pulse} session=${session} signIn=${signIn} />
+    <${Positions} pulse=${pulse} session=${session} />
+    <${Equity} />
+    <${Today} />
+    <${Parts} pulse=${pulse} />
+  </div>`;
+}
+
+function Money({ pulse }) {
+  if (!pulse) return html`<${Panel} title="Money"><p class="quiet" role="status">Loading …</p></${Panel}>`;
+  return html`<${Panel} title="Money">
+    <dl class="figures">
+      <${Figure} name="Equity" value=${number(pulse.equity)} />
+      <${Figure} name="Today" value=${html`<${Amount} value=${pulse.day_pnl} />`} />
+      <${Figure} name="Open profit" value=${html`<${Amount} value=${pulse.open_pnl} />`} />
+      <${Figure} name="Open" value=${pulse.open} note=${pulse.pending ? `${pulse.pending} pending` : ""} />
+      <${Figure} name="Market time" value=${moment(pulse.market_time)} />
+    </dl>
+  </${Panel}>`;
+}
+
+const SWITCH = { running: ["good", "running"], paused: ["warn", "paused: exits only"], stopped: ["bad", "stopped"] };
+
+function Controls({ pulse, session, signIn }) {
+  if (!session.running) return html`<${Panel} title="Trading"><p>No bot runs behind this page. It shows what is stored, and changes nothing.</p></${Panel}>`;
+  const [tone, name] = SWITCH[pulse ? pulse.switch : ""] || ["", DASH];
+  const turn = (state) => () => order("/switch", { state }).then((told) => `Trading is ${told.switch}.`);
+  const closed = (told) => (told.closing.length ? `Closing ${told.closing.join(", ")}.` : "Nothing was open.");
+  return html`<${Panel} title="Trading" aside=${html`<${Badge} tone=${tone}>${name}</${Badge}>`}>
+    ${session.signed_in
+      ? html`<div class="row wrap">
+          <${Act} name="Start" what="Signals lead to new positions again." act=${turn("running")} disabled=${pulse && pulse.switch === "running"} />
+          <${Act} name="Pause" what="No new positions; open ones are managed on." act=${turn("paused")} disabled=${pulse && pulse.switch === "paused"} />
+          <${Act} name="Stop" what="No new positions, over restarts too; stops and targets stay on the exchange." act=${turn("stopped")} disabled=${pulse && pulse.switch === "stopped"} />
+          <${Act} name="Close all" tone="danger" what="Every position is closed at the market." act=${() => order("/forceexit", { what: "all" }).then(closed)} />
+          <${Act} name="Panic" tone="danger" what="Trading is stopped, and every position is closed at the market." act=${() => order("/panic", {}).then(closed)} />
+        </div>`
+      : html`<p class="quiet">To pause, stop or close: <button type="button" onClick=${signIn}>sign in</button></p>`}
+  </${Panel}>`;
+}
+
+// Where the price stands between stop and target, in words and as a mark.
+function Way({ row }) {
+  const stop = Number(row.stop);
+  const target = Number(row.target);
+  const now = Number(row.price);
+  if (!stop || !target || !now) return DASH;
+  const share = Math.min(1, Math.max(0, (now - stop) / (target - stop)));
+  const away = (level) => percent((100 * Math.abs(level - now)) / now, 2);
+  return html`<span class="way" title=${`${away(stop)} to the stop, ${away(target)} to the target`}>
+    <span class="unseen">${away(stop)} to the stop, ${away(target)} to the target</span>
+    <span aria-hidden="true">${away(stop)}</span>
+    <span class="track" aria-hidden="true"><span class="mark" style=${{ left: `${100 * share}%` }}></span></span>
+    <span aria-hidden="true">${away(target)}</span></span>`;
+}
+
+function Positions({ pulse, session }) {
+  const rows = pulse ? pulse.positions : [];
+  const columns = [
+    { name: "Symbol", of: (one) => html`<a href=${`#charts?symbol=${encodeURIComponent(one.symbol)}`}>${coin(one.symbol)}</a>` },
+    { name: "Side", of: (one) => (one.side === "long" ? "↗ long" : "↘ short") },
+    { name: "Strategy", of: (one) => one.strategy },
+    { name: "Entry", right: true, of: (one) => (one.pending ? html`<em>pending</em>` : price(one.entry)) },
+    { name: "Price", right: true, of: (one) => price(one.price) },
+    { name: "Stop ← price → target", of: (one) => html`<${Way} row=${one} />` },
+    { name: "Profit", right: true, of: (one) => html`<${Amount} value=${one.pnl} />` },
+    { name: "R", right: true, of: (one) => html`<${Amount} value=${one.r} />` },
+    { name: "Since", of: (one) => moment(one.opened_at) },
+  ];
+  if (session.signed_in && session.running) {
+    columns.push({ name: "Action", of: (one) => html`<${Act} name="Close" title=${`Close ${coin(one.symbol)}`} tone="danger"
+      what=${`${one.side} ${coin(one.symbol)} is closed at the market, at about ${price(one.price)}.`}
+      act=${() => order("/forceexit", { what: one.id }).then(() => "It is being closed.")} />` });
+  }
+  return html`<${Panel} title="Open positions" wide>
+    <${Table} columns=${columns} rows=${rows} label="Open positions" keyOf=${(one) => one.id}
+      empty=${pulse && pulse.ready ? "No position is open; the strategies are watching." : "No position is open."} />
+  </${Panel}>`;
+}
+
+function Equity() {
+  const held = useData("/equity", {}, { events: ["trade"] });
+  return html`<${Panel} title="Net profit" wide>
+    <${Shown} of=${held} when=${() => false}>${(points) => html`<${Line} points=${points.map((p) => [p.time, Number(p.net)])} label="Net profit of closed trades" zero />`}</${Shown}>
+  </${Panel}>`;
+}
+
+function Today() {
+  const held = useData("/results/day", { count: 7 }, { events: ["trade"] });
+  const columns = [
+    { name: "Day", of: (one) => one.name },
+    { name: "Trades", right: true, of: (one) => one.trades },
+    { name: "Won", right: true, of: (one) => (one.trades ? percent(one.win_rate, 0) : DASH) },
+    { name: "Net", right: true, of: (one) => html`<${Amount} value=${one.pnl} />` },
+    { name: "Mean R", right: true, of: (one) => html`<${Amount} value=${one.mean_r} />` },
+  ];
+  return html`<${Panel} title="Last days">
+    <${Shown} of=${held} empty="No trade has ended yet.">${(rows) => html`<${Table} columns=${columns} rows=${[...rows].reverse()} label="Results by day" />`}</${Shown}>
+  </${Panel}>`;
+}
+
+function Parts({ pulse }) {
+  if (!pulse) return html`<${Panel} title="Parts"><p class="quiet" role="status">Loading …</p></${Panel}>`;
+  const oldest = Math.max(0, ...(pulse.feed_ages || []).map((one) => one[2]));
+  const rows = [
+    ["feed", pulse.connected && !pulse.stale.length, pulse.connected ? `${pulse.stale.length} silent, oldest ${lasted(oldest)}` : "not connected"],
+    ["journal", pulse.ledger.state === "ok", `${pulse.ledger.records} records`],
+    ...Object.entries(pulse.tiers).map(([name, one]) => [name, one.state === "ok", one.waiting ? `${one.waiting} wait, oldest ${lasted(one.oldest_s)}` : "nothing waits"]),
+    ["candles", pulse.candles_waiting < 5000, `${pulse.candles_waiting} wait, ${pulse.candles_saved} saved`],
+    ["event loop", pulse.loop_lag_p99_ms < 100, `p99 ${pulse.loop_lag_p99_ms} ms`],
+  ];
+  return html`<${Panel} title="Parts">
+    <ul class="parts">${rows.map(([name, good, said]) => html`<li><${Badge} tone=${good ? "good" : "bad"}>${name}</${Badge}><span>${said}</span></li>`)}</ul>
+  </${Panel}>`;
+}

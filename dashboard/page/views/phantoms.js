@@ -1,0 +1,72 @@
+// What became of every signal, and what refusing cost or saved.
+
+import { Amount, Bars, Figure, Panel, Select, Shown, Table, html, useData, useState } from "../parts.js";
+import { DASH, coin, moment, number, percent, price, words } from "../format.js";
+
+export function View() {
+  const known = useData("/symbols", {});
+  const [symbol, setSymbol] = useState("");
+  const [strategy, setStrategy] = useState("");
+  const held = useData("/phantoms", { symbol, strategy }, { events: ["refused", "entry"], everyS: 15 });
+  return html`<div class="stack">
+    <div class="row wrap">
+      <${Select} label="Symbol" value=${symbol} options=${[["", "all"], ...((known.data && known.data.symbols) || [])]} onChange=${setSymbol} />
+      <${Select} label="Strategy" value=${strategy} options=${[["", "all"], ...((known.data && known.data.strategies) || [])]} onChange=${setStrategy} />
+    </div>
+    <${Shown} of=${held} when=${() => false}>${(data) => html`<${Figures} data=${data} />`}</${Shown}>
+    <${Newest} symbol=${symbol} strategy=${strategy} gates=${held.data ? Object.keys(held.data.gates) : []} />
+  </div>`;
+}
+
+function Figures({ data }) {
+  const refused = data.rejection_stats;
+  const judged = data.ml_accuracy;
+  return html`<div class="grid">
+    <${Panel} title="Signals">
+      <dl class="figures">
+        <${Figure} name="Followed" value=${data.total} note=${`${data.active} open`} />
+        <${Figure} name="Taken" value=${data.executed} />
+        <${Figure} name="Refused" value=${data.rejected} />
+        <${Figure} name="Would have won" value=${refused.would_have_won} note=${`of ${refused.total_rejected} refused that ended`} />
+        <${Figure} name="Missed profit" value=${percent(refused.missed_profit_pct)} />
+        <${Figure} name="Avoided loss" value=${percent(refused.avoided_loss_pct)} />
+        <${Figure} name="The score was right" value=${judged.accuracy_pct === null ? DASH : percent(judged.accuracy_pct)} note="of those it judged" />
+      </dl>
+    </${Panel}>
+    <${Costs} title="By gate" rows=${data.by_gate} />
+    <${Costs} title="By strategy" rows=${data.by_strategy} />
+    <${Costs} title="By symbol" rows=${data.by_symbol.slice(0, 15)} short />
+  </div>`;
+}
+
+function Costs({ title, rows, short }) {
+  const bars = rows.map((one) => ({
+    name: short ? coin(one.name) : words(one.name), value: Number(one.net_r),
+    note: `${one.refused} refused, ${one.would_have_won} would have won; missed ${number(one.missed_r, 1)} R, avoided ${number(one.avoided_r, 1)} R`,
+  }));
+  return html`<${Panel} title=${title}>
+    <p class="quiet">What the refused signals would have made. Above zero refusing cost, below it saved.</p>
+    <${Bars} rows=${bars} label=${`What refusing cost or saved, ${title.toLowerCase()}`} unit=" R" digits=${1} empty="No refused signal has ended yet." />
+  </${Panel}>`;
+}
+
+function Newest({ symbol, strategy, gates }) {
+  const [gate, setGate] = useState("");
+  const held = useData("/phantoms/list", { symbol, strategy, gate, limit: 100 }, { events: ["refused", "entry"], everyS: 15 });
+  const columns = [
+    { name: "Signal", of: (one) => moment(one.signal_time) },
+    { name: "Symbol", of: (one) => coin(one.symbol) },
+    { name: "Strategy", of: (one) => one.strategy },
+    { name: "Side", of: (one) => (one.side === "long" ? "↗ long" : "↘ short") },
+    { name: "Became", of: (one) => (one.gate ? `refused: ${words(one.gate)}` : "taken") },
+    { name: "Score", right: true, of: (one) => (one.score === null ? DASH : number(one.score, 0)) },
+    { name: "Entry", right: true, of: (one) => price(one.entry) },
+    { name: "Stop", right: true, of: (one) => price(one.stop) },
+    { name: "Target", right: true, of: (one) => price(one.target) },
+    { name: "Outcome", of: (one) => one.outcome || "open" },
+    { name: "R", right: true, of: (one) => (one.outcome ? html`<${Amount} value=${one.r} />` : DASH) },
+  ];
+  return html`<${Panel} title="Newest signals" wide aside=${html`<${Select} label="Gate" value=${gate} options=${[["", "all"], ...gates]} onChange=${setGate} />`}>
+    <${Shown} of=${held} empty="No signal yet. Strategies need some closed bars first.">${(rows) => html`<${Table} columns=${columns} rows=${rows} label="Newest signals" keyOf=${(one) => one.phantom_id} />`}</${Shown}>
+  </${Panel}>`;
+}

@@ -1,0 +1,190 @@
+"""What the page and the API need of those who know: the running bot, and what is stored."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from domain.candle import Bars
+    from domain.phantom import PhantomTrade
+    from domain.picture import Mark
+    from domain.records import SwitchState
+    from domain.reports import Group, Period, Result
+    from domain.statistics import Statistics
+    from domain.trade import Trade
+
+
+class Desk(Protocol):
+    """A bot, running or at rest. Calls raise BadData for what cannot be, Unavailable for what cannot be now."""
+
+    @property
+    def mode(self) -> str:
+        """SYNTHETIC, PAPER or LIVE."""
+        ...
+
+    @property
+    def running(self) -> bool:
+        """Whether a bot is behind it; without one, nothing can be done, and only what is stored can be shown."""
+        ...
+
+    def reasons(self) -> list[str]:
+        """Return why no entry can be made now; nothing when it can."""
+        ...
+
+    def pulse(self) -> dict[str, Any]:
+        """Return what changes by the second: money, positions with their prices, tiers, feed."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """Return all figures of the moment."""
+        ...
+
+    async def statistics(self, days: int | None) -> Statistics:
+        """Return the figures of closed trades."""
+        ...
+
+    async def trades(self, days: int | None = None) -> list[Trade]:
+        """Return the closed trades in the order of their exits."""
+        ...
+
+    async def results(self, period: Period, count: int) -> list[Result]:
+        """Return what the last periods made."""
+        ...
+
+    async def groups(self, group: Group, days: int | None = None) -> list[Result]:
+        """Return what each symbol, strategy or kind of exit made."""
+        ...
+
+    async def order(self, name: str) -> dict[str, Any]:
+        """Return a position or trade with its executions."""
+        ...
+
+    def symbols(self) -> list[str]:
+        """Return the symbols that are followed."""
+        ...
+
+    def symbol(self, text: str) -> str:
+        """Return the symbol that somebody means."""
+        ...
+
+    def timeframes(self) -> list[str]:
+        """Return the timeframes of which bars are at hand."""
+        ...
+
+    def strategies(self) -> list[str]:
+        """Return the strategies that are in use."""
+        ...
+
+    def phantom_stats(self, symbol: str | None = None, strategy: str | None = None) -> dict[str, Any]:
+        """Return what became of every signal."""
+        ...
+
+    def phantoms(self) -> Iterable[PhantomTrade]:
+        """Return the phantoms that are kept, ended and open, oldest first."""
+        ...
+
+    def ml_stats(self) -> dict[str, Any]:
+        """Return how each strategy's model stands."""
+        ...
+
+    def judging(self) -> dict[str, Any]:
+        """Return the thresholds that scores are held against."""
+        ...
+
+    async def bars(self, symbol: str, timeframe: str, count: int) -> Bars:
+        """Return the newest closed bars."""
+        ...
+
+    async def marks(self, symbol: str, since: int) -> list[Mark]:
+        """Return what was done on a symbol since a time (UTC ms): trades, the open position, phantoms."""
+        ...
+
+    def prices(self) -> Mapping[str, tuple[float, int]]:
+        """Return the last price of each symbol with its market time (UTC ms)."""
+        ...
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings in force, secrets masked."""
+        ...
+
+    def logs(self, count: int) -> list[str]:
+        """Return the newest lines of the log."""
+        ...
+
+    def version(self) -> dict[str, str]:
+        """Return which program this is."""
+        ...
+
+    async def switch(self, state: SwitchState, reason: str) -> None:
+        """Let new entries in, or stop them."""
+        ...
+
+    async def force_exit(self, what: str, reason: str) -> list[str]:
+        """Close positions at the market; return their symbols."""
+        ...
+
+    async def panic(self, reason: str, *, foreign: bool = False) -> list[str]:
+        """Stop trading and close everything; return the symbols."""
+        ...
+
+    async def train(self, strategy: str) -> dict[str, Any]:
+        """Train a strategy's model now; return how it stands."""
+        ...
+
+    async def reconcile(self) -> dict[str, Any]:
+        """Compare with the exchange; return what was found."""
+        ...
+
+
+class Stored(Protocol):
+    """What the database holds. Calls raise BadData, and Unavailable while the database is away."""
+
+    async def tiers(self) -> dict[str, Any]:
+        """Return what every tier holds and what waits for it."""
+        ...
+
+    async def series(self) -> list[dict[str, Any]]:
+        """Return every stored series: source, symbol, timeframe, bars, span, missing, completeness."""
+        ...
+
+    async def gaps(self, source: str, symbol: str, timeframe: str) -> dict[str, Any]:
+        """Return how complete a series is, exactly, with its gaps."""
+        ...
+
+    async def compared(self, symbol: str, timeframe: str) -> list[dict[str, Any]]:
+        """Return the sources that hold a series side by side."""
+        ...
+
+    async def jobs(self) -> list[dict[str, Any]]:
+        """Return the regular jobs with their last and next runs."""
+        ...
+
+    async def runs(self) -> list[dict[str, Any]]:
+        """Return the newest training runs, newest first."""
+        ...
+
+    async def summary(self) -> dict[str, Any]:
+        """Return what metrics tell of the database: coverage, jobs, training verdicts, syncs, size in bytes."""
+        ...
+
+    async def deeds(self, count: int) -> list[dict[str, Any]]:
+        """Return what people had done lately, newest first."""
+        ...
+
+
+class Works(Protocol):
+    """Long work on stored data, in processes of its own."""
+
+    def begin(self, kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Begin a download, fill-gaps, export or job. Raises BadData, and Unavailable when too many wait."""
+        ...
+
+    def all(self) -> Sequence[Mapping[str, Any]]:
+        """Return the works, newest first, with their state and last words."""
+        ...
+
+    async def end(self, number: int) -> dict[str, Any]:
+        """End a work. Raises BadData when there is none of that number."""
+        ...

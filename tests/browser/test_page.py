@@ -1,0 +1,176 @@
+"""The page as people see it: a real bot on the practice exchange, looked at with Chromium."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.bot import PATIENCE, Bot
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+WAIT_MS = 30_000 * PATIENCE
+WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+SHOWN = {
+    "overview": ["Equity", "Open positions", "Last days", "journal"],
+    "charts": ["Symbol", "What was done"],
+    "trades": ["trades, net", "Export as CSV"],
+    "phantoms": ["Followed", "What the refused signals would have made"],
+    "models": ["Lessons", "Reliability", "Training runs"],
+    "data": ["Coverage", "Regular jobs", "retention", "Works"],
+    "system": ["Loop lag p99", "How long their threads take", "Newest lines of the log", "dashboard.port"],
+    "api": ["/api/v1/trades", "/api/market-summary", "/metrics"],
+}
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: apt-get install chromium")
+
+
+@pytest.fixture(scope="module")
+def bot(tmp_path_factory) -> Iterator[Bot]:
+    """A bot that has begun to trade."""
+    held = Bot(tmp_path_factory.mktemp("page"), REVENANT__SANDBOX__SYMBOLS="6")
+    held.start()
+    held.wait_ready()
+    held.wait_for("signals", lambda status: status["signals"] >= 3, 240)
+    yield held
+    held.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        held = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield held
+        held.close()
+
+
+class Looking:
+    """A browser that looks at a bot; ``said`` is what its console complained of."""
+
+    def __init__(self, context: BrowserContext, address: str) -> None:
+        self.page: Page = context.new_page()
+        self.page.set_default_timeout(WAIT_MS)
+        self.address, self.said = address, list[str]()
+        self.page.on("console", lambda line: self.said.append(line.text) if line.type in {"error", "warning"} else None)
+        self.page.on("response", lambda one: self.said.append(one.text()) if one.status >= 400 else None)
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+
+    def open(self, view: str, more: str = "") -> Page:
+        self.page.goto(f"{self.address}/#{view}{more}")
+        expect(self.page.locator("nav a[aria-current=page]")).to_have_attribute("href", f"#{view}", timeout=WAIT_MS)
+        return self.page
+
+    def shows(self, *texts: str) -> None:
+        for text in texts:
+            place = self.page.locator("main").get_by_text(text).or_(self.page.locator(f"main [aria-label='{text}']"))
+            expect(place.first).to_be_visible(timeout=WAIT_MS)
+
+
+@pytest.fixture
+def looking(bot: Bot, browser: Browser) -> Iterator[Looking]:
+    note = json.loads((bot.data / "dashboard.json").read_text())
+    context = browser.new_context(viewport=WIDE)
+    yield Looking(context, f"http://127.0.0.1:{note['port']}")
+    context.close()
+
+
+def faults(page: Page) -> list[dict[str, Any]]:
+    """Return what axe finds that keeps people out."""
+    found = Axe().run(page).response["violations"]
+    return [
+        {"rule": one["id"], "where": [node["target"] for node in one["nodes"]][:3]}
+        for one in found if one["impact"] in {"serious", "critical"}
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("view", SHOWN)
+def test_every_view_shows_real_contents_to_everybody(looking, view):
+    page = looking.open(view)
+    looking.shows(*SHOWN[view])
+    if view == "charts":
+        expect(page.locator(".chart[data-ready] canvas").first).to_be_visible(timeout=WAIT_MS)
+    expect(page.locator("main [role=alert]")).to_have_count(0)
+    for theme in ("light", "dark"):
+        page.get_by_label("Colours").select_option(theme)
+        assert faults(page) == [], (view, theme)
+    page.set_viewport_size(PHONE)
+    assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    assert looking.said == []
+
+
+def test_who_follows_the_link_pauses_trading_and_it_is_in_the_audit(looking, bot):
+    told = json.loads(bot.manage("dashboard", "--json").stdout)
+    page = looking.page
+    page.goto(told["link"])
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible(timeout=WAIT_MS)
+    # the key works once, and is not left in the address
+    assert "key" not in page.url
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Cancel").click()
+    assert bot.status()["switch"] == "running"
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Yes, pause").click()
+    expect(page.get_by_text("Trading is paused.")).to_be_visible(timeout=WAIT_MS)
+    assert bot.status()["switch"] == "paused"
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    expect(page.locator("main").get_by_text("paused: exits only")).to_be_visible(timeout=WAIT_MS)
+    page.get_by_role("button", name="Start").click()
+    page.get_by_role("button", name="Yes, start").click()
+    bot.wait_for("the switch", lambda status: status["switch"] == "running")
+    deeds = [json.loads(line) for line in (bot.data / "page-audit.jsonl").read_text().splitlines()]
+    assert [one["state"] for one in deeds if one["what"] == "switch"] == ["paused", "running"]
+    assert looking.said == []
+
+
+def test_the_page_lives_without_being_loaded_again(looking):
+    page = looking.open("overview")
+    time = page.locator(".figure", has_text="Market time").locator("dd")
+    expect(time).to_contain_text("20", timeout=WAIT_MS)
+    before = time.inner_text()
+    page.evaluate("window.sameDocument = true")
+    expect(time).not_to_have_text(before, timeout=WAIT_MS)
+    assert page.evaluate("window.sameDocument") is True
+
+
+def test_everything_can_be_reached_by_keyboard(looking):
+    page = looking.open("trades")
+    looking.shows("trades, net")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    reached = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(
+            page.evaluate("document.activeElement.textContent || document.activeElement.getAttribute('aria-label')")
+        )
+    assert {"Sign in", "Overview", "API", "Export as CSV"} <= reached
+
+
+def test_what_is_wrong_is_said_with_what_to_do(looking):
+    page = looking.open("overview")
+    page.get_by_role("button", name="Sign in", exact=True).click()
+    looking.page.get_by_label("Key of a link").fill("not a key")
+    page.get_by_role("dialog").get_by_role("button", name="Sign in").click()
+    expect(page.get_by_text("that is not the password")).to_be_visible(timeout=WAIT_MS)
+    expect(page.get_by_text("python manage.py dashboard")).to_be_visible(timeout=WAIT_MS)
+
+
+def test_a_job_begun_on_the_page_is_seen_to_its_end(looking, bot):
+    link = json.loads(bot.manage("dashboard", "--json").stdout)["link"]
+    looking.page.goto(link)
+    expect(looking.page.get_by_role("button", name="Sign out")).to_be_visible(timeout=WAIT_MS)
+    page = looking.open("data")
+    row = page.locator("tr", has_text="retention")
+    row.get_by_role("button", name="Run").click()
+    page.get_by_role("button", name="Yes, run").click()
+    page.get_by_role("dialog").get_by_role("button", name="Close").click()
+    done = page.locator(".works li", has_text="data run retention")
+    expect(done.get_by_text("done", exact=False).first).to_be_visible(timeout=2 * WAIT_MS)
+    expect(row.get_by_text("completed")).to_be_visible(timeout=2 * WAIT_MS)
