@@ -31,6 +31,8 @@ MIGRATION_LOCK = 7_368_641_701
 MIGRATING = threading.Lock()
 """Two databases of one process may not migrate at once: alembic keeps what it is working on in its module."""
 
+ELSEWHERE = "give a writable folder with data_dir or DATABASE_URL"
+
 VERSIONS = sa.table("alembic_version", sa.column("version_num"))
 
 _OPERATIONAL = (psycopg2.OperationalError, psycopg2.InterfaceError)
@@ -260,11 +262,13 @@ def _prepare_sqlite(connection: object, _: object) -> None:
 
 
 def _writable(path: Path) -> None:
+    # the file itself must not be opened to find out: closing it again takes away the locks that this process holds on
+    # it (POSIX), and the next process to leave believes itself the last and removes the log that we are writing to
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab"):
-            pass
     except OSError as error:
-        raise ConfigError(
-            f"database file {path}: {error.strerror}; give a writable folder with data_dir or DATABASE_URL"
-        ) from error
+        raise ConfigError(f"database file {path}: {error.strerror}; {ELSEWHERE}") from error
+    if path.is_dir():
+        raise ConfigError(f"database file {path}: is a directory; {ELSEWHERE}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ConfigError(f"database file {path}: cannot be written; {ELSEWHERE}")

@@ -1,5 +1,8 @@
 """Database addresses in every spelling, and errors in our own terms."""
 
+import subprocess
+import sys
+
 import psycopg2
 import pytest
 
@@ -121,3 +124,29 @@ def test_a_file_that_cannot_be_written_is_a_clear_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="writable folder"):
         Database(f"sqlite:///{tmp_path / 'file' / 'db.sqlite'}")
+
+
+def test_who_opens_a_database_once_more_does_not_take_its_locks_away(tmp_path):
+    """POSIX drops a process's locks on a file when the process closes any of its handles: a file that nobody seems to
+    hold is cleaned up by the next process that leaves it, and what we write from then on is lost.
+    """
+    url = f"sqlite:///{tmp_path / 'held.sqlite'}"
+    held = Database(url)
+    with held.transaction() as connection:
+        connection.exec_driver_sql("INSERT INTO series (source, symbol, timeframe) VALUES ('a', 'b', 'c')")
+    Database(url).close()
+    leaving = f"""
+import sqlite3
+db = sqlite3.connect({str(tmp_path / "held.sqlite")!r})
+print(db.execute("SELECT count(*) FROM series").fetchone()[0])
+db.close()
+"""
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", leaving], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "1"
+    assert (tmp_path / "held.sqlite-wal").exists()
+    with held.transaction() as connection:
+        connection.exec_driver_sql("INSERT INTO series (source, symbol, timeframe) VALUES ('d', 'e', 'f')")
+    held.close()
+    with Database(url).transaction() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM series").scalar() == 2
