@@ -32,7 +32,7 @@ run: $(VENV)/.runtime
 	$(BIN)/python live_bot.py
 
 # most tests wait for a market, so more of them run at once than there are cores; those that judge how long something
-# took run by themselves
+# took, and those that look at the page with a browser, run by themselves
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not alone"
 	$(BIN)/python -m pytest -m alone

@@ -90,19 +90,20 @@ class WorkProcesses:
             *nice, sys.executable, str(ROOT / "manage.py"), *work.arguments,
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
-        reading = asyncio.create_task(self._read(work, process), name=f"work {work.number}")
-        ending = asyncio.create_task(work.ending.wait(), name=f"work {work.number} ends")
         try:
-            await asyncio.wait({reading, ending}, timeout=LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
-            if not reading.done():
+            async with asyncio.TaskGroup() as group:
+                reading = group.create_task(self._read(work, process))
+                ending = group.create_task(work.ending.wait())
+                await asyncio.wait({reading, ending}, timeout=LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
+                whole = reading.done()
+                reading.cancel()
+                ending.cancel()
+            if whole:
+                self._finish(work, ENDINGS.get(await process.wait(), "failed"), work.said)
+            else:
                 why = "was ended" if work.ending.is_set() else f"took longer than {LIMIT_S // 3600} h and was ended"
                 self._finish(work, "ended", why)
-                return
-            code = await process.wait()
-            self._finish(work, ENDINGS.get(code, "failed"), work.said)
         finally:
-            for task in (reading, ending):
-                task.cancel()
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()

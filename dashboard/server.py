@@ -14,7 +14,7 @@ import uvicorn
 from domain.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from starlette.types import ASGIApp
@@ -23,14 +23,6 @@ BACKLOG = 128
 CONNECTIONS_MAX = 200
 KEEP_ALIVE_S = 15
 STOP_S = 0.3
-STARTED_S = 10.0
-
-
-class _Quiet(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the daemon."""
-        yield
 
 
 class Server:
@@ -40,8 +32,8 @@ class Server:
         self._host, self._port = address
         self._note, self._proxies = note, list(proxies)
         self.token = secrets.token_urlsafe(24)
-        self._server: _Quiet | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._server: uvicorn.Server | None = None
+        self._bound: list[socket.socket] = []
         self._closing: Callable[[], None] = lambda: None
 
     async def start(self, app: ASGIApp, closing: Callable[[], None]) -> int:
@@ -50,19 +42,19 @@ class Server:
         Raises:
             ConfigError: when the port is taken or not allowed.
         """
-        self._closing = closing
-        bound = self._bind()
-        port = int(bound.getsockname()[1])
+        self._closing, self._bound = closing, [self._bind()]
+        port = int(self._bound[0].getsockname()[1])
         config = uvicorn.Config(
-            app, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False,
+            app, log_config=None, access_log=False, lifespan="off", ws="none", server_header=False, date_header=False,
             proxy_headers=bool(self._proxies), forwarded_allow_ips=self._proxies or None,
-            limit_concurrency=CONNECTIONS_MAX, timeout_keep_alive=KEEP_ALIVE_S, timeout_graceful_shutdown=1,
+            limit_concurrency=CONNECTIONS_MAX, timeout_keep_alive=KEEP_ALIVE_S,
         )  # fmt: skip
-        self._server = _Quiet(config)
-        self._task = asyncio.create_task(self._server.serve([bound]), name="http")
-        async with asyncio.timeout(STARTED_S):
-            while not self._server.started and not self._task.done():
-                await asyncio.sleep(0)
+        config.load()
+        # what uvicorn's own loop would do besides is to note the date and to catch signals, which are the daemon's
+        self._server = uvicorn.Server(config)
+        self._server.lifespan = config.lifespan_class(config)
+        self._server.server_state.default_headers = config.encoded_headers
+        await self._server.startup(sockets=self._bound)
         if self._note is not None:
             self._note.unlink(missing_ok=True)
             self._note.touch(0o600)
@@ -70,19 +62,17 @@ class Server:
         return port
 
     async def stop(self) -> None:
-        """Stop listening; connections that are still open then are cut."""
+        """Stop listening; what has not been answered by then is not answered any more."""
         if self._note is not None:
             self._note.unlink(missing_ok=True)
         self._closing()
-        if self._server is None or self._task is None:
+        if self._server is None:
             return
-        self._server.should_exit = True
-        with contextlib.suppress(TimeoutError, asyncio.CancelledError):
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(STOP_S):
-                await asyncio.shield(self._task)
-        self._server.force_exit = True
-        self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+                await self._server.shutdown(sockets=self._bound)
+        for task in self._server.server_state.tasks:
+            task.cancel()
 
     def _bind(self) -> socket.socket:
         try:

@@ -29,7 +29,11 @@ SHOWN = {
     "api": ["/api/v1/trades", "/api/market-summary", "/metrics"],
 }
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: apt-get install chromium")
+# one bot serves them all: spread over workers there would be one each
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: apt-get install chromium"),
+]
 
 
 @pytest.fixture(scope="module")
