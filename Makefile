@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 test torture lint: export PYTHONMALLOC := malloc
 test torture lint: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
-.PHONY: run test torture lint check bench lock vendor clean
+.PHONY: run test torture lint check bench lock docs vendor clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.runtime: requirements.txt
@@ -56,6 +56,10 @@ lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group scale pyproject.toml -o requirements-scale.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements-dev.txt
+
+# the documents that are made of the program
+docs: $(VENV)/.dev
+	$(BIN)/python -m tests.documents
 
 # the page's libraries, as npm has them; SHA256SUMS says what they have to be
 VENDOR := dashboard/page/vendor
