@@ -21,8 +21,8 @@ import settings as settings_module
 from bootstrap import control, inspection, parts
 from bootstrap import doctor as examination
 from commands import backtest as backtest_commands
+from commands import backup, learning, running, sources
 from commands import data as data_commands
-from commands import learning, running, sources
 from commands.shared import DEGRADED, FAILED, OK, USAGE, AsJson, Config, load, show
 from domain import reports
 from domain.errors import ConfigError, RevenantError, Unavailable
@@ -47,6 +47,7 @@ app.add_typer(ml_app, name="ml")
 app.add_typer(audit_app, name="audit")
 app.add_typer(data_commands.app, name="data")
 app.add_typer(sources.app, name="sources")
+app.add_typer(backup.app, name="backup")
 ml_app.command("evaluate")(learning.evaluate)
 ml_app.command("bootstrap")(learning.bootstrap)
 app.add_typer(backtest_commands.app, name="backtest")

@@ -266,6 +266,20 @@ class Dashboard(Section):
         return self
 
 
+class Backup(Section):
+    """Copies of everything in one file each (``manage.py backup``).
+
+    Attributes:
+        daily: whether the bot makes one a day by itself, at half past four (UTC).
+        folder: where they lie; empty for ``backups`` in the data folder. On another disk they outlive this one.
+        keep: how many are kept; older ones are deleted after a new one has been proven.
+    """
+
+    daily: bool = True
+    folder: str = ""
+    keep: int = Field(7, ge=1, le=1000)
+
+
 class Ml(Section):
     """How signals are scored and models trained (docs/learning.md).
 

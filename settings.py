@@ -16,6 +16,7 @@ from domain.candle import timeframe_ms
 from domain.errors import BadData, ConfigError
 from domain.source import Source
 from sections import (
+    Backup,
     Bybit,
     Dashboard,
     Feed,
@@ -81,6 +82,7 @@ class Settings(Section):
     history: History = History()
     health: Health = Health()
     heartbeat: Heartbeat = Heartbeat()
+    backup: Backup = Backup()
     dashboard: Dashboard = Dashboard()
     telegram: Telegram = Telegram()
     log_format: Literal["auto", "text", "json"] = "auto"
@@ -90,6 +92,11 @@ class Settings(Section):
     def mode(self) -> str:
         """What every record and message is marked with: synthetic, paper or live."""
         return "synthetic" if self.source.practice else self.trading.mode
+
+    @property
+    def backups(self) -> Path:
+        """Where backups lie."""
+        return Path(self.backup.folder) if self.backup.folder else self.data_dir / "backups"
 
     @property
     def note(self) -> Path:

@@ -57,7 +57,7 @@ from engine.threads import Tier
 from engine.trader import Plan, Trader, TraderTerms
 from engine.watchdog import Watchdog
 from engine.writer import CandleWriter
-from history.jobs import JOBS
+from history.jobs import BACKUP, JOBS
 from market.feed import Feed, FeedLimits
 from market.frames import Frames
 from market.klines import BybitKlines
@@ -75,6 +75,7 @@ if TYPE_CHECKING:
     from broker.client import BybitClient
     from domain.instrument import Instrument
     from domain.ports import Broker, Klines
+    from domain.schedule import Job
     from ml.judge import Judge
     from persistence.database import Database
     from persistence.state import State
@@ -211,7 +212,7 @@ def assemble(ground: Ground) -> Bot:
         acknowledge=venue.sandbox.acknowledge if venue.sandbox and settings.sandbox.step else None,
     )
     runtime = Runtime(parts)
-    schedule = Schedule(JOBS if settings.history.jobs else (), job_book(ground.main), tiers.learning, JobProcess())
+    schedule = Schedule(_regular(settings), job_book(ground.main), tiers.learning, JobProcess())
     hands = Operations(runtime, trader)
     return Bot(runtime, trader, writer, reporter, feed, frames, schedule, watchdog, hands, parts, venue.client)
 
@@ -234,6 +235,10 @@ def _terms(settings: Settings, who: Identity, strategy_plans: Mapping[str, Plan]
         resting=klines.resting,
         blacklist=frozenset(settings.trading.blacklist),
     )
+
+
+def _regular(settings: Settings) -> tuple[Job, ...]:
+    return (*(JOBS if settings.history.jobs else ()), *((BACKUP,) if settings.backup.daily else ()))
 
 
 def _tiers(stack: contextlib.AsyncExitStack) -> Tiers:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bootstrap.history import History, spans_to_prune
@@ -16,7 +17,8 @@ from domain.errors import RevenantError
 from domain.schedule import JobState
 from history import quality
 from history.calendar import closed
-from history.jobs import JOBS
+from history.jobs import ALL
+from persistence import backup
 from persistence import sources as tables
 
 if TYPE_CHECKING:
@@ -61,6 +63,8 @@ def _do(history: History, job: Job) -> Done:
     settings = history.settings
     if job.network and settings.source.practice:
         return Done("SKIPPED", f"source {settings.source} asks nobody for history", [])
+    if job.name == "backup":
+        return _backup(history)
     if job.name == "retention":
         return _retention(history)
     if job.name == "quality":
@@ -83,7 +87,7 @@ def listed(history: History) -> list[dict[str, Any]]:
     """Return the regular jobs: when each ran last and how it ended, and when it runs next. Raises Unavailable."""
     states, now = job_book(history.database).states(), datetime.now(UTC)
     rows = []
-    for job in JOBS:
+    for job in ALL:
         state = states.get(job.name, JobState(job.name))
         last = f"{state.started_at:%Y-%m-%d %H:%M}" if state.started_at else ""
         rows.append({
@@ -115,6 +119,14 @@ def kept_series(history: History) -> list[Series]:
     stored = {entry.series for entry in history.candles.entries(settings.history.chain[0]) if entry.rows}
     chosen = {Series(name, frame) for name in settings.trading.symbols for frame in settings.history.timeframes}
     return sorted(stored | chosen)
+
+
+def _backup(history: History) -> Done:
+    settings = history.settings
+    made = backup.create(history.database, settings.data_dir, settings.backups)
+    backup.verify(Path(made["path"]))
+    gone = backup.prune(settings.backups, settings.backup.keep)
+    return Done("COMPLETED", f"{made['path']}, {made['bytes'] / 1e6:.1f} MB, {len(gone)} older ones deleted", [])
 
 
 def _retention(history: History) -> Done:

@@ -24,7 +24,7 @@ from domain.candle import Series, timeframe_ms
 from domain.coverage import Span, known_timeframe
 from domain.errors import ConfigError
 from domain.source import Source
-from history.jobs import JOBS, named
+from history.jobs import ALL, named
 from history.port import PERPETUAL, market_of
 from history.symbols import choose, hint
 from persistence import sources as tables
@@ -86,14 +86,14 @@ def list_jobs(config: Config = None, as_json: AsJson = False) -> None:
 
 @app.command("run")
 def run_job(
-    name: Annotated[str, typer.Argument(help=f"One of {', '.join(job.name for job in JOBS)}.")],
+    name: Annotated[str, typer.Argument(help=f"One of {', '.join(job.name for job in ALL)}.")],
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
     """Do one of the regular jobs now, unless somebody is doing it."""
     job = named(name)
     if job is None:
-        raise ConfigError(f"job {name}: there is none; there are {', '.join(one.name for one in JOBS)}")
+        raise ConfigError(f"job {name}: there is none; there are {', '.join(one.name for one in ALL)}")
     done = working.do(load(config), job)
     show({"job": name, **done._asdict()}, as_json)
     raise typer.Exit({"FAILED": FAILED, "PARTIAL": DEGRADED}.get(done.status, OK))

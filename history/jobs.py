@@ -16,7 +16,12 @@ JOBS = (
     Job("retention", 0, (4,), None, 1, LOW, network=False, limit_s=7_200, about="deletes what is older than kept"),
 )
 
+BACKUP = Job("backup", 30, (4,), None, None, MIDDLE, network=False, limit_s=7_200, about="a copy of everything, proven")
+"""Not with the others: only where the bot's own folder is can it be copied."""
+
+ALL = (*JOBS, BACKUP)
+
 
 def named(name: str) -> Job | None:
     """Return a job by its name."""
-    return next((job for job in JOBS if job.name == name), None)
+    return next((job for job in ALL if job.name == name), None)

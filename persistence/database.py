@@ -19,12 +19,13 @@ from domain.errors import ConfigError, Rejected, Unavailable
 from persistence import migration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 CONNECT_S = 3
 CALL_S = 5.0
 POOL_SIZE = 2
 MIGRATION_S = 120.0
+FILLING_S = 7_200.0
 MIGRATION_LOCK = 7_368_641_701
 """PostgreSQL advisory lock that keeps two starting bots from migrating at once."""
 
@@ -148,6 +149,14 @@ class Database:
                     connection.commit()
         self._current = True
         return self.head()
+
+    def prepare(self, fill: Callable[[sa.Connection], None]) -> None:
+        """Have an empty database filled in one transaction, no schema being made before. Raises as transaction."""
+        with self._translated(), self._engine.connect() as connection, self._deadline(connection, FILLING_S):
+            if self.is_postgres:
+                connection.exec_driver_sql("SET statement_timeout = 0")
+            fill(connection)
+            connection.commit()
 
     @staticmethod
     def head() -> str:

@@ -1,0 +1,67 @@
+"""Commands about backups."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress
+
+from bootstrap import parts
+from bootstrap.assembly import make_folder, take_folder
+from commands.progress import progress_bar
+from commands.shared import AsJson, Config, load, show
+from persistence import backup
+
+app = typer.Typer(no_args_is_help=True, help="Copies of everything that a bot rests on, in one file each.")
+
+File = Annotated[Path, typer.Argument(help="The backup.", exists=True, dir_okay=False)]
+
+
+@app.command()
+def create(
+    config: Config = None,
+    as_json: AsJson = False,
+    to: Annotated[Path | None, typer.Option("--to", help="Folder, instead of backup.folder.")] = None,
+) -> None:
+    """Copy database, journal, models and accounts into one file, while the bot runs or not, and prove it."""
+    settings = load(config)
+    held = parts.database(settings)
+    try:
+        with progress_bar(as_json, "files") as bar:
+            made = backup.create(held, settings.data_dir, to or settings.backups, _told(bar, "copying"))
+        backup.verify(Path(made["path"]))
+    finally:
+        held.close()
+    show(_summary(made), as_json)
+
+
+@app.command()
+def verify(file: File, as_json: AsJson = False) -> None:
+    """Read every byte of a backup and compare it with its manifest."""
+    show({"whole": True, **_summary(backup.verify(file))}, as_json)
+
+
+@app.command()
+def restore(file: File, config: Config = None, as_json: AsJson = False) -> None:
+    """Put a backup back, into an empty data folder and an empty database."""
+    settings = load(config)
+    make_folder(settings.data_dir)
+    with contextlib.ExitStack() as stack:
+        take_folder(settings.data_dir, stack)
+        held = parts.database(settings)
+        stack.callback(held.close)
+        with progress_bar(as_json, "files") as bar:
+            made = backup.restore(file, held, settings.data_dir, _told(bar, "restoring"))
+    show({"restored": str(settings.data_dir), **_summary(made)}, as_json)
+
+
+def _told(bar: Progress, what: str) -> Any:
+    task = bar.add_task(what, total=None)
+    return lambda name, done, of: bar.update(task, completed=done, total=of, description=f"{what} {name}"[:60])
+
+
+def _summary(made: dict[str, Any]) -> dict[str, Any]:
+    return {**{name: value for name, value in made.items() if name != "files"}, "files": len(made["files"])}

@@ -1,0 +1,246 @@
+"""Copies of everything that a bot rests on, in one file: made while it runs, proven, put back."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import tarfile
+import tempfile
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from domain.errors import BadData, ConfigError
+from persistence import schema
+from persistence.migration import upgrade
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from persistence.database import Database
+
+    Progress = Callable[[str, int, int], object]
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+CHUNK = 1 << 20
+LONG_S = 3_600.0
+SUFFIX = ".tar.gz"
+LEFT = frozenset({"bot.lock", "dashboard.json", "endpoint.json"})
+LEFT_FOLDERS = ("budgets", "export", "backups", "cache")
+"""What is another life's, or can be made anew."""
+
+
+def create(database: Database, folder: Path, target: Path, progress: Progress | None = None) -> dict[str, Any]:
+    """Copy a database and a data folder into a new file in ``target``; return its manifest with the file's path.
+
+    The database goes first and the journal after it: whatever the copied database has, the copied journal has too, so
+    that a start on the copy finds nothing missing.
+
+    Raises:
+        Unavailable: while the database is away.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    made = datetime.now(UTC)
+    path = target / f"revenant-{made:%Y%m%dT%H%M%S}{SUFFIX}"
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=target) as held:
+        stage, files = Path(held), dict[str, dict[str, Any]]()
+        sources = [*_dumped(database, stage), *_files(folder, database)]
+        draft = stage / "draft"
+        with tarfile.open(draft, "w:gz", compresslevel=3) as archive:
+            for number, (name, source) in enumerate(sources):
+                if progress is not None:
+                    progress(name, number, len(sources))
+                copy = source if source.is_relative_to(stage) else _copied(source, stage / "copy")
+                if copy is not None:
+                    files[name] = {"bytes": copy.stat().st_size, "sha256": _digest(copy)}
+                    archive.add(copy, name)
+            manifest = {
+                "format": FORMAT, "made_at": made.isoformat(timespec="seconds"), "kind": database.kind,
+                "version": database.version() or "", "files": files,
+            }  # fmt: skip
+            note = stage / MANIFEST
+            note.write_text(json.dumps(manifest, indent=1))
+            archive.add(note, MANIFEST)
+        with draft.open("rb") as whole:
+            os.fsync(whole.fileno())
+        draft.chmod(0o600)
+        draft.rename(path)
+    return {**manifest, "path": str(path), "bytes": path.stat().st_size}
+
+
+def verify(path: Path) -> dict[str, Any]:
+    """Read every byte of a backup; return its manifest.
+
+    Raises:
+        BadData: naming what is missing, superfluous or changed.
+    """
+    seen: dict[str, dict[str, Any]] = {}
+    manifest: dict[str, Any] | None = None
+    try:
+        with tarfile.open(path, "r:gz") as archive:
+            for member in archive:
+                body = archive.extractfile(member)
+                if body is None or not _safe(member.name):
+                    raise BadData(f"{path}: {member.name!r} does not belong into a backup")
+                if member.name == MANIFEST:
+                    manifest = json.load(body)
+                    continue
+                held = hashlib.sha256()
+                while chunk := body.read(CHUNK):
+                    held.update(chunk)
+                seen[member.name] = {"bytes": member.size, "sha256": held.hexdigest()}
+    except (OSError, tarfile.TarError, EOFError, ValueError) as error:
+        raise BadData(f"{path}: cannot be read as a backup: {error}") from error
+    if manifest is None or manifest.get("format") != FORMAT:
+        raise BadData(f"{path}: no manifest of format {FORMAT}; it was cut short, or is no backup of this program")
+    told = manifest["files"]
+    wrong = sorted({name for name in told.keys() | seen.keys() if told.get(name) != seen.get(name)})
+    if wrong:
+        raise BadData(f"{path}: missing or changed: {', '.join(wrong[:10])}")
+    return manifest
+
+
+def restore(path: Path, database: Database, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
+    """Put a backup back into an empty folder and an empty database; return its manifest.
+
+    Raises:
+        BadData: when the backup is not whole.
+        ConfigError: when folder or database hold something, or the database is of another kind.
+    """
+    manifest = verify(path)
+    if manifest["kind"] != database.kind:
+        raise ConfigError(f"DATABASE_URL: the backup is of {manifest['kind']}, and this is {database.kind}")
+    _refuse_full(database, folder)
+    with tempfile.TemporaryDirectory(prefix=".restoring-", dir=folder) as held:
+        stage, names = Path(held), list(manifest["files"])
+        with tarfile.open(path, "r:gz") as archive:
+            archive.extractall(stage, filter="data")
+        for number, name in enumerate(names):
+            if progress is not None:
+                progress(name, number, len(names))
+            part, _, inner = name.partition("/")
+            if part == "data":
+                target = folder / inner
+                target.parent.mkdir(parents=True, exist_ok=True)
+                (stage / name).rename(target)
+                target.chmod(0o600)
+        _loaded(database, stage / "database", manifest["version"])
+    return manifest
+
+
+def prune(target: Path, keep: int) -> list[Path]:
+    """Delete all but the newest backups of a folder; return those that are gone."""
+    held = sorted(target.glob(f"revenant-*{SUFFIX}"))
+    gone = held[: max(0, len(held) - keep)]
+    for path in gone:
+        path.unlink()
+    return gone
+
+
+def _dumped(database: Database, stage: Path) -> Iterator[tuple[str, Path]]:
+    if not database.is_postgres:
+        yield "database/main.sqlite", _sqlite_copy(Path(str(database.url.database)), stage / "main.sqlite")
+        return
+    with database.transaction(LONG_S) as connection:
+        # all tables as of one moment, whatever is written meanwhile
+        connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        cursor: Any = connection.connection.cursor()
+        present = set(sa.inspect(connection).get_table_names())
+        for table in schema.metadata.sorted_tables:
+            if table.name in present:
+                path = stage / f"{table.name}.csv"
+                with path.open("wb") as out:
+                    cursor.copy_expert(f'COPY "{table.name}" TO STDOUT (FORMAT csv, HEADER)', out)
+                yield f"database/{table.name}.csv", path
+
+
+def _files(folder: Path, database: Database) -> Iterator[tuple[str, Path]]:
+    main = None if database.is_postgres else Path(str(database.url.database)).resolve()
+    # segments move from the journal into its archive, never back: the archive is read after it; and an exchange always
+    # knows more than its bot, the practice one too
+    found = sorted(folder.rglob("*"), key=lambda path: (_practice(path, folder), "archive" in path.parts, path))
+    for path in found:
+        inner = path.relative_to(folder)
+        left = inner.parts[0].startswith(LEFT_FOLDERS) or inner.parts[0].startswith(".") or path.name in LEFT
+        if path.is_file() and not left and path.resolve() != main and not path.name.endswith(("-wal", "-shm")):
+            yield f"data/{inner}", path
+
+
+def _copied(source: Path, target: Path) -> Path | None:
+    """Return a copy of a file that may be written to meanwhile, None when it is gone."""
+    if source.suffix == ".sqlite":
+        return _sqlite_copy(source, target)
+    try:
+        with source.open("rb") as held, target.open("wb") as out:
+            left = os.fstat(held.fileno()).st_size
+            while left and (chunk := held.read(min(CHUNK, left))):
+                out.write(chunk)
+                left -= len(chunk)
+    except FileNotFoundError:
+        return None
+    return target
+
+
+def _sqlite_copy(source: Path, target: Path) -> Path:
+    target.unlink(missing_ok=True)
+    address = f"{source.resolve().as_uri()}?mode=rw"
+    with closing(sqlite3.connect(address, uri=True)) as held, closing(sqlite3.connect(target)) as copy:
+        held.backup(copy, pages=1_000)
+    return target
+
+
+def _refuse_full(database: Database, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    main = None if database.is_postgres else Path(str(database.url.database)).resolve()
+    there = [path.name for path in folder.iterdir() if path.name != "bot.lock" and path.resolve() != main]
+    if there:
+        raise ConfigError(f"data_dir: {folder} holds {', '.join(sorted(there)[:5])}; restore into an empty folder")
+    if not database.is_postgres:
+        if main is not None and main.exists():
+            raise ConfigError(f"database file {main}: is there already; move it away first")
+    elif database.version() is not None:
+        raise ConfigError(f"DATABASE_URL: {database} is not empty; restore into a new database")
+
+
+def _loaded(database: Database, parts: Path, version: str) -> None:
+    if not database.is_postgres:
+        (parts / "main.sqlite").rename(Path(str(database.url.database)))
+    else:
+        database.prepare(lambda connection: _filled(connection, parts, version))
+    database.migrate()
+
+
+def _filled(connection: sa.Connection, parts: Path, version: str) -> None:
+    upgrade(connection, version)
+    cursor: Any = connection.connection.cursor()
+    for table in schema.metadata.sorted_tables:
+        path = parts / f"{table.name}.csv"
+        if not path.exists():
+            continue
+        with path.open("rb") as held:
+            names = ", ".join(f'"{name}"' for name in held.readline().decode().strip().split(","))
+            held.seek(0)
+            cursor.copy_expert(f'COPY "{table.name}" ({names}) FROM STDIN (FORMAT csv, HEADER)', held)
+        for column in table.columns:
+            if column.autoincrement is True:
+                newest = f"SELECT max({column.name}) FROM {table.name}"  # noqa: S608  our own names
+                cursor.execute(f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column.name}'), ({newest}))")
+
+
+def _practice(path: Path, folder: Path) -> bool:
+    return path.relative_to(folder).parts[0].startswith("practice-")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as held:
+        return hashlib.file_digest(held, "sha256").hexdigest()
+
+
+def _safe(name: str) -> bool:
+    return name == MANIFEST or (name.startswith(("data/", "database/")) and ".." not in Path(name).parts)

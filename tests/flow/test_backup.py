@@ -1,0 +1,33 @@
+"""A bot is backed up while it trades, lost whole, and goes on from the backup elsewhere."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+
+def test_a_lost_bot_goes_on_from_its_backup(make_bot, tmp_path):
+    bot = make_bot()
+    bot.start()
+    bot.wait_ready()
+    bot.wait_for("bars", lambda status: status["bars"] >= 50)
+    done = bot.manage("backup", "create", "--to", str(tmp_path / "safe"), "--json")
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    before = {row["trade_id"] for row in json.loads(bot.manage("trades", "list", "--json").stdout)}
+    bot.kill9()
+    shutil.rmtree(bot.data)
+
+    other = make_bot("other")
+    assert other.manage("backup", "verify", made["path"], "--json").returncode == 0
+    restored = other.manage("backup", "restore", made["path"], "--json")
+    assert restored.returncode == 0, restored.stderr
+    again = other.manage("backup", "restore", made["path"])
+    assert again.returncode == 2
+    assert "restore into an empty folder" in again.stderr
+    other.start()
+    other.wait_ready()
+    kept = {row["trade_id"] for row in json.loads(other.manage("trades", "list", "--json").stdout)}
+    assert len(before - kept) <= 1  # one may have closed between the backup and the list
+    other.wait_for("the market to go on", lambda status: status["bars"] >= 50)
+    assert json.loads(other.manage("trades", "verify", "--json", within=120).stdout)["clean"]
