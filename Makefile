@@ -37,9 +37,10 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
-# everything that can die, dies; QUICK=1 takes minutes, the full set hours; ONLY="kills storm" runs parts of it
+# everything that can die, dies; QUICK=1 takes minutes, the full set hours; ONLY="kills storm" runs parts of it; UNTIL
+# (seconds since 1970) begins no part after that time
 torture: $(VENV)/.dev
-	$(BIN)/python -m tests.torture $(if $(QUICK),--quick) $(ONLY)
+	$(BIN)/python -m tests.torture $(if $(QUICK),--quick) $(if $(UNTIL),--until $(UNTIL)) $(ONLY)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request
 
 from dashboard import models
 from dashboard.services import REFUSALS, Held, may_act
+from domain.errors import BadData
 
 router = APIRouter(prefix="/api/v1", tags=["actions"], dependencies=[Depends(may_act)], responses=REFUSALS)
 
@@ -26,7 +27,10 @@ async def force_exit(services: Held, request: Request, order: models.ExitOrder) 
     """Close a position at the market, or all."""
     services.must_run()
     await services.note(request, "forceexit", target=order.what, reason=order.reason)
-    return {"closing": await services.desk.force_exit(order.what, order.reason)}
+    closing = await services.desk.force_exit(order.what, order.reason)
+    if not closing and order.what != "all":
+        raise BadData(f"no open position is called {order.what!r}")
+    return {"closing": closing}
 
 
 @router.post("/panic", response_model=models.Closing)

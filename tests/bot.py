@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 WAIT_S = 60.0
-PATIENCE = 3
+PATIENCE = 8
 """How many times slower than usual a machine may be: what is waited for in vain only fails later."""
 
 

@@ -102,7 +102,7 @@ def test_positions_are_closed_by_name_and_all_at_once(make_bot):
     bot.wait_for(
         "that position to be gone", lambda s: symbol not in {held["symbol"] for held in s["positions"]} or s["closed"]
     )
-    code, body = answer(bot, "panic")
+    code, body = answer(bot, "panic", "--seconds", "240")
     assert (code, body["switch"], body["open"], body["pending"]) == (0, "stopped", 0, 0)
     assert reported(bot) == {}
     rows = json.loads(bot.manage("trades", "list", "--json", "-n", "1000").stdout)
@@ -121,7 +121,7 @@ def test_panic_closes_everything_though_the_bot_is_dead(make_bot):
     bot.wait_ready()
     bot.wait_for("an open position", lambda s: s["open"] >= 1)
     bot.kill9()
-    code, body = answer(bot, "panic")
+    code, body = answer(bot, "panic", "--seconds", "240")
     assert (code, body["switch"], body["open"]) == (0, "stopped", 0), body
     done = bot.manage("trades", "export", "out.csv")
     assert done.returncode == 0
@@ -188,7 +188,7 @@ def test_somebody_elses_position_is_treated_as_configured(make_bot, policy, chec
     until(lambda: check(reported(bot).get(symbol)), f"the policy {policy}")
     if policy == "ignore":
         assert bot.status()["foreign_positions"] == [symbol]
-        code, body = answer(bot, "panic")
+        code, body = answer(bot, "panic", "--seconds", "240")
         assert (code, set(reported(bot))) == (0, {symbol}), body
         code, body = answer(bot, "panic", "--foreign")
         until(lambda: reported(bot) == {}, "everything to be closed")
