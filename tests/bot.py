@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 WAIT_S = 60.0
+SPEED = "300"
+"""How many times faster than real the market of a test goes: slow enough for three bots at once on a slow machine."""
 PATIENCE = 8
 """How many times slower than usual a machine may be: what is waited for in vain only fails later."""
 
@@ -55,7 +57,7 @@ class Bot:
         }
         self.environment = {
             **clean, "REVENANT__DATA_DIR": str(folder / "data"), "PORT": "0", "REVENANT__LOG_FORMAT": "json",
-            "REVENANT__SANDBOX__SPEED": "900", "REVENANT__SANDBOX__SYMBOLS": "12", "REVENANT_CONFIG": str(ROOT / "config.yaml"),
+            "REVENANT__SANDBOX__SPEED": SPEED, "REVENANT__SANDBOX__SYMBOLS": "12", "REVENANT_CONFIG": str(ROOT / "config.yaml"),
             **settings,
         }  # fmt: skip
         self.process: subprocess.Popen[bytes] | None = None
@@ -170,7 +172,7 @@ def exchange_alone(folder: Path) -> Iterator[dict[str, str]]:
     """Run a practice exchange by itself; yield the settings that make bots take it for Bybit."""
     state = folder / "exchange"
     command = [sys.executable, str(ROOT / "manage.py"), "sandbox", "serve", "--state", str(state)]
-    process = subprocess.Popen([*command, "--speed", "900", "--symbols", "12"], cwd=folder, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, "--speed", SPEED, "--symbols", "12"], cwd=folder, stdout=subprocess.DEVNULL)
     try:
         until((state / "endpoint.json").exists, "the exchange to start")
         port = json.loads((state / "endpoint.json").read_text())["port"]

@@ -14,7 +14,7 @@ from persistence.keyvalue import Redis
 
 # few markets that go fast: folds are cut by market time, so lessons of many markets at one time teach nothing sooner
 EAGER = {
-    "REVENANT__SANDBOX__SPEED": "7200", "REVENANT__SANDBOX__SYMBOLS": "12", "REVENANT__TRADING__TOP": "12", "REVENANT__ML__EXECUTED_MIN": "20",
+    "REVENANT__SANDBOX__SPEED": "2400", "REVENANT__SANDBOX__SYMBOLS": "12", "REVENANT__TRADING__TOP": "12", "REVENANT__ML__EXECUTED_MIN": "20",
     "REVENANT__ML__PHANTOM_SHARE": "1", "REVENANT__ML__RETRAIN_EVERY": "10",
 }  # fmt: skip
 TRAINED = {"promoted", "kept"}
@@ -30,7 +30,6 @@ def trained(bot) -> int:
     return sum(line["event"] == "model trained" and line["verdict"] in TRAINED for line in bot.lines())
 
 
-@pytest.mark.timeout(480)  # its two waits for a training alone may be longer than what others get
 @pytest.mark.parametrize("kind", ["PostgreSQL and Redis", "neither"])
 def test_models_train_by_themselves_and_survive(make_bot, request, kind):
     redis = None
@@ -96,7 +95,7 @@ def test_models_train_by_themselves_and_survive(make_bot, request, kind):
 def test_a_strategy_can_be_trained_by_command_with_and_without_the_bot(make_bot):
     # it does not train by itself here, as the command would wait for its turn; the training process yields to all
     # others, which on a busy machine takes a while: the command itself allows it ml.train_s
-    bot = make_bot(**EAGER | {"REVENANT__ML__RETRAIN_EVERY": "100000", "REVENANT__SANDBOX__SPEED": "1200"})
+    bot = make_bot(**EAGER | {"REVENANT__ML__RETRAIN_EVERY": "100000", "REVENANT__SANDBOX__SPEED": "600"})
     bot.start()
     bot.wait_ready()
     bot.wait_for("lessons", lambda _: bot.get("/api/v1/models")[1]["strategies"]["mean_reversion"]["completed"] >= 3)

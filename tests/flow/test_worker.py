@@ -21,7 +21,7 @@ from persistence.database import Database
 from persistence.history import CandleHistory
 from persistence.jobs import JobBook
 from settings import load
-from tests.bot import until
+from tests.bot import PATIENCE, until
 from tests.commands import Commands, candle_files
 from tests.venues import served, walk
 
@@ -58,7 +58,7 @@ def working(environment: dict[str, str], log: Path):
             yield
         finally:
             worker.terminate()
-            worker.wait(30)
+            worker.wait(30 * PATIENCE)
 
 
 def test_a_job_is_shared_out_by_series_and_done_once(cluster, tmp_path):
