@@ -60,7 +60,7 @@ Reason = Annotated[str, typer.Option(help="Kept with the change.")]
 def doctor(
     config: Config = None,
     as_json: AsJson = False,
-    live: Annotated[bool, typer.Option()] = False,
+    live: Annotated[bool, typer.Option("--live", help="Every step towards real money.")] = False,
     data: Annotated[bool, typer.Option("--data", help="Also write, read, change and delete a few bars.")] = False,
 ) -> None:
     """Check configuration, folders, database, Redis, exchange, clock and keys."""
@@ -72,7 +72,7 @@ def doctor(
         print(json.dumps([asdict(result) for result in results], indent=2))
     else:
         for result in results:
-            print(f"[{result.state:4}] {result.name:14} {result.detail}")
+            print(f"[{result.state:4}] {result.name:19} {result.detail}")
     states = {result.state for result in results}
     raise typer.Exit(FAILED if "fail" in states else DEGRADED if "warn" in states else OK)
 

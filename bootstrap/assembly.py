@@ -39,6 +39,7 @@ from bootstrap.parts import (
 from bootstrap.polled import PolledMarket, SourceKlines
 from bootstrap.trainer import TrainingProcess
 from broker.arming import arm
+from broker.key import KeyWatch
 from broker.paper import PaperBroker
 from domain.candle import Series, timeframe_ms
 from domain.errors import ConfigError, Rejected, Unavailable
@@ -117,6 +118,7 @@ class Bot:
     operations: Operations
     parts: Parts
     client: BybitClient | None
+    key: KeyWatch | None
 
     def snapshot(self) -> dict[str, Any]:
         """Return the figures of the moment, with what the feed has counted."""
@@ -129,7 +131,8 @@ class Bot:
 
     def _counted(self) -> dict[str, Any]:
         asked = dict(self.client.counts) if self.client is not None else {}
-        return {"feed": asdict(self.feed.counters), "frames": asdict(self.frames.counters), "requests": asked}
+        return {"feed": asdict(self.feed.counters), "frames": asdict(self.frames.counters), "requests": asked,
+                "key_days": self.key.days() if self.key is not None else None}  # fmt: skip
 
 
 async def stand(settings: Settings, stack: contextlib.AsyncExitStack, stopping: asyncio.Event) -> Ground | None:
@@ -213,8 +216,14 @@ def assemble(ground: Ground) -> Bot:
     )
     runtime = Runtime(parts)
     schedule = Schedule(_regular(settings), job_book(ground.main), tiers.learning, JobProcess())
-    hands = Operations(runtime, trader)
-    return Bot(runtime, trader, writer, reporter, feed, frames, schedule, watchdog, hands, parts, venue.client)
+    hands, key = Operations(runtime, trader), _key(ground)
+    return Bot(runtime, trader, writer, reporter, feed, frames, schedule, watchdog, hands, parts, venue.client, key)
+
+
+def _key(ground: Ground) -> KeyWatch | None:
+    """Return what watches the key: nothing where none is used."""
+    used = ground.settings.source.practice or ground.settings.mode == "live"
+    return KeyWatch(ground.exchange.account_facts) if used and not isinstance(ground.exchange, PolledMarket) else None
 
 
 def _phantoms(ground: Ground, used: Mapping[str, Plan], trader: Trader, judge: Judge, state: State) -> Phantoms:

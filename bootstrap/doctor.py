@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from bootstrap import going_live
 from bootstrap.parts import database, exchange_of, open_venue, plans, symbols_of
 from bootstrap.polled import PolledMarket
-from broker.arming import arm
 from domain.candle import Bars, Series
 from domain.coverage import Span, missing
 from domain.errors import ConfigError, Rejected, Unavailable
@@ -124,9 +124,8 @@ async def _check_exchange(settings: Settings, *, live_too: bool) -> list[Finding
             symbols = symbols_of(settings, await exchange.instruments())
             findings.append(Finding("exchange", State.OK, f"{len(symbols)} symbols can be traded"))
             if live_too or settings.mode == "live":
-                leverage = settings.trading.leverage
-                uid = await arm(exchange, settings.live_confirm, symbols, leverage)
-                findings.append(Finding("live", State.OK, f"armed for account {uid}"))
+                findings += going_live.of_settings(settings)
+                findings += await going_live.of_account(settings, exchange, symbols)
         except ConfigError as error:
             return [*findings, Finding("live", State.FAIL, str(error))]
         except (Unavailable, Rejected) as error:

@@ -65,6 +65,8 @@ async def _run(settings: Settings, recent: Recent, stack: contextlib.AsyncExitSt
         if talk is not None:
             talk.start(tasks, bot.reporter)
         page.run(tasks, bot.reporter)
+        if bot.key is not None:
+            tasks.start("API key", bot.key.run, vital=False)
         tasks.start("recovery", bot.runtime.recover_with_patience)
         code = await _trade(bot, talk, tasks, stopping)
         log.info("stopping: no new entries; positions keep their stops on the exchange")

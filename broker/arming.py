@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domain.errors import ConfigError
 
@@ -11,6 +11,16 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from broker.bybit import BybitBroker
+
+
+class Check(NamedTuple):
+    """Something that real money needs: ``fact`` says that it holds, ``cure`` what to do when it does not."""
+
+    name: str
+    good: bool
+    fact: str
+    cure: str
+
 
 MARGIN_MODES = {"REGULAR_MARGIN", "ISOLATED_MARGIN"}
 
@@ -29,7 +39,7 @@ async def arm(broker: BybitBroker, confirm: str, symbols: Sequence[str], leverag
         ConfigError: naming everything that stands against it.
     """
     facts = await broker.account_facts()
-    against = against_key(facts, confirm)
+    against = [check.cure for check in key_checks(facts, confirm) if not check.good]
     if not against:
         held = {position.symbol for position in await broker.positions()}
         for symbol in symbols:
@@ -41,21 +51,31 @@ async def arm(broker: BybitBroker, confirm: str, symbols: Sequence[str], leverag
     return str(facts["uid"])
 
 
-def against_key(facts: Mapping[str, Any], confirm: str) -> list[str]:
-    """Return what stands against an account and its API key."""
+def key_checks(facts: Mapping[str, Any], confirm: str) -> list[Check]:
+    """Return what has to hold for an account and its API key, each with whether it does."""
     rights = [str(right).lower() for held in facts["permissions"].values() for right in held]
-    checks = {
-        "LIVE_CONFIRM is not the account's uid: set it to the uid to say that real money is meant": (
-            not facts["uid"] or confirm != facts["uid"]
+    return [
+        Check(
+            "confirmation", bool(facts["uid"]) and confirm == facts["uid"], "LIVE_CONFIRM is the account's uid",
+            "LIVE_CONFIRM is not the account's uid: set it to the uid to say that real money is meant",
         ),
-        "the API key may withdraw: make one that may trade only": any("withdraw" in right for right in rights),
-        "the API key is read-only: it cannot trade": facts["read_only"],
-        "the API key lacks the contract trading right": not facts["permissions"].get("ContractTrade"),
-        f"margin mode is {facts['margin_mode']}: set cross (REGULAR) or ISOLATED margin": (
-            facts["margin_mode"] not in MARGIN_MODES
+        Check(
+            "no withdrawals", not any("withdraw" in right for right in rights), "the API key may not withdraw",
+            "the API key may withdraw: make one that may trade only",
         ),
-    }
-    return [text for text, wrong in checks.items() if wrong]
+        Check(
+            "key writes", not facts["read_only"], "the API key is not read-only",
+            "the API key is read-only: it cannot trade",
+        ),
+        Check(
+            "key trades", bool(facts["permissions"].get("ContractTrade")), "the API key may trade contracts",
+            "the API key lacks the contract trading right",
+        ),
+        Check(
+            "margin mode", facts["margin_mode"] in MARGIN_MODES, f"margin mode is {facts['margin_mode']}",
+            f"margin mode is {facts['margin_mode']}: set cross (REGULAR) or ISOLATED margin",
+        ),
+    ]  # fmt: skip
 
 
 def against_modes(modes: Mapping[str, tuple[int, Decimal]], wanted: Decimal, held: Collection[str] = ()) -> list[str]:

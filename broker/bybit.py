@@ -12,6 +12,7 @@ import structlog
 from ccxt.base.errors import BaseError
 
 from broker.client import ALREADY_THERE, page_of
+from broker.key import ends
 from domain.errors import OutcomeUnknown, Rejected, Unavailable
 from domain.ids import parse_order_id
 from domain.instrument import Instrument, unified_symbol
@@ -236,13 +237,14 @@ class BybitBroker:
         """Do nothing: a real exchange has prices of its own."""
 
     async def account_facts(self) -> dict[str, Any]:
-        """Return what arming checks need: uid, permissions, read-only flag, margin mode."""
+        """Return what arming checks need: uid, permissions, read-only flag, margin mode, and when the key ends."""
         key = await self._client.get("v5/user/query-api", {})
         info = await self._client.get("v5/account/info", {})
         with _reading("account"):
             return {
             "uid": str(key.get("userID") or key.get("id") or ""), "permissions": key.get("permissions") or {},
             "read_only": bool(int(key.get("readOnly") or 0)), "margin_mode": str(info.get("marginMode", "")),
+            "expires": ends(key),
         }  # fmt: skip
 
     async def position_modes(self, symbols: Sequence[str]) -> dict[str, tuple[int, Decimal]]:

@@ -87,6 +87,8 @@ MEASURES = (
     Measure("open_positions", "Open positions.", (), lambda k: _one(k.pulse["open"])),
     Measure("market_time_seconds", "Newest time that the market has told, since 1970.", (),
             lambda k: _one(k.pulse["market_time"] / 1000)),
+    Measure("key_days", "Days until the exchange's API key ends; absent while it does not end or nobody knows.", (),
+            lambda k: [] if k.pulse.get("key_days") is None else _one(k.pulse["key_days"])),
     Measure("feed_age_seconds", "Time since a stream was heard last.", ("symbol", "timeframe"),
             lambda k: [((symbol, timeframe), age) for symbol, timeframe, age in k.pulse["feed_ages"]]),
     Measure("feed_connected", "1 while every socket is open and every topic acknowledged.", (),

@@ -21,6 +21,7 @@ class Notice(StrEnum):
     FEED = "feed"
     TIER = "tier"
     TRADING = "trading"
+    KEY = "key"
     RETRAIN = "retrain"
     GAPS = "gaps"
     WEEKLY = "weekly"

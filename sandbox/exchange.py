@@ -38,6 +38,8 @@ class Terms:
     uid: str = "1000001"
     key: str = "practice-key"
     secret: str = "practice-secret"  # noqa: S105  opens nothing but the practice exchange
+    key_ends: str = "1970-01-01T00:00:00Z"
+    """When the key ends; 1970 for never, as Bybit says it."""
     costs: Costs = field(default_factory=Costs)
 
 

@@ -181,8 +181,8 @@ class Rest:
         return {
             "id": terms.uid, "note": "practice", "apiKey": terms.key, "readOnly": 0, "secret": "",
             "permissions": {"ContractTrade": ["Order", "Position"], "Wallet": [], "Spot": []}, "ips": ["127.0.0.1"],
-            "type": 1, "deadlineDay": 3650, "unified": 0, "uta": 1, "userID": int(terms.uid), "isMaster": True,
-            "parentUid": "0", "vipLevel": "No VIP",
+            "type": 1, "deadlineDay": 3650, "expiredAt": terms.key_ends, "unified": 0, "uta": 1,
+            "userID": int(terms.uid), "isMaster": True, "parentUid": "0", "vipLevel": "No VIP",
         }  # fmt: skip
 
     def _create(self, params: Params) -> Result:

@@ -23,6 +23,8 @@ LOOK_S = 2.0
 FEED_PATIENCE_S = 10.0
 TRADING_PATIENCE_S = 15.0
 SHOWN = 3
+KEY_DAYS = (14, 7, 3, 1, 0)
+"""When the end of the API key is told of."""
 
 
 class Trouble:
@@ -63,6 +65,7 @@ class Watch:
         self._lost = False
         self._trained: dict[str, str] | None = None
         self._absent: int | None = None
+        self._key_told = KEY_DAYS[0] + 1.0
 
     async def run(self) -> None:
         """Look for ever."""
@@ -79,6 +82,7 @@ class Watch:
         self._look_at_loss(seen)
         self._look_at_models()
         self._look_at_holes(seen)
+        self._look_at_key(seen.get("key_days"))
         await self._look_at_week()
 
     def _mark(self) -> str:
@@ -145,6 +149,17 @@ class Watch:
             self._put(Notice.GAPS, f"🕳 {self._mark()} {absent - self._absent} bars are missing for good: the exchange "
                       "has none (/coverage).")  # fmt: skip
         self._absent = absent
+
+    def _look_at_key(self, left: float | None) -> None:
+        if left is None or left > KEY_DAYS[0]:
+            self._key_told = KEY_DAYS[0] + 1.0
+            return
+        mark = min(days for days in KEY_DAYS if left <= days)
+        if mark < self._key_told:
+            self._key_told = mark
+            when = "has ended" if left <= 0 else f"ends in {left:.0f} days" if left > 1 else "ends within a day"
+            self._put(Notice.KEY, f"🔑 {self._mark()} The exchange's API key {when}: make a new one, put it into "
+                      "BYBIT_API_KEY and BYBIT_API_SECRET, and restart.")  # fmt: skip
 
     async def _look_at_week(self) -> None:
         now = self._now()

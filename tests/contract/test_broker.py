@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.arming import against_key, against_modes, arm
+from broker.arming import against_modes, arm, key_checks
 from broker.bybit import BybitBroker
 from broker.paper import PaperBroker
 from domain.candle import Bar, Bars
@@ -264,14 +264,14 @@ def test_keys_that_may_withdraw_or_cannot_trade_are_refused():
         "read_only": False,
         "margin_mode": "REGULAR_MARGIN",
     }
-    assert against_key(facts, "1") == []
+    assert [check.name for check in key_checks(facts, "1") if not check.good] == []
     bad = {
         "uid": "1",
         "permissions": {"Wallet": ["AccountTransfer", "Withdraw"]},
         "read_only": True,
         "margin_mode": "PORTFOLIO_MARGIN",
     }
-    assert len(against_key(bad, "")) == 5
+    assert not any(check.good for check in key_checks(bad, ""))
     assert len(against_modes({"A": (1, D(5)), "B": (0, D(4)), "C": (0, D(5))}, D(5))) == 2
 
 

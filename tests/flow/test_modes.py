@@ -136,7 +136,12 @@ def test_live_starts_only_when_armed(make_bot, exchange):
 
     armed = make_bot("armed", **live, LIVE_CONFIRM=UID)
     doctor = armed.manage("doctor", "--live", "--json")
-    assert {"name": "live", "state": "ok", "detail": f"armed for account {UID}"} in json.loads(doctor.stdout)
+    steps = {step["name"]: step for step in json.loads(doctor.stdout)}
+    assert steps["live"] == {"name": "live", "state": "ok", "detail": f"armed for account {UID}"}
+    assert {name for name, step in steps.items() if name.startswith("live") and step["state"] == "warn"} == {
+        "live risk", "live watched", "live in hand",
+    }  # fmt: skip
+    assert steps["live no withdrawals"]["state"] == steps["live key lasts"]["state"] == "ok"
     armed.start()
     assert armed.wait_ready()["mode"] == "LIVE"
     armed.wait_for("a closed trade", lambda s: s["closed"] >= 1)

@@ -215,3 +215,16 @@ def test_tables_give_way_in_their_first_column_and_money_and_time_read_well():
     assert texts.money("1234.5") == "+1,234.50"
     assert [texts.lasted(s) for s in (5, 65, 3_700, 90_000)] == ["5s", "1m", "1h 1m", "1d 1h"]
     assert [texts.price(p) for p in ("64000.5", "0.00001234", "1.5")] == ["64,000.50", "1.234e-05", "1.5"]
+
+
+async def test_the_end_of_the_key_is_told_at_fourteen_seven_three_and_one_days(looking):
+    told = []
+    for left in (40.0, 14.5, 13.9, 13.0, 7.0, 6.0, 2.9, 1.0, 0.5, -0.1, -1.0):
+        told += [(left, text) for kind, text in await looking.after(2, key_days=left) if kind is Notice.KEY]
+    assert [left for left, _ in told] == [13.9, 7.0, 2.9, 1.0, -0.1]
+    assert "ends in 14 days" in told[0][1]
+    assert "has ended" in told[-1][1]
+    # a new key was put in
+    assert await looking.after(2, key_days=360.0) == []
+    assert (await looking.after(2, key_days=10.0))[0][0] is Notice.KEY
+    assert await looking.after(2, key_days=None) == []
