@@ -128,6 +128,7 @@ class Phantoms:
         self._tracker, self._judge, self.trail = tracker, judge, trail
         self._waiting: asyncio.Queue[Phantom] = asyncio.Queue(WAITING_MAX)
         self._missed: deque[Signal] = deque()
+        self._writing = False
         self.let_go = 0
         self.ended = 0
 
@@ -213,16 +214,27 @@ class Phantoms:
 
     async def run(self, append: Callable[[Record], Awaitable[object]]) -> None:
         """Write down what waits, for ever."""
-        while True:
-            record = await self._waiting.get()
-            try:
-                await append(record)
-                self.trail.add([record])
-            finally:
-                self._waiting.task_done()
+        self._writing = True
+        try:
+            while True:
+                record = await self._waiting.get()
+                try:
+                    await append(record)
+                    self.trail.add([record])
+                finally:
+                    self._waiting.task_done()
+        finally:
+            self._writing = False
 
     async def flush(self, append: Callable[[Record], Awaitable[object]]) -> None:
-        """Write down what waits now."""
+        """Have written down what waits now.
+
+        While ``run`` writes, it alone does: of two writers one could be cut off between the journal and the trail, and
+        the trail takes what comes before the newest record that it has carried for carried.
+        """
+        if self._writing:
+            await self._waiting.join()
+            return
         while not self._waiting.empty():
             record = self._waiting.get_nowait()
             await append(record)

@@ -30,12 +30,14 @@ PATIENCE = 8
 
 def until(check: Callable[[], Any], what: str, seconds: float = WAIT_S) -> Any:
     """Ask again and again until the answer is true, and return it; ``seconds`` is how long that takes at most usually."""
-    deadline = time.monotonic() + seconds * PATIENCE
+    deadline, pause = time.monotonic() + seconds * PATIENCE, 0.05
     while time.monotonic() < deadline:
         found = check()
         if found:
             return found
-        time.sleep(0.05)
+        # what takes long is asked about less often: answering takes from the bot what it needs to get there
+        time.sleep(pause)
+        pause = min(0.5, pause * 1.1)
     raise AssertionError(f"waited {seconds * PATIENCE:.0f} s for {what}")
 
 

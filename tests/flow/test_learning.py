@@ -73,7 +73,7 @@ def test_models_train_by_themselves_and_survive(make_bot, request, kind):
         assert redis.client.hlen("phantom:active") >= 0
         assert redis.client.get("ml:scalp:last_train_count") or redis.client.get("ml:mr:last_train_count")
     assert bot.stop() == 0
-    assert told(bot, "audit", "verify")["clean"]
+    assert told(bot, "audit", "verify")["faults"] == []
 
     database = Database(settings.get("DATABASE_URL") or f"sqlite:///{bot.data / 'revenant.sqlite'}")
     with database.transaction() as connection:

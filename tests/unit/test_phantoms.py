@@ -172,3 +172,27 @@ async def test_phantoms_of_a_symbol_that_is_followed_no_more_still_come_to_their
     gone.note(signal(0), "score", JUDGED)
     await gone.catch_up(Windows(rows), Candles(), [other])
     assert gone.report()["active"] == 1
+
+
+async def test_a_stop_that_runs_out_of_time_leaves_no_hole_between_the_journal_and_the_trail():
+    """The trail takes what the journal has before the newest carried record for carried: so none may be passed over."""
+    held, journal, free = Phantoms(tracker(), lambda _: JUDGED, NoTrail()), [], asyncio.Event()
+
+    async def append(record):
+        journal.append(record)
+        await free.wait()
+
+    writing = asyncio.create_task(held.run(append))
+    for number in range(3):
+        held.note(signal(number), "score", JUDGED)
+        await asyncio.sleep(0)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01):
+            await held.flush(append)
+    free.set()
+    held.note(signal(3), "score", JUDGED)
+    await held.flush(append)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    assert held.trail.told == journal
+    assert len(journal) == 4
