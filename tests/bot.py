@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
+
+from tests.preloaded import Started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,7 +65,7 @@ class Bot:
             "REVENANT__SANDBOX__SPEED": SPEED, "REVENANT__SANDBOX__SYMBOLS": "12", "REVENANT_CONFIG": str(ROOT / "config.yaml"),
             **settings,
         }  # fmt: skip
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Started | None = None
 
     @property
     def data(self) -> Path:
@@ -70,14 +73,7 @@ class Bot:
 
     def start(self) -> None:
         (self.data / "dashboard.json").unlink(missing_ok=True)
-        with (self.folder / "bot.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, str(ROOT / "live_bot.py")],
-                cwd=self.folder,
-                env=self.environment,
-                stdout=log,
-                stderr=log,
-            )
+        self.process = Started("live_bot", [], self.folder, self.environment, self.folder / "bot.log")
 
     def wait_ready(self) -> dict[str, Any]:
         def ready() -> dict[str, Any] | None:
@@ -126,10 +122,14 @@ class Bot:
         return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
 
     def manage(self, *arguments: str, within: float = 60) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(ROOT / "manage.py"), *arguments], cwd=self.folder, env=self.environment,
-            capture_output=True, text=True, check=False, timeout=within * PATIENCE,
-        )  # fmt: skip
+        with tempfile.TemporaryDirectory() as told:
+            out, err = Path(told) / "out", Path(told) / "err"
+            command = Started("manage", arguments, self.folder, self.environment, out, err)
+            try:
+                code = command.wait(within * PATIENCE)
+            finally:
+                command.kill()
+            return subprocess.CompletedProcess(arguments, code, out.read_text(), err.read_text())
 
     def practice_folder(self) -> Path:
         return next(self.data.glob("practice-*"))

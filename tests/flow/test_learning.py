@@ -14,7 +14,7 @@ from persistence.keyvalue import Redis
 
 # few markets that go fast: folds are cut by market time, so lessons of many markets at one time teach nothing sooner
 EAGER = {
-    "REVENANT__SANDBOX__SPEED": "2400", "REVENANT__SANDBOX__SYMBOLS": "12", "REVENANT__TRADING__TOP": "12", "REVENANT__ML__EXECUTED_MIN": "20",
+    "REVENANT__SANDBOX__SPEED": "600", "REVENANT__SANDBOX__SYMBOLS": "12", "REVENANT__TRADING__TOP": "12", "REVENANT__ML__EXECUTED_MIN": "20",
     "REVENANT__ML__PHANTOM_SHARE": "1", "REVENANT__ML__RETRAIN_EVERY": "10",
 }  # fmt: skip
 TRAINED = {"promoted", "kept"}
