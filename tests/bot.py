@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 WAIT_S = 60.0
 SPEED = "300"
-"""How many times faster than real the market of a test goes: slow enough for three bots at once on a slow machine."""
+"""How many times faster than real the market of a test goes: slow enough for two bots at once on a slow machine."""
 PATIENCE = 8
 """How many times slower than usual a machine may be: what is waited for in vain only fails later."""
 
