@@ -115,12 +115,13 @@ async def _check_exchange(settings: Settings, *, live_too: bool) -> list[Finding
         if venue.client is None:
             return await _check_polled(PolledMarket(venue.source, settings.trading.symbols))
         exchange = exchange_of(venue.client)
+        findings: list[Finding] = []
         try:
             before = time.time()
             answer = await venue.client.get("v5/market/time", {})
             offset = int(answer["timeNano"]) / 1e9 - (before + time.time()) / 2
             state = State.OK if abs(offset) < CLOCK_WARN_S else State.WARN
-            findings = [Finding("clock", state, f"{offset * 1000:+.0f} ms against the exchange")]
+            findings.append(Finding("clock", state, f"{offset * 1000:+.0f} ms against the exchange"))
             symbols = symbols_of(settings, await exchange.instruments())
             findings.append(Finding("exchange", State.OK, f"{len(symbols)} symbols can be traded"))
             if live_too or settings.mode == "live":
@@ -129,5 +130,5 @@ async def _check_exchange(settings: Settings, *, live_too: bool) -> list[Finding
         except ConfigError as error:
             return [*findings, Finding("live", State.FAIL, str(error))]
         except (Unavailable, Rejected) as error:
-            return [Finding("exchange", State.FAIL, str(error))]
+            return [*findings, Finding("exchange", State.FAIL, str(error))]
         return findings

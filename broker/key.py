@@ -61,6 +61,8 @@ def ends(key: Mapping[str, Any]) -> datetime | None:
         ValueError: when the time cannot be read.
     """
     told = str(key.get("expiredAt") or "")
-    end = datetime.fromisoformat(told).astimezone(UTC) if told else None
+    end = datetime.fromisoformat(told) if told else None
+    # a time without a zone is UTC, as all times of the exchange are
+    end = end.replace(tzinfo=end.tzinfo or UTC) if end is not None else None
     # Bybit tells 1970 of keys that do not end
     return end if end is not None and end.timestamp() > 0 else None

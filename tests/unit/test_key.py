@@ -18,6 +18,7 @@ NOW = datetime(2026, 11, 24, tzinfo=UTC)
     ("told", "expected"),
     [
         ({"expiredAt": "2026-12-01T00:00:00Z"}, datetime(2026, 12, 1, tzinfo=UTC)),
+        ({"expiredAt": "2026-12-01T00:00:00"}, datetime(2026, 12, 1, tzinfo=UTC)),
         ({"expiredAt": "1970-01-01T00:00:00Z"}, None),  # bound to addresses: it does not end
         ({"expiredAt": ""}, None),
         ({}, None),
