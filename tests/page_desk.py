@@ -58,7 +58,7 @@ class PageDesk(FakeDesk):
             "open": len(self.positions), "pending": 0, "opened": 31, "closed": 30, "signals": 90, "taken": 31, "bars": 500,
             "refused": {"score": 40, "cooldown": 19}, "connected": True, "stale": [], "durable": True, "prices": self.prices(),
             "market_time": NOW_MS, "feed": {"frames": 900, "connects": 1}, "frames": {"released": 500},
-            "feed_ages": [(SYMBOLS[0], "15m", 1.5)], "requests": {"sent": 50, "repeated": 1}, "tiers": {"database": TIER},
+            "feed_ages": [(SYMBOLS[0], "15m", 1.5)], "key_days": 90.0, "requests": {"sent": 50, "repeated": 1}, "tiers": {"database": TIER},
             "threads": {"journal": TOOK}, "telegram": {"notices_waiting": 3}, "naked": [], "unsettled": 1,
             "ledger": {"state": "ok", "records": 77, "memory_only": 0, "missing": 0, "reason": ""}, "foreign_positions": {},
             "candles_saved": 480, "candles_waiting": 20, "candle_failures": 0, "loop_lag_p99_ms": 3, "loop_lag_max_ms": 12.5,

@@ -152,9 +152,12 @@ async def test_a_topic_the_exchange_refuses_costs_the_others_nothing(tmp_path):
         async with listener:
             await until(lambda: listener.count() >= 2, "the feed to run")
             gone = [series for series in listener.series if "ETH" in series.symbol]
+            # the symbol goes while nobody is listening to it: once a connection was refused, the old one has gone
+            await exchange.faults(refuse=True, drop=True)
+            await until(lambda: listener.feed.counters.failures >= 2, "the feed to be away")
             del exchange.exchange.by_venue_id["ETHUSDT"]
             listener.series = [series for series in listener.series if series not in gone]
-            await exchange.faults(drop=True)
+            await exchange.faults(refuse=False)
             await until(lambda: listener.feed.counters.refused_topics == 2, "the refusals")
             reached = listener.count()
             await until(lambda: listener.count() >= reached + 4, "the other symbols, without waiting for the grace")
