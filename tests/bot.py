@@ -27,6 +27,14 @@ ROOT = Path(__file__).parent.parent
 WAIT_S = 60.0
 SPEED = "300"
 """How many times faster than real the market of a test goes: slow enough for two bots at once on a slow machine."""
+LIVELY = {
+    "REVENANT__STRATEGIES__SCALP__PARAMETERS": json.dumps({
+        "wick_min": 0.05, "body_min": 0.05, "volume_min": 0.3, "band_rank_min": 0.1, "distance_atr_max": 4, "reward_r": 1.0,
+        "cooldown_bars": 1, "stop_atr": 0.2, "stop_min": 0.003, "stop_min_atr": 0.3,
+    }),
+    "REVENANT__RISK__PROTECTIONS": "[]", "REVENANT__RISK__DAILY_LOSS_PERCENT": "100",
+}  # fmt: skip
+"""A strategy that gives ten times as many signals, and nothing that holds it back: most tests wait for trades."""
 PATIENCE = 8
 """How many times slower than usual a machine may be: what is waited for in vain only fails later."""
 
@@ -63,7 +71,7 @@ class Bot:
         self.environment = {
             **clean, "REVENANT__DATA_DIR": str(folder / "data"), "PORT": "0", "REVENANT__LOG_FORMAT": "json",
             "REVENANT__SANDBOX__SPEED": SPEED, "REVENANT__SANDBOX__SYMBOLS": "12", "REVENANT_CONFIG": str(ROOT / "config.yaml"),
-            **settings,
+            **LIVELY, **settings,
         }  # fmt: skip
         self.process: subprocess.Popen[bytes] | Started | None = None
 

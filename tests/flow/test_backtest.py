@@ -189,6 +189,10 @@ def test_the_bot_and_a_backtest_on_its_bars_do_the_same(make_bot, tmp_path, entr
     bot = make_bot(
         DATA_SOURCE="test", REVENANT__SANDBOX__REPLAY=json.dumps(candle_files(tmp_path)),
         REVENANT__SANDBOX__STEP="true", REVENANT__ML__EXECUTED_MIN="100000", REVENANT__TRADING__ENTRY_ORDER=entry,
+        REVENANT__RISK__PROTECTIONS=json.dumps([
+            {"method": "StoplossGuard", "lookback_period": 60, "trade_limit": 4, "stop_duration": 15},
+            {"method": "CooldownPeriod", "stop_duration": 3},
+        ]),
     )  # fmt: skip
     bot.start()
     bot.wait_ready()

@@ -98,16 +98,16 @@ def test_a_strategy_can_be_trained_by_command_with_and_without_the_bot(make_bot)
     bot = make_bot(**EAGER | {"REVENANT__ML__RETRAIN_EVERY": "100000", "REVENANT__SANDBOX__SPEED": "600"})
     bot.start()
     bot.wait_ready()
-    bot.wait_for("lessons", lambda _: bot.get("/api/v1/models")[1]["strategies"]["mean_reversion"]["completed"] >= 3)
-    online = told(bot, "ml", "train", "mean_reversion", within=150)["mean_reversion"]
+    bot.wait_for("lessons", lambda _: bot.get("/api/v1/models")[1]["strategies"]["scalp"]["completed"] >= 3)
+    online = told(bot, "ml", "train", "scalp", within=150)["scalp"]
     assert online["last_result"]["verdict"]
     wrong = bot.manage("ml", "train", "nothing")
     assert wrong.returncode == 1
     assert "there are trend_pullback, mean_reversion, scalp" in wrong.stdout
     assert bot.stop() == 0
-    offline = told(bot, "ml", "train", "mean_reversion", within=150)["mean_reversion"]
+    offline = told(bot, "ml", "train", "scalp", within=150)["scalp"]
     assert offline["last_result"]["verdict"]
-    assert len([run for run in told(bot, "ml", "runs", "-s", "mean_reversion")]) >= 2
+    assert len([run for run in told(bot, "ml", "runs", "-s", "scalp")]) >= 2
     shown = bot.manage("ml", "info")
     assert "lessons" in shown.stdout
     assert "last run" in shown.stdout

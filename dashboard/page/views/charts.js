@@ -114,7 +114,7 @@ function draw(held, data, phantoms) {
     const refused = mark.kind === "phantom";
     shapes.push({
       time: near(mark.entry[0]), position: mark.long ? "belowBar" : "aboveBar", shape: mark.long ? "arrowUp" : "arrowDown",
-      color: refused ? style("--quiet") : style("--accent"), size: refused ? 0.7 : 1.3, text: refused ? mark.label : "",
+      color: refused ? style("--quiet") : style("--accent"), size: refused ? 0.7 : 1.3, text: "",
     });
     if (mark.exit && !refused) {
       shapes.push({ time: near(mark.exit[0]), position: mark.long ? "aboveBar" : "belowBar", shape: mark.good ? "circle" : "square",
