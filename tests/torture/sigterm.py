@@ -9,10 +9,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from tests.pace import slowness
 from tests.torture.kills import heal, strike
 from tests.torture.world import World, learn_churn, wait_for_end
 
 LIMIT_S = 2.5
+"""On an ordinary machine; one that needs longer for everything may need as much longer for this."""
 
 
 def run(folder: Path, times: int, seed: int, told: Any = None) -> dict[str, Any]:
@@ -20,6 +22,7 @@ def run(folder: Path, times: int, seed: int, told: Any = None) -> dict[str, Any]
     draw = random.Random(seed)
     learn_churn()
     world = World(folder)
+    slower = slowness()
     began = time.monotonic()
     took: list[float] = []
     codes: dict[int, int] = {}
@@ -37,7 +40,7 @@ def run(folder: Path, times: int, seed: int, told: Any = None) -> dict[str, Any]
             if draw.random() < 0.3:
                 time.sleep(draw.uniform(0, 0.3))
                 with_luck(pid)
-            code = wait_for_end(pid, 20)
+            code = wait_for_end(pid, 20 * slower)
             took.append(time.monotonic() - asked)
             if code is None:
                 os.kill(pid, signal.SIGKILL)
@@ -53,8 +56,8 @@ def run(folder: Path, times: int, seed: int, told: Any = None) -> dict[str, Any]
     p99 = took[min(len(took) - 1, int(len(took) * 0.99))]
     return {
         "seed": seed, "times": times, "faults": faults, "exit_codes": codes, "p50_s": round(took[len(took) // 2], 2),
-        "p99_s": round(p99, 2), "max_s": round(took[-1], 2), **vars(judged),
-        "clean": judged.clean and p99 <= LIMIT_S and set(codes) == {0}, "seconds": round(time.monotonic() - began, 1),
+        "p99_s": round(p99, 2), "max_s": round(took[-1], 2), "slowness": round(slower, 1), **vars(judged),
+        "clean": judged.clean and p99 <= LIMIT_S * slower and set(codes) == {0}, "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
 
 

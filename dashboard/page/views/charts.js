@@ -61,7 +61,10 @@ function Candles({ data, phantoms }) {
         borderVisible: false, priceFormat: { type: "price", ...digits(data.bars[data.bars.length - 1].close) },
       });
       series.setData(data.bars.map(row));
-      held.current = { chart, series, marks: charts.createSeriesMarkers(series, []), lines: [], last: data.bars[data.bars.length - 1], step: data.step_ms };
+      held.current = {
+        chart, series, marks: charts.createSeriesMarkers(series, []), lines: [], last: data.bars[data.bars.length - 1],
+        bars: new Map(data.bars.map((bar) => [bar.time, bar])), step: data.step_ms,
+      };
       draw(held.current, data, phantoms);
       const theme = new MutationObserver(() => chart.applyOptions(colours()));
       theme.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
@@ -94,14 +97,17 @@ function digits(value) {
 function close(held, bar) {
   if (!held || bar.time < held.last.time) return;
   held.last = bar;
-  held.series.update(row(bar));
+  held.bars.set(bar.time, bar);
+  // a price can be ahead of the bar that it ended: the series takes nothing before its last bar one by one
+  if (held.now && held.now.time > bar.time) held.series.setData([...held.bars.values(), held.now].map(row));
+  else held.series.update(row(bar));
 }
 
 // the bar that is forming, from the last price: it begins where the last one ended
 function forming(held, [value, time]) {
   if (!held) return;
   const start = Math.floor(time / held.step) * held.step;
-  if (start <= held.last.time) return;
+  if (start <= held.last.time || (held.now && start < held.now.time)) return;
   const now = held.now && held.now.time === start ? held.now : { time: start, open: held.last.close, high: held.last.close, low: held.last.close };
   held.now = { ...now, high: Math.max(now.high, value), low: Math.min(now.low, value), close: value };
   held.series.update(row(held.now));
