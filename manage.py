@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import io
 import json
@@ -244,7 +245,7 @@ def ml_train(
     console = Console(stderr=True)
     if running.ask(settings) is not None:
         with console.status(f"the running bot trains {strategy}"):
-            body = running.order(settings, "/train", settings.ml.train_s + running.ASK_S, strategy=strategy)
+            body = running.order(settings, "/train", settings.ml.train_s + running.ORDER_S, strategy=strategy)
         body = body or {"error": "the bot did not answer; look at ml info"}
     else:
         with Progress(console=console, transient=True) as bar:
@@ -430,7 +431,8 @@ def _wait_flat(settings: settings_module.Settings, seconds: float) -> dict[str, 
     deadline = time.monotonic() + seconds
     body: dict[str, Any] = {}
     while time.monotonic() < deadline:
-        body = running.ask(settings) or body
+        with contextlib.suppress(Unavailable):
+            body = running.ask(settings) or body
         if body and not body["open"] and not body["pending"]:
             break
         time.sleep(POLL_S)

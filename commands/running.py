@@ -1,4 +1,4 @@
-"""Asks the running bot over HTTP; None when none answers."""
+"""Asks the running bot over HTTP; None when none is there to answer."""
 
 from __future__ import annotations
 
@@ -8,20 +8,29 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from domain.errors import Unavailable
+
 if TYPE_CHECKING:
     from settings import Settings
 
-ASK_S = 5.0
+ASK_S, ORDER_S = 15.0, 30.0
+"""How long a busy bot may take to answer a question, and to do what it is told."""
 
 
 def ask(settings: Settings, path: str = "/status", **query: str | None) -> dict[str, Any] | None:
-    """Return what the bot of a folder answers; a refusal has the key ``error``."""
+    """Return what the bot of a folder answers; a refusal has the key ``error``.
+
+    Raises Unavailable when it did not answer in time.
+    """
     asked = urlencode({name: value for name, value in query.items() if value})
     return _sent(settings, f"{path}?{asked}" if asked else path, None, ASK_S)
 
 
-def order(settings: Settings, path: str, seconds: float = ASK_S, **body: object) -> dict[str, Any] | None:
-    """Have the bot of a folder do something, and return what it answers; a refusal has the key ``error``."""
+def order(settings: Settings, path: str, seconds: float = ORDER_S, **body: object) -> dict[str, Any] | None:
+    """Have the bot of a folder do something, and return what it answers; a refusal has the key ``error``.
+
+    Raises Unavailable when it did not answer in time; it may do it all the same.
+    """
     return _sent(settings, path, json.dumps({"confirm": True, **body}).encode(), seconds)
 
 
@@ -44,9 +53,20 @@ def _sent(settings: Settings, path: str, body: bytes | None, seconds: float) -> 
             told: dict[str, Any] = json.load(answer)
     except urllib.error.HTTPError as error:
         return {"error": _words(error)}
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
+            raise _unanswered(settings, seconds, body is not None) from None
         return None
     return told
+
+
+def _unanswered(settings: Settings, seconds: float, told: bool) -> Unavailable:
+    # a bot that is busy is there: whoever took it for absent would trade, settle or report beside it
+    may = "; it may still do what it was told, see manage.py status" if told else ""
+    return Unavailable(
+        f"the bot of {settings.data_dir} did not answer within {seconds:g} s{may}. Ask again; if it never answers, end "
+        f"its process ({settings.data_dir / 'bot.lock'} names it): its stops and targets stay at the exchange"
+    )
 
 
 def _note(settings: Settings) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from tests.pace import followable
 from tests.preloaded import Started
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parent.parent
 WAIT_S = 60.0
-SPEED = "300"
-"""How many times faster than real the market of a test goes: slow enough for two bots at once on a slow machine."""
+SPEED = str(followable(900))
+"""How many times faster than real the market of a test goes: two bots at once have to follow it."""
 LIVELY = {
     "REVENANT__STRATEGIES__SCALP__PARAMETERS": json.dumps({
         "wick_min": 0.05, "body_min": 0.05, "volume_min": 0.3, "band_rank_min": 0.1, "distance_atr_max": 4, "reward_r": 1.0,

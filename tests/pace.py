@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import time
 
@@ -9,17 +10,18 @@ ORDINARY_S = 0.009
 """What the measured work takes on an ordinary machine."""
 
 
+@functools.cache
 def slowness() -> float:
     """Return how many times longer than an ordinary machine this one needs for the same work, 1 at least."""
     return max(1.0, statistics.median(_work() for _ in range(11)) / ORDINARY_S)
 
 
-def followable(speed: float) -> str:
-    """Return that speed as the setting for a machine that shall follow it as easily as an ordinary one does.
+def followable(speed: float) -> int:
+    """Return the speed that this machine follows as easily as an ordinary one follows that.
 
     A market that outruns its bot tests only that it was outrun: candles are never home, requests never answered.
     """
-    return str(round(speed / slowness()))
+    return max(1, round(speed / slowness()))
 
 
 def _work() -> float:

@@ -13,11 +13,15 @@ from domain.candle import ClosedBar, Series, timeframe_ms
 from market.feed import Feed, FeedLimits
 from market.frames import Frames
 from market.klines import BybitKlines
+from tests.pace import followable, slowness
 from tests.practice import practice, until
 
+# the market goes slower where the machine is slow, and so does all that is measured against it
+SLOW = slowness()
 LIMITS = FeedLimits(
-    topics_per_connection=3, ping_s=0.5, silence_s=2.0, stale_s=0.6, confirm_s=0.2, grace_s=0.2, backoff_s=(0.05, 0.3)
-)
+    topics_per_connection=3, ping_s=0.5 * SLOW, silence_s=2.0 * SLOW, stale_s=0.6 * SLOW, confirm_s=0.2 * SLOW,
+    grace_s=0.2 * SLOW, backoff_s=(0.05, 0.3),
+)  # fmt: skip
 SYMBOLS = ["BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT"]
 
 
@@ -78,8 +82,8 @@ class Listener:
 
 
 async def test_closed_bars_arrive_in_whole_batches(tmp_path):
-    patient = replace(LIMITS, grace_s=20.0)
-    async with practice(tmp_path, speed=1_200) as exchange, Listener(exchange, patient) as listener:
+    patient = replace(LIMITS, grace_s=20.0 * SLOW)
+    async with practice(tmp_path, speed=followable(1_200)) as exchange, Listener(exchange, patient) as listener:
         await until(lambda: listener.count() >= 12, "bars")
         listener.check()
         whole = [batch for batch in listener.batches if batch[0].close_time % 900_000 == 0]
@@ -102,7 +106,7 @@ async def test_closed_bars_arrive_in_whole_batches(tmp_path):
     ids=lambda switches: "+".join(switches),
 )
 async def test_bars_stay_whole_whatever_the_stream_does(tmp_path, switches):
-    async with practice(tmp_path, speed=900) as exchange, Listener(exchange) as listener:
+    async with practice(tmp_path, speed=followable(900)) as exchange, Listener(exchange) as listener:
         await until(lambda: listener.count() >= 2, "the feed to run")
         await exchange.faults(**switches)
         reached = listener.count()
@@ -113,7 +117,7 @@ async def test_bars_stay_whole_whatever_the_stream_does(tmp_path, switches):
 
 
 async def test_dropped_connections_come_back_with_every_topic_and_no_hole(tmp_path):
-    async with practice(tmp_path, speed=900) as exchange, Listener(exchange) as listener:
+    async with practice(tmp_path, speed=followable(900)) as exchange, Listener(exchange) as listener:
         await until(lambda: listener.count() >= 2, "the feed to run")
         for _ in range(3):
             reached = listener.count()
@@ -125,7 +129,7 @@ async def test_dropped_connections_come_back_with_every_topic_and_no_hole(tmp_pa
 
 
 async def test_an_outage_is_filled_before_the_next_bar_is_shown(tmp_path):
-    async with practice(tmp_path, speed=900) as exchange, Listener(exchange) as listener:
+    async with practice(tmp_path, speed=followable(900)) as exchange, Listener(exchange) as listener:
         await until(lambda: listener.count() >= 2, "the feed to run")
         await exchange.faults(refuse=True, drop=True)
         await until(lambda: not listener.feed.connected(), "the feed to notice")
@@ -138,7 +142,7 @@ async def test_an_outage_is_filled_before_the_next_bar_is_shown(tmp_path):
 
 
 async def test_a_dead_host_is_left_for_the_other(tmp_path):
-    async with practice(tmp_path, speed=900) as exchange:
+    async with practice(tmp_path, speed=followable(900)) as exchange:
         async with Listener(exchange, urls=["ws://127.0.0.1:9/none", exchange.stream]) as listener:
             await until(lambda: listener.count() >= 2, "bars from the other host")
             listener.check()
@@ -147,7 +151,7 @@ async def test_a_dead_host_is_left_for_the_other(tmp_path):
 
 async def test_a_topic_the_exchange_refuses_costs_the_others_nothing(tmp_path):
     """The refused series is dropped: nobody waits for it, and the feed is whole without it."""
-    async with practice(tmp_path, speed=900) as exchange:
+    async with practice(tmp_path, speed=followable(900)) as exchange:
         listener = Listener(exchange, FeedLimits(backoff_s=(0.05, 0.3), grace_s=30, stale_s=2))
         async with listener:
             await until(lambda: listener.count() >= 2, "the feed to run")
@@ -168,7 +172,7 @@ async def test_a_topic_the_exchange_refuses_costs_the_others_nothing(tmp_path):
 
 async def test_a_stream_is_not_silent_from_its_first_push_on(tmp_path):
     """The very first batch finds no stream silent, though the watch has not looked yet."""
-    async with practice(tmp_path, speed=900) as exchange:
+    async with practice(tmp_path, speed=followable(900)) as exchange:
         listener = Listener(exchange, FeedLimits(stale_s=75, confirm_s=20, grace_s=5))
         seen = []
 
@@ -183,7 +187,7 @@ async def test_a_stream_is_not_silent_from_its_first_push_on(tmp_path):
 
 
 async def test_a_silent_stream_is_told_as_long_as_it_is_silent(tmp_path):
-    async with practice(tmp_path, speed=900) as exchange, Listener(exchange) as listener:
+    async with practice(tmp_path, speed=followable(900)) as exchange, Listener(exchange) as listener:
         await until(lambda: listener.count() >= 2, "the feed to run")
         assert listener.feed.stale() == []
         silent = Series("ETH/USDT:USDT", "15m")
@@ -199,7 +203,7 @@ async def test_a_silent_stream_is_told_as_long_as_it_is_silent(tmp_path):
 
 
 async def test_malformed_and_impossible_data_is_counted_and_harms_nothing(tmp_path):
-    async with practice(tmp_path, speed=900) as exchange, Listener(exchange) as listener:
+    async with practice(tmp_path, speed=followable(900)) as exchange, Listener(exchange) as listener:
         await until(lambda: listener.count() >= 2, "the feed to run")
         shard = listener.feed._shards[0]
         for frame in (

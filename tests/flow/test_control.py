@@ -18,6 +18,7 @@ from tests.bot import until
 
 def answer(bot, *arguments: str) -> tuple[int, dict]:
     done = bot.manage(*arguments, "--json")
+    print(arguments, done.returncode, done.stderr)  # shown when the test fails
     return done.returncode, json.loads(done.stdout or "{}")
 
 

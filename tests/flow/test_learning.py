@@ -11,10 +11,11 @@ import sqlalchemy as sa
 from ml.phantom_tracker import COMPLETED_MAX
 from persistence.database import Database
 from persistence.keyvalue import Redis
+from tests.bot import SPEED
 
 # few markets that go fast: folds are cut by market time, so lessons of many markets at one time teach nothing sooner
 EAGER = {
-    "REVENANT__SANDBOX__SPEED": "600", "REVENANT__SANDBOX__SYMBOLS": "12", "REVENANT__TRADING__TOP": "12", "REVENANT__ML__EXECUTED_MIN": "20",
+    "REVENANT__SANDBOX__SPEED": SPEED, "REVENANT__SANDBOX__SYMBOLS": "12", "REVENANT__TRADING__TOP": "12", "REVENANT__ML__EXECUTED_MIN": "20",
     "REVENANT__ML__PHANTOM_SHARE": "1", "REVENANT__ML__RETRAIN_EVERY": "10",
 }  # fmt: skip
 TRAINED = {"promoted", "kept"}
@@ -95,7 +96,7 @@ def test_models_train_by_themselves_and_survive(make_bot, request, kind):
 def test_a_strategy_can_be_trained_by_command_with_and_without_the_bot(make_bot):
     # it does not train by itself here, as the command would wait for its turn; the training process yields to all
     # others, which on a busy machine takes a while: the command itself allows it ml.train_s
-    bot = make_bot(**EAGER | {"REVENANT__ML__RETRAIN_EVERY": "100000", "REVENANT__SANDBOX__SPEED": "600"})
+    bot = make_bot(**EAGER | {"REVENANT__ML__RETRAIN_EVERY": "100000"})
     bot.start()
     bot.wait_ready()
     bot.wait_for("lessons", lambda _: bot.get("/api/v1/models")[1]["strategies"]["scalp"]["completed"] >= 3)

@@ -68,7 +68,7 @@ class World:
         self.redis = servers.Redis() if redis else None
         self.proxy: ProxyProcess | None = None
         environment = {
-            "REVENANT__SANDBOX__SPEED": followable(3600), "REVENANT__SANDBOX__SYMBOLS": "4",
+            "REVENANT__SANDBOX__SPEED": str(followable(3600)), "REVENANT__SANDBOX__SYMBOLS": "4",
             "REVENANT__SANDBOX__WALLET": "10000000",
             "REVENANT__TRADING__HISTORY_BARS": "100", "REVENANT__RISK__PERCENT": "0.01",
             "REVENANT__RISK__DAILY_LOSS_PERCENT": "99", "REVENANT__RISK__PROTECTIONS": "[]",
