@@ -37,5 +37,5 @@ def test_a_bot_that_is_busy_is_not_taken_for_absent(settings, monkeypatch):
         with pytest.raises(Unavailable, match="it may still do what it was told"):
             running.order(settings, "/panic", 0.05)
         monkeypatch.setattr(running, "ASK_S", 0.05)
-        with pytest.raises(Unavailable, match="did not answer within 0.05 s"):
+        with pytest.raises(Unavailable, match=r"did not answer within 0\.05 s"):
             running.ask(settings)
