@@ -9,13 +9,14 @@ import hashlib
 import multiprocessing
 import re
 import socket
-import statistics
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 from websockets.asyncio.client import connect
 
+from benchmarks.measured import Measured, compared
 from domain.candle import Bars, Series
 from market.bybit_messages import kline_topic
 from market.feed import Feed, FeedLimits
@@ -23,16 +24,18 @@ from market.frames import Frames
 from tests.servers import free_port
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from multiprocessing.synchronize import Event
 
     from domain.coverage import Span
 
-SYMBOLS, BARS, PUSHES, ROUNDS = 50, 40, 15, 5
+SYMBOLS, BARS, PUSHES, ROUNDS = 500, 6, 15, 7
+PACE, PACED = 1_000, 5_000
 STEP = 180_000
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
-def frames_to_send() -> list[str]:
+def frames_to_send() -> list[bytes]:
     """Return what an exchange would push: each bar a few times while it forms, then closed beside its successor."""
     sent = []
     for number in range(1, BARS + 1):
@@ -41,10 +44,13 @@ def frames_to_send() -> list[str]:
                 items = [_item(number, confirm=False)]
                 if push == 0 and number > 1:
                     items.insert(0, _item(number - 1, confirm=True))
-                topic = kline_topic(f"COIN{i}USDT", "3m")
-                body = {"topic": topic, "data": items, "ts": number * STEP, "type": "snapshot"}
-                sent.append(msgspec.json.encode(body).decode())
+                sent.append(_body(i, items, number))
     return sent
+
+
+def _body(symbol: int, items: list[dict[str, object]], number: int) -> bytes:
+    topic = kline_topic(f"COIN{symbol}USDT", "3m")
+    return msgspec.json.encode({"topic": topic, "data": items, "ts": number * STEP, "type": "snapshot"})
 
 
 def _item(number: int, *, confirm: bool) -> dict[str, object]:
@@ -55,27 +61,13 @@ def _item(number: int, *, confirm: bool) -> dict[str, object]:
     }  # fmt: skip
 
 
-def push_frames(port: int, ready: Event) -> None:
-    """Serve: every client that has said something gets all frames, in pieces as large as the socket takes.
-
-    A real server library would be slower than the client under test, so the few bytes of protocol are written here.
-    """
-    sent = b"".join(_framed(text.encode()) for text in frames_to_send())
-    with socket.create_server(("127.0.0.1", port)) as listening:
-        ready.set()
-        while True:
-            client, _ = listening.accept()
-            with client, contextlib.suppress(OSError):
-                key = re.search(rb"Sec-WebSocket-Key: (\S+)", client.recv(65_536), re.IGNORECASE)
-                assert key
-                accept = base64.b64encode(hashlib.sha1(key[1] + GUID).digest())
-                client.sendall(
-                    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                    b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
-                )
-                client.recv(65_536)
-                client.sendall(sent)
-                client.recv(65_536)
+def push_frames(listening: socket.socket) -> None:
+    """Serve: every client that has said something gets all frames, in pieces as large as the socket takes."""
+    sent = b"".join(_framed(body) for body in frames_to_send())
+    while True:
+        with _client(listening) as client, contextlib.suppress(OSError):
+            client.sendall(sent)
+            client.recv(65_536)
 
 
 def _framed(payload: bytes) -> bytes:
@@ -111,13 +103,16 @@ class NoKlines:
         raise AssertionError((series, count))
 
 
+def _feed(port: int) -> Feed:
+    series = [Series(f"COIN{i}/USDT:USDT", "3m") for i in range(SYMBOLS)]
+    ids = {f"COIN{i}/USDT:USDT": f"COIN{i}USDT" for i in range(SYMBOLS)}
+    limits = FeedLimits(topics_per_connection=SYMBOLS)
+    return Feed([f"ws://127.0.0.1:{port}"], ids, Frames(dict.fromkeys(series, 500)), NoKlines(), limits)
+
+
 async def whole(port: int, count: int) -> float:
     """Return messages per second of the feed: decoded, applied, batched and delivered."""
-    series = [Series(f"COIN{i}/USDT:USDT", "3m") for i in range(SYMBOLS)]
-    frames = Frames(dict.fromkeys(series, 500))
-    ids = {f"COIN{i}/USDT:USDT": f"COIN{i}USDT" for i in range(SYMBOLS)}
-    feed = Feed([f"ws://127.0.0.1:{port}"], ids, frames, NoKlines(), FeedLimits())
-    delivered = 0
+    feed, delivered = _feed(port), 0
 
     async def take(batch: list[object]) -> None:
         nonlocal delivered
@@ -137,19 +132,117 @@ async def whole(port: int, count: int) -> float:
     return rate
 
 
-def measure() -> tuple[float, str]:
-    """Return the feed's rate relative to the bare loop's, and both rates."""
+def measure() -> list[Measured]:
+    """Measure how many frames a second are decoded and applied."""
+    count = SYMBOLS * BARS * PUSHES
+    with _serving(push_frames) as port:
+        pairs = [(asyncio.run(whole(port, count)), asyncio.run(bare(port, count))) for _ in range(ROUNDS)]
+    what = "frames decoded and applied to 500 symbols; received by websockets and not looked at"
+    return [compared("feed", what, "frames/s", pairs, 0.7, at_least=True)]
+
+
+def measure_latency() -> list[Measured]:
+    """Measure how long a frame takes from the wire to its bar."""
+    sent = multiprocessing.get_context("spawn").RawArray("d", PACED)
+    with _serving(push_paced, sent) as port:
+        pairs = []
+        for _ in range(ROUNDS):
+            bare_p99, own_p99 = (asyncio.run(heard(port, sent)) for heard in (_heard_bare, _heard_whole))
+            pairs.append((1000 * own_p99, 1000 * bare_p99))
+    what = "p99 from the wire to the bar at 1,000 frames a second; received by websockets and not looked at"
+    return [compared("feed_latency", what, "ms", pairs, 2)]
+
+
+async def _heard_bare(port: int, sent: Any) -> float:
+    lags = []
+    settings = {"max_queue": 1024, "compression": None, "proxy": None, "ping_interval": None}
+    async with connect(f"ws://127.0.0.1:{port}", **settings) as stream:
+        await stream.send("go")
+        for number in range(PACED):
+            await stream.recv(decode=False)
+            lags.append(time.monotonic() - sent[number])
+    return float(np.percentile(lags, 99))
+
+
+class _Prices(dict[str, tuple[float, int]]):
+    """Notes when a frame has been applied; its timestamp is its number."""
+
+    def __init__(self, sent: Any) -> None:
+        super().__init__()
+        self.sent, self.lags = sent, list[float]()
+
+    def __setitem__(self, symbol: str, told: tuple[float, int]) -> None:
+        super().__setitem__(symbol, told)
+        self.lags.append(time.monotonic() - self.sent[told[1]])
+
+
+async def _heard_whole(port: int, sent: Any) -> float:
+    feed = _feed(port)
+    feed.prices = prices = _Prices(sent)
+
+    async def take(_: list[object]) -> None:
+        pass
+
+    task = asyncio.create_task(feed.run(take))
+    while len(prices.lags) < PACED:
+        await asyncio.sleep(0.05)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    return float(np.percentile(prices.lags, 99))
+
+
+def push_paced(listening: socket.socket, sent: Any) -> None:
+    """Serve: every client that has said something gets 1,000 frames a second, and ``sent`` is when each left."""
+    frames = []
+    for number in range(PACED):
+        bar = number // SYMBOLS + 1
+        body = _body(number % SYMBOLS, [{**_item(bar, confirm=False), "timestamp": number}], bar)
+        frames.append(_framed(body))
+    while True:
+        with _client(listening) as client, contextlib.suppress(OSError):
+            began = time.monotonic()
+            for number, frame in enumerate(frames):
+                time.sleep(max(0.0, began + number / PACE - time.monotonic()))
+                sent[number] = time.monotonic()
+                client.sendall(frame)
+            client.recv(65_536)
+
+
+@contextlib.contextmanager
+def _serving(push: Callable[..., None], *more: Any) -> Iterator[int]:
     context = multiprocessing.get_context("spawn")
     port, ready = free_port(), context.Event()
-    server = context.Process(target=push_frames, args=(port, ready), daemon=True)
+    server = context.Process(target=_serve, args=(push, port, ready, *more), daemon=True)
     server.start()
-    count = SYMBOLS * BARS * PUSHES
     try:
         ready.wait(30)
-        rates = [(asyncio.run(bare(port, count)), asyncio.run(whole(port, count))) for _ in range(ROUNDS)]
+        yield port
     finally:
         server.kill()
         server.join()
-    slow, fast = statistics.median(r[1] for r in rates), statistics.median(r[0] for r in rates)
-    ratio = statistics.median(ours / plain for plain, ours in rates)
-    return ratio, f"{slow / 1000:.0f} k/s against {fast / 1000:.0f} k/s"
+
+
+def _serve(push: Callable[..., None], port: int, ready: Event, *more: Any) -> None:
+    with socket.create_server(("127.0.0.1", port)) as listening:
+        ready.set()
+        push(listening, *more)
+
+
+@contextlib.contextmanager
+def _client(listening: socket.socket) -> Iterator[socket.socket]:
+    """Shake hands with the next client, and wait for what it says first.
+
+    A real server library would be slower than the client under test, so the few bytes of protocol are written here.
+    """
+    client, _ = listening.accept()
+    with client:
+        key = re.search(rb"Sec-WebSocket-Key: (\S+)", client.recv(65_536), re.IGNORECASE)
+        assert key
+        accept = base64.b64encode(hashlib.sha1(key[1] + GUID).digest())
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.sendall(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n"
+        )
+        client.recv(65_536)
+        yield client

@@ -1,18 +1,22 @@
-"""Scoring a signal, against scikit-learn's own way; and the event loop while a model learns from 10,000 signals."""
+"""Scoring a signal and retraining, beside scikit-learn and beside the way of the bot that this one succeeds."""
 
 from __future__ import annotations
 
 import asyncio
-import statistics
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+from sklearn.calibration import IsotonicRegression
+from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
+from sklearn.neural_network import MLPClassifier
+from sklearn.preprocessing import StandardScaler
 
-from benchmarks.lag import _probe
+from benchmarks.bar_close import STEP, history
+from benchmarks.measured import Measured, compared, in_turns, took
 from bootstrap.trainer import TrainingProcess
 from domain.candle import Bars
 from domain.order import Side
@@ -33,15 +37,16 @@ from tests.unit.test_learning import TERMS, teach
 from tests.unit.test_training import NOW, market
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from domain.training_run import TrainingRun
+    from persistence.database import Database
 
-ROUNDS = 300
-LESSONS = 10_000
-MINUTE_MS = 180_000
+ROUNDS, LESSONS = 300, 10_000
+CALIBRATED = 300
+"""Rows that the original's way is timed on; the rest costs the same each."""
 
 
-def measure_score() -> tuple[float, str]:
-    """Return how many times faster a signal is scored than by scikit-learn, and the medians."""
+def measure_score() -> list[Measured]:
+    """Measure scoring one signal."""
     lessons = market(2_000, edge=1.0)
     model = training.train(market(600, edge=1.0), TERMS, NOW).model
     if model is None:
@@ -53,60 +58,73 @@ def measure_score() -> tuple[float, str]:
         model, heads=heads, mean=tuple(fitted.mean), scale=tuple(fitted.scale), probe=probe,
         probe_p=model.calibrator(float(fitted.means(lessons.vectors[:1])[0])),
     )  # fmt: skip
-    scorer, bars = Scorer(held), _bars()
-    judge = Judge(Bar(0, 0, 0, rule_trades=True), lambda one: features(one, bars, Bars.empty(), 0.00055))
-    judge.scorers["scalp"] = scorer
+    scorer, bars = Scorer(held), history(600)
     last = int(bars.open_time[-1])
-    signal = Signal("scalp", "A/USDT:USDT", "3m", last, last + MINUTE_MS, Side.LONG, 100, 99, 102)
+    signal = Signal("scalp", "A/USDT:USDT", "3m", last, last + STEP, Side.LONG, 100, 99, 102)
     named = features(signal, bars, Bars.empty(), 0.00055)
     if named is None:
         raise AssertionError("no vector")
     row = vector(named)[None, :]
-    ours, theirs, whole = [], [], []
-    for _ in range(ROUNDS):
-        # one after the other, so that both meet the same machine
-        ours.append(_took(lambda: scorer.probability(named)))
-        theirs.append(_took(lambda: held.calibrator(float(fitted.means(row)[0]))))
-        whole.append(_took(lambda: judge(signal)))
-    medians = [1e6 * statistics.median(held) for held in (ours, theirs, whole)]
-    told = f"{medians[0]:.0f} us against {medians[1]:.0f} us; with its 34 features {medians[2]:.0f} us"
-    return medians[1] / medians[0], told
+    pairs = in_turns(
+        lambda _: scorer.probability(named), lambda _: held.calibrator(float(fitted.means(row)[0])), ROUNDS, 1e6
+    )
+    what = "a signal scored in the daemon; predict_proba of the same ensemble by scikit-learn, one row"
+    return [compared("score", what, "us", pairs, 0.02)]
 
 
-def measure_lag() -> tuple[float, str]:
-    """Return the 99th percentile of the loop's lag in ms while a model is retrained and put to use."""
+def measure_retrain() -> list[Measured]:
+    """Measure a whole retraining of 10,000 lessons, in its own process."""
+    lessons = market(LESSONS, edge=0.5)
     with tempfile.TemporaryDirectory() as folder:
-        return asyncio.run(_train(Path(folder)))
+        ours, run = asyncio.run(_retrained(Path(folder)))
+    theirs = _original(lessons.vectors, lessons.won)
+    what = "10,000 lessons: four folds, fit and calibration, off the loop; one fit and row by row calibration on it"
+    details = f"{run.verdict}, {len(run.report['folds'])} folds"
+    return [compared("retrain", what, "s", [(ours, theirs)], 0.3, details=details)]
 
 
-async def _train(folder: Path) -> tuple[float, str]:
-    database = teach(folder / "audit", LESSONS, edge=0.5)
+async def _retrained(folder: Path) -> tuple[float, TrainingRun]:
+    database, tier = teach(folder / "audit", LESSONS, edge=0.5), Tier("learning", 60)
+    learning = learning_of(database, tier, LESSONS)
+    try:
+        began = time.perf_counter()
+        run = await learning.train("scalp")
+        return time.perf_counter() - began, run
+    finally:
+        tier.close()
+        database.close()
+
+
+def learning_of(database: Database, tier: Tier, lessons: int) -> Learning:
+    """Return what has the daemon's models trained, on the lessons of a database."""
     judge = Judge(Bar(0, 0, 0, rule_trades=True), lambda _: None)
     school = School(
         judge, LessonBook(database, "synthetic", NAMES, SCHEMA), ModelStore(TableState(database, "models")),
         Registry(database, "synthetic"), key=b"k" * 32, database=database.address, terms={"scalp": TERMS},
-        lessons_max=LESSONS, clock=lambda: int(time.time() * 1000),
+        lessons_max=lessons, clock=lambda: int(time.time() * 1000),
     )  # fmt: skip
-    tier, lags = Tier("learning", 60), list[float]()
-    probe = asyncio.create_task(_probe(lags))
-    run = await Learning(school, tier, TrainingProcess(600), every=50).train("scalp")
-    probe.cancel()
-    await asyncio.gather(probe, return_exceptions=True)
-    tier.close()
-    database.close()
-    told = f"{run.lessons} lessons, {run.verdict} in {run.seconds:.0f} s, max {max(lags):.1f} ms, {len(lags)} probes"
-    return float(np.percentile(lags, 99)), told
+    return Learning(school, tier, TrainingProcess(600), every=50)
 
 
-def _bars() -> Bars:
-    draw = np.random.default_rng(1)
-    close = 100 * np.exp(np.cumsum(draw.normal(0, 0.002, 600)))
-    opened = np.r_[100.0, close[:-1]]
-    high, low = np.maximum(opened, close) * 1.001, np.minimum(opened, close) * 0.999
-    return Bars(np.arange(600) * MINUTE_MS, opened, high, low, close, draw.random(600) + 1, close)
+def _original(vectors: np.ndarray, won: np.ndarray) -> float:
+    """Return the seconds of the original's way: three models on scaled rows, then every row calibrated by itself."""
+    models: list[Any] = [
+        RandomForestClassifier(n_estimators=100, max_depth=8, random_state=1),
+        GradientBoostingClassifier(n_estimators=100, random_state=1),
+        MLPClassifier(hidden_layer_sizes=(64, 32), max_iter=300, random_state=1),
+    ]
+    scaler = StandardScaler()
 
+    def fit() -> None:
+        scaled = scaler.fit_transform(vectors)
+        for model in models:
+            model.fit(scaled, won)
 
-def _took(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    def calibrate() -> None:
+        told = [
+            float(np.mean([model.predict_proba(scaler.transform(row[None, :]))[0, 1] for model in models]))
+            for row in vectors[:CALIBRATED]
+        ]
+        IsotonicRegression(out_of_bounds="clip").fit(told, won[:CALIBRATED])
+
+    return took(fit) + took(calibrate) * len(vectors) / CALIBRATED

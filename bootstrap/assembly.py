@@ -63,8 +63,8 @@ from market.feed import Feed, FeedLimits
 from market.frames import Frames
 from market.klines import BybitKlines
 from market.polling import PollingFeed, PollLimits
-from persistence.candles import HealingCandleStorage
 from persistence.files import AtomicFile
+from persistence.healing_candles import HealingCandleStorage
 from persistence.latches import Latches
 from persistence.lease import Lease
 

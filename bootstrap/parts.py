@@ -28,9 +28,10 @@ from history.sources.dialects import Bybit
 from ml import legacy
 from ml.phantom_tracker import PhantomTradeTracker
 from persistence.budget import SharedBudget
-from persistence.candles import HealingCandleStorage, PostgresCandleStorage
+from persistence.candles import PostgresCandleStorage
 from persistence.database import Database
 from persistence.files import AtomicFile
+from persistence.healing_candles import HealingCandleStorage
 from persistence.journal import Journal
 from persistence.ledger import DatabaseRefuge, LayeredLedger, RedisRefuge, Refuge
 from persistence.phantom_trail import PhantomTrail

@@ -8,7 +8,7 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from domain.errors import Unavailable
+from domain.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:
     from settings import Settings
@@ -29,7 +29,7 @@ def ask(settings: Settings, path: str = "/status", **query: str | None) -> dict[
 def order(settings: Settings, path: str, seconds: float = ORDER_S, **body: object) -> dict[str, Any] | None:
     """Have the bot of a folder do something, and return what it answers; a refusal has the key ``error``.
 
-    Raises Unavailable when it did not answer in time; it may do it all the same.
+    Raises ConfigError when it did not answer in time; it may do it all the same.
     """
     return _sent(settings, path, json.dumps({"confirm": True, **body}).encode(), seconds)
 
@@ -54,19 +54,24 @@ def _sent(settings: Settings, path: str, body: bytes | None, seconds: float) -> 
     except urllib.error.HTTPError as error:
         return {"error": _words(error)}
     except (OSError, ValueError) as error:
-        if isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
-            raise _unanswered(settings, seconds, body is not None) from None
-        return None
-    return told
-
-
-def _unanswered(settings: Settings, seconds: float, told: bool) -> Unavailable:
+        if not isinstance(getattr(error, "reason", error), TimeoutError):
+            return None
+    else:
+        return told
     # a bot that is busy is there: whoever took it for absent would trade, settle or report beside it
-    may = "; it may still do what it was told, see manage.py status" if told else ""
-    return Unavailable(
-        f"the bot of {settings.data_dir} did not answer within {seconds:g} s{may}. Ask again; if it never answers, end "
-        f"its process ({settings.data_dir / 'bot.lock'} names it): its stops and targets stay at the exchange"
-    )
+    process = _process(settings)
+    silent = f"process {process} holds {settings.data_dir} and does not answer within {seconds:g} s"
+    way_out = f"if it never answers, end it (kill -9 {process}), then again: stops and targets stay at the exchange"
+    if body is None:
+        raise Unavailable(f"{silent}; ask again; {way_out}")
+    raise ConfigError(f"{path[1:]}: {silent}; it may still do it, see manage.py status; {way_out}")
+
+
+def _process(settings: Settings) -> str:
+    try:
+        return (settings.data_dir / "bot.lock").read_text().strip() or "unknown"
+    except OSError:
+        return "unknown"
 
 
 def _note(settings: Settings) -> dict[str, Any] | None:

@@ -158,6 +158,10 @@ class Bars:
             self.volume[part], self.turnover[part],
         )  # fmt: skip
 
+    def where(self, wanted: np.ndarray) -> Bars:
+        """Return the bars for which a column of booleans is true."""
+        return Bars(*(column[wanted] for column in self.columns()))
+
     def columns(self) -> tuple[np.ndarray, ...]:
         """Return all columns, time first."""
         return (self.open_time, self.open, self.high, self.low, self.close, self.volume, self.turnover)

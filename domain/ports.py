@@ -26,6 +26,10 @@ class CandleStore(Protocol):
         """Return the newest ``limit`` bars, oldest first."""
         ...
 
+    def load_frames(self, wanted: Mapping[Series, int]) -> dict[Series, Bars]:
+        """Return the newest so many bars of each series, oldest first; none of those without any."""
+        ...
+
     def get_stats(self) -> dict[str, Any]:
         """Return symbols, total_candles, db_size_mb and database_type."""
         ...

@@ -67,9 +67,14 @@ class CandleRecovery:
     async def run(self, wanted: dict[Series, int]) -> CandleReport:
         """Fill each series with up to so many bars; a series that REST refuses stays empty."""
         gate = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        try:
+            stored = await self._tier.call(self._store.load_frames, wanted)
+        except Unavailable as error:
+            log.warning("stored candles not readable", reason=str(error))
+            stored = {}
         async with asyncio.TaskGroup() as group:
             for series, count in wanted.items():
-                group.create_task(self._one(gate, series, count))
+                group.create_task(self._one(gate, series, count, stored.get(series, Bars.empty())))
         self._report.series = len(wanted)
         return self._report
 
@@ -77,12 +82,7 @@ class CandleRecovery:
         """Return what REST has of a series from ``start`` up to ``end`` (UTC ms). Raises Unavailable or Rejected."""
         return await self._klines.closed(series, start, end)
 
-    async def _one(self, gate: asyncio.Semaphore, series: Series, count: int) -> None:
-        try:
-            held = await self._tier.call(self._store.load_candles, series.symbol, count, timeframe=series.timeframe)
-        except Unavailable as error:
-            log.warning("stored candles not readable", series=series, reason=str(error))
-            held = Bars.empty()
+    async def _one(self, gate: asyncio.Semaphore, series: Series, count: int, held: Bars) -> None:
         self._report.stored += len(held)
         async with gate:
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import sqlalchemy as sa
 
 from domain.candle import COLUMNS, Bars, join
 from persistence import schema
+from persistence.binary_copy import copied
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 READ_S = 120.0
 PAGE_ROWS = 100_000
 """SQLite has one lock for all: a long read gives it back every so many rows, so that a bot beside it can write."""
-
-_HEADER_BYTES, _TRAILER_BYTES = 19, 2
 
 
 def series_id(connection: sa.Connection, source: Source, series: Series) -> int | None:
@@ -80,23 +78,12 @@ def _read(database: Database, source: Source, series: Series, span: Span, column
 def _copied(
     connection: sa.Connection, source: Source, number: int, span: Span, columns: tuple[str, ...]
 ) -> list[np.ndarray]:
-    # binary COPY: per row a field count, then each field behind its length, all big-endian
-    names = ", ".join(("open_time", *columns))
+    names = ("open_time", *columns)
     query = (
-        f"COPY (SELECT {names} FROM {schema.candles[source].name} WHERE series_id = {int(number)} "
-        f"AND open_time >= {int(span.start)} AND open_time < {int(span.end)} ORDER BY open_time) "
-        "TO STDOUT (FORMAT binary)"
+        f"SELECT {', '.join(names)} FROM {schema.candles[source].name} WHERE series_id = {int(number)} "
+        f"AND open_time >= {int(span.start)} AND open_time < {int(span.end)} ORDER BY open_time"
     )
-    out = io.BytesIO()
-    cursor: Any = connection.connection.cursor()
-    cursor.copy_expert(query, out)
-    cursor.close()
-    fields = [("fields", ">i2"), ("size_time", ">i4"), ("open_time", ">i8")]
-    fields += [item for name in columns for item in ((f"size_{name}", ">i4"), (name, ">f8"))]
-    row = np.dtype(fields)
-    raw = out.getbuffer()
-    rows = np.frombuffer(raw, row, (len(raw) - _HEADER_BYTES - _TRAILER_BYTES) // row.itemsize, _HEADER_BYTES)
-    return [rows["open_time"].astype(np.int64), *(rows[name].astype(np.float64) for name in columns)]
+    return copied(connection, query, names)
 
 
 def _paged(database: Database, source: Source, number: int, span: Span, columns: tuple[str, ...]) -> list[np.ndarray]:

@@ -14,9 +14,11 @@ from domain.candle import COLUMNS, Bars, Series, join
 from domain.errors import BadData, Rejected, Unavailable
 from domain.source import Source
 from persistence import schema
+from persistence.binary_copy import copied, encoded
+from persistence.saved_bars import LEAST, MARKS, SavedBars, differing
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     import pandas as pd
 
@@ -25,16 +27,9 @@ if TYPE_CHECKING:
     Frames = Mapping[Any, Bars | pd.DataFrame]
 
 SAVE_ATTEMPTS = 3
-DRAIN_ROWS = 5_000
 COPIED_ROWS = 200
 BULK_S = 30.0
 
-_ROW = np.dtype(
-    [("fields", ">i2"), ("size_id", ">i4"), ("series_id", ">i4"), ("size_time", ">i4"), ("open_time", ">i8")]
-    + [item for name in COLUMNS for item in ((f"size_{name}", ">i4"), (name, ">f8"))]
-)
-_COPY_HEADER = b"PGCOPY\n\xff\r\n\x00" + bytes(8)
-_COPY_TRAILER = b"\xff\xff"
 _STAGING = (
     "CREATE TEMP TABLE IF NOT EXISTS staging (series_id integer, open_time bigint, open float8, high float8,"
     " low float8, close float8, volume float8, turnover float8) ON COMMIT DELETE ROWS"
@@ -49,6 +44,11 @@ class Saved(NamedTuple):
     changed: int
 
 
+class _Stored(NamedTuple):
+    saved: Saved
+    mark: Any
+
+
 class PostgresCandleStorage:
     """Keeps the closed bars of one source; the same calls on SQLite.
 
@@ -60,6 +60,7 @@ class PostgresCandleStorage:
         self._database, self.source = database, source
         self._table = schema.candles[source]
         self._ids: dict[Series, int] = {}
+        self._saved = SavedBars()
 
     def save_candles(self, symbol: str, df: Bars | pd.DataFrame, *, timeframe: str = "15m") -> int:
         """Store bars of one symbol; return the rows handed in."""
@@ -72,11 +73,30 @@ class PostgresCandleStorage:
     def save_all_frames(self, frames: Frames) -> int:
         """Store bars of many series in one transaction; keys are symbols (15m) or (symbol, timeframe)."""
         held = {_series(key): _ordered(_bars(value)) for key, value in frames.items() if len(value)}
-        self.merge(held)
+        if all(len(bars) < LEAST for bars in held.values()):
+            self.merge(held)
+        else:
+            self._save_windows(held)
         return sum(map(len, held.values()))
+
+    def _save_windows(self, windows: dict[Series, Bars]) -> None:
+        lacking = windows
+        if self._saved.knows(windows):
+            with self._database.transaction() as connection:
+                lacking = self._saved.lacking(windows, self._marks(connection, windows))
+        stored = self._stored(lacking)
+        self._saved.keep(windows, {series: one.mark for series, one in stored.items()})
+
+    def _marks(self, connection: sa.Connection, wanted: Iterable[Series]) -> dict[Series, Any]:
+        names, known = schema.series.c, {self._ids[series]: series for series in wanted if series in self._ids}
+        query = sa.select(names.id, *(names[name] for name in MARKS)).where(names.id.in_(list(known)))
+        return {known[number]: tuple(mark) for number, *mark in connection.execute(query)}
 
     def merge(self, frames: dict[Series, Bars]) -> dict[Series, Saved]:
         """Store bars, ascending, of many series in one transaction; return what became of each series' bars."""
+        return {series: one.saved for series, one in self._stored(frames).items()}
+
+    def _stored(self, frames: dict[Series, Bars]) -> dict[Series, _Stored]:
         if not frames:
             return {}
         for attempt in tenacity.Retrying(
@@ -90,37 +110,77 @@ class PostgresCandleStorage:
         raise Unavailable("unreachable")
 
     def fill(self, series: Series, bars: Bars) -> Saved:
-        """Store bars, ascending, of one series; quickest where none of their span is there yet, as in a backfill."""
-        if self._database.is_postgres and len(bars) >= COPIED_ROWS:
-            try:
-                if self._copy_into_gap(series, bars):
-                    return Saved(len(bars), len(bars), 0)
-            except Rejected:
-                # somebody has stored one of them meanwhile
-                self._ids.clear()
-        return self.merge({series: bars})[series]
+        """Store bars, ascending, of one series as ``merge`` does, in the quickest way for thousands of them.
 
-    def _copy_into_gap(self, series: Series, bars: Bars) -> bool:
-        """Copy bars straight into the table, without looking at each; only where there is nothing of their span."""
-        held, names = self._table.c, schema.series.c
+        What is stored already is read and compared, which costs a fraction of writing it again.
+        """
+        if not self._database.is_postgres or len(bars) < COPIED_ROWS:
+            return self.merge({series: bars})[series]
+        try:
+            added, others = self._copy_new(series, bars)
+        except Rejected:
+            # somebody has stored one of them meanwhile
+            self._ids.clear()
+            return self.merge({series: bars})[series]
+        changed = self.merge({series: others})[series].changed if len(others) else 0
+        return Saved(len(bars), added, changed)
+
+    def _copy_new(self, series: Series, bars: Bars) -> tuple[int, Bars]:
+        """Copy what there is no bar of yet straight into the table; return how many, and those that differ."""
+        names = schema.series.c
         first, last = int(bars.open_time[0]), int(bars.open_time[-1])
         with self._database.transaction(BULK_S) as connection:
             number = self._series_ids(connection, [series])[series]
-            there = sa.select(held.open_time).where(held.series_id == number, held.open_time.between(first, last))
-            if connection.scalar(there.limit(1)) is not None:
-                return False
-            cursor: Any = connection.connection.cursor()
-            columns = ", ".join(("series_id", "open_time", *COLUMNS))
-            statement = f"COPY {self._table.name} ({columns}) FROM STDIN (FORMAT binary)"
-            cursor.copy_expert(statement, io.BytesIO(_copy_rows({number: bars})))
-            cursor.close()
+            columns = ("open_time", *COLUMNS)
+            there = (
+                f"SELECT {', '.join(columns)} FROM {self._table.name} WHERE series_id = {number}"
+                f" AND open_time BETWEEN {first} AND {last} ORDER BY open_time"
+            )
+            held = Bars(*copied(connection, there, columns))
+            differ = differing(bars, held)
+            known = np.isin(differ.open_time, held.open_time, assume_unique=True)
+            fresh = differ.where(~known)
+            if len(fresh):
+                _copy_in(connection, self._table.name, {number: fresh})
             change = {
-                "rows": names.rows + len(bars), "last_synced": sa.func.now(),
+                "rows": names.rows + len(fresh), "last_synced": sa.func.now(),
                 "earliest": sa.func.least(sa.func.coalesce(names.earliest, first), first),
                 "latest": sa.func.greatest(sa.func.coalesce(names.latest, last), last),
             }  # fmt: skip
             connection.execute(sa.update(schema.series).where(names.id == number).values(change))
-        return True
+        return len(fresh), differ.where(known)
+
+    def load_frames(self, wanted: Mapping[Series, int]) -> dict[Series, Bars]:
+        """Return the newest so many bars of each series, oldest first, in one query; none of those without any."""
+        if not self._database.is_postgres:
+            found = {
+                one: self.load_candles(one.symbol, count, timeframe=one.timeframe) for one, count in wanted.items()
+            }
+            return {series: bars for series, bars in found.items() if len(bars)}
+        names = schema.series.c
+        query = sa.select(names.id, names.symbol, names.timeframe).where(names.source == self.source.value)
+        with self._database.transaction(BULK_S) as connection:
+            known = {row[0]: Series(row[1], row[2]) for row in connection.execute(query)}
+            asked = {number: wanted[series] for number, series in known.items() if series in wanted}
+            if not asked:
+                return {}
+            columns = ("series_id", "open_time", *COLUMNS)
+            listed = ", ".join(f"({number}, {int(count)})" for number, count in asked.items())
+            # an index scan for each series reads just its newest bars
+            newest = (
+                f"SELECT {', '.join(f'c.{name}' for name in columns)} FROM (VALUES {listed}) AS w (id, n)"
+                f" CROSS JOIN LATERAL (SELECT * FROM {self._table.name} WHERE series_id = w.id"
+                " ORDER BY open_time DESC LIMIT w.n) c"
+            )
+            numbers, *values = copied(connection, newest, columns)
+        order = np.lexsort((values[0], numbers))
+        numbers, values = numbers[order], [column[order] for column in values]
+        starts = np.flatnonzero(np.diff(numbers, prepend=-1)).tolist()
+        ends = [*starts[1:], len(numbers)] if starts else []
+        return {
+            known[int(numbers[start])]: Bars(*(column[start:end] for column in values))
+            for start, end in zip(starts, ends, strict=True)
+        }
 
     def load_candles(self, symbol: str, limit: int, *, timeframe: str = "15m") -> Bars:
         """Return the newest ``limit`` bars, oldest first; empty when there are none."""
@@ -217,7 +277,7 @@ class PostgresCandleStorage:
                     sa.update(schema.series).where(names.id == ids[series]).values(rows=names.rows - count)
                 )
 
-    def _save(self, frames: dict[Series, Bars]) -> dict[Series, Saved]:
+    def _save(self, frames: dict[Series, Bars]) -> dict[Series, _Stored]:
         try:
             with self._database.transaction(BULK_S) as connection:
                 info = connection.info
@@ -225,11 +285,15 @@ class PostgresCandleStorage:
                 merge = self._merge_postgres if self._database.is_postgres else self._merge_sqlite
                 counts = merge(connection, {ids[series]: bars for series, bars in frames.items()})
             info["staging"] = True
-            return {series: Saved(len(bars), *counts[ids[series]]) for series, bars in frames.items()}
         except Exception:
-            # an id learnt in a transaction that did not commit is worth nothing
+            # an id learnt in a transaction that did not commit is worth nothing, nor is what was saved before it
             self._ids.clear()
+            self._saved.forget()
             raise
+        return {
+            series: _Stored(Saved(len(bars), *counts[ids[series]][:2]), counts[ids[series]][2:])
+            for series, bars in frames.items()
+        }
 
     def _series_ids(self, connection: sa.Connection, wanted: list[Series]) -> dict[Series, int]:
         if not all(series in self._ids for series in wanted):
@@ -249,21 +313,21 @@ class PostgresCandleStorage:
 
         return (postgresql if self._database.is_postgres else sqlite).insert(table)
 
-    def _merge_postgres(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[int, int]]:
+    def _merge_postgres(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[Any, ...]]:
         """Copy into a staging table, then merge in one statement that also keeps the series' spans."""
         cursor: Any = connection.connection.cursor()
         if "staging" not in connection.info:
             # lasts as long as the connection; a transaction that fails takes it away again
             cursor.execute(_STAGING)
-        cursor.copy_expert("COPY staging FROM STDIN (FORMAT binary)", io.BytesIO(_copy_rows(frames)))
+        cursor.copy_expert("COPY staging FROM STDIN (FORMAT binary)", io.BytesIO(encoded(frames)))
         cursor.execute(_MERGE[self.source])
-        counts = {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
+        counts = {row[0]: row[1:] for row in cursor.fetchall()}
         cursor.close()
         return counts
 
-    def _merge_sqlite(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[int, int]]:
+    def _merge_sqlite(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[Any, ...]]:
         held, names = self._table.c, schema.series.c
-        now, counts = datetime.now(UTC), {}
+        now, counts = datetime.now(UTC), dict[int, tuple[Any, ...]]()
         driver: Any = connection.connection.driver_connection
         for series_id, bars in frames.items():
             span = (int(bars.open_time[0]), int(bars.open_time[-1]))
@@ -280,86 +344,17 @@ class PostgresCandleStorage:
                 "earliest": sa.func.min(sa.func.coalesce(names.earliest, span[0]), span[0]),
                 "latest": sa.func.max(sa.func.coalesce(names.latest, span[1]), span[1]),
             }  # fmt: skip
-            connection.execute(sa.update(schema.series).where(names.id == series_id).values(change))
+            query = sa.update(schema.series).where(names.id == series_id).values(change)
+            mark = connection.execute(query.returning(*(names[name] for name in MARKS))).one()
+            counts[series_id] += tuple(mark)
         return counts
 
 
-class HealingCandleStorage:
-    """Writes to the primary storage; while that is away, to a spill next door, which ``drain`` brings home.
-
-    ``waiting`` says whether the spill may hold anything; at first nobody knows what an earlier life has left there.
-    """
-
-    def __init__(self, primary: PostgresCandleStorage, spill: PostgresCandleStorage) -> None:
-        self._primary, self._spill = primary, spill
-        self.source = primary.source
-        self.degraded = ""
-        self.waiting = True
-        self.spilled = 0
-        self.drained = 0
-
-    def save_candles(self, symbol: str, df: Bars | pd.DataFrame, *, timeframe: str = "15m") -> int:
-        """Store bars of one symbol; return the rows handed in."""
-        return self.save_all_frames({Series(symbol, timeframe): df})
-
-    def save_candles_3m(self, symbol: str, df: Bars | pd.DataFrame) -> int:
-        """Store 3-minute bars of one symbol; return the rows handed in."""
-        return self.save_candles(symbol, df, timeframe="3m")
-
-    def save_all_frames(self, frames: Frames) -> int:
-        """Store bars of many series, in the spill when the primary does not answer."""
-        try:
-            saved = self._primary.save_all_frames(frames)
-        except Unavailable as error:
-            self.degraded = str(error)
-            self.waiting = True
-            saved = self._spill.save_all_frames(frames)
-            self.spilled += saved
-            return saved
-        self.degraded = ""
-        return saved
-
-    def load_candles(self, symbol: str, limit: int, *, timeframe: str = "15m") -> Bars:
-        """Return the newest bars of both storages together."""
-        spilled = self._spill.load_candles(symbol, limit, timeframe=timeframe)
-        try:
-            held = self._primary.load_candles(symbol, limit, timeframe=timeframe)
-        except Unavailable as error:
-            self.degraded = str(error)
-            return spilled
-        return join([held, spilled])[-limit:]
-
-    def cleanup_old_candles(self, days_to_keep: int) -> int:
-        """Delete old bars from the primary."""
-        return self._primary.cleanup_old_candles(days_to_keep)
-
-    def get_stats(self) -> dict[str, Any]:
-        """Return the primary's figures, or the spill's while it is away, and how many rows still wait there."""
-        waiting = self._spill.get_stats()
-        try:
-            stats = self._primary.get_stats()
-        except Unavailable as error:
-            self.degraded = str(error)
-            return {**waiting, "degraded": self.degraded, "waiting": waiting["total_candles"]}
-        return {**stats, "waiting": waiting["total_candles"]}
-
-    def close(self) -> None:
-        """Close the spill's file."""
-        self._spill.close()
-
-    def series(self) -> list[dict[str, Any]]:
-        """Return name, span and row count of every series in the primary."""
-        return self._primary.series()
-
-    def drain(self) -> int:
-        """Move what the spill holds to the primary; return the rows moved. Raises Unavailable while it is away."""
-        moved = 0
-        while frames := self._spill.take(DRAIN_ROWS):
-            moved += self._primary.save_all_frames(frames)
-            self._spill.remove(frames)
-        self.drained += moved
-        self.degraded, self.waiting = "", False
-        return moved
+def _copy_in(connection: sa.Connection, table: str, frames: dict[int, Bars]) -> None:
+    cursor: Any = connection.connection.cursor()
+    columns = ", ".join(("series_id", "open_time", *COLUMNS))
+    cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN (FORMAT binary)", io.BytesIO(encoded(frames)))
+    cursor.close()
 
 
 def _series(key: Series | tuple[str, str] | str) -> Series:
@@ -377,19 +372,6 @@ def _ordered(bars: Bars) -> Bars:
     return join([bars])
 
 
-def _copy_rows(frames: dict[int, Bars]) -> bytes:
-    # PostgreSQL's binary COPY: per row a field count, then each field behind its length, all big-endian
-    held = list(frames.values())
-    counts = [len(bars) for bars in held]
-    rows = np.empty(sum(counts), _ROW)
-    rows["fields"], rows["size_id"], rows["size_time"] = 8, 4, 8
-    rows["series_id"] = np.repeat(list(frames), counts)
-    rows["open_time"] = np.concatenate([bars.open_time for bars in held])
-    for name in COLUMNS:
-        rows[f"size_{name}"], rows[name] = 8, np.concatenate([getattr(bars, name) for bars in held])
-    return _COPY_HEADER + rows.tobytes() + _COPY_TRAILER
-
-
 def _changes(table: str) -> str:
     # a row that is told anew is no longer the one that was copied here
     origin = ", origin = NULL" if table == schema.candles[Source.TEST].name else ""
@@ -398,7 +380,7 @@ def _changes(table: str) -> str:
 
 def _merge_statement(table: str) -> str:
     columns = ", ".join(COLUMNS)
-    changes = _changes(table)
+    changes, marks = _changes(table), ", ".join(f"s.{name}" for name in MARKS)
     old = ", ".join(f"o.{name}" for name in COLUMNS)
     new = ", ".join(f"excluded.{name}" for name in COLUMNS)
     return (
@@ -412,7 +394,7 @@ def _merge_statement(table: str) -> str:
         " UPDATE series s SET rows = s.rows + coalesce(fresh.n, 0), last_synced = now(),"
         " earliest = least(s.earliest, span.lo), latest = greatest(s.latest, span.hi)"
         " FROM span LEFT JOIN fresh USING (series_id) WHERE s.id = span.series_id"
-        " RETURNING s.id, coalesce(fresh.n, 0), coalesce(fresh.touched - fresh.n, 0)"
+        f" RETURNING s.id, coalesce(fresh.n, 0), coalesce(fresh.touched - fresh.n, 0), {marks}"
     )
 
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from tests.bot import PATIENCE
+from telegram_bot.gate import Flood
+from tests.bot import PATIENCE, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -66,6 +67,7 @@ class TelegramServer:
         self._updates: list[dict[str, Any]] = []
         self._number, self._message = 1000, 0
         self._texts: dict[tuple[int, int], tuple[str, str]] = {}
+        self._pace = Flood()
         self._poll: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -120,7 +122,9 @@ class TelegramServer:
         )
 
     def ask(self, text: str, check: Any = lambda _: True, seconds: float = 30.0, **who: Any) -> dict[str, Any]:
-        """Write a command and return the answer to it."""
+        """Write a command and return the answer to it; half as fast as the bot takes commands from a person."""
+        user = who.get("user", OWNER)
+        until(lambda: self._pace.allows(user, time.monotonic() / 2), f"the bot to take {text}")
         self.forget()
         self.write(text, **who)
         return self.wait(check, f"an answer to {text}", seconds)

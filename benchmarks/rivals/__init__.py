@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from benchmarks.measured import Measured, compared
 from domain.candle import timeframe_ms
 from tests.venues import Venues, served, walk
 
@@ -54,30 +56,28 @@ class Run:
     trades: int
 
 
-def measure() -> tuple[float, str]:
-    """Return the least share of what is wanted of us that we reach, and every figure in words."""
-    told, least = [], float("inf")
+def measure() -> list[Measured]:
+    """Measure a crossing of averages with stop and target beside every other backtester, on both timeframes."""
+    lines = []
     with tempfile.TemporaryDirectory() as folder:
         for timeframe, count in CASES:
             step = timeframe_ms(timeframe)
             bars = walk(count, START // step * step, step, price=30_000.0)
-            ours = _median(_runs([sys.executable, "-m", "benchmarks.cross"], _saved(bars, Path(folder)), timeframe))
-            told.append(f"{timeframe}: ours {_words(ours, count)}")
-            for name, run in _rivals(bars, Path(folder), timeframe):
-                ratio = run.seconds / ours.seconds
-                least = min(least, ratio / RIVALS[name].wanted, run.whole / ours.whole)
-                told.append(
-                    f"{name} {_words(run, count)}: {ratio:.1f} times faster (wanted {RIVALS[name].wanted:g}), "
-                    f"process {run.whole / ours.whole:.1f} times"
-                )
-    return least, "; ".join(told)
+            ours = _runs([sys.executable, "-m", "benchmarks.cross"], _saved(bars, Path(folder)), timeframe)
+            for name, runs in _rivals(bars, Path(folder), timeframe):
+                pairs = [(count / own.seconds, count / other.seconds) for own, other in zip(ours, runs, strict=True)]
+                whole, theirs = (statistics.median(run.whole for run in held) for held in (ours, runs))
+                told = f"{ours[0].trades} trades against {runs[0].trades}; "
+                told += f"the whole process {whole:.2f} s against {theirs:.2f}"
+                what = f"EMA cross with stop and target on {count:,} bars of {timeframe}; {RIVALS[name].package}"
+                lines.append(compared(
+                    f"backtest_{timeframe}_{name.split('.')[0]}", what, "bars/s", pairs, RIVALS[name].wanted,
+                    at_least=True, also=whole < theirs, details=told,
+                ))  # fmt: skip
+    return lines
 
 
-def _words(run: Run, count: int) -> str:
-    return f"{count / run.seconds:,.0f} bars/s, {run.trades} trades, process {run.whole:.2f} s"
-
-
-def _rivals(bars: Bars, folder: Path, timeframe: str) -> Iterator[tuple[str, Run]]:
+def _rivals(bars: Bars, folder: Path, timeframe: str) -> Iterator[tuple[str, list[Run]]]:
     for name, rival in RIVALS.items():
         python = _environment(name, rival)
         with ExitStack() as stack:
@@ -89,7 +89,7 @@ def _rivals(bars: Bars, folder: Path, timeframe: str) -> Iterator[tuple[str, Run
                 stack.enter_context(served(venues))
                 extra = [venues.address]
             script = str(HERE / rival.script)
-            yield name, _median(_runs([str(python), script], _saved(bars, folder), timeframe, extra))
+            yield name, _runs([str(python), script], _saved(bars, folder), timeframe, extra)
 
 
 def _saved(bars: Bars, folder: Path) -> Path:
@@ -112,10 +112,6 @@ def _run(command: Sequence[str]) -> Run:
         raise RuntimeError(f"{' '.join(command[:2])} failed: {done.stderr[-2000:]}")
     said = json.loads(done.stdout.strip().splitlines()[-1])
     return Run(whole, said["seconds"], said["trades"])
-
-
-def _median(runs: list[Run]) -> Run:
-    return sorted(runs, key=lambda run: run.seconds)[len(runs) // 2]
 
 
 def _environment(name: str, rival: Rival) -> Path:

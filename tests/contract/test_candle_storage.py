@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from domain.candle import Bars, Series
 from domain.errors import BadData
 from domain.source import Source
-from persistence.candles import HealingCandleStorage, PostgresCandleStorage
+from persistence.candles import PostgresCandleStorage
 from persistence.database import Database
+from persistence.healing_candles import HealingCandleStorage
 
 BTC, PEPE = "BTC/USDT:USDT", "1000PEPE/USDT:USDT"
 DAY = 86_400_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal as D
@@ -15,8 +16,9 @@ from domain.ids import Identity
 from domain.records import Level
 from domain.source import Source
 from domain.trade import Trade
-from persistence.candles import HealingCandleStorage, PostgresCandleStorage
+from persistence.candles import PostgresCandleStorage
 from persistence.database import Database
+from persistence.healing_candles import HealingCandleStorage
 from persistence.journal import Journal
 from persistence.ledger import LayeredLedger
 from persistence.trades import TradeTrackerPostgres
@@ -145,7 +147,7 @@ def test_the_bot_trades_through_an_outage_of_its_database(own_postgres, tmp_path
         )
         own_postgres.start()
         bot.wait_for("everything to be saved", lambda s: s["candles_waiting"] == 0)
-        until(lambda: bot.manage("db-stats", "--json").stdout.count('"waiting": 0'), "the spill to drain")
+        until(lambda: json.loads(bot.manage("db-stats", "--json").stdout)["waiting"] == 0, "the spill to drain")
         assert bot.stop() == 0
     finally:
         bot.close()
@@ -178,14 +180,14 @@ def test_a_server_that_dies_in_the_middle_of_a_copy_is_unavailable_and_the_next_
         Series("A/B", "1m"),
     )
     storage.fill(series, bars[:300])
-    real, killed = module._copy_rows, []
+    real, killed = module.encoded, []
 
     def dies(frames):
         if not killed:
             killed.append(own_postgres.kill9())
         return real(frames)
 
-    monkeypatch.setattr(module, "_copy_rows", dies)
+    monkeypatch.setattr(module, "encoded", dies)
     with pytest.raises(Unavailable):
         storage.fill(series, bars[300:])
     killed.clear()
@@ -193,7 +195,7 @@ def test_a_server_that_dies_in_the_middle_of_a_copy_is_unavailable_and_the_next_
     monkeypatch.undo()
     with pytest.raises(Unavailable):
         monkeypatch.setattr(module, "SAVE_ATTEMPTS", 1)
-        monkeypatch.setattr(module, "_copy_rows", dies)
+        monkeypatch.setattr(module, "encoded", dies)
         storage.merge({series: bars[300:]})
     own_postgres.start()
     monkeypatch.undo()

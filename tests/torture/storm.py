@@ -17,9 +17,10 @@ from domain.candle import Bar, Bars, ClosedBar, Series
 from domain.source import Source
 from engine.threads import Tier
 from engine.writer import CandleWriter
-from persistence.candles import HealingCandleStorage, PostgresCandleStorage
+from persistence.candles import PostgresCandleStorage
 from persistence.database import Database
 from persistence.files import AtomicFile
+from persistence.healing_candles import HealingCandleStorage
 from persistence.journal import Journal
 from persistence.keyvalue import Redis
 from persistence.ledger import DatabaseRefuge, LayeredLedger, RedisRefuge

@@ -45,9 +45,8 @@ class Stored:
     def __init__(self, bars: Bars) -> None:
         self.bars = bars
 
-    def load_candles(self, _symbol: str, limit: int, *, timeframe: str) -> Bars:
-        assert timeframe == STOCK.timeframe
-        return self.bars[-limit:]
+    def load_frames(self, wanted: dict[Series, int]) -> dict[Series, Bars]:
+        return {series: self.bars[-count:] for series, count in wanted.items() if len(self.bars)}
 
 
 async def recovered(market: Market, held: Bars) -> Bars:

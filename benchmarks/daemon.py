@@ -1,0 +1,153 @@
+"""The whole daemon as a process: how long it takes to be able to trade, and what each further symbol costs it."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import psutil
+
+from benchmarks.measured import Measured, compared, took
+from tests.bot import ROOT, Bot, until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SYMBOLS, STARTS, START_S, MB = 50, 5, 3.0, 1 << 20
+SIZES, WATCHED_S, SPEED, SETTLED_S = (50, 200, 500, 1_000), 60.0, 6, 20.0
+MEMORY_MB, LIVED_S = 200, 600.0
+LEFT_OUT = frozenset({"apport_python_hook", "sitecustomize"})
+
+
+def measure_start() -> list[Measured]:
+    """Measure a start on a warm store, with 50 symbols, beside importing what it imports of others."""
+    with tempfile.TemporaryDirectory() as folder, _bot(Path(folder), SYMBOLS, 1) as bot:
+        _launched(bot)
+        bot.wait_ready()
+        bot.wait_for("bars to be stored", lambda s: s["candles_waiting"] == 0)
+        modules = _imported(bot)
+        pairs = []
+        for _ in range(STARTS):
+            _ended(bot)
+            began = time.perf_counter()
+            _launched(bot)
+            _ready(bot)
+            pairs.append((time.perf_counter() - began, took(_import, modules)))
+    seconds = statistics.median(own for own, _ in pairs)
+    what = f"process start to able to trade, warm store, {SYMBOLS} symbols; importing the same packages of others"
+    told = f"{len(modules)} modules of others; at most {START_S:g} s wanted"
+    return [compared("start", what, "s", pairs, 1.5, also=seconds <= START_S, details=told)]
+
+
+def measure_memory() -> list[Measured]:
+    """Measure the resident memory after ten minutes, with 50 symbols."""
+    with tempfile.TemporaryDirectory() as folder, _bot(Path(folder), SYMBOLS, SPEED) as bot:
+        process = psutil.Process(_launched(bot))
+        bot.wait_ready()
+        time.sleep(LIVED_S)
+        held = process.memory_info().rss / MB
+    what = f"resident memory after ten minutes at {SPEED} times the market's speed, {SYMBOLS} symbols; what is wanted"
+    return [compared("memory", what, "MB", [(held, MEMORY_MB)], 1)]
+
+
+class _Cost(NamedTuple):
+    """Of a symbol: thousandths of a core, kilobytes; and the loop's lag."""
+
+    cpu: float
+    memory: float
+    lag_p99_ms: float
+
+
+def measure_scale() -> list[Measured]:
+    """Measure what a symbol costs among 50 and among a thousand."""
+    costs = {size: _cost(size) for size in SIZES}
+    base, lines = costs[SIZES[0]], []
+    for size in SIZES[1:]:
+        one = costs[size]
+        told = (
+            f"{one.memory:.0f} KB a symbol against {base.memory:.0f}, "
+            f"loop lag p99 {one.lag_p99_ms:g} ms against {base.lag_p99_ms:g}"
+        )
+        what = f"CPU of a symbol among {size}, in thousandths of a core; among {SIZES[0]}"
+        lines.append(compared(f"scale_{size}", what, "mcore", [(one.cpu, base.cpu)], 1.3, details=told))
+    return lines
+
+
+def _cost(size: int) -> _Cost:
+    with tempfile.TemporaryDirectory() as folder, _bot(Path(folder), size, SPEED) as bot:
+        process = psutil.Process(_launched(bot))
+        bot.wait_ready()
+        time.sleep(SETTLED_S)
+        before = sum(process.cpu_times()[:2])
+        began = time.monotonic()
+        time.sleep(WATCHED_S)
+        share = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - began)
+        status = bot.status() or {}
+        return _Cost(1000 * share / size, process.memory_info().rss / size / 1024, float(status["loop_lag_p99_ms"]))
+
+
+@contextmanager
+def _bot(folder: Path, symbols: int, speed: float) -> Iterator[Bot]:
+    bot = Bot(
+        folder, REVENANT__SANDBOX__SPEED=str(speed), REVENANT__SANDBOX__SYMBOLS=str(symbols),
+        REVENANT__TRADING__TOP=str(symbols), REVENANT__STRATEGIES="{trend_pullback: {}, mean_reversion: {}, scalp: {}}",
+    )  # fmt: skip
+    try:
+        yield bot
+    finally:
+        bot.close()
+
+
+def _launched(bot: Bot) -> int:
+    """Start the program as people do, a process of its own."""
+    (bot.data / "dashboard.json").unlink(missing_ok=True)
+    with (bot.folder / "bot.log").open("ab") as log:
+        bot.process = subprocess.Popen(
+            [sys.executable, str(ROOT / "live_bot.py")], cwd=bot.folder, env=bot.environment, stdout=log, stderr=log
+        )
+    return bot.process.pid
+
+
+def _ready(bot: Bot) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        told = bot.get("/readyz")
+        if told and told[0] == 200:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"not able to trade: {bot.log()[-2000:]}")
+
+
+def _ended(bot: Bot) -> None:
+    assert bot.process is not None
+    bot.process.terminate()
+    until(lambda: bot.process is not None and bot.process.poll() is not None, "the bot to end")
+
+
+def _imported(bot: Bot) -> list[str]:
+    """Return the modules of other people that the program has loaded by the time it trades."""
+    told = (
+        "import sys, os, sysconfig, runpy, json\n"
+        "site = sysconfig.get_paths()['purelib']\n"
+        "import live_bot, bootstrap.live, bootstrap.page, telegram_bot.port\n"
+        "held = [n for n, m in list(sys.modules.items()) if (getattr(m, '__file__', None) or '').startswith(site)]\n"
+        "print(json.dumps(sorted(held)))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", told], cwd=ROOT, env=bot.environment, capture_output=True, text=True, check=True
+    )
+    import json
+
+    return [name for name in json.loads(done.stdout) if name not in LEFT_OUT]
+
+
+def _import(modules: list[str]) -> None:
+    lines = "\n".join(f"import {name}" for name in modules)
+    subprocess.run([sys.executable, "-c", lines], check=True, env=dict(os.environ), capture_output=True)
