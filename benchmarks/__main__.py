@@ -78,7 +78,7 @@ def keep(lines: list[Measured]) -> list[dict[str, object]]:
     for one in lines:
         held[one.name] = {
             "name": one.name, "ours": one.ours, "reference": one.reference, "unit": one.unit, "ratio": one.ratio,
-            "target": one.target, "met": one.met,
+            "target": one.target, "met": one.met, "what": one.what, "details": one.details,
         }  # fmt: skip
     LATEST.write_text(json.dumps(list(held.values()), indent=1) + "\n")
     return list(held.values())

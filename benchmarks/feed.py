@@ -123,7 +123,7 @@ async def whole(port: int, count: int) -> float:
         await asyncio.sleep(0)
     first, began = feed.counters.frames, time.perf_counter()
     while feed.counters.frames < count:
-        await asyncio.sleep(0.002)
+        await asyncio.sleep(0.005)
     rate = (feed.counters.frames - first) / (time.perf_counter() - began)
     while delivered < SYMBOLS * (BARS - 1):
         await asyncio.sleep(0.01)

@@ -51,7 +51,7 @@ def measure_score() -> list[Measured]:
     model = training.train(market(600, edge=1.0), TERMS, NOW).model
     if model is None:
         raise AssertionError("a known edge was not found")
-    fitted = ensemble.fit(lessons, 0.8, 1)
+    fitted = ensemble.fit(lessons, np.full(len(lessons.vectors), 0.8), 1)
     heads = tuple(Head(name, graph) for name, graph in fitted.graphs().items())
     probe = tuple(map(float, lessons.vectors[0]))
     held = msgspec.structs.replace(

@@ -10,7 +10,6 @@ from domain.errors import BadData
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas as pd
 
     from domain.candle import Bars, Times
 
@@ -33,26 +32,31 @@ def file_name(symbol: str, timeframe: str, kind: str, candle_type: str = "") -> 
 
 def encode_bars(bars: Bars, kind: str) -> bytes:
     """Return a candle file's bytes: UTC open times, prices and volume in base units."""
-    frame = bars.to_frame().reset_index().rename(columns={"timestamp": "date"})[_COLUMNS]
-    return _encode(frame, kind)
+    columns = (bars.open, bars.high, bars.low, bars.close, bars.volume)
+    return _encode(bars.open_time, dict(zip(_COLUMNS[1:], columns, strict=True)), kind)
 
 
 def encode_funding(times: Times, rates: np.ndarray, kind: str) -> bytes:
     """Return a funding file's bytes: UTC times and rates."""
-    import pandas as pd  # noqa: PLC0415  half a second that only files need to pay
-
-    date = pd.DatetimeIndex(times.astype("datetime64[ms]"), tz="UTC")
-    return _encode(pd.DataFrame({"date": date, "funding_rate": rates}), kind)
+    return _encode(times, {"funding_rate": rates}, kind)
 
 
-def _encode(frame: pd.DataFrame, kind: str) -> bytes:
-    out = io.BytesIO()
+def _encode(times: Times, columns: dict[str, np.ndarray], kind: str) -> bytes:
+    import pyarrow as pa  # noqa: PLC0415  a third of a second that only files need to pay
+
+    date = pa.array(times.astype("datetime64[ms]"), pa.timestamp("ms", tz="UTC"))
+    table, out = pa.table({"date": date, **columns}), io.BytesIO()
     if kind == "feather":
-        frame.to_feather(out, compression="lz4", compression_level=9)
+        from pyarrow import feather  # noqa: PLC0415
+
+        # the highest level takes fifteen times as long, for a tenth of the size
+        feather.write_feather(table, out, compression="lz4")
     elif kind == "parquet":
-        frame.to_parquet(out, index=False)
+        from pyarrow import parquet  # noqa: PLC0415
+
+        parquet.write_table(table, out)
     elif kind == "csv":
-        frame.to_csv(out, index=False, lineterminator="\n")
+        table.to_pandas().to_csv(out, index=False, lineterminator="\n")
     else:
         raise BadData(f"format {kind!r} is not known; there are {', '.join(KINDS)}")
     return out.getvalue()

@@ -14,10 +14,8 @@ INTERVALS = {
     "12h": "720", "1d": "D",
 }  # fmt: skip
 
-_KLINE_START = b'{"topic":"kline.'
 
-
-class KlineItem(msgspec.Struct):
+class KlineItem(msgspec.Struct, gc=False):
     """One bar of a kline frame; ``confirm`` says whether it is closed, ``timestamp`` is the last trade's."""
 
     start: int
@@ -70,7 +68,9 @@ class Other:
 
 Message = Klines | Ack | Other
 
-_klines = msgspec.json.Decoder(Klines, strict=False)
+klines = msgspec.json.Decoder(Klines, strict=False).decode
+"""Returns the bars of a kline frame, the most frequent kind; raises msgspec.MsgspecError for any other."""
+
 _envelopes = msgspec.json.Decoder(_Envelope)
 
 
@@ -81,11 +81,13 @@ def decode(frame: bytes) -> Message:
         BadData: when the frame is no JSON, or not of the form that its topic has.
     """
     try:
-        if frame.startswith(_KLINE_START):
-            return _klines.decode(frame)
-        envelope = _envelopes.decode(frame)
-        if envelope.topic.startswith("kline."):
-            return _klines.decode(frame)
+        try:
+            # almost every frame is one of these
+            return klines(frame)
+        except msgspec.ValidationError:
+            envelope = _envelopes.decode(frame)
+            if envelope.topic.startswith("kline."):
+                raise
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadData(f"frame {frame[:80]!r}: {error}") from error
     if envelope.success is not None or envelope.op:

@@ -9,6 +9,7 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import WebSocketException
@@ -84,6 +85,7 @@ class FeedCounters:
 @dataclass(slots=True)
 class _Stream:
     series: Series
+    symbol: str
     topic: str
     heard: float = 0.0
     asked: float = 0.0
@@ -117,7 +119,7 @@ class Feed:
     ) -> None:
         self._urls, self._frames, self._klines, self._limits = urls, frames, klines, limits
         self._streams = {
-            series: _Stream(series, bybit.kline_topic(venue_ids[series.symbol], series.timeframe))
+            series: _Stream(series, series.symbol, bybit.kline_topic(venue_ids[series.symbol], series.timeframe))
             for series in frames.series
         }
         self._by_topic = {stream.topic: stream for stream in self._streams.values()}
@@ -130,7 +132,7 @@ class Feed:
         self._wanted: asyncio.Queue[tuple[Series, int | None]] = asyncio.Queue(len(self._streams) + 1)
         self._numbers = itertools.count(1)
         self._jitter = random.Random()  # noqa: S311  spreads reconnects, guards nothing
-        self.counters = FeedCounters()
+        self._counters = FeedCounters()
         self.prices: dict[str, tuple[float, int]] = {}
 
     async def run(self, deliver: Callable[[list[ClosedBar]], Awaitable[None]]) -> None:
@@ -142,6 +144,13 @@ class Feed:
                 group.create_task(self._fill_holes(), name=f"fill {number}")
             group.create_task(self._watch(), name="feed watch")
             group.create_task(self._hand_out(deliver), name="feed batches")
+
+    @property
+    def counters(self) -> FeedCounters:
+        """What the sockets went through so far."""
+        # counted once for each frame: that is often enough
+        self._counters.frames = sum(shard.frames for shard in self._shards)
+        return self._counters
 
     def stale(self) -> list[Series]:
         """Return the series that have said nothing for too long."""
@@ -179,7 +188,7 @@ class Feed:
             finally:
                 shard.socket = None
                 shard.acked.clear()
-            self.counters.failures += 1
+            self._counters.failures += 1
             # a session that lasted earns a fresh start, one that did not waits longer
             pause = first if _now() - opened > EARNED_S else min(longest, pause * 2)
             await asyncio.sleep(self._jitter.uniform(first / 2, pause))
@@ -187,7 +196,7 @@ class Feed:
     async def _session(self, shard: _Shard, url: str) -> None:
         settings = {"ping_interval": None, "max_size": 1 << 20, "max_queue": 1024, "proxy": None, "compression": None}
         async with connect(url, open_timeout=10, close_timeout=2, **settings) as socket:  # type: ignore[arg-type]
-            self.counters.connects += 1
+            self._counters.connects += 1
             shard.socket, shard.silent = socket, False
             shard.request = f"sub-{next(self._numbers)}"
             await socket.send(bybit.subscription(shard.topics, shard.request).decode())
@@ -219,20 +228,26 @@ class Feed:
                 await socket.send(bybit.ping(f"ping-{next(self._numbers)}").decode())
 
     def _take(self, shard: _Shard, frame: bytes) -> None:
-        self.counters.frames += 1
         shard.frames += 1
+        try:
+            # almost every frame is one of these
+            klines = bybit.klines(frame)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            self._take_other(shard, frame)
+        else:
+            self._take_klines(klines)
+
+    def _take_other(self, shard: _Shard, frame: bytes) -> None:
         try:
             message = bybit.decode(frame)
         except BadData as error:
-            self.counters.malformed += 1
+            self._counters.malformed += 1
             log.warning("malformed frame ignored", reason=str(error))
             return
-        if isinstance(message, bybit.Klines):
-            self._take_klines(message)
-        elif isinstance(message, bybit.Ack):
+        if isinstance(message, bybit.Ack):
             self._take_ack(shard, message)
         else:
-            self.counters.unknown += 1
+            self._counters.unknown += 1
 
     def _take_ack(self, shard: _Shard, message: bybit.Ack) -> None:
         if message.request != shard.request and message.operation != "subscribe":
@@ -240,7 +255,7 @@ class Feed:
         if message.success:
             shard.acked.update(shard.topics)
             return
-        self.counters.refused_topics += 1
+        self._counters.refused_topics += 1
         log.error("exchange refused a subscription", reason=message.message, way_out="check trading.symbols")
         refused = message.message.partition("topic:")[2]
         if refused in shard.topics:
@@ -258,16 +273,16 @@ class Feed:
     def _take_klines(self, message: bybit.Klines) -> None:
         stream = self._by_topic.get(message.topic)
         if stream is None:
-            self.counters.unknown += 1
+            self._counters.unknown += 1
             return
         stream.pushes += 1
         for item in message.items:
             if item.timestamp >= stream.price_time:
                 stream.price_time = item.timestamp
-                self.prices[stream.series.symbol] = (item.close, item.timestamp)
+                self.prices[stream.symbol] = (item.close, item.timestamp)
             if item.confirm:
                 self._close_bar(stream, item)
-            else:
+            elif item.start != stream.forming or stream.unconfirmed is not None:
                 self._see_forming(stream, item.start)
 
     def _close_bar(self, stream: _Stream, item: bybit.KlineItem) -> None:
@@ -282,8 +297,6 @@ class Feed:
 
     def _see_forming(self, stream: _Stream, start: int) -> None:
         # a bar being formed proves that all before it are closed, confirmed or not
-        if start == stream.forming and stream.unconfirmed is None:
-            return
         stream.forming = start
         if self._frames.hole(stream.series, start) is None:
             stream.unconfirmed = None
@@ -308,13 +321,13 @@ class Feed:
             if inside.sum() == timeframe_ms("15m") // timeframe_ms("3m"):
                 differs = disagreement(closed.bar, type(bars)(*(column[inside] for column in bars.columns())))
                 if differs:
-                    self.counters.mismatches += 1
+                    self._counters.mismatches += 1
                     log.warning("15m bar differs from its 3m bars", series=closed.series, reason=differs)
 
     def _want(self, stream: _Stream, seen_open: int | None) -> None:
         if not stream.filling:
             stream.filling = True
-            self.counters.holes += 1
+            self._counters.holes += 1
             self._wanted.put_nowait((stream.series, seen_open))
 
     async def _fill_holes(self) -> None:
@@ -373,7 +386,7 @@ class Feed:
             stream.heard = now
         if now - max(stream.heard, stream.asked) > self._limits.stale_s:
             stream.asked, stream.strikes = now, stream.strikes + 1
-            self.counters.stale += 1
+            self._counters.stale += 1
             log.warning("stream fell silent", series=stream.series, strikes=stream.strikes)
             self._want(stream, LATEST)
             if stream.strikes >= 3:  # noqa: PLR2004  the third time, asking politely has failed

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
+import operator
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from domain.candle import Bars, resample, timeframe_ms
+from domain.candle import Bars, timeframe_ms
 from domain.technical import talib
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ WINDOW = 300
 HIGHER = {"1m": "5m", "3m": "15m", "5m": "15m", "15m": "1h", "30m": "2h", "1h": "4h", "4h": "1d", "1d": "1w"}
 """The longer timeframe that is looked at beside a signal's own; it is made of the signal's own bars."""
 
-ATR_BARS = 14
+ATR_BARS, LOOKED_BACK = 14, 100
 ROOM_MAX_R = 10.0
 DAY_MS = 86_400_000
 SIDE, PLAIN = "from the side", "as it is"
@@ -93,14 +95,15 @@ def features(signal: Signal, bars: Bars, leader: Bars, fee: float) -> dict[str, 
     """
     step = timeframe_ms(signal.timeframe)
     own = _until(bars, signal.bar_start, step)
-    atr = _last(talib.ATR(own.high, own.low, own.close, ATR_BARS)) if own is not None else 0.0
-    if own is None or not atr > 0:
+    ranges = talib.ATR(own.high, own.low, own.close, ATR_BARS) if own is not None else None
+    if own is None or ranges is None or not ranges[-1] > 0:
         return None
-    side = signal.side.sign
+    atr, side, newest = ranges.item(-1), signal.side.sign, _Newest(own)
     values = {
-        **_trend(own, atr, side), **_higher(own, signal.timeframe, atr, side), **_momentum(own, atr, side),
-        **_volatility(own, atr), **_bar(own, atr, side), **_volume(own, atr, side), **_levels(own, signal, atr, fee),
-        **_clock(signal.time), **_market(own, _until(leader, signal.bar_start, step), atr, side),
+        **_trend(newest, atr, side), **_higher(own, signal.timeframe, atr, side), **_momentum(own, newest, atr, side),
+        **_volatility(own, newest, ranges), **_bar(own, atr, side), **_volume(newest, atr, side),
+        **_levels(newest, signal, atr, fee), **_clock(signal.time),
+        **_market(own, _until(leader, signal.bar_start, step), atr, side),
     }  # fmt: skip
     return {name: float(values[name]) for name in NAMES}
 
@@ -118,53 +121,73 @@ def _until(bars: Bars, bar_start: int, step: int) -> Bars | None:
     return held if whole and int(held.open_time[0]) == bar_start - (WINDOW - 1) * step else None
 
 
-def _trend(own: Bars, atr: float, side: int) -> dict[str, float]:
+class _Newest:
+    """The newest bars as plain numbers: of so few, Python finds extremes and sums in half of numpy's time."""
+
+    def __init__(self, own: Bars) -> None:
+        self.close: list[float] = own.close[-LOOKED_BACK:].tolist()
+        self.high: list[float] = own.high[-LOOKED_BACK:].tolist()
+        self.low: list[float] = own.low[-LOOKED_BACK:].tolist()
+        self.volume: list[float] = own.volume[-50:].tolist()
+
+
+def _trend(own: _Newest, atr: float, side: int) -> dict[str, float]:
+    close = own.close[-1]
     slope, quality = _line(own.close[-20:])
-    low, high = own.low[-50:].min(), own.high[-50:].max()
-    position = _share(own.close[-1] - low, high - low, 0.5)
-    near_low, near_high = own.low[-20:].min(), own.high[-20:].max()
-    back = near_high - own.close[-1] if side > 0 else own.close[-1] - near_low
+    lows, highs = own.low[-50:], own.high[-50:]
+    low, high = min(lows), max(highs)
+    position = _share(close - low, high - low, 0.5)
+    near_low, near_high = min(own.low[-20:]), max(own.high[-20:])
+    back = near_high - close if side > 0 else close - near_low
     return {
         "trend_strength": side * slope / atr,
         "trend_quality": quality,
         "streak": side * _streak(own.close[-11:]),
-        "swing_age": _age(own.high[-50:] if side > 0 else -own.low[-50:]),
+        "swing_age": (highs[::-1].index(high) if side > 0 else lows[::-1].index(low)) / 50,
         "channel_position": position if side > 0 else 1 - position,
         "pullback_depth": _share(back, near_high - near_low, 0.5),
     }
 
 
 def _higher(own: Bars, timeframe: str, atr: float, side: int) -> dict[str, float]:
-    base = timeframe_ms(timeframe)
-    outer = resample(own, timeframe_ms(HIGHER.get(timeframe, timeframe)), base)
-    scale = _last(talib.ATR(outer.high, outer.low, outer.close, ATR_BARS)) if len(outer) > ATR_BARS else atr
+    step = timeframe_ms(HIGHER.get(timeframe, timeframe))
+    size = step // timeframe_ms(timeframe)
+    # the window has no hole: whole groups of bars begin where the longer timeframe's grid does
+    first = int(-own.open_time.item(0) % step) // timeframe_ms(timeframe)
+    whole = slice(first, first + (len(own) - first) // size * size)
+    high, low = own.high[whole].reshape(-1, size).max(axis=1), own.low[whole].reshape(-1, size).min(axis=1)
+    close = own.close[whole][size - 1 :: size]
+    scale = _last(talib.ATR(high, low, close, ATR_BARS)) if len(close) > ATR_BARS else atr
     scale = scale if scale > 0 else atr
+    closes: list[float] = close[-50:].tolist()
     return {
-        "higher_trend": side * _line(outer.close[-20:])[0] / scale,
-        "higher_distance": side * (own.close[-1] - outer.close[-50:].mean()) / scale,
+        "higher_trend": side * _line(closes[-20:])[0] / scale,
+        "higher_distance": side * (own.close.item(-1) - sum(closes) / len(closes)) / scale,
     }
 
 
-def _momentum(own: Bars, atr: float, side: int) -> dict[str, float]:
+def _momentum(own: Bars, newest: _Newest, atr: float, side: int) -> dict[str, float]:
     histogram = talib.MACD(own.close, 12, 26, 9)[2]
-    spread = own.close[-20:].std()
+    close, recent = newest.close, newest.close[-20:]
+    mean = sum(recent) / 20
+    spread = math.sqrt(sum((one - mean) ** 2 for one in recent) / 20)
     return {
-        "return_1": side * (own.close[-1] - own.close[-2]) / atr,
-        "return_5": side * (own.close[-1] - own.close[-6]) / atr,
+        "return_1": side * (close[-1] - close[-2]) / atr,
+        "return_5": side * (close[-1] - close[-6]) / atr,
         "rsi": side * (_last(talib.RSI(own.close, 14)) - 50) / 50,
         "macd": side * _last(histogram) / atr,
-        "band_position": side * _share(own.close[-1] - own.close[-20:].mean(), spread, 0.0),
+        "band_position": side * _share(close[-1] - mean, spread, 0.0),
     }
 
 
-def _volatility(own: Bars, atr: float) -> dict[str, float]:
-    ranges = talib.ATR(own.high, own.low, own.close, ATR_BARS)
-    true_range = talib.TRANGE(own.high, own.low, own.close)
-    width = np.lib.stride_tricks.sliding_window_view(own.close[-119:], 20).std(axis=1)
+def _volatility(own: Bars, newest: _Newest, ranges: Column) -> dict[str, float]:
+    true_range: list[float] = talib.TRANGE(own.high, own.low, own.close)[-50:].tolist()
+    # from the last close on: a spread is a difference of squares there, and large ones would drown it
+    width = talib.STDDEV(own.close[-119:] - newest.close[-1], 20)[-100:]
     return {
-        "atr_pct": 100 * atr / own.close[-1],
+        "atr_pct": 100 * ranges.item(-1) / newest.close[-1],
         "atr_percentile": _rank(ranges[-100:]),
-        "atr_trend": _log_ratio(true_range[-5:].mean(), true_range[-50:].mean()),
+        "atr_trend": _log_ratio(sum(true_range[-5:]) / 5, sum(true_range) / 50),
         "band_width_percentile": _rank(width),
     }
 
@@ -182,27 +205,31 @@ def _bar(own: Bars, atr: float, side: int) -> dict[str, float]:
     }
 
 
-def _volume(own: Bars, atr: float, side: int) -> dict[str, float]:
-    recent, mean = own.volume[-20:], own.volume[-20:].mean()
-    moves = np.sign(np.diff(own.close[-21:]))
-    typical = (own.high[-50:] + own.low[-50:] + own.close[-50:]) / 3
-    total = own.volume[-50:].sum()
-    price = (typical * own.volume[-50:]).sum() / total if total > 0 else typical.mean()
+def _volume(own: _Newest, atr: float, side: int) -> dict[str, float]:
+    recent, closes, volume = own.volume[-20:], own.close[-21:], own.volume
+    total, whole = sum(recent), sum(volume)
+    flow = sum(
+        (after > before) * held - (after < before) * held
+        for before, after, held in zip(closes, closes[1:], recent, strict=False)
+    )
+    typical = [(h + lo + c) / 3 for h, lo, c in zip(own.high[-50:], own.low[-50:], own.close[-50:], strict=True)]
+    price = sum(map(operator.mul, typical, volume)) / whole if whole > 0 else sum(typical) / 50
     return {
-        "volume_ratio": _log_ratio(own.volume[-1], mean),
-        "volume_trend": _log_ratio(own.volume[-5:].mean(), mean),
-        "volume_flow": side * _share((moves * recent).sum(), recent.sum(), 0.0),
+        "volume_ratio": _log_ratio(volume[-1], total / 20),
+        "volume_trend": _log_ratio(sum(volume[-5:]) / 5, total / 20),
+        "volume_flow": side * _share(flow, total, 0.0),
         "vwap_distance": side * (own.close[-1] - price) / atr,
     }
 
 
-def _levels(own: Bars, signal: Signal, atr: float, fee: float) -> dict[str, float]:
+def _levels(own: _Newest, signal: Signal, atr: float, fee: float) -> dict[str, float]:
     side = signal.side.sign
     turns = own.low[-75:] if side > 0 else own.high[-75:]
-    level = turns[-10:].min() if side > 0 else turns[-10:].max()
-    extreme = own.high[-100:].max() if side > 0 else own.low[-100:].min()
+    level = min(turns[-10:]) if side > 0 else max(turns[-10:])
+    extreme = max(own.high[-100:]) if side > 0 else min(own.low[-100:])
+    near = 0.3 * atr
     return {
-        "level_touches": float((np.abs(turns - level) <= 0.3 * atr).mean()),
+        "level_touches": sum(abs(one - level) <= near for one in turns) / 75,
         "room_r": min(ROOM_MAX_R, max(0.0, side * (extreme - signal.entry) / signal.risk)),
         "stop_atr": signal.risk / atr,
         "cost_r": 2 * fee * signal.entry / signal.risk,
@@ -219,34 +246,30 @@ def _market(own: Bars, leader: Bars | None, atr: float, side: int) -> dict[str, 
         return {"market_trend": 0.0, "market_correlation": 0.0, "relative_strength": 0.0}
     scale = _last(talib.ATR(leader.high, leader.low, leader.close, ATR_BARS))
     mine, theirs = np.diff(np.log(own.close[-61:])), np.diff(np.log(leader.close[-61:]))
-    spread = mine.std() * theirs.std()
-    joint = ((mine - mine.mean()) * (theirs - theirs.mean())).mean()
-    ahead = mine[-20:].sum() - theirs[-20:].sum()
+    ahead = float(mine[-20:].sum() - theirs[-20:].sum())
+    mine, theirs = mine - mine.mean(), theirs - theirs.mean()
+    spread = math.sqrt(mine.dot(mine) * theirs.dot(theirs))
     return {
-        "market_trend": side * _share(_line(leader.close[-20:])[0], scale, 0.0),
-        "market_correlation": _share(joint, spread, 0.0),
-        "relative_strength": side * ahead * own.close[-1] / atr,
+        "market_trend": side * _share(_line(leader.close[-20:].tolist())[0], scale, 0.0),
+        "market_correlation": _share(mine.dot(theirs), spread, 0.0),
+        "relative_strength": side * ahead * own.close.item(-1) / atr,
     }
 
 
-def _line(values: Column) -> tuple[float, float]:
+def _line(values: list[float]) -> tuple[float, float]:
     """Return slope per bar and R squared of the least-squares line."""
-    x = np.arange(len(values)) - (len(values) - 1) / 2
-    y = values - values.mean()
-    slope = float((x * y).sum() / (x * x).sum())
-    return slope, _share(slope * slope * float((x * x).sum()), float((y * y).sum()), 0.0)
+    count = len(values)
+    middle, mean = (count - 1) / 2, sum(values) / count
+    squares = count * (count * count - 1) / 12
+    slope = sum((i - middle) * value for i, value in enumerate(values)) / squares
+    return slope, _share(slope * slope * squares, sum((value - mean) ** 2 for value in values), 0.0)
 
 
-def _streak(closes: Column) -> float:
+def _streak(closes: list[float]) -> float:
     """Return how many of the newest moves went one way, negative for down."""
-    moves = np.sign(np.diff(closes))[::-1]
-    other = np.flatnonzero(moves != moves[0])
-    return float(moves[0] * (other[0] if len(other) else len(moves)))
-
-
-def _age(values: Column) -> float:
-    """Return how many bars ago the newest highest value was, as share of all."""
-    return float(values[::-1].argmax() / len(values))
+    moves = [(after > before) - (after < before) for before, after in itertools.pairwise(closes)][::-1]
+    same = next((place for place, one in enumerate(moves) if one != moves[0]), len(moves))
+    return float(moves[0] * same)
 
 
 def _last(values: Column) -> float:
@@ -254,7 +277,7 @@ def _last(values: Column) -> float:
 
 
 def _rank(values: Column) -> float:
-    return float((values <= values[-1]).mean())
+    return float(np.count_nonzero(values <= values[-1]) / len(values))
 
 
 def _share(part: float, whole: float, otherwise: float) -> float:

@@ -81,9 +81,14 @@ def _copied(
     names = ("open_time", *columns)
     query = (
         f"SELECT {', '.join(names)} FROM {schema.candles[source].name} WHERE series_id = {int(number)} "
-        f"AND open_time >= {int(span.start)} AND open_time < {int(span.end)} ORDER BY open_time"
+        f"AND open_time >= {int(span.start)} AND open_time < {int(span.end)}"
     )
-    return copied(connection, query, names)
+    found = copied(connection, query, names)
+    if (found[0][1:] > found[0][:-1]).all():
+        return found
+    # put in order here: the server would do so on its disk, for a third of the time that all of this takes
+    order = np.argsort(found[0])
+    return [column[order] for column in found]
 
 
 def _paged(database: Database, source: Source, number: int, span: Span, columns: tuple[str, ...]) -> list[np.ndarray]:

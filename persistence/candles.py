@@ -18,18 +18,20 @@ from persistence.binary_copy import copied, encoded
 from persistence.saved_bars import LEAST, MARKS, SavedBars, differing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import pandas as pd
 
     from persistence.database import Database
 
     Frames = Mapping[Any, Bars | pd.DataFrame]
+    _Write = Callable[[sa.Connection, dict[int, Bars]], dict[int, tuple[Any, ...]]]
 
 SAVE_ATTEMPTS = 3
 COPIED_ROWS = 200
-BULK_S = 30.0
+CALL_S, BULK_S = 5.0, 30.0
 
+_MARKS = ", ".join(f"s.{name}" for name in MARKS)
 _STAGING = (
     "CREATE TEMP TABLE IF NOT EXISTS staging (series_id integer, open_time bigint, open float8, high float8,"
     " low float8, close float8, volume float8, turnover float8) ON COMMIT DELETE ROWS"
@@ -60,6 +62,7 @@ class PostgresCandleStorage:
         self._database, self.source = database, source
         self._table = schema.candles[source]
         self._ids: dict[Series, int] = {}
+        self._newest: dict[Series, int] = {}
         self._saved = SavedBars()
 
     def save_candles(self, symbol: str, df: Bars | pd.DataFrame, *, timeframe: str = "15m") -> int:
@@ -278,18 +281,35 @@ class PostgresCandleStorage:
                 )
 
     def _save(self, frames: dict[Series, Bars]) -> dict[Series, _Stored]:
+        if self._database.is_postgres and self._goes_on(frames):
+            try:
+                return self._saved_by(self._append, frames)
+            except Rejected:
+                # somebody else has stored one of them: then each has to be looked at
+                self._newest.clear()
+        return self._saved_by(self._merge_postgres if self._database.is_postgres else self._merge_sqlite, frames)
+
+    def _goes_on(self, frames: dict[Series, Bars]) -> bool:
+        """Say whether every bar is newer than all that is known to be stored of its series."""
+        return all(
+            (newest := self._newest.get(series)) is not None and bars.open_time[0] > newest
+            for series, bars in frames.items()
+        )
+
+    def _saved_by(self, write: _Write, frames: dict[Series, Bars]) -> dict[Series, _Stored]:
         try:
-            with self._database.transaction(BULK_S) as connection:
+            with self._database.transaction(BULK_S if _many(frames) else CALL_S) as connection:
                 info = connection.info
                 ids = self._series_ids(connection, list(frames))
-                merge = self._merge_postgres if self._database.is_postgres else self._merge_sqlite
-                counts = merge(connection, {ids[series]: bars for series, bars in frames.items()})
-            info["staging"] = True
+                counts = write(connection, {ids[series]: bars for series, bars in frames.items()})
+            info["staging"] = info.get("staging") or write == self._merge_postgres
         except Exception:
-            # an id learnt in a transaction that did not commit is worth nothing, nor is what was saved before it
+            # what was learnt in a transaction that did not commit is worth nothing
             self._ids.clear()
+            self._newest.clear()
             self._saved.forget()
             raise
+        self._newest.update({series: counts[ids[series]][-1] for series in frames})
         return {
             series: _Stored(Saved(len(bars), *counts[ids[series]][:2]), counts[ids[series]][2:])
             for series, bars in frames.items()
@@ -312,6 +332,24 @@ class PostgresCandleStorage:
         from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415  two dialects, one spelling
 
         return (postgresql if self._database.is_postgres else sqlite).insert(table)
+
+    def _append(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[Any, ...]]:
+        """Copy bars that are new straight into the table, and keep the series' spans."""
+        _copy_in(connection, self._table.name, frames)
+        rows = ", ".join(
+            f"({number}, {len(bars)}, {int(bars.open_time[0])}, {int(bars.open_time[-1])})"
+            for number, bars in frames.items()
+        )
+        statement = (
+            "UPDATE series s SET rows = s.rows + v.n, last_synced = now(), earliest = least(s.earliest, v.lo),"
+            f" latest = greatest(s.latest, v.hi) FROM (VALUES {rows}) AS v (id, n, lo, hi) WHERE s.id = v.id"
+            f" RETURNING s.id, v.n, 0, {_MARKS}"
+        )
+        cursor: Any = connection.connection.cursor()
+        cursor.execute(statement)
+        counts = {row[0]: row[1:] for row in cursor.fetchall()}
+        cursor.close()
+        return counts
 
     def _merge_postgres(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[Any, ...]]:
         """Copy into a staging table, then merge in one statement that also keeps the series' spans."""
@@ -350,6 +388,10 @@ class PostgresCandleStorage:
         return counts
 
 
+def _many(frames: dict[Series, Bars]) -> bool:
+    return sum(map(len, frames.values())) > COPIED_ROWS
+
+
 def _copy_in(connection: sa.Connection, table: str, frames: dict[int, Bars]) -> None:
     cursor: Any = connection.connection.cursor()
     columns = ", ".join(("series_id", "open_time", *COLUMNS))
@@ -367,7 +409,7 @@ def _bars(value: Bars | pd.DataFrame) -> Bars:
 
 def _ordered(bars: Bars) -> Bars:
     # most saves are one new bar per series, for which sorting would cost more than storing
-    if len(bars) == 1 or bool((np.diff(bars.open_time) > 0).all()):
+    if len(bars) == 1 or bool((bars.open_time[1:] > bars.open_time[:-1]).all()):
         return bars
     return join([bars])
 
@@ -380,7 +422,7 @@ def _changes(table: str) -> str:
 
 def _merge_statement(table: str) -> str:
     columns = ", ".join(COLUMNS)
-    changes, marks = _changes(table), ", ".join(f"s.{name}" for name in MARKS)
+    changes = _changes(table)
     old = ", ".join(f"o.{name}" for name in COLUMNS)
     new = ", ".join(f"excluded.{name}" for name in COLUMNS)
     return (
@@ -394,7 +436,7 @@ def _merge_statement(table: str) -> str:
         " UPDATE series s SET rows = s.rows + coalesce(fresh.n, 0), last_synced = now(),"
         " earliest = least(s.earliest, span.lo), latest = greatest(s.latest, span.hi)"
         " FROM span LEFT JOIN fresh USING (series_id) WHERE s.id = span.series_id"
-        f" RETURNING s.id, coalesce(fresh.n, 0), coalesce(fresh.touched - fresh.n, 0), {marks}"
+        f" RETURNING s.id, coalesce(fresh.n, 0), coalesce(fresh.touched - fresh.n, 0), {_MARKS}"
     )
 
 

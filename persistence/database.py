@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
 from domain.errors import ConfigError, Rejected, Unavailable
 from persistence import migration
+from persistence.deadlines import Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -81,6 +82,7 @@ class Database:
         self.kind = "PostgreSQL" if self.is_postgres else "SQLite"
         self._current = False
         self._lock = threading.Lock()
+        self._deadlines: Deadlines[object] = Deadlines(_cut)
         self._engine = self._connectable()
 
     def __str__(self) -> str:
@@ -220,13 +222,8 @@ class Database:
         if not self.is_postgres:
             yield
             return
-        timer = threading.Timer(seconds, _cut, [connection.connection.driver_connection])
-        timer.daemon = True
-        timer.start()
-        try:
+        with self._deadlines.within(seconds, connection.connection.driver_connection):
             yield
-        finally:
-            timer.cancel()
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Column = np.ndarray[tuple[int], np.dtype[np.float64]]
 
-FORGOTTEN = 1e-9
+FORGOTTEN, BYTE = 1e-9, 256
 
 
 def ema(values: Column, span: int) -> Column:
@@ -52,9 +52,12 @@ def band_width(close: Column, length: int) -> Column:
 def percentile_rank(values: Column, length: int) -> Column:
     """Return the share (0 to 1) of the last ``length`` values that do not exceed the newest."""
     out = np.full(len(values), np.nan)
-    if len(values) >= length:
-        windows = np.lib.stride_tricks.sliding_window_view(values, length)
-        out[length - 1 :] = (windows <= windows[:, -1:]).mean(axis=1)
+    count = len(values) - length + 1
+    if count > 0:
+        # one row for each step back, so that numpy goes along memory: a third of the time of a window for each value
+        back = np.lib.stride_tricks.sliding_window_view(values, count)
+        below = (back <= values[length - 1 :]).view(np.uint8)
+        out[length - 1 :] = below.sum(axis=0, dtype=np.uint8 if length < BYTE else np.int64) / length
     out[np.isnan(values)] = np.nan
     return out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import types
 import typing
@@ -18,7 +19,8 @@ import manage
 import sections
 from settings import ENVIRONMENT, Settings
 
-DOCS = Path(__file__).parents[1] / "docs"
+ROOT = Path(__file__).parents[1]
+DOCS, LATEST = ROOT / "docs", ROOT / "benchmarks" / "latest.json"
 OWN = {
     "source": "where prices come from: synthetic, mock, test (practice exchange), bybit, bybit_testnet; binance, okx, alpaca, polygon",
     "data_dir": "folder of journal, SQLite files and the practice exchange's state",
@@ -178,7 +180,28 @@ def _cell(text: str) -> str:
     return " ".join(str(text).split()).replace("|", "\\|").replace("``", "`")
 
 
-WRITTEN = {"configuration.md": configuration, "commands.md": commands}
+def speed() -> str:
+    """Return docs/speed.md, from what ``make bench`` has written last."""
+    lines = [
+        "# How fast it is", "",
+        'Made of `benchmarks/latest.json` by `make docs`. `make bench` measures all of it in an hour, `make bench ONLY="gaps',
+        'export"` parts. Each case is measured in turns with its reference, in one run on one machine: the ratio means',
+        "something, absolute figures drift from machine to machine. What is called is what the daemon calls. The bars of the",
+        "picture end where the ratio is as a multiple of its target; left of the line is better than asked.", "",
+        "![Each case against its target](speed.png)", "",
+        "| case | what; beside what | ours | reference | ratio | target | met |", "|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for one in json.loads(LATEST.read_text()):
+        ours, reference = (f"{one[name]:,.4g} {one['unit']}" for name in ("ours", "reference"))
+        what = f"{one['what']} ({one['details']})" if one["details"] else one["what"]
+        met = "yes" if one["met"] else "**no**"
+        lines.append(
+            f"| `{one['name']}` | {what} | {ours} | {reference} | {one['ratio']:.3g} | {one['target']} | {met} |"
+        )
+    return "\n".join([*lines, "", (ROOT / "benchmarks" / "why.md").read_text().strip()]) + "\n"
+
+
+WRITTEN = {"configuration.md": configuration, "commands.md": commands, "speed.md": speed}
 
 if __name__ == "__main__":
     for name, made in WRITTEN.items():

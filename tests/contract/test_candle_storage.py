@@ -115,6 +115,62 @@ def test_nothing_saved_is_nothing_loaded(storage):
     assert storage.save_candles(BTC, Bars.empty()) == 0
 
 
+def test_a_window_saved_again_stores_what_differs_and_mends_what_others_have_done(storage, database_url):
+    whole, other = bars(120), PostgresCandleStorage(Database(database_url), Source.SYNTHETIC)
+    storage.save_candles(BTC, whole[:100])
+    storage.save_candles(BTC, whole[10:110])
+    assert same(storage.load_candles(BTC, 999), whole[:110])
+    # a correction inside the window
+    changed = Bars.of([row._replace(volume=row.volume + 1) if i == 50 else row for i, row in enumerate(whole.rows())])
+    storage.save_candles(BTC, changed[20:120])
+    assert same(storage.load_candles(BTC, 999), changed)
+    # somebody else takes bars away, and puts another value in place of one: the next save makes both good
+    other.remove({Series(BTC, "15m"): changed[60:70]})
+    storage.save_candles(BTC, changed[20:120])
+    assert same(storage.load_candles(BTC, 999), changed)
+    other.save_candles(BTC, whole[50:51])
+    assert storage.load_candles(BTC, 999).volume[50] == whole.volume[50]
+    storage.save_candles(BTC, changed[20:120])
+    assert same(storage.load_candles(BTC, 999), changed)
+    (row,) = storage.series()
+    assert (row["rows"], row["latest"]) == (120, int(changed.open_time[-1]))
+    other.close()
+
+
+def test_a_window_that_its_owner_writes_on_into_is_compared_with_what_was_saved(storage):
+    held = bars(60).copy()
+    storage.save_candles(BTC, held)
+    held.close[30] += 1
+    storage.save_candles(BTC, held)
+    assert same(storage.load_candles(BTC, 99), held)
+
+
+def test_bars_that_go_on_are_stored_and_those_that_another_has_stored_meanwhile_too(storage, database_url):
+    whole, other = bars(30), PostgresCandleStorage(Database(database_url), Source.SYNTHETIC)
+    for number in range(10):
+        storage.save_all_frames({BTC: whole[number : number + 1], PEPE: whole[2 * number : 2 * number + 2]})
+    other.save_candles(BTC, Bars.of([whole.row(12)._replace(volume=1.5)]))
+    for number in range(10, 15):
+        storage.save_all_frames({BTC: whole[number : number + 1], PEPE: whole[2 * number : 2 * number + 2]})
+    assert same(storage.load_candles(BTC, 99), whole[:15])
+    assert same(storage.load_candles(PEPE, 99), whole)
+    assert {row["symbol"]: (row["rows"], row["earliest"]) for row in storage.series()} == {
+        BTC: (15, int(whole.open_time[0])), PEPE: (30, int(whole.open_time[0])),
+    }  # fmt: skip
+    other.close()
+
+
+def test_many_series_are_loaded_at_once_as_one_by_one(storage):
+    frames = {Series(BTC, "3m"): bars(40, step=180_000, seed=2), Series(PEPE, "15m"): bars(7, seed=3)}
+    storage.save_all_frames(frames)
+    found = storage.load_frames({Series(BTC, "3m"): 25, Series(PEPE, "15m"): 25, Series("NONE", "3m"): 5})
+    assert found.keys() == frames.keys()
+    assert same(found[Series(BTC, "3m")], frames[Series(BTC, "3m")][-25:])
+    assert same(found[Series(PEPE, "15m")], frames[Series(PEPE, "15m")])
+    assert storage.load_frames({}) == {}
+    assert storage.load_frames({Series("NONE", "3m"): 5}) == {}
+
+
 def test_sources_never_mix(database_url):
     database = Database(database_url)
     made_up, real = (PostgresCandleStorage(database, source) for source in (Source.SYNTHETIC, Source.BYBIT))
