@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import psutil
 
 from benchmarks.measured import Measured, compared, took
-from tests.bot import ROOT, Bot, until
+from tests.bot import ROOT, Bot, exchange_alone, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,12 +23,18 @@ if TYPE_CHECKING:
 SYMBOLS, STARTS, START_S, MB = 50, 5, 3.0, 1 << 20
 SIZES, WATCHED_S, SPEED, SETTLED_S = (50, 200, 500, 1_000), 60.0, 6, 20.0
 MEMORY_MB, LIVED_S = 200, 600.0
+STRATEGIES = "{trend_pullback: {}, mean_reversion: {}, scalp: {}}"
 LEFT_OUT = frozenset({"apport_python_hook", "sitecustomize"})
 
 
 def measure_start() -> list[Measured]:
     """Measure a start on a warm store, with 50 symbols, beside importing what it imports of others."""
-    with tempfile.TemporaryDirectory() as folder, _bot(Path(folder), SYMBOLS, 1) as bot:
+    # the exchange is there already, as a real one is
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        exchange_alone(Path(folder), speed=1, symbols=SYMBOLS) as there,
+        _bot(Path(folder), SYMBOLS, 1, **there) as bot,
+    ):
         _launched(bot)
         bot.wait_ready()
         bot.wait_for("bars to be stored", lambda s: s["candles_waiting"] == 0)
@@ -94,10 +100,10 @@ def _cost(size: int) -> _Cost:
 
 
 @contextmanager
-def _bot(folder: Path, symbols: int, speed: float) -> Iterator[Bot]:
+def _bot(folder: Path, symbols: int, speed: float, **more: str) -> Iterator[Bot]:
     bot = Bot(
         folder, REVENANT__SANDBOX__SPEED=str(speed), REVENANT__SANDBOX__SYMBOLS=str(symbols),
-        REVENANT__TRADING__TOP=str(symbols), REVENANT__STRATEGIES="{trend_pullback: {}, mean_reversion: {}, scalp: {}}",
+        REVENANT__TRADING__TOP=str(symbols), REVENANT__STRATEGIES=STRATEGIES, **more,
     )  # fmt: skip
     try:
         yield bot

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import tempfile
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +21,7 @@ from engine.risk import RiskLimits
 from engine.threads import Tier
 from engine.trader import Plan, Trader, TraderTerms
 from engine.writer import CandleWriter
+from market.feed import FRAMES_AT_ONCE
 from market.frames import Frames
 from persistence.candles import PostgresCandleStorage
 from persistence.database import Database
@@ -32,8 +34,7 @@ from tests.unit.test_learning import teach
 SYMBOLS, HISTORY, ROUNDS = 500, 700, 12
 STEPS = {"15m": 900_000, "3m": 180_000}
 PROBE_S = 0.002
-FRAMES_PER_READ, IDLE_S, LESSONS, P99_MS = 200, 5.0, 3_000, 5.0
-"""A socket hands over about so many frames before the loop goes on."""
+IDLE_S, LESSONS, P99_MS = 5.0, 3_000, 5.0
 
 
 def measure() -> list[Measured]:
@@ -54,7 +55,7 @@ async def _measure(url: str, folder: Path) -> list[Measured]:
     rng = np.random.default_rng(1)
     for key in series:
         frames.seed(key, _history(STEPS[key.timeframe], rng))
-    trader = _trader(tape, frames)
+    trader, rounds = _trader(tape, frames), _rows(frames, series)
     database = Database(url)
     spill = PostgresCandleStorage(Database(f"sqlite:///{folder / 'spill.sqlite'}"), Source.SYNTHETIC)
     storage = HealingCandleStorage(PostgresCandleStorage(database, Source.SYNTHETIC), spill)
@@ -64,16 +65,20 @@ async def _measure(url: str, folder: Path) -> list[Measured]:
     idle = await _idle()
     lags: list[float] = []
     learning = await _Training.begin(folder)
+    # as the daemon does once everything is loaded
+    gc.collect()
+    gc.freeze()
     tasks = [asyncio.create_task(writer.run()), asyncio.create_task(_probe(lags)), asyncio.create_task(learning.run())]
-    for number in range(ROUNDS):
-        await _close_all(frames, trader, writer, series, number)
-        while writer.pending:
+    for closing in rounds:
+        await _close_all(frames, trader, writer, closing)
+        while writer.counters.saved < writer.counters.queued:
             await asyncio.sleep(0.01)
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
     for one in (tier, database, learning):
         one.close()
+    gc.unfreeze()
     p99, quiet = (float(np.percentile(one, 99)) for one in (lags, idle))
     told = f"{ROUNDS} x {len(series)} bars, {trader.counts['signals']} signals, max {max(lags):.1f} ms"
     what = "loop lag p99 while 500 symbols close both timeframes, are scored and saved, and a model trains; idle"
@@ -111,15 +116,26 @@ class _Training:
         self._database.close()
 
 
-async def _close_all(frames: Frames, trader: Trader, writer: CandleWriter, series: list[Series], number: int) -> None:
+def _rows(frames: Frames, series: list[Series]) -> list[dict[Series, Bar]]:
+    """Return what closes in each round."""
+    rounds, last = [], {key: frames.bars(key).row(-1) for key in series}
+    for number in range(ROUNDS):
+        closing = {}
+        for key in series:
+            old = last[key]
+            price = old.close * (1.001 if (number + len(key.symbol)) % 2 else 0.999)
+            ends = max(old.close, price), min(old.close, price)
+            closing[key] = Bar(old.open_time + STEPS[key.timeframe], old.close, *ends, price, 1.0, price)
+        rounds.append(closing)
+        last = closing
+    return rounds
+
+
+async def _close_all(frames: Frames, trader: Trader, writer: CandleWriter, closing: dict[Series, Bar]) -> None:
     batch = []
-    for key in series:
-        step = STEPS[key.timeframe]
-        last = frames.bars(key).row(-1)
-        price = last.close * (1.001 if (number + len(key.symbol)) % 2 else 0.999)
-        row = Bar(last.open_time + step, last.close, max(last.close, price), min(last.close, price), price, 1.0, price)
+    for key, row in closing.items():
         batch += frames.offer(key, row)
-        if len(batch) % FRAMES_PER_READ == 0:
+        if len(batch) % FRAMES_AT_ONCE == 0:
             await asyncio.sleep(0)
     writer.add(batch)
     for closed in batch:

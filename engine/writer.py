@@ -158,8 +158,12 @@ class CandleWriter:
             )  # fmt: skip
 
     def _save(self, taken: dict[Series, dict[int, Bar]]) -> int:
-        # on the storage's thread, so that building hundreds of tables costs the loop nothing
-        frames = {series: Bars.of([rows[time] for time in sorted(rows)]) for series, rows in taken.items()}
+        # on the storage's thread, and all bars turned into columns at once: what takes long there holds up the loop too
+        bars = Bars.of([rows[time] for rows in taken.values() for time in sorted(rows)])
+        frames, first = {}, 0
+        for series, rows in taken.items():
+            frames[series] = bars[first : first + len(rows)]
+            first += len(rows)
         return self._storage.save_all_frames(frames)
 
     def _note(self, error: RevenantError) -> None:

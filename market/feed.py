@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-CONNECT_WINDOW_S = 300.0
+CONNECT_WINDOW_S, FRAMES_AT_ONCE = 300.0, 50
 EARNED_S = 5.0
 """A session that lasted so long earns a short pause before the next."""
 
@@ -210,6 +210,9 @@ class Feed:
                         pinging.cancel()
                         break
                     self._take(shard, frame)
+                    if not shard.frames % FRAMES_AT_ONCE:
+                        # a full socket hands out hundreds without ever waiting, and all else would wait for them
+                        await asyncio.sleep(0)
         raise ConnectionError(f"silent for {self._limits.silence_s:.0f} s" if shard.silent else "closed")
 
     async def _ping(self, shard: _Shard, socket: ClientConnection) -> None:

@@ -25,13 +25,12 @@ if TYPE_CHECKING:
     from persistence.database import Database
 
     Frames = Mapping[Any, Bars | pd.DataFrame]
-    _Write = Callable[[sa.Connection, dict[int, Bars]], dict[int, tuple[Any, ...]]]
+    _Write = Callable[[sa.Connection, dict[int, Bars]], dict[int, tuple[int, int]]]
 
 SAVE_ATTEMPTS = 3
 COPIED_ROWS = 200
 CALL_S, BULK_S = 5.0, 30.0
 
-_MARKS = ", ".join(f"s.{name}" for name in MARKS)
 _STAGING = (
     "CREATE TEMP TABLE IF NOT EXISTS staging (series_id integer, open_time bigint, open float8, high float8,"
     " low float8, close float8, volume float8, turnover float8) ON COMMIT DELETE ROWS"
@@ -44,11 +43,6 @@ class Saved(NamedTuple):
     processed: int
     added: int
     changed: int
-
-
-class _Stored(NamedTuple):
-    saved: Saved
-    mark: Any
 
 
 class PostgresCandleStorage:
@@ -87,8 +81,9 @@ class PostgresCandleStorage:
         if self._saved.knows(windows):
             with self._database.transaction() as connection:
                 lacking = self._saved.lacking(windows, self._marks(connection, windows))
-        stored = self._stored(lacking)
-        self._saved.keep(windows, {series: one.mark for series, one in stored.items()})
+        marks: dict[Series, Any] = {}
+        self._stored(lacking, marks)
+        self._saved.keep(windows, marks)
 
     def _marks(self, connection: sa.Connection, wanted: Iterable[Series]) -> dict[Series, Any]:
         names, known = schema.series.c, {self._ids[series]: series for series in wanted if series in self._ids}
@@ -97,9 +92,10 @@ class PostgresCandleStorage:
 
     def merge(self, frames: dict[Series, Bars]) -> dict[Series, Saved]:
         """Store bars, ascending, of many series in one transaction; return what became of each series' bars."""
-        return {series: one.saved for series, one in self._stored(frames).items()}
+        return self._stored(frames)
 
-    def _stored(self, frames: dict[Series, Bars]) -> dict[Series, _Stored]:
+    def _stored(self, frames: dict[Series, Bars], marks: dict[Series, Any] | None = None) -> dict[Series, Saved]:
+        """Store bars, and put the marks of their series into ``marks``, read in the same transaction."""
         if not frames:
             return {}
         for attempt in tenacity.Retrying(
@@ -109,7 +105,7 @@ class PostgresCandleStorage:
             reraise=True,
         ):
             with attempt:
-                return self._save(frames)
+                return self._save(frames, marks)
         raise Unavailable("unreachable")
 
     def fill(self, series: Series, bars: Bars) -> Saved:
@@ -280,14 +276,15 @@ class PostgresCandleStorage:
                     sa.update(schema.series).where(names.id == ids[series]).values(rows=names.rows - count)
                 )
 
-    def _save(self, frames: dict[Series, Bars]) -> dict[Series, _Stored]:
+    def _save(self, frames: dict[Series, Bars], marks: dict[Series, Any] | None) -> dict[Series, Saved]:
         if self._database.is_postgres and self._goes_on(frames):
             try:
-                return self._saved_by(self._append, frames)
+                return self._saved_by(self._append, frames, marks)
             except Rejected:
                 # somebody else has stored one of them: then each has to be looked at
                 self._newest.clear()
-        return self._saved_by(self._merge_postgres if self._database.is_postgres else self._merge_sqlite, frames)
+        merge = self._merge_postgres if self._database.is_postgres else self._merge_sqlite
+        return self._saved_by(merge, frames, marks)
 
     def _goes_on(self, frames: dict[Series, Bars]) -> bool:
         """Say whether every bar is newer than all that is known to be stored of its series."""
@@ -296,12 +293,16 @@ class PostgresCandleStorage:
             for series, bars in frames.items()
         )
 
-    def _saved_by(self, write: _Write, frames: dict[Series, Bars]) -> dict[Series, _Stored]:
+    def _saved_by(
+        self, write: _Write, frames: dict[Series, Bars], marks: dict[Series, Any] | None
+    ) -> dict[Series, Saved]:
         try:
             with self._database.transaction(BULK_S if _many(frames) else CALL_S) as connection:
                 info = connection.info
                 ids = self._series_ids(connection, list(frames))
                 counts = write(connection, {ids[series]: bars for series, bars in frames.items()})
+                if marks is not None:
+                    marks |= self._marks(connection, frames)
             info["staging"] = info.get("staging") or write == self._merge_postgres
         except Exception:
             # what was learnt in a transaction that did not commit is worth nothing
@@ -309,11 +310,9 @@ class PostgresCandleStorage:
             self._newest.clear()
             self._saved.forget()
             raise
-        self._newest.update({series: counts[ids[series]][-1] for series in frames})
-        return {
-            series: _Stored(Saved(len(bars), *counts[ids[series]][:2]), counts[ids[series]][2:])
-            for series, bars in frames.items()
-        }
+        for series, bars in frames.items():
+            self._newest[series] = max(self._newest.get(series, 0), bars.open_time.item(-1))
+        return {series: Saved(len(bars), *counts[ids[series]]) for series, bars in frames.items()}
 
     def _series_ids(self, connection: sa.Connection, wanted: list[Series]) -> dict[Series, int]:
         if not all(series in self._ids for series in wanted):
@@ -333,7 +332,7 @@ class PostgresCandleStorage:
 
         return (postgresql if self._database.is_postgres else sqlite).insert(table)
 
-    def _append(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[Any, ...]]:
+    def _append(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[int, int]]:
         """Copy bars that are new straight into the table, and keep the series' spans."""
         _copy_in(connection, self._table.name, frames)
         rows = ", ".join(
@@ -343,15 +342,11 @@ class PostgresCandleStorage:
         statement = (
             "UPDATE series s SET rows = s.rows + v.n, last_synced = now(), earliest = least(s.earliest, v.lo),"
             f" latest = greatest(s.latest, v.hi) FROM (VALUES {rows}) AS v (id, n, lo, hi) WHERE s.id = v.id"
-            f" RETURNING s.id, v.n, 0, {_MARKS}"
         )
-        cursor: Any = connection.connection.cursor()
-        cursor.execute(statement)
-        counts = {row[0]: row[1:] for row in cursor.fetchall()}
-        cursor.close()
-        return counts
+        connection.exec_driver_sql(statement)
+        return {number: (len(bars), 0) for number, bars in frames.items()}
 
-    def _merge_postgres(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[Any, ...]]:
+    def _merge_postgres(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[int, int]]:
         """Copy into a staging table, then merge in one statement that also keeps the series' spans."""
         cursor: Any = connection.connection.cursor()
         if "staging" not in connection.info:
@@ -359,13 +354,13 @@ class PostgresCandleStorage:
             cursor.execute(_STAGING)
         cursor.copy_expert("COPY staging FROM STDIN (FORMAT binary)", io.BytesIO(encoded(frames)))
         cursor.execute(_MERGE[self.source])
-        counts = {row[0]: row[1:] for row in cursor.fetchall()}
+        counts = {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
         cursor.close()
         return counts
 
-    def _merge_sqlite(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[Any, ...]]:
+    def _merge_sqlite(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[int, int]]:
         held, names = self._table.c, schema.series.c
-        now, counts = datetime.now(UTC), dict[int, tuple[Any, ...]]()
+        now, counts = datetime.now(UTC), dict[int, tuple[int, int]]()
         driver: Any = connection.connection.driver_connection
         for series_id, bars in frames.items():
             span = (int(bars.open_time[0]), int(bars.open_time[-1]))
@@ -382,9 +377,7 @@ class PostgresCandleStorage:
                 "earliest": sa.func.min(sa.func.coalesce(names.earliest, span[0]), span[0]),
                 "latest": sa.func.max(sa.func.coalesce(names.latest, span[1]), span[1]),
             }  # fmt: skip
-            query = sa.update(schema.series).where(names.id == series_id).values(change)
-            mark = connection.execute(query.returning(*(names[name] for name in MARKS))).one()
-            counts[series_id] += tuple(mark)
+            connection.execute(sa.update(schema.series).where(names.id == series_id).values(change))
         return counts
 
 
@@ -436,7 +429,7 @@ def _merge_statement(table: str) -> str:
         " UPDATE series s SET rows = s.rows + coalesce(fresh.n, 0), last_synced = now(),"
         " earliest = least(s.earliest, span.lo), latest = greatest(s.latest, span.hi)"
         " FROM span LEFT JOIN fresh USING (series_id) WHERE s.id = span.series_id"
-        f" RETURNING s.id, coalesce(fresh.n, 0), coalesce(fresh.touched - fresh.n, 0), {_MARKS}"
+        " RETURNING s.id, coalesce(fresh.n, 0), coalesce(fresh.touched - fresh.n, 0)"
     )
 
 

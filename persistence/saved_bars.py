@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 LEAST = 20
 """To save fewer bars costs less than to look which of them are there."""
 
-MARKS = ("rows", "last_synced", "latest")
-"""Columns of a series' row that no write to its bars leaves as they are; the last is its newest bar's open time."""
+MARKS = ("rows", "last_synced")
+"""Columns of a series' row that no write to its bars leaves as they are."""
 
 
 class SavedBars:

@@ -179,11 +179,12 @@ def holes(times: list[int], step_ms: int) -> int:
 
 
 @contextlib.contextmanager
-def exchange_alone(folder: Path) -> Iterator[dict[str, str]]:
+def exchange_alone(folder: Path, speed: float = float(SPEED), symbols: int = 12) -> Iterator[dict[str, str]]:
     """Run a practice exchange by itself; yield the settings that make bots take it for Bybit."""
     state = folder / "exchange"
     command = [sys.executable, str(ROOT / "manage.py"), "sandbox", "serve", "--state", str(state)]
-    process = subprocess.Popen([*command, "--speed", SPEED, "--symbols", "12"], cwd=folder, stdout=subprocess.DEVNULL)
+    command += ["--speed", str(speed), "--symbols", str(symbols)]
+    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
     try:
         until((state / "endpoint.json").exists, "the exchange to start")
         port = json.loads((state / "endpoint.json").read_text())["port"]
