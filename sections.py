@@ -44,7 +44,7 @@ class Trading(Section):
 
     mode: Literal["paper", "live"] = "paper"
     symbols: tuple[str, ...] = ()
-    top: int = Field(20, ge=1, le=500)
+    top: int = Field(20, ge=1, le=1_000)
     blacklist: tuple[str, ...] = ()
     leverage: Decimal = Field(Decimal(5), ge=1, le=100)
     history_bars: int = Field(1000, ge=100, le=5000)

@@ -22,8 +22,9 @@ class Measured:
         ours: median of our way.
         reference: median of the other way.
         ratios: ours divided by the reference, once per round.
-        limit: what their median should not exceed, or, with ``at_least``, reach.
+        limit: what their median should not exceed, or, with ``at_least``, reach; in the case of ``absolute``, ours.
         at_least: whether more is better.
+        absolute: whether ours is judged by itself, and the ratio only shown.
         also: whether everything else that is wanted holds; ``details`` says what.
         details: further figures, in words.
     """
@@ -38,6 +39,7 @@ class Measured:
     at_least: bool = False
     also: bool = True
     details: str = ""
+    absolute: bool = False
 
     @property
     def ratio(self) -> float:
@@ -47,22 +49,25 @@ class Measured:
     @property
     def target(self) -> str:
         """What the ratio should be, in words."""
+        if self.absolute:
+            return f"ours <= {self.limit:g}"
         return f"{'>=' if self.at_least else '<='} {self.limit:g}"
 
     @property
     def met(self) -> bool:
         """Whether that and everything else holds."""
-        return self.also and (self.ratio >= self.limit if self.at_least else self.ratio <= self.limit)
+        judged = self.ours if self.absolute else self.ratio
+        return self.also and (judged >= self.limit if self.at_least else judged <= self.limit)
 
 
 def compared(
     name: str, what: str, unit: str, pairs: Sequence[tuple[float, float]], limit: float, *, at_least: bool = False,
-    also: bool = True, details: str = "",
+    also: bool = True, details: str = "", absolute: bool = False,
 ) -> Measured:  # fmt: skip
     """Return the line of (ours, reference) pairs, one of each round, in ``unit``."""
     ours, reference = (statistics.median(values) for values in zip(*pairs, strict=True))
     ratios = tuple(one / other for one, other in pairs)
-    return Measured(name, what, unit, ours, reference, ratios, limit, at_least, also, details)
+    return Measured(name, what, unit, ours, reference, ratios, limit, at_least, also, details, absolute)
 
 
 def in_turns(

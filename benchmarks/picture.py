@@ -36,6 +36,6 @@ def draw(lines: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def _share(one: dict[str, Any]) -> float:
-    sense, limit = str(one["target"]).split()
-    ratio, wanted = float(one["ratio"]), float(limit)
+    *whose, sense, limit = str(one["target"]).split()
+    ratio, wanted = float(one["ours" if whose else "ratio"]), float(limit)
     return wanted / ratio if sense == ">=" else ratio / wanted

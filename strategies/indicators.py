@@ -9,6 +9,8 @@ import numpy as np
 from domain.technical import talib
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from domain.candle import Bars
 
     Column = np.ndarray[tuple[int], np.dtype[np.float64]]
@@ -70,10 +72,10 @@ def pivots(values: Column, left: int, right: int, *, high: bool) -> tuple[np.nda
     size = left + right + 1
     if len(values) < size:
         return np.empty(0, np.int64), np.empty(0)
-    windows = np.lib.stride_tricks.sliding_window_view(values, size)
-    best = windows.max(axis=1) if high else windows.min(axis=1)
-    found = np.flatnonzero(windows[:, left] == best)
-    return found + size - 1, windows[found, left]
+    best = (talib.MAX if high else talib.MIN)(values, size)[size - 1 :] if size > 1 else values
+    middle = values[left : len(values) - right]
+    found = np.flatnonzero(middle == best)
+    return found + size - 1, middle[found]
 
 
 def latest(known_at: np.ndarray, values: Column, length: int, *, back: int = 0) -> tuple[Column, Column]:
@@ -87,13 +89,14 @@ def latest(known_at: np.ndarray, values: Column, length: int, *, back: int = 0) 
     return value, age
 
 
-def align(closes: np.ndarray, outer_closes: np.ndarray, outer: Column) -> Column:
-    """Return, for bars closing at ``closes``, the value of the newest outer bar that had closed by then."""
+def align(closes: np.ndarray, outer_closes: np.ndarray, outer: Mapping[str, Column]) -> dict[str, Column]:
+    """Return, for bars closing at ``closes``, the values of the newest outer bar that had closed by then."""
     which = np.searchsorted(outer_closes, closes, side="right") - 1
-    out = np.full(len(closes), np.nan)
-    valid = which >= 0
-    out[valid] = outer[which[valid]]
-    return out
+    early = which < 0
+    found = {name: values[which] for name, values in outer.items()}
+    for values in found.values():
+        values[early] = np.nan
+    return found
 
 
 def memory(span: int) -> int:

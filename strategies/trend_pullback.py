@@ -115,7 +115,7 @@ class TrendPullback:
             "open_time": trigger.open_time, "open": trigger.open, "high": trigger.high, "low": trigger.low,
             "close": trigger.close,
         }  # fmt: skip
-        return own | {name: ta.align(closes, outer_closes, values) for name, values in outer.items()}
+        return own | ta.align(closes, outer_closes, outer)
 
     def step(self, i: int, columns: Columns, state: State) -> Signal | None:
         """Move the setup on by one bar; a finished setup is a signal."""

@@ -12,6 +12,7 @@ import pytest
 
 from broker.arming import against_modes, arm, key_checks
 from broker.bybit import BybitBroker
+from broker.client import BybitClient, Endpoint
 from broker.paper import PaperBroker
 from domain.candle import Bar, Bars
 from domain.errors import ConfigError, OutcomeUnknown, Rejected, Unavailable
@@ -199,6 +200,24 @@ async def test_paper_stops_by_the_feeds_bars_and_survives_a_restart(tmp_path):
         fills = await broker.fills_since(0, 2**50)
         assert [fill.cause for fill in fills] == [Cause.ENTRY, Cause.STOP_LOSS]
         assert [fill.cause for fill in await (await opened()).fills_since(0, 2**50)] == [Cause.ENTRY, Cause.STOP_LOSS]
+        await client.close()
+
+
+async def test_only_private_requests_wait_for_what_an_account_may_ask(tmp_path):
+    """A start asks for every series: at the pace of ccxt's own limiter fifty symbols took seven seconds."""
+    async with practice(tmp_path, speed=0.001) as exchange:
+        terms, waited = exchange.exchange.terms, []
+        client = BybitClient(Endpoint(exchange.rest, exchange.stream, terms.key, terms.secret))
+
+        async def throttler(cost):
+            waited.append(cost)
+
+        client.exchange.throttler = throttler
+        await client.get("v5/market/tickers", {"category": "linear", "symbol": "BTCUSDT"})
+        assert waited == []
+        await client.get("v5/position/list", {"category": "linear", "settleCoin": "USDT"})
+        assert len(waited) == 1
+        assert waited[0] > 0
         await client.close()
 
 

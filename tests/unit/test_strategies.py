@@ -111,7 +111,7 @@ def test_pivots_are_known_only_after_the_bars_to_their_right():
 
 def test_alignment_shows_an_outer_bar_only_once_it_has_closed():
     closes = np.array([3, 6, 9, 12, 15, 18])
-    aligned = ta.align(closes, np.array([5, 10, 15]), np.array([1.0, 2.0, 3.0]))
+    aligned = ta.align(closes, np.array([5, 10, 15]), {"value": np.array([1.0, 2.0, 3.0])})["value"]
     np.testing.assert_array_equal(aligned, [np.nan, 1, 1, 2, 3, 3])
 
 
