@@ -257,6 +257,10 @@ class Feed:
             return
         if message.success:
             shard.acked.update(shard.topics)
+            for topic in shard.topics:
+                # what the exchange has agreed to send has until it is stale to come: no bar, no decision
+                if stream := self._by_topic.get(topic):
+                    stream.heard = stream.heard or _now()
             return
         self._counters.refused_topics += 1
         log.error("exchange refused a subscription", reason=message.message, way_out="check trading.symbols")

@@ -202,6 +202,31 @@ async def test_a_silent_stream_is_told_as_long_as_it_is_silent(tmp_path):
         await until(lambda: listener.feed.stale() == [], "the stream to be heard again")
 
 
+async def test_a_stream_that_was_agreed_to_has_its_time_to_be_heard_and_no_more(tmp_path):
+    """A bot need not wait for the first price of every symbol before it is ready; one that never comes is told."""
+    topics = [f"kline.{interval}.{coin}USDT" for interval in ("3", "15") for coin in ("BTC", "ETH", "SOL")]
+    patient = replace(LIMITS, stale_s=1.5 * SLOW)
+    async with practice(tmp_path, speed=followable(900)) as exchange, Listener(exchange, patient) as listener:
+        await exchange.faults(silence=topics)
+        quiet = Feed(
+            [exchange.stream], {symbol: exchange.exchange.tape.instruments[symbol].venue_id for symbol in SYMBOLS},
+            Frames(dict.fromkeys(listener.series, 300)), listener.klines, patient,
+        )  # fmt: skip
+        assert len(quiet.stale()) == 6
+
+        async def take(batch):
+            raise AssertionError(batch)
+
+        task = asyncio.create_task(quiet.run(take))
+        await until(quiet.connected, "the subscriptions")
+        assert quiet.stale() == []
+        await until(lambda: len(quiet.stale()) == 6, "the silence to be told")
+        assert quiet.prices == {}
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
 async def test_malformed_and_impossible_data_is_counted_and_harms_nothing(tmp_path):
     async with practice(tmp_path, speed=followable(900)) as exchange, Listener(exchange) as listener:
         await until(lambda: listener.count() >= 2, "the feed to run")
