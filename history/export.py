@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -82,7 +83,7 @@ def check(material: Material) -> str:
 def export(
     materials: Sequence[Material], folder: Path, kind: str, mode: str, *, allow_gaps: bool = False
 ) -> list[Written]:
-    """Write the files of one exchange below its folder, each replaced as a whole, the manifest last.
+    """Write the files of one exchange below its folder, all on disk before any is replaced, the manifest last.
 
     Raises:
         Rejected: when a series is incomplete, or of the other trading mode; then nothing is written.
@@ -100,12 +101,11 @@ def export(
     for one in materials:
         for name, content, written in _files(one, kind):
             contents[name] = content, written
-    for name, (content, _) in contents.items():
-        _replace(folder / name, content)
+    _replace({folder / name: content for name, (content, _) in contents.items()})
     kept = {entry["file"]: entry for entry in read_manifest(folder) if entry["file"] not in contents}
     entries = [asdict(written) for _, written in contents.values()] + list(kept.values())
     body = {"files": sorted(entries, key=lambda entry: str(entry["file"]))}
-    _replace(folder / MANIFEST, json.dumps(body, indent=1).encode())
+    _replace({folder / MANIFEST: json.dumps(body, indent=1).encode()})
     return [written for _, written in contents.values()]
 
 
@@ -175,14 +175,21 @@ def _written(name: str, series: Series, times: Times, content: bytes, lacking: i
     return Written(name, *series, len(times), *ends, lacking, absent, hashlib.sha256(content).hexdigest())
 
 
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.new")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+def _replace(contents: dict[Path, bytes]) -> None:
+    """Put files in place, none of them before all are on disk."""
+    beside = {path: path.with_name(f".{path.name}.new") for path in contents}
+    with ExitStack() as opened:
+        files = []
+        for path, content in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = opened.enter_context(beside[path].open("wb"))
+            file.write(content)
+            file.flush()
+            files.append(file)
+        for file in files:
+            os.fsync(file.fileno())
+    for path, new in beside.items():
+        new.replace(path)
 
 
 def _day(span: Span) -> str:
