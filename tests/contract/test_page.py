@@ -127,6 +127,17 @@ async def test_probes_are_answered_without_a_password_and_say_nothing_of_money()
         assert (await client.get("/healthz")).status_code == 200
 
 
+async def test_who_watches_from_outside_may_ask_with_head_and_needs_no_more_rights():
+    """Most services that look after others send HEAD; it was refused."""
+    served = Served(password=PASSWORD)
+    async with served.client() as client:
+        assert [(await client.head(path)).status_code for path in ("/healthz", "/readyz", "/")] == [200, 200, 200]
+        served.desk.why = ["waits for the right to send orders"]
+        assert (await client.head("/readyz")).status_code == 503
+        assert (await client.head("/api/v1/status")).status_code in {401, 405}
+        assert (await client.head("/api/v1/events")).status_code in {401, 405}
+
+
 async def test_five_wrong_passwords_and_even_the_right_one_waits():
     clock = Clock()
     served = Served(password=PASSWORD, clock=clock)
