@@ -10,7 +10,8 @@ from bootstrap.parts import database, journal_folder, known_owner, known_rules, 
 from domain.candle import timeframe_ms
 from domain.coverage import Span
 from domain.errors import BadData
-from domain.records import DayStarted, PhantomOpened, finished
+from domain.ids import parse_order_id, trade_id
+from domain.records import DayStarted, Intent, PhantomOpened, finished
 from persistence.journal import read_records
 
 if TYPE_CHECKING:
@@ -79,7 +80,21 @@ def compare(settings: Settings, progress: Progress = lambda *_: None) -> Parity:
         settings.source, tuple(symbols_of(settings, rules)), span=span, always=ALWAYS, ml=backtest.ON, who=who
     )
     result = backtest.run(settings, request, progress)
-    return _compared(Parity(span), told, [t for t in made if t.exit_time.timestamp() * 1000 <= span.end], result)
+    live = [trade for trade in made if _ms(trade) <= span.end]
+    # a bot that was stopped may not have recorded yet what ended in its last moment
+    begun = _begun(records) - {trade.trade_id for trade in made}
+    again = [t for t in result.outcome.trades if not (t.trade_id in begun and _ms(t) > span.end - finest)]
+    return _compared(Parity(span), told, live, again, result)
+
+
+def _begun(records: list[Record]) -> set[str]:
+    """Return the ids of the trades whose entry the bot had intended."""
+    names = (parse_order_id(one.order_id) for one in records if isinstance(one, Intent) and one.opening is not None)
+    return {trade_id(name.digest) for name in names if name is not None}
+
+
+def _ms(trade: Trade) -> int:
+    return int(trade.exit_time.timestamp() * 1000)
 
 
 def _trades(settings: Settings, who: Identity, records: list[Record]) -> list[Trade]:
@@ -94,7 +109,9 @@ def _trades(settings: Settings, who: Identity, records: list[Record]) -> list[Tr
         main.close()
 
 
-def _compared(found: Parity, told: dict[tuple[str, str, int], str], live: list[Trade], result: Result) -> Parity:
+def _compared(
+    found: Parity, told: dict[tuple[str, str, int], str], live: list[Trade], traded: list[Trade], result: Result
+) -> Parity:
     again = {(d.signal.symbol, d.signal.strategy, d.signal.time): d.gate for d in result.outcome.decisions}
     # a bot that was stopped may not have come to the signals of its last moment
     again = {key: gate for key, gate in again.items() if key in told or key[2] < found.span.end}
@@ -108,7 +125,7 @@ def _compared(found: Parity, told: dict[tuple[str, str, int], str], live: list[T
             found.differing.append((words, "gate", told[key], again[key]))
         else:
             found.signals += 1
-    mine, theirs = ({trade.trade_id: trade for trade in trades} for trades in (live, result.outcome.trades))
+    mine, theirs = ({trade.trade_id: trade for trade in trades} for trades in (live, traded))
     for name in sorted({*mine, *theirs}, key=lambda name: (mine.get(name) or theirs[name]).exit_time):
         one, other = mine.get(name), theirs.get(name)
         if one is None or other is None:

@@ -18,8 +18,8 @@ T = TypeVar("T")
 class Deadlines(Generic[T]):
     """Has ``cut`` end what takes longer than it may. The thread is there only while there is something to watch."""
 
-    def __init__(self, cut: Callable[[T], None]) -> None:
-        self._cut = cut
+    def __init__(self, cut: Callable[[T], None], name: str = "deadlines") -> None:
+        self._cut, self._name = cut, name
         self._watched: dict[int, tuple[float, T]] = {}
         self._numbers = itertools.count()
         self._changed = threading.Condition()
@@ -42,7 +42,7 @@ class Deadlines(Generic[T]):
             self._watched[number] = due, what
             if self._wakes == -math.inf:
                 self._wakes = due
-                threading.Thread(target=self._run, name="deadlines", daemon=True).start()
+                threading.Thread(target=self._run, name=self._name, daemon=True).start()
             elif due < self._wakes:
                 self._changed.notify()
 

@@ -8,17 +8,17 @@ from persistence.deadlines import Deadlines
 from tests.bot import until
 
 
-def threads() -> int:
-    return sum(one.name == "deadlines" for one in threading.enumerate())
+def threads(name: str) -> int:
+    return sum(one.name == name for one in threading.enumerate())
 
 
 def test_what_takes_too_long_is_cut_and_nothing_else():
     cut: list[str] = []
-    held, gone = Deadlines(cut.append), threading.Event()
+    held = Deadlines(cut.append, "one for all")
     with held.within(60, "patient"), held.within(0.01, "late"):
         until(lambda: cut, "the cut")
         with held.within(60, "another"):
-            assert threads() == 1
+            assert threads("one for all") == 1
     assert cut == ["late"]
     for number in range(3):
         with held.within(0.005, str(number)):
@@ -28,17 +28,16 @@ def test_what_takes_too_long_is_cut_and_nothing_else():
     # the thread is gone as soon as it has looked once more and found nothing
     with held.within(0.01, "last"):
         until(lambda: "last" in cut, "the last cut")
-    gone.set()
     assert cut == ["late", "0", "1", "2", "last"]
 
 
 def test_the_thread_ends_when_there_is_nothing_to_watch_and_comes_back():
     cut: list[str] = []
-    held = Deadlines(cut.append)
+    held = Deadlines(cut.append, "comes and goes")
     for name in ("one", "two"):
         with held.within(0.01, name):
             until(lambda name=name: name in cut, "the cut")
-        until(lambda: threads() == 0, "the thread to end")
+        until(lambda: threads("comes and goes") == 0, "the thread to end")
     assert cut == ["one", "two"]
 
 
