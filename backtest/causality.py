@@ -51,7 +51,8 @@ def examine(strategy: Any, symbol: str, tape: Tape, since: int, until: int, befo
     """
     found = Causality(strategy.name, symbol)
     own = Series(symbol, strategy.timeframes[0])
-    first, last = tape.closed(own, since), tape.closed(own, until)
+    track = tape.track(own)
+    first, last = track.closed(since), track.closed(until)
     whole, offset = frames_of(strategy, symbol, tape, first, last, before)
     if last <= first or not all(len(held) for held in whole.values()):
         return found
@@ -62,7 +63,7 @@ def examine(strategy: Any, symbol: str, tape: Tape, since: int, until: int, befo
         found.rows += 1
         for name, values in columns.items():
             if not _same(values[row - offset], seen[name][row - cut_offset]):
-                found.ahead.setdefault(name, int(tape.whole(own).open_time[row]))
+                found.ahead.setdefault(name, track.bars.open_time.item(row))
     short, long = (_signals(strategy, symbol, tape, since, until, many) for many in (before, MORE_HISTORY * before))
     for start in sorted({*short, *long}):
         one, other = short.get(start), long.get(start)

@@ -35,7 +35,7 @@ def phantoms(
     Signals that cannot be described (too little history), and those that the bars end on before they do, are left out.
     """
     own = Series(rules.symbol, strategy.timeframes[0])
-    bars = tape.whole(own)
+    track = tape.track(own)
     for signal in find(strategy, rules.symbol, tape, span.start, span.end, before):
         tape.now = signal.time
         features = describe(signal)
@@ -43,8 +43,8 @@ def phantoms(
             continue
         name = f"{signal.strategy}|{signal.symbol}|{signal.timeframe}|{signal.bar_start}"
         phantom = open_phantom(signal, plan, rules, costs, phantom_id=name, gate=GATE, score=None, features=features)
-        for row in range(tape.closed(own, signal.time), len(bars)):
-            bar = bars.row(row)
+        for row in range(track.closed(signal.time), len(track)):
+            bar = track.bars.row(row)
             # what the exchange never had does not keep a phantom waiting
             phantom.next_open = max(phantom.next_open, bar.open_time)
             follow(phantom, bar, rules, costs)

@@ -14,13 +14,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
 import numpy as np
 
 from backtest.tape import first_touch
-from domain.candle import Bar, ClosedBar, Series, timeframe_ms
+from domain.candle import ClosedBar, Series, timeframe_ms
 from domain.errors import Rejected
-from domain.exits import observe
+from domain.exits import widen
 from domain.order import OrderState, Side
 from domain.records import OrderEnded, StopMoved
 from engine.commands import CancelOrder, Command, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
@@ -28,7 +27,7 @@ from engine.commands import CancelOrder, Command, MoveStop, PlaceOrder, RecordTr
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from backtest.tape import Tape
+    from backtest.tape import Tape, Track
     from backtest.venue import Venue
     from domain.candle import Floats, Times
     from domain.judgement import Judgement
@@ -40,6 +39,7 @@ if TYPE_CHECKING:
 
 DAY_MS = 86_400_000
 NEVER = 2**62
+NOBODY: frozenset[str] = frozenset()
 GARBAGE = 200_000
 """New objects after which cycles of garbage are looked for."""
 NOTHING = 1e-12
@@ -94,6 +94,32 @@ def _collecting_seldom() -> Iterator[None]:
         gc.set_threshold(*usual)
 
 
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One symbol on its way through the bars; times are UTC ms.
+
+    Attributes:
+        matched: bars that its orders are matched on.
+        told: the finest bars that the trader is told of.
+        spoken: all bars that the trader is told of, by timeframe.
+        funding: its payments, None when nobody knows of any.
+        due: when its orders or its position have to be looked at next.
+        marked: row of ``matched`` whose close the account was told of last.
+        folded: up to when the open position has been shown the bars that were passed over.
+        funded: up to when funding has been paid.
+    """
+
+    symbol: str
+    matched: Track
+    told: Track
+    spoken: dict[str, Track]
+    funding: Funding | None
+    due: int = NEVER
+    marked: int = -1
+    folded: int = 0
+    funded: int = NEVER
+
+
 class Runner:
     """Plays a tape to a trader.
 
@@ -111,19 +137,23 @@ class Runner:
         self, trader: Trader, venue: Venue, tape: Tape, signal_times: Mapping[str, Iterable[int]], finest: str,
         told: str, funding: Mapping[str, Funding],
     ) -> None:  # fmt: skip
-        self._trader, self._venue, self._tape, self._funding = trader, venue, tape, funding
-        self._matched = {series.symbol: series for series in tape.series if series.timeframe == finest}
-        self._told = {symbol: Series(symbol, told) for symbol in self._matched}
-        spoken = {series.timeframe for series in tape.series if timeframe_ms(series.timeframe) >= timeframe_ms(told)}
-        self._spoken = [(name, timeframe_ms(name)) for name in sorted(spoken, key=timeframe_ms, reverse=True)]
+        self._trader, self._venue, self._tape = trader, venue, tape
+        spoken: dict[str, dict[str, Track]] = defaultdict(dict)
+        for series in tape.series:
+            if timeframe_ms(series.timeframe) >= timeframe_ms(told):
+                spoken[series.symbol][series.timeframe] = tape.track(series)
+        self._lanes: dict[str, Lane] = {}
+        for symbol in sorted(series.symbol for series in tape.series if series.timeframe == finest):
+            matched, tracks = tape.track(Series(symbol, finest)), spoken[symbol]
+            self._lanes[symbol] = Lane(symbol, matched, tracks[told], tracks, funding.get(symbol))
+        names = {name for tracks in spoken.values() for name in tracks}
+        self._spoken = [(name, timeframe_ms(name)) for name in sorted(names, key=timeframe_ms, reverse=True)]
         self._signals: dict[int, set[str]] = defaultdict(set)
         for symbol, times in signal_times.items():
             for time in times:
                 self._signals[time].add(symbol)
-        self._due: dict[str, int] = {}
         self._agenda: list[tuple[int, str]] = []
         self._busy: set[str] = set()
-        self._funded: dict[str, int] = {}
         self.outcome = Outcome()
 
     def run(self, since: int, until: int, progress: Callable[[int], None] = lambda _: None) -> Outcome:
@@ -132,221 +162,204 @@ class Runner:
             return self._run(since, until, progress)
 
     def _run(self, since: int, until: int, progress: Callable[[int], None]) -> Outcome:
-        for time in self._signals:
-            heapq.heappush(self._agenda, (time, ""))
-        for midnight in range(-(-(since + 1) // DAY_MS) * DAY_MS, until + 1, DAY_MS):
-            heapq.heappush(self._agenda, (midnight, ""))
+        midnights = range(-(-(since + 1) // DAY_MS) * DAY_MS, until + 1, DAY_MS)
+        self._agenda = [(time, "") for time in {*self._signals, *midnights}]
+        heapq.heapify(self._agenda)
         self._trader.situation.market_time = since
-        for symbol in sorted(self._matched):
+        for symbol in self._lanes:
             self._trader.warm_up(symbol, NEVER)
         self._note_equity(since)
         day = 0
         while self._agenda and self._agenda[0][0] <= until:
-            time = self._agenda[0][0]
-            symbols = set()
+            time, due = self._agenda[0][0], []
             while self._agenda and self._agenda[0][0] == time:
+                # the agenda tells of a moment's symbols in their order; of one that has moved on it tells in vain
                 symbol = heapq.heappop(self._agenda)[1]
-                if symbol and self._due.get(symbol) == time:
-                    symbols.add(symbol)
+                if symbol and self._lanes[symbol].due == time:
+                    due.append(self._lanes[symbol])
+                    self._lanes[symbol].due = NEVER
             # a midnight at which nothing is held or asked for changes nothing: the day turns with the next bar told
-            if time > since and (symbols or self._busy or time in self._signals):
-                self._play(time, symbols)
+            if time > since and (due or self._busy or time in self._signals):
+                self._play(time, due)
             if time // DAY_MS > day:
                 day = time // DAY_MS
                 progress(time)
         self._finish(since, until)
         return self.outcome
 
-    def _play(self, time: int, due: set[str]) -> None:
+    def _play(self, time: int, due: list[Lane]) -> None:
         """Live through the moment at which bars close."""
+        trader, midnight = self._trader, time % DAY_MS == 0
         self._tape.now = time
-        fills = self._match(time, due)
-        self._mark(time)
+        fills = [fill for lane in due for fill in self._match(lane, time)]
+        signalled = self._signals.get(time, NOBODY)
+        lanes = [self._lanes[symbol] for symbol in sorted(self._busy | signalled)]
+        self._mark(lanes, time)
         # a live bot hears what came of its orders only when it has decided on all bars of the moment
-        commands = [command for fill in fills for command in self._trader.on_fill(fill)]
-        commands += [command for held in self._trader.flat() for command in self._trader.finish(held)]
-        situation = self._trader.situation
-        situation.equity = self._venue.equity
-        if time % DAY_MS == 0:
+        commands = [command for fill in fills for command in trader.on_fill(fill)]
+        if fills:
+            commands += [command for held in trader.flat() for command in trader.finish(held)]
+        trader.situation.equity = self._venue.equity
+        if midnight:
             self._note_equity(time)
-        moved = {*due, *self._signals.get(time, ())}
-        told = {symbol for symbol in moved if self._has_to_decide(symbol, time)}
-        for place, series in enumerate(self._batch(time, due)):
-            if series.symbol in told:
-                commands += self._tell(series, time)
+        moved = [lane for lane in lanes if lane.symbol in signalled or lane in due]
+        deciding = [lane for lane in moved if lane.symbol in signalled or self._has_to_decide(lane)]
+        for place, (lane, track, row) in enumerate(self._batch(lanes, time)):
+            if lane in deciding:
+                commands += self._tell(lane, track, row, time)
                 continue
-            self._note_price(series, time)
-            if not place and not time % DAY_MS:
+            self._note_price(track, row, time)
+            if midnight and not place:
                 # whichever bar is told first turns the day
-                commands += self._trader.turn_of_day(time)
+                commands += trader.turn_of_day(time)
         self._carry_out(commands)
         # signals that were only refused leave everything as it was
-        changed = any(not isinstance(command, Refused | Remember) for command in commands)
-        for symbol in moved if changed or fills else due:
-            self._plan(symbol, time)
+        changed = bool(fills) or any(not isinstance(command, Refused | Remember) for command in commands)
+        for lane in moved if changed else due:
+            self._plan(lane, time)
 
-    def _match(self, time: int, due: Iterable[str]) -> list[Fill]:
-        fills: list[Fill] = []
-        for symbol in sorted(due):
-            series = self._matched[symbol]
-            row = self._tape.closing(series, time)
-            if row is None:
-                continue
-            bars = self._tape.whole(series)
-            self._fold(symbol, time - 1)
-            if row:
-                # the account reads a bar from where the last one ended
-                self._venue.mark(symbol, float(bars.close[row - 1]))
-            was_flat = not self._venue.held(symbol)
-            fills += self._venue.on_bar(symbol, bars.row(row), time)
-            if was_flat:
-                self._funded[symbol] = int(bars.open_time[row])
-            fills += self._fund(symbol, time)
-        return fills
-
-    def _fund(self, symbol: str, time: int) -> list[Fill]:
-        """Pay the funding that fell due since the last look."""
-        known = self._funding.get(symbol)
-        if known is None:
+    def _match(self, lane: Lane, time: int) -> list[Fill]:
+        """Let a bar fill what it reaches of a symbol's orders."""
+        row = lane.matched.closing(time)
+        if row is None:
             return []
-        first, last = known.times.searchsorted((self._funded.get(symbol, time), time), side="right")
-        self._funded[symbol] = time
+        bars, venue = lane.matched.bars, self._venue
+        self._fold(lane, time - 1)
+        if row and lane.marked != row - 1:
+            # the account reads a bar from where the last one ended
+            venue.mark(lane.symbol, bars.close.item(row - 1))
+        was_flat = not venue.held(lane.symbol)
+        fills = venue.on_bar(lane.symbol, bars.row(row), time)
+        lane.marked = row
+        if was_flat:
+            lane.funded = bars.open_time.item(row)
+        return fills + self._fund(lane, time) if lane.funding is not None else fills
+
+    def _fund(self, lane: Lane, time: int) -> list[Fill]:
+        """Pay the funding that fell due since the last look."""
+        known = lane.funding
+        assert known is not None
+        first, last = known.times.searchsorted((lane.funded, time), side="right")
+        lane.funded = time
         return [
             fill for row in range(first, last)
-            for fill in self._venue.on_funding(symbol, Decimal(repr(float(known.rates[row]))), int(known.times[row]))
+            for fill in self._venue.on_funding(lane.symbol, Decimal(repr(known.rates.item(row))), known.times.item(row))
         ]  # fmt: skip
 
-    def _mark(self, time: int) -> None:
+    def _mark(self, lanes: Iterable[Lane], time: int) -> None:
         """Give the account the prices of the moment, and the trader those of the moment before."""
-        for symbol in {*self._busy, *self._signals.get(time, ())}:
-            matched, told = self._matched[symbol], self._told[symbol]
-            row = self._tape.closed(matched, time) - 1
-            if row >= 0:
-                self._venue.mark(symbol, self._tape.whole(matched).close.item(row))
-            before = self._tape.closed(told, time - 1) - 1
+        for lane in lanes:
+            row = lane.matched.closed(time) - 1
+            if row >= 0 and row != lane.marked:
+                self._venue.mark(lane.symbol, lane.matched.bars.close.item(row))
+                lane.marked = row
+            before = lane.told.closed(time - 1) - 1
             if before >= 0:
-                price = self._tape.whole(told).close.item(before)
-                self._trader.situation.prices[symbol] = Decimal(repr(price))
+                self._trader.situation.prices[lane.symbol] = Decimal(repr(lane.told.bars.close.item(before)))
 
-    def _batch(self, time: int, due: Iterable[str]) -> list[Series]:
-        """Return the series to tell the trader of, in the order of a live batch."""
-        batch = self._closing({*due, *self._busy, *self._signals.get(time, ())}, time)
-        if time % DAY_MS == 0:
-            first = next(self._closing(self._matched, time), None)
-            return [first, *(series for series in batch if series != first)] if first is not None else []
-        return list(batch)
+    def _batch(self, lanes: Iterable[Lane], time: int) -> Iterable[tuple[Lane, Track, int]]:
+        """Return the bars to tell the trader of, in the order of a live batch."""
+        batch = self._closing(lanes, time)
+        if time % DAY_MS:
+            return batch
+        first = next(self._closing(self._lanes.values(), time), None)
+        return [first, *(one for one in batch if one != first)] if first is not None else []
 
-    def _closing(self, symbols: Iterable[str], time: int) -> Iterator[Series]:
-        """Yield the series of symbols that have a bar which closes at a time, the longest timeframe first."""
+    def _closing(self, lanes: Iterable[Lane], time: int) -> Iterator[tuple[Lane, Track, int]]:
+        """Yield the bars of symbols, themselves in order, that close at a time, those of the longest timeframe first."""
         for timeframe, step in self._spoken:
             if time % step:
                 continue
-            for symbol in sorted(symbols):
-                series = Series(symbol, timeframe)
-                if self._tape.closing(series, time) is not None:
-                    yield series
+            for lane in lanes:
+                track = lane.spoken.get(timeframe)
+                row = track.closing(time) if track is not None else None
+                if track is not None and row is not None:
+                    yield lane, track, row
 
-    def _has_to_decide(self, symbol: str, time: int) -> bool:
-        """Say whether a bar may lead the trader to anything: a signal, or a position that its bars move.
+    def _has_to_decide(self, lane: Lane) -> bool:
+        """Say whether a bar may lead the trader to do something about a position.
 
         A stop and a target that lie still are the exchange's business.
         """
-        if symbol in self._signals.get(time, ()):
-            return True
-        held = self._trader.book.of_symbol(symbol)
+        held = self._trader.book.of_symbol(lane.symbol)
         if held is None:
             return False
         plan = held.opening.plan
         return held.pending or held.leaving or bool(plan.trail_start_r or plan.partial_r or plan.timeout_ms)
 
-    def _tell(self, series: Series, time: int) -> list[Command]:
-        row = self._tape.closing(series, time)
-        assert row is not None
-        held = self._trader.book.of_symbol(series.symbol)
-        if held is not None and held.opening.timeframe == series.timeframe:
-            self._fold(series.symbol, time - 1)
-        return self._trader.on_bar(ClosedBar(series, self._tape.whole(series).row(row)))
+    def _tell(self, lane: Lane, track: Track, row: int, time: int) -> list[Command]:
+        held = self._trader.book.of_symbol(lane.symbol)
+        if held is not None and held.opening.plan.trail_start_r and held.opening.timeframe == track.series.timeframe:
+            self._fold(lane, time - 1)
+        return self._trader.on_bar(ClosedBar(track.series, track.bars.row(row)))
 
-    def _note_price(self, series: Series, time: int) -> None:
+    def _note_price(self, track: Track, row: int, time: int) -> None:
         """Have the trader know what a bar says that it has nothing to do about."""
-        row, situation = self._tape.closing(series, time), self._trader.situation
-        assert row is not None
-        situation.prices[series.symbol] = Decimal(repr(float(self._tape.whole(series).close[row])))
+        situation = self._trader.situation
+        situation.prices[track.series.symbol] = Decimal(repr(track.bars.close.item(row)))
         situation.market_time = max(situation.market_time, time)
 
-    def _fold(self, symbol: str, until: int) -> None:
-        """Show an open position the extremes of the bars that were passed over, up to a time."""
-        held = self._trader.book.of_symbol(symbol)
+    def _fold(self, lane: Lane, until: int) -> None:
+        """Show an open position the extremes of the bars that were passed over, up to a time.
+
+        Its stop stays where the exchange has it, as it does in the trader.
+        """
+        held = self._trader.book.of_symbol(lane.symbol)
         if held is None or held.pending or held.flat:
             return
-        series = Series(symbol, held.opening.timeframe)
-        bars, step = self._tape.whole(series), self._tape.step(series)
-        begin = max(held.observed_until, held.opening.bar_start, self._first_managed(held, step))
-        first, last = int(bars.open_time.searchsorted(begin)), self._tape.closed(series, until)
-        if last <= first:
-            return
-        close = bars.close.item(last - 1)
-        high, low = float(bars.high[first:last].max()), float(bars.low[first:last].min())
-        seen = observe(held.bracket, Bar(bars.open_time.item(first), close, high, low, close, 0.0, 0.0))
-        # the stop stays where the exchange has it, as it does in the trader
-        held.bracket = msgspec.structs.replace(held.bracket, best=seen.best, worst=seen.worst)
-        held.observed_until = bars.open_time.item(last - 1) + step
+        track = lane.spoken[held.opening.timeframe]
+        # the bar in which a position was opened is the first that it is managed on
+        begin = max(lane.folded, held.opening.bar_start, held.bracket.opened_at // track.step * track.step)
+        first, last = track.opening(begin), track.closed(until)
+        if first < last:
+            held.bracket = widen(held.bracket, *track.extremes(first, last))
+            lane.folded = track.close_time(last - 1)
 
-    @staticmethod
-    def _first_managed(held: Position, step: int) -> int:
-        """Return the open time of the bar in which a position was opened: the first that it is managed on."""
-        return held.bracket.opened_at // step * step
-
-    def _plan(self, symbol: str, time: int) -> None:
+    def _plan(self, lane: Lane, time: int) -> None:
         """Find out when a symbol has to be looked at next."""
-        held, waiting = self._trader.book.of_symbol(symbol), self._venue.orders(symbol)
-        if held is None and not waiting:
-            self._busy.discard(symbol)
-            self._due.pop(symbol, None)
+        held = self._trader.book.of_symbol(lane.symbol)
+        if held is None and not self._venue.orders(lane.symbol):
+            self._busy.discard(lane.symbol)
+            lane.due = NEVER
             return
-        self._busy.add(symbol)
-        due = min(self._next_match(symbol, time), self._next_manage(held, time) if held is not None else NEVER)
-        self._due[symbol] = due
-        if due < NEVER:
-            heapq.heappush(self._agenda, (due, symbol))
+        self._busy.add(lane.symbol)
+        lane.due = min(self._next_match(lane, time), self._next_manage(lane, held, time))
+        if lane.due < NEVER:
+            heapq.heappush(self._agenda, (lane.due, lane.symbol))
 
-    def _next_match(self, symbol: str, time: int) -> int:
+    def _next_match(self, lane: Lane, time: int) -> int:
         """Return when the next bar closes that may fill an order, or that funding falls due in."""
-        series = self._matched[symbol]
-        bars, step = self._tape.whole(series), self._tape.step(series)
-        row = self._tape.closed(series, time)
-        if row >= len(bars):
+        track, row = lane.matched, lane.matched.closed(time)
+        if row >= len(track):
             return NEVER
-        levels = self._venue.levels(symbol)
+        levels = self._venue.levels(lane.symbol)
         if levels is None:
-            return int(bars.open_time[row]) + step
-        touched = first_touch(bars.high, bars.low, row, *levels)
-        known = self._funding.get(symbol)
-        if known is not None and self._venue.held(symbol):
+            return track.close_time(row)
+        touched, known = first_touch(track.bars.high, track.bars.low, row, *levels), lane.funding
+        if known is not None and self._venue.held(lane.symbol):
             place = int(known.times.searchsorted(time, side="right"))
             if place < len(known.times):
-                paid = int(bars.open_time.searchsorted(int(known.times[place]) - step))
-                touched = min(touched, max(row, paid))
-        return int(bars.open_time[touched]) + step if touched < len(bars) else NEVER
+                touched = min(touched, max(row, track.opening(known.times.item(place) - track.step)))
+        return track.close_time(touched) if touched < len(track) else NEVER
 
-    def _next_manage(self, held: Position, time: int) -> int:
+    def _next_manage(self, lane: Lane, held: Position | None, time: int) -> int:
         """Return when the next bar closes on which the trader has something to do about a position."""
-        series = Series(held.symbol, held.opening.timeframe)
-        bars, step = self._tape.whole(series), self._tape.step(series)
-        row, plan = self._tape.closed(series, time), held.opening.plan
-        found = len(bars)
+        if held is None:
+            return NEVER
+        track, plan = lane.spoken[held.opening.timeframe], held.opening.plan
+        row, found = track.closed(time), len(track)
         if held.pending or held.leaving or held.flat:
             found = row
         elif plan.timeout_ms:
-            found = int(bars.open_time.searchsorted(held.bracket.opened_at + plan.timeout_ms - step))
-        if plan.trail_start_r and not held.pending and row < len(bars):
+            found = track.opening(held.bracket.opened_at + plan.timeout_ms - track.step)
+        if plan.trail_start_r and not held.pending and row < len(track):
             long, bracket = held.opening.side is Side.LONG, held.bracket
             start = bracket.entry + held.opening.side.sign * Decimal(str(plan.trail_start_r)) * bracket.risk
             far = start if not bracket.best else (max if long else min)(start, bracket.best)
             above, below = (float(far) * (1 - NOTHING), -np.inf) if long else (np.inf, float(far) * (1 + NOTHING))
-            found = min(found, first_touch(bars.high, bars.low, row, above, below))
+            found = min(found, first_touch(track.bars.high, track.bars.low, row, above, below))
         found = max(row, found)
-        return int(bars.open_time[found]) + step if found < len(bars) else NEVER
+        return track.close_time(found) if found < len(track) else NEVER
 
     def _carry_out(self, commands: Sequence[Command]) -> None:
         for command in commands:
@@ -382,6 +395,8 @@ class Runner:
             self._carry_out(self._trader.on_order_ended(ended))
         else:
             self._busy.add(request.symbol)
+            if opening is not None:
+                self._lanes[request.symbol].folded = 0
 
     def _move(self, command: MoveStop) -> None:
         try:
@@ -400,9 +415,9 @@ class Runner:
 
     def _finish(self, since: int, until: int) -> None:
         self._tape.now = until
-        self._mark(until)
+        self._mark([self._lanes[symbol] for symbol in self._busy], until)
         self._note_equity(until)
         self.outcome.open = sorted(held.symbol for held in self._trader.book.positions() if not held.pending)
         self.outcome.bars = sum(
-            self._tape.closed(series, until) - self._tape.closed(series, since) for series in self._matched.values()
-        )
+            lane.matched.closed(until) - lane.matched.closed(since) for lane in self._lanes.values()
+        )  # fmt: skip

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from domain.candle import Series
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    import numpy as np
 
     from backtest.tape import Tape
     from domain.candle import Bars
@@ -27,9 +27,8 @@ def find(strategy: Any, symbol: str, tape: Tape, since: int, until: int, before:
     as many bars as a window has, and its state lives through them.
     """
     own = Series(symbol, strategy.timeframes[0])
-    step, state = tape.step(own), strategy.start(symbol)
-    first = max(0, tape.closed(own, since) - before)
-    end = tape.closed(own, until)
+    track, state = tape.track(own), strategy.start(symbol)
+    first, end = max(0, track.closed(since) - before), track.closed(until)
     for start in range(first, end, CHUNK):
         stop = min(start + CHUNK, end)
         frames, offset = frames_of(strategy, symbol, tape, start, stop, before)
@@ -38,7 +37,7 @@ def find(strategy: Any, symbol: str, tape: Tape, since: int, until: int, before:
         columns = strategy.columns(frames)
         for row in range(start - offset, stop - offset):
             signal = strategy.step(row, columns, state)
-            if signal is not None and signal.bar_start + step > since:
+            if signal is not None and signal.bar_start + track.step > since:
                 yield signal
 
 
@@ -46,16 +45,12 @@ def frames_of(
     strategy: Any, symbol: str, tape: Tape, start: int, stop: int, before: int
 ) -> tuple[dict[str, Bars], int]:
     """Return the bars of rows [start, stop) and so many before them, in all timeframes, and the row of the first."""
-    own = Series(symbol, strategy.timeframes[0])
-    offset = max(0, start - before)
-    frames = {own.timeframe: tape.whole(own)[offset:stop]}
-    held = tape.whole(own).open_time
-    begins, ends = int(held[offset]), int(held[stop - 1]) + tape.step(own)
+    track, offset = tape.track(Series(symbol, strategy.timeframes[0])), max(0, start - before)
+    frames = {track.series.timeframe: track.bars[offset:stop]}
+    begins, ends = track.bars.open_time.item(offset), track.close_time(stop - 1)
     for timeframe in strategy.timeframes[1:]:
-        other = Series(symbol, timeframe)
-        last = tape.closed(other, ends)
-        first = int(np.searchsorted(tape.whole(other).open_time, begins))
-        frames[timeframe] = tape.whole(other)[max(0, first - before) : last]
+        other = tape.track(Series(symbol, timeframe))
+        frames[timeframe] = other.bars[max(0, other.opening(begins) - before) : other.closed(ends)]
     return frames, offset
 
 

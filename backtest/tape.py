@@ -13,6 +13,71 @@ if TYPE_CHECKING:
 
 FIRST_LOOK, LAST_LOOK = 64, 65_536
 """Bars looked through in one go: what happens soon is found soon."""
+FEW = 32
+"""So many numbers are compared sooner one by one than by numpy."""
+
+
+class Track:
+    """All bars of one series, and which of them have closed by a time.
+
+    Attributes:
+        series: whose bars they are.
+        bars: all of them, those to come too.
+        step: their length in ms.
+    """
+
+    __slots__ = ("_capacity", "_count", "_first", "_regular", "_window", "_window_end", "bars", "series", "step")
+
+    def __init__(self, series: Series, bars: Bars, capacity: int) -> None:
+        self.series, self.bars, self.step = series, bars, timeframe_ms(series.timeframe)
+        self._capacity, self._count = capacity, len(bars)
+        self._first = int(bars.open_time[0]) if self._count else 0
+        # where there is no hole, places can be computed
+        self._regular = self._count > 0 and int(bars.open_time[-1]) - self._first == (self._count - 1) * self.step
+        self._window, self._window_end = bars[:0], 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def closed(self, time: int) -> int:
+        """Return how many bars have closed by a time."""
+        if self._regular:
+            passed = (time - self._first) // self.step
+            return 0 if passed < 0 else passed if passed < self._count else self._count
+        return int(self.bars.open_time.searchsorted(time - self.step, side="right"))
+
+    def closing(self, time: int) -> int | None:
+        """Return the row of the bar that closes at a time, None when there is none."""
+        if self._regular:
+            row, beside = divmod(time - self._first, self.step)
+            return row - 1 if not beside and 1 <= row <= self._count else None
+        row = self.closed(time) - 1
+        return row if row >= 0 and int(self.bars.open_time[row]) + self.step == time else None
+
+    def opening(self, time: int) -> int:
+        """Return the row of the first bar that opens at a time or later, the number of rows when there is none."""
+        if self._regular:
+            row = -((self._first - time) // self.step)
+            return 0 if row < 0 else row if row < self._count else self._count
+        return int(self.bars.open_time.searchsorted(time))
+
+    def close_time(self, row: int) -> int:
+        """Return when a bar closes (UTC ms)."""
+        return self.bars.open_time.item(row) + self.step
+
+    def window(self, now: int) -> Bars:
+        """Return what a live bot would have at hand: the newest bars that have closed by now."""
+        end = self.closed(now)
+        if end != self._window_end:
+            self._window, self._window_end = self.bars[max(0, end - self._capacity) : end], end
+        return self._window
+
+    def extremes(self, first: int, last: int) -> tuple[float, float]:
+        """Return the highest and the lowest price of rows [first, last), at least one."""
+        high, low = self.bars.high[first:last], self.bars.low[first:last]
+        if last - first <= FEW:
+            return max(high.tolist()), min(low.tolist())
+        return float(high.max()), float(low.min())
 
 
 class Tape:
@@ -22,60 +87,22 @@ class Tape:
     """
 
     def __init__(self, bars: Mapping[Series, Bars], capacity: Mapping[Series, int]) -> None:
-        self._bars, self._capacity = bars, capacity
-        self._steps = {series: timeframe_ms(series.timeframe) for series in bars}
-        self._grids = {series: _grid(held, self._steps[series]) for series, held in bars.items()}
-        self._windows: dict[Series, tuple[int, Bars]] = {}
+        self._tracks = {series: Track(series, held, capacity[series]) for series, held in bars.items()}
         self.now = 0
 
     @property
     def series(self) -> list[Series]:
         """Every series there is."""
-        return list(self._bars)
+        return list(self._tracks)
 
-    def step(self, series: Series) -> int:
-        """Return the length of a series' bars in ms."""
-        return self._steps[series]
-
-    def whole(self, series: Series) -> Bars:
-        """Return all bars of a series, those to come too."""
-        return self._bars[series]
+    def track(self, series: Series) -> Track:
+        """Return the bars of a series."""
+        return self._tracks[series]
 
     def bars(self, series: Series) -> Bars:
-        """Return the window of a series: its newest bars that have closed by now."""
-        if series not in self._bars:
-            return Bars.empty()
-        end = self.closed(series, self.now)
-        seen = self._windows.get(series)
-        if seen is None or seen[0] != end:
-            seen = self._windows[series] = end, self._bars[series][max(0, end - self._capacity[series]) : end]
-        return seen[1]
-
-    def closed(self, series: Series, time: int) -> int:
-        """Return how many bars of a series have closed by a time."""
-        grid = self._grids[series]
-        if grid is not None:
-            first, step, count = grid
-            return min(max(0, (time - first) // step), count)
-        return int(self._bars[series].open_time.searchsorted(time - self._steps[series], side="right"))
-
-    def closing(self, series: Series, time: int) -> int | None:
-        """Return the row of the bar that closes at a time, None when there is none."""
-        grid = self._grids[series]
-        if grid is not None:
-            first, step, count = grid
-            row, beside = divmod(time - first, step)
-            return row - 1 if not beside and 1 <= row <= count else None
-        row = self.closed(series, time) - 1
-        held = self._bars[series].open_time
-        return row if row >= 0 and int(held[row]) + self._steps[series] == time else None
-
-
-def _grid(bars: Bars, step: int) -> tuple[int, int, int] | None:
-    """Return first open time, step and count of bars without a hole, in which places can be computed; else None."""
-    if not len(bars) or int(bars.open_time[-1]) - int(bars.open_time[0]) != (len(bars) - 1) * step:
-        return None
-    return int(bars.open_time[0]), step, len(bars)
+        """Return the window of a series: its newest bars that have closed by now; none when there is no such series."""
+        track = self._tracks.get(series)
+        return track.window(self.now) if track is not None else Bars.empty()
 
 
 def first_touch(high: Floats, low: Floats, start: int, above: float, below: float) -> int:

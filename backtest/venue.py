@@ -24,7 +24,8 @@ class Venue:
     """Takes orders between bars and fills them in the bars that follow."""
 
     def __init__(self, wallet: Decimal, instruments: Mapping[str, Instrument], costs: Costs) -> None:
-        self._account = SimulatedAccount(AccountState(wallet=wallet, name="backtest"), instruments, costs)
+        state = AccountState(wallet=wallet, name="backtest")
+        self._account = SimulatedAccount(state, instruments, costs, only_executions=True)
         self._instruments = instruments
         self._filled: dict[str, Decimal] = {}
         self._leverage: dict[str, Decimal] = {}

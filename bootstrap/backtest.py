@@ -117,7 +117,7 @@ def run(
     venue = Venue(settings.paper.wallet, instruments, costs(settings))
     runner = Runner(trader, venue, tape, times, ground.finest, ground.told, ground.funding)
     outcome = runner.run(*span, lambda time: progress("trading", time - span.start, span.end - span.start))
-    drawn = {symbol: tape.whole(Series(symbol, ground.finest)) for symbol in request.symbols}
+    drawn = {symbol: tape.track(Series(symbol, ground.finest)).bars for symbol in request.symbols}
     found = figures(outcome, {symbol: during(held, span).close for symbol, held in drawn.items()}, *span)
     return _result(settings, request, replace(ground, notes=ground.notes + notes), outcome, found, drawn, list(used))
 
@@ -200,7 +200,7 @@ def check(settings: Settings, request: Request, progress: Progress = lambda *_: 
             before = needs[plan.strategy.timeframes[0]]
             # where there is nothing before the time, its beginning is what is looked back on
             own = Series(symbol, plan.strategy.timeframes[0])
-            start = max(span.start, int(bars[own].open_time[0]) + before * tape.step(own))
+            start = max(span.start, int(bars[own].open_time[0]) + before * tape.track(own).step)
             found.append(examine(plan.strategy, symbol, tape, start, span.end, before))
             log.debug("strategy examined", strategy=name, symbol=symbol, good=found[-1].good)
     return found
@@ -311,7 +311,7 @@ def _result(
 def _buffers(tape: Tape) -> Iterator[bytes | memoryview]:
     for series in sorted(tape.series):
         yield repr(series).encode()
-        for column in tape.whole(series).columns():
+        for column in tape.track(series).bars.columns():
             yield np.ascontiguousarray(column).data
 
 

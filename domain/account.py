@@ -129,10 +129,14 @@ Event = VenueOrder | VenuePosition | Execution | ClosedPnl
 
 
 class SimulatedAccount:
-    """Applies orders, bars and funding to an AccountState."""
+    """Applies orders, bars and funding to an AccountState; ``only_executions`` leaves all other events out."""
 
-    def __init__(self, state: AccountState, instruments: Mapping[str, Instrument], costs: fills.Costs) -> None:
+    def __init__(
+        self, state: AccountState, instruments: Mapping[str, Instrument], costs: fills.Costs, *,
+        only_executions: bool = False,
+    ) -> None:  # fmt: skip
         self.state = state
+        self._only_executions = only_executions
         self._instruments = instruments
         self._costs = costs
         self._marks: dict[str, Decimal] = {}
@@ -149,8 +153,11 @@ class SimulatedAccount:
 
     def equity(self) -> Decimal:
         """Return wallet plus open profit."""
-        held = [symbol for symbol, position in self.state.positions.items() if position.qty]
-        return sum((self.unrealised(symbol) for symbol in held), self.state.wallet)
+        total = self.state.wallet
+        for symbol, held in self.state.positions.items():
+            if held.qty:
+                total += held.qty * (self._marks.get(symbol, held.avg_price) - held.avg_price)
+        return total
 
     def margin(self) -> Decimal:
         """Return the initial margin of all positions."""
@@ -236,22 +243,20 @@ class SimulatedAccount:
 
     def on_bar(self, symbol: str, bar: Bar, closes_at: int) -> list[Event]:
         """Match a symbol's resting orders against one bar that opened after they were accepted."""
-        start = self._marks.get(symbol)
-        for order in self._waiting(symbol, start):
-            price = fills.price_at_open(
-                order.kind, order.side, order.level, bar, self._instruments[symbol], self._costs
-            )
+        rules = self._instruments[symbol]
+        prices = fills.bar_prices(bar, rules)
+        for order in self._waiting(symbol, self._marks.get(symbol)):
+            price = fills.price_at_open(order.kind, order.side, order.level, prices, rules, self._costs)
             if price is not None:
                 self._execute(order, price, bar.open_time, maker=False)
-        resting = self._waiting(symbol, self._instruments[symbol].price(bar.open))
+        resting = self._waiting(symbol, prices.open)
         for order in resting:
-            self._match_inside(order, bar, closes_at - 1)
-        before = {order.id for order in resting}
+            self._match_inside(order, prices, closes_at - 1)
         for order in self._waiting(symbol):
             # a position born inside the bar may already be stopped in it, but is not given its target
-            if order.id not in before and order.kind is OrderKind.STOP:
-                self._match_inside(order, bar, closes_at - 1)
-        self._marks[symbol] = self._instruments[symbol].price(bar.close)
+            if order.kind is OrderKind.STOP and not any(order is one for one in resting):
+                self._match_inside(order, prices, closes_at - 1)
+        self._marks[symbol] = rules.price(bar.close)
         return self._drain()
 
     def on_funding(self, symbol: str, rate: Decimal, now: int) -> list[Event]:
@@ -332,11 +337,11 @@ class SimulatedAccount:
 
         return sorted(held, key=turn)
 
-    def _match_inside(self, order: VenueOrder, bar: Bar, now: int) -> None:
+    def _match_inside(self, order: VenueOrder, prices: fills.BarPrices, now: int) -> None:
         if order.level is None or order.id not in self.state.orders:
             return
         rules = self._instruments[order.symbol]
-        price = fills.price_inside(order.kind, order.side, order.level, bar, rules, self._costs)
+        price = fills.price_inside(order.kind, order.side, order.level, prices, rules, self._costs)
         if price is not None:
             self._execute(order, price, now, maker=fills.is_maker(order.kind, at_open=False))
 
@@ -468,6 +473,8 @@ class SimulatedAccount:
         return name_uuid(f"{self.state.name}:{number}")
 
     def _emit(self, event: Event) -> None:
+        if self._only_executions and not isinstance(event, Execution):
+            return
         # orders and positions go on changing: an event is what they were at this moment
         self._events.append(event if isinstance(event, Execution | ClosedPnl) else msgspec.structs.replace(event))
 

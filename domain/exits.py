@@ -6,7 +6,6 @@ from decimal import Decimal
 
 import msgspec
 
-from domain.candle import Bar
 from domain.order import Cause, Side
 
 
@@ -67,23 +66,27 @@ class Bracket(msgspec.Struct, frozen=True):
         return self.entry + self.side.sign * self.risk * Decimal(str(self.plan.partial_r))
 
 
-def observe(bracket: Bracket, bar: Bar) -> Bracket:
-    """Return the bracket after a closed bar: extremes updated, stop trailed; never loosens the stop."""
-    high, low = Decimal(repr(bar.high)), Decimal(repr(bar.low))
+def widen(bracket: Bracket, high: float, low: float) -> Bracket:
+    """Return the bracket with the best and the worst price seen, after bars that reached from ``low`` to ``high``."""
     long = bracket.side is Side.LONG
-    best = high if long else low
-    worst = low if long else high
+    best, worst = Decimal(repr(high if long else low)), Decimal(repr(low if long else high))
     if bracket.best:
         better, lesser = (max, min) if long else (min, max)
         best, worst = better(best, bracket.best), lesser(worst, bracket.worst)
-    seen = msgspec.structs.replace(bracket, best=best, worst=worst)
+        if best is bracket.best and worst is bracket.worst:
+            return bracket
+    return msgspec.structs.replace(bracket, best=best, worst=worst)
+
+
+def trail(bracket: Bracket) -> Bracket:
+    """Return the bracket with its stop behind the best price, once that is as far as the plan says."""
     if not bracket.plan.trail_start_r:
-        return seen
+        return bracket
     start = Decimal(str(bracket.plan.trail_start_r)) * bracket.risk
-    if bracket.side.sign * (best - bracket.entry) < start:
-        return seen
+    if bracket.side.sign * (bracket.best - bracket.entry) < start:
+        return bracket
     distance = Decimal(str(bracket.plan.trail_distance_r)) * bracket.risk
-    return tighten(seen, best - bracket.side.sign * distance, Cause.TRAILING_STOP)
+    return tighten(bracket, bracket.best - bracket.side.sign * distance, Cause.TRAILING_STOP)
 
 
 def after_partial(bracket: Bracket) -> Bracket:

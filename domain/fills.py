@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from domain.order import OrderKind, OrderSide
 
@@ -31,6 +31,19 @@ class Costs:
         return qty * price * (self.maker if maker else self.taker)
 
 
+class BarPrices(NamedTuple):
+    """The prices of a bar that orders are matched on, rounded to the exchange's ticks."""
+
+    open: Decimal
+    high: Decimal
+    low: Decimal
+
+
+def bar_prices(bar: Bar, instrument: Instrument) -> BarPrices:
+    """Return a bar's prices on the exchange's ticks."""
+    return BarPrices(instrument.price(bar.open), instrument.price(bar.high), instrument.price(bar.low))
+
+
 def market_price(side: OrderSide, reference: Decimal, instrument: Instrument, costs: Costs) -> Decimal:
     """Return what a market order pays when the last price is ``reference``: spread and slippage against it."""
     worse = reference * (1 + side.sign * (costs.half_spread + costs.slippage))
@@ -38,27 +51,24 @@ def market_price(side: OrderSide, reference: Decimal, instrument: Instrument, co
 
 
 def price_at_open(
-    kind: OrderKind, side: OrderSide, level: Decimal | None, bar: Bar, instrument: Instrument, costs: Costs
+    kind: OrderKind, side: OrderSide, level: Decimal | None, bar: BarPrices, instrument: Instrument, costs: Costs
 ) -> Decimal | None:
     """Return the price at which an order fills at the bar's open, None when it does not.
 
     ``level`` is the limit or trigger price; market orders have none.
     """
-    opened = instrument.price(bar.open)
     if kind is OrderKind.MARKET or level is None:
-        return market_price(side, opened, instrument, costs)
-    if not _through(kind, side, level, opened):
+        return market_price(side, bar.open, instrument, costs)
+    if not _through(kind, side, level, bar.open):
         return None
-    return opened if kind is OrderKind.LIMIT else market_price(side, opened, instrument, costs)
+    return bar.open if kind is OrderKind.LIMIT else market_price(side, bar.open, instrument, costs)
 
 
 def price_inside(
-    kind: OrderKind, side: OrderSide, level: Decimal, bar: Bar, instrument: Instrument, costs: Costs
+    kind: OrderKind, side: OrderSide, level: Decimal, bar: BarPrices, instrument: Instrument, costs: Costs
 ) -> Decimal | None:
     """Return the price at which an order fills after the open, None when the bar does not reach it."""
-    upward = _needs_rise(kind, side)
-    reached = instrument.price(bar.high if upward else bar.low)
-    if not _through(kind, side, level, reached):
+    if not _through(kind, side, level, bar.high if _needs_rise(kind, side) else bar.low):
         return None
     return level if kind is OrderKind.LIMIT else market_price(side, level, instrument, costs)
 

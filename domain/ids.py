@@ -10,6 +10,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_URL, "revenant:trade")
+_NAMESPACE = NAMESPACE.bytes
+_VARIANT = {f"{digit:x}": f"{digit & 0x3 | 0x8:x}" for digit in range(16)}
 
 SHORT = {"trend_pullback": "trend", "mean_reversion": "mr"}
 """What strategies are called in keys that others may read; the rest are called there as they are."""
@@ -57,9 +59,8 @@ def parse_order_id(text: str) -> OrderName | None:
 
 def name_uuid(name: str) -> str:
     """Return the version 5 UUID of a name in our namespace (RFC 9562), as ``uuid.uuid5`` does but faster."""
-    digest = hashlib.sha1(NAMESPACE.bytes + name.encode(), usedforsecurity=False).hexdigest()
-    variant = f"{int(digest[16], 16) & 0x3 | 0x8:x}"
-    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{variant}{digest[17:20]}-{digest[20:32]}"
+    digest = hashlib.sha1(_NAMESPACE + name.encode(), usedforsecurity=False).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-5{digest[13:16]}-{_VARIANT[digest[16]]}{digest[17:20]}-{digest[20:32]}"
 
 
 def trade_id(digest: str) -> str:

@@ -9,7 +9,7 @@ import msgspec
 
 from domain import fills
 from domain.candle import timeframe_ms
-from domain.exits import Bracket, ExitPlan, after_partial, observe, timed_out
+from domain.exits import Bracket, ExitPlan, after_partial, timed_out, trail, widen
 from domain.order import Cause, OrderKind, Side
 from domain.trade import ZERO
 
@@ -122,13 +122,13 @@ def follow(phantom: PhantomTrade, bar: Bar, instrument: Instrument, costs: Costs
         return False
     closes_at = bar.open_time + timeframe_ms(phantom.timeframe)
     phantom.next_open = closes_at
-    resting = _resting(phantom, instrument)
+    resting, prices = _resting(phantom, instrument), fills.bar_prices(bar, instrument)
     for kind, level, cause in resting:
-        price = fills.price_at_open(kind, phantom.side.exit, level, bar, instrument, costs)
+        price = fills.price_at_open(kind, phantom.side.exit, level, prices, instrument, costs)
         if price is not None:
             _fill(phantom, price, cause, bar.open_time, costs, maker=False)
     for kind, level, cause in resting:
-        price = fills.price_inside(kind, phantom.side.exit, level, bar, instrument, costs)
+        price = fills.price_inside(kind, phantom.side.exit, level, prices, instrument, costs)
         if price is not None:
             _fill(phantom, price, cause, closes_at - 1, costs, maker=fills.is_maker(kind, at_open=False))
     if not phantom.outcome:
@@ -165,8 +165,8 @@ def _fill(phantom: PhantomTrade, price: Decimal, cause: Cause, time: int, costs:
 def _manage(phantom: PhantomTrade, bar: Bar, now: int, instrument: Instrument, costs: Costs) -> None:
     """Do what the bot does once a bar has closed: let time run out, move the stop; it counts from the next bar."""
     held, sign = phantom.bracket, phantom.side.sign
-    wanted = observe(held, bar)
-    phantom.bracket = msgspec.structs.replace(held, best=wanted.best, worst=wanted.worst)
+    phantom.bracket = widen(held, bar.high, bar.low)
+    wanted = trail(phantom.bracket)
     close = instrument.price(bar.close)
     leaving = Cause.TIMEOUT if timed_out(held, now) else None
     if leaving is None:

@@ -12,7 +12,7 @@ import msgspec
 from domain import ids
 from domain.candle import Bars, ClosedBar, Series, timeframe_ms
 from domain.coverage import Span, density
-from domain.exits import ExitPlan, after_partial, observe, timed_out
+from domain.exits import ExitPlan, after_partial, timed_out, trail, widen
 from domain.judgement import UNJUDGED, Judgement
 from domain.order import Cause, OrderKind, OrderRequest, OrderState, Side
 from domain.records import (
@@ -312,8 +312,8 @@ class Trader:
         if closed.bar.open_time < held.opening.bar_start or held.observed_until >= now:
             return []
         held.observed_until = now
-        wanted = observe(held.bracket, closed.bar)
-        held.bracket = msgspec.structs.replace(held.bracket, best=wanted.best, worst=wanted.worst)
+        held.bracket = widen(held.bracket, closed.bar.high, closed.bar.low)
+        wanted = trail(held.bracket)
         if timed_out(held.bracket, now):
             return self.exit(held, Cause.TIMEOUT, now)
         if held.partial_taken:
@@ -510,5 +510,4 @@ def catch_up(trader: Trader, symbol: str, bars: Bars) -> None:
         return
     start = int(bars.open_time.searchsorted(held.opening.bar_start, side="right"))
     for bar in bars[start:].rows():
-        seen = observe(held.bracket, bar)
-        held.bracket = msgspec.structs.replace(held.bracket, best=seen.best, worst=seen.worst)
+        held.bracket = widen(held.bracket, bar.high, bar.low)

@@ -10,7 +10,7 @@ import pytest
 
 from backtest.causality import examine
 from backtest.figures import daily_returns, drawdown, figures
-from backtest.runner import Funding, Outcome, Runner
+from backtest.runner import Funding, Lane, Outcome, Runner
 from backtest.signals import Replayed, find
 from backtest.tape import Tape, first_touch
 from backtest.venue import Venue
@@ -34,13 +34,11 @@ WINDOW = 1_000
 class EveryBar(Runner):
     """Passes nothing over: every bar of a symbol with a position or an order is lived through."""
 
-    def _next_match(self, symbol: str, time: int) -> int:
-        series = self._matched[symbol]
-        row = self._tape.closed(series, time)
-        bars = self._tape.whole(series)
-        return int(bars.open_time[row]) + self._tape.step(series) if row < len(bars) else 2**62
+    def _next_match(self, lane: Lane, time: int) -> int:
+        row = lane.matched.closed(time)
+        return lane.matched.close_time(row) if row < len(lane.matched) else 2**62
 
-    def _has_to_decide(self, symbol: str, time: int) -> bool:
+    def _has_to_decide(self, lane: Lane) -> bool:
         return True
 
 
@@ -196,8 +194,8 @@ def test_the_window_shows_nothing_of_the_future():
     ):
         tape.now = time
         assert tape.bars(series).close.tolist() == seen
-    assert tape.closing(series, 6 * MINUTE) == 1
-    assert tape.closing(series, 7 * MINUTE) is None
+    assert tape.track(series).closing(6 * MINUTE) == 1
+    assert tape.track(series).closing(7 * MINUTE) is None
     assert len(tape.bars(Series("B/USDT:USDT", "3m"))) == 0
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from domain.account import AccountState, Execution, SimulatedAccount, VenueOrder
 from domain.candle import Bar
 from domain.errors import Rejected
-from domain.exits import Bracket, ExitPlan, after_partial, observe, timed_out
+from domain.exits import Bracket, ExitPlan, after_partial, timed_out, trail, widen
 from domain.fills import Costs
 from domain.instrument import Instrument
 from domain.order import OrderKind, Side
@@ -136,7 +136,7 @@ class Witness:
         self.partial |= any(isinstance(e, Execution) and e.order_type == "Limit" for e in events)
         if not self.account.position(A).qty:
             return
-        wanted = observe(self.bracket, one)
+        wanted = trail(widen(self.bracket, one.high, one.low))
         if timed_out(self.bracket, closes_at):
             rest = abs(self.account.position(A).qty)
             self.account.place(
