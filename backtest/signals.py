@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from domain.candle import Series
@@ -10,10 +9,8 @@ from domain.candle import Series
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    import numpy as np
-
     from backtest.tape import Tape
-    from domain.candle import Bars
+    from domain.candle import Bars, Times
     from domain.signal import Signal
 
 CHUNK = 100_000
@@ -54,34 +51,31 @@ def frames_of(
     return frames, offset
 
 
-@dataclass(frozen=True, slots=True)
 class Replayed:
     """A strategy whose signals are known: the trader asks it bar by bar, as it asks any other.
 
-    ``signals`` are its signals by symbol and open time of their bar.
+    Args:
+        strategy: the one that gave them.
+        signals: its signals by symbol and open time of their bar.
+
+    Attributes:
+        timeframes: the strategy's own.
+        warmup_bars: the strategy's own.
     """
 
-    strategy: Any
-    signals: Mapping[tuple[str, int], Signal]
-
-    @property
-    def timeframes(self) -> tuple[str, ...]:
-        """The strategy's own."""
-        return tuple(self.strategy.timeframes)
-
-    @property
-    def warmup_bars(self) -> Mapping[str, int]:
-        """The strategy's own."""
-        return dict(self.strategy.warmup_bars)
+    def __init__(self, strategy: Any, signals: Mapping[tuple[str, int], Signal]) -> None:
+        self._signals = signals
+        self.timeframes: tuple[str, ...] = tuple(strategy.timeframes)
+        self.warmup_bars: dict[str, int] = dict(strategy.warmup_bars)
 
     def start(self, symbol: str) -> str:
         """Return the symbol: that is all there is to know."""
         return symbol
 
-    def columns(self, bars: Mapping[str, Bars]) -> Mapping[str, np.ndarray]:
+    def columns(self, bars: Mapping[str, Bars]) -> Times:
         """Return the times of the bars that are decided on."""
-        return {"open_time": bars[self.timeframes[0]].open_time}
+        return bars[self.timeframes[0]].open_time
 
-    def step(self, i: int, columns: Mapping[str, np.ndarray], state: str) -> Signal | None:
+    def step(self, i: int, columns: Times, state: str) -> Signal | None:
         """Return the signal of a bar, None where it gave none."""
-        return self.signals.get((state, int(columns["open_time"][i])))
+        return self._signals.get((state, columns.item(i)))

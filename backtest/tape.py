@@ -43,7 +43,7 @@ class Track:
         """Return how many bars have closed by a time."""
         if self._regular:
             passed = (time - self._first) // self.step
-            return 0 if passed < 0 else passed if passed < self._count else self._count
+            return 0 if passed < 0 else min(self._count, passed)
         return int(self.bars.open_time.searchsorted(time - self.step, side="right"))
 
     def closing(self, time: int) -> int | None:
@@ -58,7 +58,7 @@ class Track:
         """Return the row of the first bar that opens at a time or later, the number of rows when there is none."""
         if self._regular:
             row = -((self._first - time) // self.step)
-            return 0 if row < 0 else row if row < self._count else self._count
+            return 0 if row < 0 else min(self._count, row)
         return int(self.bars.open_time.searchsorted(time))
 
     def close_time(self, row: int) -> int:

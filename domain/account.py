@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NOT_FOUND, DUPLICATE, NO_MARGIN, BAD_REQUEST = 110001, 110072, 110007, 10001
 REDUCE_ONLY, LEVERAGE_SAME, NOTIONAL, SAME_STOPS = 110017, 110043, 110094, 34040
+SEVERAL = 2
 
 
 class VenueOrder(msgspec.Struct, kw_only=True):
@@ -245,17 +246,16 @@ class SimulatedAccount:
         """Match a symbol's resting orders against one bar that opened after they were accepted."""
         rules = self._instruments[symbol]
         prices = fills.bar_prices(bar, rules)
-        for order in self._waiting(symbol, self._marks.get(symbol)):
-            price = fills.price_at_open(order.kind, order.side, order.level, prices, rules, self._costs)
-            if price is not None:
-                self._execute(order, price, bar.open_time, maker=False)
-        resting = self._waiting(symbol, prices.open)
-        for order in resting:
-            self._match_inside(order, prices, closes_at - 1)
-        for order in self._waiting(symbol):
-            # a position born inside the bar may already be stopped in it, but is not given its target
-            if order.kind is OrderKind.STOP and not any(order is one for one in resting):
-                self._match_inside(order, prices, closes_at - 1)
+        for order, price in self._reached(symbol, self._marks.get(symbol), prices, at_open=True):
+            self._execute(order, price, bar.open_time, maker=False)
+        before = self.state.sequence
+        for order, price in self._reached(symbol, prices.open, prices, at_open=False):
+            self._execute(order, price, closes_at - 1, maker=fills.is_maker(order.kind, at_open=False))
+        if self.state.sequence > before:
+            for order, price in self._reached(symbol, None, prices, at_open=False):
+                # a position born inside the bar may already be stopped in it, but is not given its target
+                if order.sequence > before and order.kind is OrderKind.STOP:
+                    self._execute(order, price, closes_at - 1, maker=False)
         self._marks[symbol] = rules.price(bar.close)
         return self._drain()
 
@@ -325,25 +325,34 @@ class SimulatedAccount:
         elif order.kind is OrderKind.LIMIT and order.price and order.side.sign * (order.price - reference) >= 0:
             self._execute(order, reference, now, maker=False)
 
-    def _waiting(self, symbol: str, start: Decimal | None = None) -> list[VenueOrder]:
-        """Return a symbol's orders in the turn that a bar is read: stops, then what lies nearest to its start."""
+    def _waiting(self, symbol: str) -> list[VenueOrder]:
+        """Return a symbol's orders, stops first."""
         held = [order for order in self.state.orders.values() if order.symbol == symbol]
-        if len(held) < 2:  # noqa: PLR2004  there is no turn to take
-            return held
+        return held if len(held) < SEVERAL else sorted(held, key=lambda one: (fills.turn(one.kind), one.sequence))
 
-        def turn(order: VenueOrder) -> tuple[int, Decimal, int]:
-            away = abs(order.level - start) if order.level is not None and start is not None else ZERO
-            return fills.turn(order.kind), away, order.sequence
+    def _reached(
+        self, symbol: str, start: Decimal | None, prices: fills.BarPrices, *, at_open: bool
+    ) -> list[tuple[VenueOrder, Decimal]]:
+        """Return the orders that a bar reaches, with what they fill at, in the turn that it is read.
 
-        return sorted(held, key=turn)
+        Stops come first, then what lies nearest to ``start``.
+        """
+        rules, reached = self._instruments[symbol], []
+        price_of = fills.price_at_open if at_open else fills.price_inside
+        for order in self.state.orders.values():
+            if order.symbol == symbol:
+                price = price_of(order.kind, order.side, order.level, prices, rules, self._costs)
+                if price is not None:
+                    reached.append((order, price))
+        if len(reached) < SEVERAL:
+            return reached
 
-    def _match_inside(self, order: VenueOrder, prices: fills.BarPrices, now: int) -> None:
-        if order.level is None or order.id not in self.state.orders:
-            return
-        rules = self._instruments[order.symbol]
-        price = fills.price_inside(order.kind, order.side, order.level, prices, rules, self._costs)
-        if price is not None:
-            self._execute(order, price, now, maker=fills.is_maker(order.kind, at_open=False))
+        def turn(one: tuple[VenueOrder, Decimal]) -> tuple[int, Decimal, int]:
+            level = one[0].level
+            away = abs(level - start) if level is not None and start is not None else ZERO
+            return fills.turn(one[0].kind), away, one[0].sequence
+
+        return sorted(reached, key=turn)
 
     def _execute(self, order: VenueOrder, price: Decimal, now: int, *, maker: bool) -> None:
         if order.id not in self.state.orders:

@@ -87,7 +87,7 @@ def density(times: Times, step: int, closed: Iterable[Span] = ()) -> float:
     """
     if len(times) < 2:  # noqa: PLR2004  there is no between
         return 100.0
-    if int(times[-1] - times[0]) == (len(times) - 1) * step:
+    if times.item(-1) - times.item(0) == (len(times) - 1) * step:
         return 100.0
     open_spans = without([Span(int(times[0]), int(times[-1]) + step)], closed)
     # some sources tell bars from outside of the hours too; they fill no hole

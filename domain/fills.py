@@ -65,10 +65,13 @@ def price_at_open(
 
 
 def price_inside(
-    kind: OrderKind, side: OrderSide, level: Decimal, bar: BarPrices, instrument: Instrument, costs: Costs
+    kind: OrderKind, side: OrderSide, level: Decimal | None, bar: BarPrices, instrument: Instrument, costs: Costs
 ) -> Decimal | None:
-    """Return the price at which an order fills after the open, None when the bar does not reach it."""
-    if not _through(kind, side, level, bar.high if _needs_rise(kind, side) else bar.low):
+    """Return the price at which an order fills after the open, None when the bar does not reach it.
+
+    A market order has no price to wait for and fills at the open only.
+    """
+    if level is None or not _through(kind, side, level, bar.high if _needs_rise(kind, side) else bar.low):
         return None
     return level if kind is OrderKind.LIMIT else market_price(side, level, instrument, costs)
 

@@ -90,7 +90,7 @@ class Position:
     @property
     def flat(self) -> bool:
         """Whether what was opened has been closed; more closed than opened means that executions are still missing."""
-        return self.opened > 0 and self.qty == 0
+        return self.opened > 0 and self.opened == self.closed
 
     @property
     def last_time(self) -> int:
@@ -120,11 +120,11 @@ class Position:
 
     def to_trade(self, who: Identity) -> Trade:
         """Return the finished trade."""
-        trades = self._trades()
-        entries, exits = [f for f in trades if self._opens(f)], [f for f in trades if not self._opens(f)]
+        trades, opening_side = self._trades(), self.opening.side.entry
+        entries, exits = [f for f in trades if f.side is opening_side], [f for f in trades if f.side is not opening_side]
         # inside of one bar all happens at once; a partial target leaves something for another to close
         last = max(exits, key=lambda f: (f.time, f.cause is not Cause.PARTIAL))
-        entry, side = self.entry_price, self.opening.side
+        entry, side = self._average(entries) or self.opening.entry, self.opening.side
         gross = sum((side.sign * (f.price - entry) * f.qty for f in exits), ZERO)
         fees = sum((f.fee for f in trades), ZERO)
         funding = sum((f.fee for f in self.fills.values() if f.cause is Cause.FUNDING), ZERO)
@@ -143,7 +143,7 @@ class Position:
             score=self.opening.score,
             legs=tuple(
                 Leg(exec_id=f.exec_id, time=_time(f.time), qty=f.qty, price=f.price, fee=f.fee,
-                    cause=self._cause(f).value, closing=not self._opens(f))
+                    cause=self._cause(f).value, closing=f.side is not opening_side)
                 for f in sorted(self.fills.values(), key=lambda f: (f.time, f.exec_id))
             ),
         )  # fmt: skip
@@ -159,7 +159,7 @@ class Position:
             self.closed += fill.qty
         else:
             self.opened += fill.qty
-            opened_at = min(f.time for f in self._trades())
+            opened_at = min([f.time for f in self._trades()])
             self.bracket = msgspec.structs.replace(self.bracket, entry=self.entry_price, opened_at=opened_at)
 
     def _opens(self, fill: Fill) -> bool:
@@ -178,8 +178,8 @@ class Position:
 
     @staticmethod
     def _average(fills: list[Fill]) -> Decimal:
-        qty = sum((f.qty for f in fills), ZERO)
-        return round(sum((f.qty * f.price for f in fills), ZERO) / qty, 12) if qty else ZERO
+        qty = sum([f.qty for f in fills], ZERO)
+        return round(sum([f.qty * f.price for f in fills], ZERO) / qty, 12) if qty else ZERO
 
 
 class Book:
@@ -324,13 +324,17 @@ class Book:
             return None
         self._see(fill)
         held.take(fill)
-        # executions may be told in any order: what belonged to nobody may now
+        if self._strays:
+            self._gather(held)
+        return held
+
+    def _gather(self, held: Position) -> None:
+        """Give a position the executions that belonged to nobody and do now: they may be told in any order."""
         for stray in sorted(self._strays.values(), key=lambda one: one.time):
             if stray.symbol == held.symbol and self._owner(stray) is held:
                 self._see(stray)
                 held.take(stray)
                 held.records.append(stray)
-        return held
 
     def _owner(self, fill: Fill) -> Position | None:
         name = ids.parse_order_id(fill.order_id)

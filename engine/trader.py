@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from domain import ids
 from domain.candle import Bars, ClosedBar, Series, timeframe_ms
 from domain.coverage import Span, density
@@ -332,21 +330,18 @@ class Trader:
         strategy, symbol = plan.strategy, closed.series.symbol
         state = self._states.get((name, symbol))
         frames = {timeframe: self._until(symbol, timeframe, closed.close_time) for timeframe in strategy.timeframes}
-        if state is None or not all(len(held) for held in frames.values()):
+        if state is None or not all(map(len, frames.values())):
             return []
-        columns = strategy.columns(frames)
-        signal = strategy.step(len(frames[strategy.timeframes[0]]) - 1, columns, state)
+        own = frames[closed.series.timeframe]
+        signal = strategy.step(len(own) - 1, strategy.columns(frames), state)
         if signal is None:
             return []
         self.counts["signals"] += 1
         judged = self._judge(signal)
-        if any(len(frames[timeframe]) < bars for timeframe, bars in strategy.warmup_bars.items()):
-            command: Command = self._refuse(signal, "warming_up", "too few bars yet")
-        else:
-            command = self._consider(signal, plan, judged)
-        if isinstance(command, Refused | PlaceOrder):
-            command = msgspec.structs.replace(command, judged=judged)
-        return [command]
+        for timeframe, bars in strategy.warmup_bars.items():
+            if len(frames[timeframe]) < bars:
+                return [self._refuse(signal, judged, "warming_up", "too few bars yet")]
+        return [self._consider(signal, plan, judged)]
 
     def _until(self, symbol: str, timeframe: str, close_time: int) -> Bars:
         # the windows may have run ahead of the bar that is being decided on
@@ -358,23 +353,23 @@ class Trader:
 
     def _consider(self, signal: Signal, plan: Plan, judged: Judgement) -> Command:
         if barred := self._barred(signal):
-            return self._refuse(signal, *barred)
+            return self._refuse(signal, judged, *barred)
         if self.book.of_symbol(signal.symbol) is not None:
-            return self._refuse(signal, "position_open", "a position is open already")
+            return self._refuse(signal, judged, "position_open", "a position is open already")
         if signal.symbol in self.book.leftovers.values():
-            return self._refuse(signal, "order_left", "an order of the last position is still to be cancelled")
+            return self._refuse(signal, judged, "order_left", "an order of the last position is still to be cancelled")
         if signal.symbol in self.situation.foreign:
-            return self._refuse(signal, "foreign_position", "somebody else's position is open there")
+            return self._refuse(signal, judged, "foreign_position", "somebody else's position is open there")
         instrument = self._instruments.get(signal.symbol)
         if instrument is None:
-            return self._refuse(signal, "not_trading", "the exchange has no such symbol")
+            return self._refuse(signal, judged, "not_trading", "the exchange has no such symbol")
         verdict = weigh(signal, instrument, self.adjustments.limits, self._account(signal.symbol))
         if not isinstance(verdict, Approved):
-            return self._refuse(signal, verdict.gate, verdict.detail)
+            return self._refuse(signal, judged, verdict.gate, verdict.detail)
         if judged.gate:
             # asked last: what it refuses would have been traded, so that its worth can be told
-            return self._refuse(signal, judged.gate, judged.detail)
-        return self._enter(signal, plan, instrument, verdict, judged.score)
+            return self._refuse(signal, judged, judged.gate, judged.detail)
+        return self._enter(signal, plan, instrument, verdict, judged)
 
     def _barred(self, signal: Signal) -> tuple[str, str] | None:
         """Return gate and reason when no signal of its kind may be traded now, whatever it says."""
@@ -386,17 +381,16 @@ class Trader:
             return "blacklist", "the operator wants no entries there"
         if signal.symbol in self.situation.stale:
             return "stale_feed", "the feed has fallen silent"
-        series = Series(signal.symbol, signal.timeframe)
+        series, step = Series(signal.symbol, signal.timeframe), timeframe_ms(signal.timeframe)
         window = self._bars(series).open_time
-        step = timeframe_ms(signal.timeframe)
-        resting = self._terms.resting(series, Span(int(window[0]), int(window[-1]) + step)) if len(window) else ()
+        resting = self._terms.resting(series, Span(window.item(0), window.item(-1) + step)) if len(window) else ()
         there = density(window, step, resting)
         if there < self._terms.completeness_min:
             return "data_quality", f"only {there:.2f} % of the bars of its window are there"
         return None
 
     def _enter(
-        self, signal: Signal, plan: Plan, instrument: Instrument, size: Approved, score: float | None
+        self, signal: Signal, plan: Plan, instrument: Instrument, size: Approved, judged: Judgement
     ) -> Command:
         long = signal.side is Side.LONG
         # a stop is rounded away from the entry and a target towards it, so that neither promises too much
@@ -406,7 +400,7 @@ class Trader:
         digest = ids.signal_digest(self._terms.who, signal.strategy, signal.symbol, signal.timeframe, signal.bar_start)
         opening = Opening(
             strategy=signal.strategy, timeframe=signal.timeframe, bar_start=signal.bar_start, side=signal.side,
-            entry=entry, stop=stop, target=target, plan=plan.exits, leverage=size.leverage, score=score,
+            entry=entry, stop=stop, target=target, plan=plan.exits, leverage=size.leverage, score=judged.score,
             notes=signal.notes,
         )  # fmt: skip
         limited = self._terms.limit_entries
@@ -415,16 +409,19 @@ class Trader:
             OrderKind.LIMIT if limited else OrderKind.MARKET, size.qty, entry if limited else None, stop, target,
         )  # fmt: skip
         self.counts["taken"] += 1
-        return msgspec.structs.replace(self._place(request, Cause.ENTRY, signal.time, opening), signal=signal)
+        return PlaceOrder(self._intend(request, Cause.ENTRY, signal.time, opening), request, signal, judged)
 
-    def _place(self, request: OrderRequest, cause: Cause, time: int, opening: Opening | None = None) -> PlaceOrder:
+    def _place(self, request: OrderRequest, cause: Cause, time: int) -> PlaceOrder:
+        return PlaceOrder(self._intend(request, cause, time), request)
+
+    def _intend(self, request: OrderRequest, cause: Cause, time: int, opening: Opening | None = None) -> Intent:
         intent = Intent(
             time=time, order_id=request.order_id, symbol=request.symbol, side=request.side, kind=request.kind,
             qty=request.qty, price=request.price, reduce_only=request.reduce_only, cause=cause, opening=opening,
         )  # fmt: skip
         # the book learns at once, so that the next bar does not decide the same again
         self.book.apply(intent)
-        return PlaceOrder(intent, request)
+        return intent
 
     def _take_partial(self, held: Position, time: int) -> list[Command]:
         price, instrument = held.bracket.partial_price, self._instruments.get(held.symbol)
@@ -498,9 +495,9 @@ class Trader:
             closed=self.adjustments.counted(self.closed, symbol),
         )  # fmt: skip
 
-    def _refuse(self, signal: Signal, gate: str, detail: str) -> Refused:
+    def _refuse(self, signal: Signal, judged: Judgement, gate: str, detail: str) -> Refused:
         self.counts[f"gate:{gate}"] += 1
-        return Refused(signal, gate, detail)
+        return Refused(signal, gate, detail, judged)
 
 
 def catch_up(trader: Trader, symbol: str, bars: Bars) -> None:
