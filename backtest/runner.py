@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import heapq
-from collections import defaultdict
+from collections import defaultdict, deque
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from domain.records import OrderEnded, StopMoved
 from engine.commands import CancelOrder, Command, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from backtest.tape import Tape, Track
     from backtest.venue import Venue
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 DAY_MS = 86_400_000
 NEVER = 2**62
 NOBODY: frozenset[str] = frozenset()
+IDLE = frozenset({Refused, Remember})
+"""Commands that change nothing for anybody."""
 GARBAGE = 200_000
 """New objects after which cycles of garbage are looked for."""
 NOTHING = 1e-12
@@ -84,7 +86,7 @@ class Outcome:
 
 
 @contextlib.contextmanager
-def _collecting_seldom() -> Iterator[None]:
+def collecting_seldom() -> Iterator[None]:
     """Look for cycles of garbage less often: what a backtest makes it keeps, and looking through that takes a tenth."""
     usual = gc.get_threshold()
     gc.set_threshold(GARBAGE, usual[1], usual[2])
@@ -154,69 +156,73 @@ class Runner:
                 self._signals[time].add(symbol)
         self._agenda: list[tuple[int, str]] = []
         self._busy: set[str] = set()
+        self._acts: dict[type, Callable[[Any], None]] = {
+            PlaceOrder: self._place, CancelOrder: self._cancel, MoveStop: self._move, RecordTrade: self._keep,
+            Refused: self._decide,
+        }  # fmt: skip
         self.outcome = Outcome()
 
     def run(self, since: int, until: int, progress: Callable[[int], None] = lambda _: None) -> Outcome:
         """Play all bars that close in (since, until]; ``progress`` is told the time now and then."""
-        with _collecting_seldom():
-            return self._run(since, until, progress)
-
-    def _run(self, since: int, until: int, progress: Callable[[int], None]) -> Outcome:
         midnights = range(-(-(since + 1) // DAY_MS) * DAY_MS, until + 1, DAY_MS)
-        self._agenda = [(time, "") for time in {*self._signals, *midnights}]
-        heapq.heapify(self._agenda)
+        fixed = deque(sorted(time for time in {*self._signals, *midnights} if since < time <= until))
         self._trader.situation.market_time = since
         for symbol in self._lanes:
             self._trader.warm_up(symbol, NEVER)
         self._note_equity(since)
-        day = 0
-        while self._agenda and self._agenda[0][0] <= until:
-            time, due = self._agenda[0][0], []
-            while self._agenda and self._agenda[0][0] == time:
+        agenda, day = self._agenda, 0
+        while True:
+            time, due = min(agenda[0][0] if agenda else NEVER, fixed[0] if fixed else NEVER), []
+            if time > until:
+                break
+            if fixed and fixed[0] == time:
+                fixed.popleft()
+            while agenda and agenda[0][0] == time:
                 # the agenda tells of a moment's symbols in their order; of one that has moved on it tells in vain
-                symbol = heapq.heappop(self._agenda)[1]
-                if symbol and self._lanes[symbol].due == time:
-                    due.append(self._lanes[symbol])
-                    self._lanes[symbol].due = NEVER
+                lane = self._lanes[heapq.heappop(agenda)[1]]
+                if lane.due == time:
+                    due.append(lane)
+                    lane.due = NEVER
             # a midnight at which nothing is held or asked for changes nothing: the day turns with the next bar told
-            if time > since and (due or self._busy or time in self._signals):
+            if due or self._busy or time in self._signals:
                 self._play(time, due)
-            if time // DAY_MS > day:
-                day = time // DAY_MS
+            if time >= day:
+                day = (time // DAY_MS + 1) * DAY_MS
                 progress(time)
         self._finish(since, until)
         return self.outcome
 
     def _play(self, time: int, due: list[Lane]) -> None:
         """Live through the moment at which bars close."""
-        trader, midnight = self._trader, time % DAY_MS == 0
         self._tape.now = time
-        fills = [fill for lane in due for fill in self._match(lane, time)]
+        fills: list[Fill] = []
+        for lane in due:
+            fills += self._match(lane, time)
         signalled = self._signals.get(time, NOBODY)
         lanes = [self._lanes[symbol] for symbol in sorted(self._busy | signalled)]
         self._mark(lanes, time)
         # a live bot hears what came of its orders only when it has decided on all bars of the moment
-        commands = [command for fill in fills for command in trader.on_fill(fill)]
-        if fills:
-            commands += [command for held in trader.flat() for command in trader.finish(held)]
-        trader.situation.equity = self._venue.equity
-        if midnight:
+        commands = self._take(fills) if fills else []
+        self._trader.situation.equity = self._venue.equity
+        if time % DAY_MS == 0:
             self._note_equity(time)
         moved = [lane for lane in lanes if lane.symbol in signalled or lane in due]
-        deciding = [lane for lane in moved if lane.symbol in signalled or self._has_to_decide(lane)]
-        for place, (lane, track, row) in enumerate(self._batch(lanes, time)):
-            if lane in deciding:
-                commands += self._tell(lane, track, row, time)
-                continue
-            self._note_price(track, row, time)
-            if midnight and not place:
-                # whichever bar is told first turns the day
-                commands += trader.turn_of_day(time)
+        commands += self._tell(lanes, [lane for lane in moved if self._has_to_decide(lane, signalled)], time)
         self._carry_out(commands)
         # signals that were only refused leave everything as it was
-        changed = bool(fills) or any(not isinstance(command, Refused | Remember) for command in commands)
-        for lane in moved if changed else due:
+        if fills or not {type(command) for command in commands} <= IDLE:
+            due = moved
+        for lane in due:
             self._plan(lane, time)
+
+    def _take(self, fills: Iterable[Fill]) -> list[Command]:
+        """Tell the trader what was filled; have it make trades of what is flat then."""
+        commands: list[Command] = []
+        for fill in fills:
+            commands += self._trader.on_fill(fill)
+        for held in self._trader.flat():
+            commands += self._trader.finish(held)
+        return commands
 
     def _match(self, lane: Lane, time: int) -> list[Fill]:
         """Let a bar fill what it reaches of a symbol's orders."""
@@ -266,7 +272,7 @@ class Runner:
         return [first, *(one for one in batch if one != first)] if first is not None else []
 
     def _closing(self, lanes: Iterable[Lane], time: int) -> Iterator[tuple[Lane, Track, int]]:
-        """Yield the bars of symbols, themselves in order, that close at a time, those of the longest timeframe first."""
+        """Yield the bars of symbols, in their order, that close at a time, those of the longest timeframe first."""
         for timeframe, step in self._spoken:
             if time % step:
                 continue
@@ -276,28 +282,39 @@ class Runner:
                 if track is not None and row is not None:
                     yield lane, track, row
 
-    def _has_to_decide(self, lane: Lane) -> bool:
-        """Say whether a bar may lead the trader to do something about a position.
+    def _has_to_decide(self, lane: Lane, signalled: Collection[str]) -> bool:
+        """Say whether a bar may lead the trader to anything: a signal, or a position that its bars move.
 
         A stop and a target that lie still are the exchange's business.
         """
+        if lane.symbol in signalled:
+            return True
         held = self._trader.book.of_symbol(lane.symbol)
         if held is None:
             return False
         plan = held.opening.plan
         return held.pending or held.leaving or bool(plan.trail_start_r or plan.partial_r or plan.timeout_ms)
 
-    def _tell(self, lane: Lane, track: Track, row: int, time: int) -> list[Command]:
+    def _tell(self, lanes: Iterable[Lane], deciding: Collection[Lane], time: int) -> list[Command]:
+        """Tell the trader of the bars that close: those that it has to decide on, and of the others just the price."""
+        commands: list[Command] = []
+        situation, turning = self._trader.situation, time % DAY_MS == 0
+        for lane, track, row in self._batch(lanes, time):
+            if lane in deciding:
+                commands += self._ask(lane, track, row, time)
+            else:
+                situation.prices[lane.symbol] = Decimal(repr(track.bars.close.item(row)))
+                situation.market_time = max(situation.market_time, time)
+                # whichever bar is told first turns the day
+                commands += self._trader.turn_of_day(time) if turning else ()
+            turning = False
+        return commands
+
+    def _ask(self, lane: Lane, track: Track, row: int, time: int) -> list[Command]:
         held = self._trader.book.of_symbol(lane.symbol)
         if held is not None and held.opening.plan.trail_start_r and held.opening.timeframe == track.series.timeframe:
             self._fold(lane, time - 1)
         return self._trader.on_bar(ClosedBar(track.series, track.bars.row(row)))
-
-    def _note_price(self, track: Track, row: int, time: int) -> None:
-        """Have the trader know what a bar says that it has nothing to do about."""
-        situation = self._trader.situation
-        situation.prices[track.series.symbol] = Decimal(repr(track.bars.close.item(row)))
-        situation.market_time = max(situation.market_time, time)
 
     def _fold(self, lane: Lane, until: int) -> None:
         """Show an open position the extremes of the bars that were passed over, up to a time.
@@ -363,22 +380,24 @@ class Runner:
 
     def _carry_out(self, commands: Sequence[Command]) -> None:
         for command in commands:
-            if isinstance(command, PlaceOrder):
-                self._place(command)
-            elif isinstance(command, CancelOrder):
-                state, filled = self._venue.cancel(command.order_id, command.time)
-                ended = OrderEnded(
-                    time=command.time, order_id=command.order_id, symbol=command.symbol, state=state,
-                    reason="cancelled", filled=filled,
-                )  # fmt: skip
-                self._carry_out(self._trader.on_order_ended(ended))
-            elif isinstance(command, MoveStop):
-                self._move(command)
-            elif isinstance(command, RecordTrade):
-                self.outcome.trades.append(command.trade)
-                self._note_equity(self._tape.now)
-            elif isinstance(command, Refused):
-                self.outcome.decisions.append(Decision(command.signal, command.gate, command.detail, command.judged))
+            act = self._acts.get(type(command))
+            if act is not None:
+                act(command)
+
+    def _decide(self, refused: Refused) -> None:
+        self.outcome.decisions.append(Decision(refused.signal, refused.gate, refused.detail, refused.judged))
+
+    def _keep(self, finished: RecordTrade) -> None:
+        self.outcome.trades.append(finished.trade)
+        self._note_equity(self._tape.now)
+
+    def _cancel(self, command: CancelOrder) -> None:
+        state, filled = self._venue.cancel(command.order_id, command.time)
+        ended = OrderEnded(
+            time=command.time, order_id=command.order_id, symbol=command.symbol, state=state,
+            reason="cancelled", filled=filled,
+        )  # fmt: skip
+        self._carry_out(self._trader.on_order_ended(ended))
 
     def _place(self, command: PlaceOrder) -> None:
         now, request, opening = self._tape.now, command.request, command.intent.opening

@@ -111,7 +111,8 @@ def first_touch(high: Floats, low: Floats, start: int, above: float, below: floa
     while start < len(high):
         part = slice(start, start + size)
         touched = (high[part] >= above) | (low[part] <= below)
-        if touched.any():
-            return start + int(touched.argmax())
+        place = int(touched.argmax())
+        if touched[place]:
+            return start + place
         start, size = start + size, min(2 * size, LAST_LOOK)
     return len(high)

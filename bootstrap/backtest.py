@@ -13,7 +13,7 @@ import structlog
 from backtest import signals as finding
 from backtest.causality import MORE_HISTORY, Causality, examine
 from backtest.figures import Figures, figures
-from backtest.runner import Funding, Outcome, Runner
+from backtest.runner import Funding, Outcome, Runner, collecting_seldom
 from backtest.tape import Tape
 from backtest.venue import Venue
 from bootstrap.history import History, unpaid
@@ -108,11 +108,16 @@ def run(
         BadData: when bars are missing: which, and the command that fetches them.
         ConfigError: for a strategy that is none.
     """
+    with collecting_seldom():
+        return _run(settings, request, progress, scores or {})
+
+
+def _run(settings: Settings, request: Request, progress: Progress, scores: Scores) -> Result:
     used = chosen_plans(settings, request.strategies)
     ground = prepare(settings, request, used, progress)
     tape, span, instruments = ground.tape, ground.span, ground.instruments
     replayed, times = _signals(request, used, ground, progress)
-    judge, notes = _judge(settings, request, used, ground, scores or {})
+    judge, notes = _judge(settings, request, used, ground, scores)
     trader = Trader(_terms(settings, request, replayed), dict(instruments), tape.bars, judge)
     venue = Venue(settings.paper.wallet, instruments, costs(settings))
     runner = Runner(trader, venue, tape, times, ground.finest, ground.told, ground.funding)

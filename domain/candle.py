@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 import numpy as np
 
 from domain.errors import BadData
@@ -93,8 +93,7 @@ def check_bar(bar: Bar, step_ms: int) -> None:
         raise BadData(f"bar {bar.open_time}: opens off the grid of {step_ms} ms")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Bars:
+class Bars(msgspec.Struct, frozen=True, eq=False):
     """Bars of one series in ascending time, one numpy array per column.
 
     ``open_time`` is int64 UTC milliseconds, every other column float64, all of one length.

@@ -46,7 +46,8 @@ class Instrument:
     def _to_tick(self, value: Decimal | float, rounding: str) -> Decimal:
         tick = self.tick
         exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
-        return max((exact / tick).to_integral_value(rounding) * tick, tick)
+        rounded = (exact / tick).to_integral_value(rounding) * tick
+        return rounded if rounded > tick else tick
 
 
 def unified_symbol(base: str, quote: str, settle: str) -> str:

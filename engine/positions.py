@@ -106,13 +106,13 @@ class Position:
     @property
     def entry_price(self) -> Decimal:
         """Average price of the entry fills, the signal's price before the first."""
-        return self._average([f for f in self._trades() if self._opens(f)]) or self.opening.entry
+        return self.bracket.entry
 
     def realised(self) -> Decimal:
         """Return profit of what was taken out, less all fees and funding so far."""
         side, entry = self.opening.side.sign, self.entry_price
-        gross = sum((side * (f.price - entry) * f.qty for f in self._trades() if not self._opens(f)), ZERO)
-        return gross - sum((f.fee for f in self.fills.values()), ZERO)
+        gross = sum([side * (f.price - entry) * f.qty for f in self._trades() if not self._opens(f)], ZERO)
+        return gross - sum([f.fee for f in self.fills.values()], ZERO)
 
     def unrealised(self, price: Decimal) -> Decimal:
         """Return the open profit at a price."""
@@ -120,19 +120,20 @@ class Position:
 
     def to_trade(self, who: Identity) -> Trade:
         """Return the finished trade."""
-        trades, opening_side = self._trades(), self.opening.side.entry
-        entries, exits = [f for f in trades if f.side is opening_side], [f for f in trades if f.side is not opening_side]
+        trades, entering = self._trades(), self.opening.side.entry
+        times = {f.time: datetime.fromtimestamp(f.time / 1000, UTC) for f in self.fills.values()}
+        entries, exits = [f for f in trades if f.side is entering], [f for f in trades if f.side is not entering]
         # inside of one bar all happens at once; a partial target leaves something for another to close
         last = max(exits, key=lambda f: (f.time, f.cause is not Cause.PARTIAL))
-        entry, side = self._average(entries) or self.opening.entry, self.opening.side
-        gross = sum((side.sign * (f.price - entry) * f.qty for f in exits), ZERO)
-        fees = sum((f.fee for f in trades), ZERO)
-        funding = sum((f.fee for f in self.fills.values() if f.cause is Cause.FUNDING), ZERO)
+        entry, side = self.entry_price, self.opening.side
+        gross = sum([side.sign * (f.price - entry) * f.qty for f in exits], ZERO)
+        fees = sum([f.fee for f in trades], ZERO)
+        funding = sum([f.fee for f in self.fills.values() if f.cause is Cause.FUNDING], ZERO)
         net = gross - fees - funding
         value, risk = entry * self.opened, self.bracket.risk
         return Trade(
             symbol=self.symbol, side=side.value, entry_price=entry, exit_price=self._average(exits),
-            quantity=self.opened, entry_time=_time(min(f.time for f in entries)), exit_time=_time(last.time),
+            quantity=self.opened, entry_time=times[min([f.time for f in entries])], exit_time=times[last.time],
             pnl_usd=net, pnl_percent=round(net / value * 100 * self.opening.leverage, 8),
             exit_reason=self._cause(last).value, leverage=self.opening.leverage, strategy_name=self.opening.strategy,
             trade_id=ids.trade_id(self.digest), source=who.source, mode=who.mode, account=who.account,
@@ -142,8 +143,8 @@ class Position:
             max_adverse_r=_ratio(side.sign * (self.bracket.worst - entry), risk) if self.bracket.worst else ZERO,
             score=self.opening.score,
             legs=tuple(
-                Leg(exec_id=f.exec_id, time=_time(f.time), qty=f.qty, price=f.price, fee=f.fee,
-                    cause=self._cause(f).value, closing=f.side is not opening_side)
+                Leg(exec_id=f.exec_id, time=times[f.time], qty=f.qty, price=f.price, fee=f.fee,
+                    cause=self._cause(f).value, closing=f.side is not entering)
                 for f in sorted(self.fills.values(), key=lambda f: (f.time, f.exec_id))
             ),
         )  # fmt: skip
@@ -159,8 +160,10 @@ class Position:
             self.closed += fill.qty
         else:
             self.opened += fill.qty
-            opened_at = min([f.time for f in self._trades()])
-            self.bracket = msgspec.structs.replace(self.bracket, entry=self.entry_price, opened_at=opened_at)
+            trades = self._trades()
+            entry = self._average([f for f in trades if self._opens(f)]) or self.opening.entry
+            opened_at = min([f.time for f in trades])
+            self.bracket = msgspec.structs.replace(self.bracket, entry=entry, opened_at=opened_at)
 
     def _opens(self, fill: Fill) -> bool:
         return fill.side is self.opening.side.entry
@@ -389,10 +392,6 @@ def _bracket(opening: Opening, time: int) -> Bracket:
         side=opening.side, entry=opening.entry, first_stop=opening.stop, stop=opening.stop, target=opening.target,
         plan=opening.plan, opened_at=time,
     )  # fmt: skip
-
-
-def _time(ms: int) -> datetime:
-    return datetime.fromtimestamp(ms / 1000, UTC)
 
 
 def _ratio(value: Decimal, unit: Decimal) -> Decimal:

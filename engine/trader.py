@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from domain.signal import Signal
     from domain.trade import Trade
 
-DAY_MS = 86_400_000
+DAY_MS, DAY_S = 86_400_000, 86_400
 CLOSED_MAX = 5_000
 EXIT_ATTEMPTS_MAX = 999
 PARTIAL_ATTEMPTS_MAX = 3
@@ -278,10 +279,10 @@ class Trader:
 
     def day_pnl(self) -> Decimal:
         """Return the profit of the current UTC day: closed trades, and the change of open ones; no deposits."""
-        start = self._day.day * DAY_MS if self._day else 0
+        start = datetime.fromtimestamp(self._day.day * DAY_S if self._day else 0, UTC)
         made = ZERO
         for trade in reversed(self.closed):
-            if trade.exit_time.timestamp() * 1000 < start:
+            if trade.exit_time < start:
                 break
             made += trade.pnl_usd
         return made + self.open_pnl() - (self._day.open_pnl if self._day else ZERO)

@@ -38,7 +38,7 @@ class EveryBar(Runner):
         row = lane.matched.closed(time)
         return lane.matched.close_time(row) if row < len(lane.matched) else 2**62
 
-    def _has_to_decide(self, lane: Lane) -> bool:
+    def _has_to_decide(self, lane: Lane, signalled) -> bool:
         return True
 
 
