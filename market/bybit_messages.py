@@ -15,6 +15,22 @@ INTERVALS = {
 }  # fmt: skip
 
 
+class Push(msgspec.Struct, gc=False):
+    """What is looked at of a bar in every frame: of one that still forms, the rest is nobody's business."""
+
+    start: int
+    close: float
+    confirm: bool
+    timestamp: int = 0
+
+
+class Pushes(msgspec.Struct, gc=False):
+    """A kline frame, as far as it is looked at."""
+
+    topic: str
+    items: list[Push] = msgspec.field(name="data")
+
+
 class KlineItem(msgspec.Struct, gc=False):
     """One bar of a kline frame; ``confirm`` says whether it is closed, ``timestamp`` is the last trade's."""
 
@@ -68,9 +84,10 @@ class Other:
 
 Message = Klines | Ack | Other
 
-klines = msgspec.json.Decoder(Klines, strict=False).decode
-"""Returns the bars of a kline frame, the most frequent kind; raises msgspec.MsgspecError for any other."""
+pushes = msgspec.json.Decoder(Pushes, strict=False).decode
+"""Returns what is looked at of a kline frame, the most frequent kind; raises msgspec.MsgspecError for any other."""
 
+_klines = msgspec.json.Decoder(Klines, strict=False).decode
 _envelopes = msgspec.json.Decoder(_Envelope)
 
 
@@ -82,8 +99,7 @@ def decode(frame: bytes) -> Message:
     """
     try:
         try:
-            # almost every frame is one of these
-            return klines(frame)
+            return _klines(frame)
         except msgspec.ValidationError:
             envelope = _envelopes.decode(frame)
             if envelope.topic.startswith("kline."):

@@ -234,20 +234,39 @@ class Feed:
         shard.frames += 1
         try:
             # almost every frame is one of these
-            klines = bybit.klines(frame)
+            message = bybit.pushes(frame)
         except (msgspec.MsgspecError, UnicodeDecodeError):
-            self._take_other(shard, frame)
-        else:
-            self._take_klines(klines)
+            self._take_whole(shard, frame)
+            return
+        stream = self._by_topic.get(message.topic)
+        if stream is None:
+            self._counters.unknown += 1
+            return
+        stream.pushes += 1
+        whole = False
+        for item in message.items:
+            if item.timestamp >= stream.price_time:
+                stream.price_time = item.timestamp
+                self.prices[stream.symbol] = (item.close, item.timestamp)
+            if item.confirm and not whole:
+                whole = True
+                self._take_whole(shard, frame)
+            elif not item.confirm and (item.start != stream.forming or stream.unconfirmed is not None):
+                self._see_forming(stream, item.start)
 
-    def _take_other(self, shard: _Shard, frame: bytes) -> None:
+    def _take_whole(self, shard: _Shard, frame: bytes) -> None:
+        """Take a frame that has a closed bar, or is no kline frame at all."""
         try:
             message = bybit.decode(frame)
         except BadData as error:
             self._counters.malformed += 1
             log.warning("malformed frame ignored", reason=str(error))
             return
-        if isinstance(message, bybit.Ack):
+        if isinstance(message, bybit.Klines):
+            for item in message.items:
+                if item.confirm:
+                    self._close_bar(self._by_topic[message.topic], item)
+        elif isinstance(message, bybit.Ack):
             self._take_ack(shard, message)
         else:
             self._counters.unknown += 1
@@ -276,21 +295,6 @@ class Feed:
         if stream is not None:
             del self._streams[stream.series]
             self._batches.forget(stream.series)
-
-    def _take_klines(self, message: bybit.Klines) -> None:
-        stream = self._by_topic.get(message.topic)
-        if stream is None:
-            self._counters.unknown += 1
-            return
-        stream.pushes += 1
-        for item in message.items:
-            if item.timestamp >= stream.price_time:
-                stream.price_time = item.timestamp
-                self.prices[stream.symbol] = (item.close, item.timestamp)
-            if item.confirm:
-                self._close_bar(stream, item)
-            elif item.start != stream.forming or stream.unconfirmed is not None:
-                self._see_forming(stream, item.start)
 
     def _close_bar(self, stream: _Stream, item: bybit.KlineItem) -> None:
         try:
