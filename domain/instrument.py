@@ -47,7 +47,7 @@ class Instrument:
         tick = self.tick
         exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
         rounded = (exact / tick).to_integral_value(rounding) * tick
-        return rounded if rounded > tick else tick
+        return max(tick, rounded)
 
 
 def unified_symbol(base: str, quote: str, settle: str) -> str:

@@ -390,9 +390,7 @@ class Trader:
             return "data_quality", f"only {there:.2f} % of the bars of its window are there"
         return None
 
-    def _enter(
-        self, signal: Signal, plan: Plan, instrument: Instrument, size: Approved, judged: Judgement
-    ) -> Command:
+    def _enter(self, signal: Signal, plan: Plan, instrument: Instrument, size: Approved, judged: Judgement) -> Command:
         long = signal.side is Side.LONG
         # a stop is rounded away from the entry and a target towards it, so that neither promises too much
         stop = instrument.price_down(signal.stop) if long else instrument.price_up(signal.stop)

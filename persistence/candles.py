@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -77,25 +78,24 @@ class PostgresCandleStorage:
         return sum(map(len, held.values()))
 
     def _save_windows(self, windows: dict[Series, Bars]) -> None:
-        lacking = windows
-        if self._saved.knows(windows):
-            with self._database.transaction() as connection:
-                lacking = self._saved.lacking(windows, self._marks(connection, windows))
+        """Store what differs from the windows that were saved last."""
         marks: dict[Series, Any] = {}
-        self._stored(lacking, marks)
+        self._stored(windows, marks)
         self._saved.keep(windows, marks)
 
     def _marks(self, connection: sa.Connection, wanted: Iterable[Series]) -> dict[Series, Any]:
-        names, known = schema.series.c, {self._ids[series]: series for series in wanted if series in self._ids}
-        query = sa.select(names.id, *(names[name] for name in MARKS)).where(names.id.in_(list(known)))
-        return {known[number]: tuple(mark) for number, *mark in connection.execute(query)}
+        known = {self._ids[series]: series for series in wanted}
+        if not known:
+            return {}
+        query = f"SELECT id, {', '.join(MARKS)} FROM series WHERE id IN ({', '.join(map(str, known))})"
+        return {known[number]: tuple(mark) for number, *mark in connection.exec_driver_sql(query)}
 
     def merge(self, frames: dict[Series, Bars]) -> dict[Series, Saved]:
         """Store bars, ascending, of many series in one transaction; return what became of each series' bars."""
         return self._stored(frames)
 
     def _stored(self, frames: dict[Series, Bars], marks: dict[Series, Any] | None = None) -> dict[Series, Saved]:
-        """Store bars, and put the marks of their series into ``marks``, read in the same transaction."""
+        """Store bars; with ``marks`` only those that are lacking, and put there the marks of what was written to."""
         if not frames:
             return {}
         for attempt in tenacity.Retrying(
@@ -277,30 +277,31 @@ class PostgresCandleStorage:
                 )
 
     def _save(self, frames: dict[Series, Bars], marks: dict[Series, Any] | None) -> dict[Series, Saved]:
-        if self._database.is_postgres and self._goes_on(frames):
-            try:
-                return self._saved_by(self._append, frames, marks)
-            except Rejected:
-                # somebody else has stored one of them: then each has to be looked at
-                self._newest.clear()
-        merge = self._merge_postgres if self._database.is_postgres else self._merge_sqlite
-        return self._saved_by(merge, frames, marks)
+        guessed = bool(self._newest)
+        try:
+            return self._write(frames, marks)
+        except Rejected:
+            if not guessed:
+                raise
+            # somebody else has stored one of them: then each has to be looked at
+            return self._write(frames, marks)
 
     def _goes_on(self, frames: dict[Series, Bars]) -> bool:
         """Say whether every bar is newer than all that is known to be stored of its series."""
-        return all(
+        return self._database.is_postgres and all(
             (newest := self._newest.get(series)) is not None and bars.open_time[0] > newest
             for series, bars in frames.items()
         )
 
-    def _saved_by(
-        self, write: _Write, frames: dict[Series, Bars], marks: dict[Series, Any] | None
-    ) -> dict[Series, Saved]:
+    def _write(self, frames: dict[Series, Bars], marks: dict[Series, Any] | None) -> dict[Series, Saved]:
         try:
             with self._database.transaction(BULK_S if _many(frames) else CALL_S) as connection:
-                info = connection.info
-                ids = self._series_ids(connection, list(frames))
-                counts = write(connection, {ids[series]: bars for series, bars in frames.items()})
+                info, ids = connection.info, self._series_ids(connection, list(frames))
+                if marks is not None and self._saved.knows(frames):
+                    frames = self._saved.lacking(frames, self._marks(connection, frames))
+                merge = self._merge_postgres if self._database.is_postgres else self._merge_sqlite
+                write = self._append if self._goes_on(frames) else merge
+                counts = write(connection, {ids[series]: bars for series, bars in frames.items()}) if frames else {}
                 if marks is not None:
                     marks |= self._marks(connection, frames)
             info["staging"] = info.get("staging") or write == self._merge_postgres
@@ -335,15 +336,16 @@ class PostgresCandleStorage:
     def _append(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[int, int]]:
         """Copy bars that are new straight into the table, and keep the series' spans."""
         _copy_in(connection, self._table.name, frames)
-        rows = ", ".join(
-            f"({number}, {len(bars)}, {int(bars.open_time[0])}, {int(bars.open_time[-1])})"
-            for number, bars in frames.items()
-        )
-        statement = (
-            "UPDATE series s SET rows = s.rows + v.n, last_synced = now(), earliest = least(s.earliest, v.lo),"
-            f" latest = greatest(s.latest, v.hi) FROM (VALUES {rows}) AS v (id, n, lo, hi) WHERE s.id = v.id"
-        )
-        connection.exec_driver_sql(statement)
+        alike: dict[tuple[int, int, int], list[str]] = defaultdict(list)
+        for number, bars in frames.items():
+            alike[len(bars), bars.open_time.item(0), bars.open_time.item(-1)].append(str(number))
+        # most batches have the same bars of all series, and a list of numbers is read in two thirds of the time
+        statements = [
+            f"UPDATE series SET rows = rows + {count}, last_synced = now(), earliest = least(earliest, {first}),"
+            f" latest = greatest(latest, {last}) WHERE id IN ({', '.join(numbers)})"
+            for (count, first, last), numbers in alike.items()
+        ]
+        connection.exec_driver_sql("; ".join(statements))
         return {number: (len(bars), 0) for number, bars in frames.items()}
 
     def _merge_postgres(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[int, int]]:
