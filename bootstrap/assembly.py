@@ -209,7 +209,6 @@ def assemble(ground: Ground) -> Bot:
             enabled=settings.ml.enabled,
             ended=lambda: phantoms.ended,
         ),
-        watchdog=watchdog,
         reconcile=_reconcile_terms(settings, finest),
         told=reporter.told,
         acknowledge=venue.sandbox.acknowledge if venue.sandbox and settings.sandbox.step else None,

@@ -15,6 +15,7 @@ from bootstrap.desk import Desk
 from bootstrap.page import Page
 from bootstrap.parts import plans
 from bootstrap.stored import Watched
+from engine.lag import measure
 from engine.tasks import Tasks
 from persistence.checkup import check_disk
 
@@ -59,7 +60,7 @@ async def _run(settings: Settings, recent: Recent, stack: contextlib.AsyncExitSt
     bot.watchdog.start()
     stack.callback(bot.watchdog.stop)
     async with Tasks() as tasks:
-        tasks.start("lag", bot.runtime.measure_lag)
+        tasks.start("lag", lambda: measure(bot.runtime.progress.lags, bot.watchdog.beat))
         if ground.venue.sandbox is not None:
             tasks.start("practice exchange", ground.venue.sandbox.watch)
         if talk is not None:

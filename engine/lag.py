@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 BUCKETS = 1_000
+PAUSE_S = 0.05
 
 
 class Lags:
@@ -31,3 +38,13 @@ class Lags:
     def report(self) -> dict[str, float]:
         """Return median, 99th percentile and maximum in milliseconds."""
         return {"p50": self.quantile_ms(0.5), "p99": self.quantile_ms(0.99), "max": round(self.max_ms, 1)}
+
+
+async def measure(lags: Lags, beat: Callable[[], None]) -> None:
+    """Note how late the event loop is, and call ``beat`` each time that it turns, until cancelled."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + PAUSE_S
+        await asyncio.sleep(PAUSE_S)
+        beat()
+        lags.note((loop.time() - due) * 1000)

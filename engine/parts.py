@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from engine.phantoms import Phantoms
     from engine.threads import Tier
     from engine.trader import Trader
-    from engine.watchdog import Watchdog
     from engine.writer import CandleWriter
 
 
@@ -145,7 +144,6 @@ class Parts:
     latches: Latches
     phantoms: Phantoms
     learning: Learning
-    watchdog: Watchdog
     reconcile: ReconcileTerms = field(default_factory=ReconcileTerms)
     acknowledge: Callable[[int], Awaitable[None]] | None = None
     told: Callable[[str, object], None] = lambda _kind, _what: None

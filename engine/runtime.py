@@ -271,7 +271,18 @@ class Runtime:
     async def _take_bars(self, batch: list[ClosedBar]) -> None:
         p = self._p
         self._batch_at = asyncio.get_running_loop().time()
-        p.writer.add(batch)
+        try:
+            await self._decide(batch)
+        finally:
+            # only now: the database would want the processor in the moment in which the market is decided on
+            p.writer.add(batch)
+        self.progress.batches += 1
+        p.told("batch", batch)
+        if p.acknowledge is not None and batch:
+            await self._acknowledge(batch[0].close_time)
+
+    async def _decide(self, batch: list[ClosedBar]) -> None:
+        p = self._p
         if p.acknowledge is not None:
             # a stepping market must look the same on every run, however the sockets race
             with contextlib.suppress(Unavailable, Rejected):
@@ -288,10 +299,6 @@ class Runtime:
             p.phantoms.show(closed)
             # hundreds of symbols close at once: the loop must breathe between them
             await asyncio.sleep(0)
-        self.progress.batches += 1
-        p.told("batch", batch)
-        if p.acknowledge is not None and batch:
-            await self._acknowledge(batch[0].close_time)
 
     async def _acknowledge(self, time: int) -> None:
         # everything that this batch led to must have happened before the market moves on, and what that led to as well
@@ -508,12 +515,3 @@ class Runtime:
         held = [self._p.windows.bars(series) for series in self._p.wanted]
         newest = max((int(bars.open_time[-1]) for bars in held if len(bars)), default=0)
         return max(newest, self._p.trader.situation.market_time, self._p.trader.book.last_fill_time)
-
-    async def measure_lag(self) -> None:
-        """Measure how late the event loop is, and tell the watchdog that it turns, until cancelled."""
-        loop, pause = asyncio.get_running_loop(), 0.05
-        while True:
-            due = loop.time() + pause
-            await asyncio.sleep(pause)
-            self._p.watchdog.beat()
-            self.progress.lags.note((loop.time() - due) * 1000)

@@ -32,7 +32,6 @@ from engine.risk import RiskLimits
 from engine.runtime import Runtime
 from engine.tasks import Tasks
 from engine.trader import Plan, Trader, TraderTerms
-from engine.watchdog import Watchdog
 from engine.writer import CandleWriter
 from ml.phantom_tracker import PhantomTradeTracker
 from persistence.journal import Journal
@@ -212,7 +211,7 @@ class Life:
             trader=self.trader, broker=FlakyBroker(venue), feed=market, candles=Candles(), windows=market,
             writer=CandleWriter(Storage(), tier, market.bars, pending_max=10_000, summary_s=1e9), ledger=ledger,
             trades=self.trades, tiers=Tiers(*(tier,) * 6), wanted=wanted, finest="3m",
-            fence=Fence(Nobody(), tier), latches=NoLatches(), phantoms=phantoms, learning=no_learning(tier), watchdog=Watchdog(1e9),
+            fence=Fence(Nobody(), tier), latches=NoLatches(), phantoms=phantoms, learning=no_learning(tier),
             reconcile=ReconcileTerms(Policy.IGNORE, D("0.05"), "3m"),
         )  # fmt: skip
         self.runtime = Runtime(parts)
