@@ -137,10 +137,11 @@ async def _close_all(frames: Frames, trader: Trader, writer: CandleWriter, closi
         batch += frames.offer(key, row)
         if len(batch) % FRAMES_AT_ONCE == 0:
             await asyncio.sleep(0)
-    for closed in batch:
-        trader.on_bar(closed)
-        await asyncio.sleep(0)
-    writer.add(batch)
+    with writer.waiting():
+        writer.add(batch)
+        for closed in batch:
+            trader.on_bar(closed)
+            await asyncio.sleep(0)
 
 
 async def _probe(lags: list[float]) -> None:

@@ -271,11 +271,10 @@ class Runtime:
     async def _take_bars(self, batch: list[ClosedBar]) -> None:
         p = self._p
         self._batch_at = asyncio.get_running_loop().time()
-        try:
-            await self._decide(batch)
-        finally:
-            # only now: the database would want the processor in the moment in which the market is decided on
+        # the database would want the processor in the very moment in which the market is decided on
+        with p.writer.waiting():
             p.writer.add(batch)
+            await self._decide(batch)
         self.progress.batches += 1
         p.told("batch", batch)
         if p.acknowledge is not None and batch:

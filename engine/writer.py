@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,7 +13,7 @@ from domain.candle import Bar, Bars, ClosedBar, Series
 from domain.errors import RevenantError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from engine.threads import Tier
 
@@ -79,6 +80,7 @@ class CandleWriter:
         self._count = 0
         self._missed: set[Series] = set()
         self._added = asyncio.Event()
+        self._waits = 0
         self.counters = WriterCounters()
 
     @property
@@ -97,7 +99,19 @@ class CandleWriter:
             self._count += closed.bar.open_time not in held
             held[closed.bar.open_time] = closed.bar
             self.counters.queued += 1
-        self._added.set()
+        if not self._waits:
+            self._added.set()
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Begin to save what is added inside of the block when that ends; ``flush`` saves it at any time."""
+        self._waits += 1
+        try:
+            yield
+        finally:
+            self._waits -= 1
+            if self._count:
+                self._added.set()
 
     async def run(self) -> None:
         """Save until cancelled."""

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import itertools
 import random
+import socket
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import structlog
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
+from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWSTimeout, WSMsgType
 
 from domain.candle import ClosedBar, Series, timeframe_ms
 from domain.errors import BadData, RevenantError
@@ -23,11 +23,16 @@ from market.frames import Batches, Frames, disagreement
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from aiohttp import ClientWebSocketResponse
+
     from domain.ports import Klines
 
 log = structlog.get_logger(__name__)
 
 CONNECT_WINDOW_S, FRAMES_AT_ONCE = 300.0, 50
+OPEN_S, CLOSE_S = 10.0, 2.0
+FRAME_BYTES_MAX = 1 << 20
+DATA = {WSMsgType.TEXT, WSMsgType.BINARY}
 EARNED_S = 5.0
 """A session that lasted so long earns a short pause before the next."""
 
@@ -101,7 +106,7 @@ class _Stream:
 @dataclass(slots=True)
 class _Shard:
     topics: list[str]
-    socket: ClientConnection | None = None
+    socket: ClientWebSocketResponse[Any] | None = None
     acked: set[str] = field(default_factory=set)
     request: str = ""
     frames: int = 0
@@ -183,7 +188,7 @@ class Feed:
             url = next(hosts)
             try:
                 await self._session(shard, url)
-            except (OSError, WebSocketException, TimeoutError) as error:
+            except (OSError, ClientError, TimeoutError) as error:
                 log.warning("feed connection lost", url=url, reason=str(error) or type(error).__name__)
             finally:
                 shard.socket = None
@@ -194,28 +199,34 @@ class Feed:
             await asyncio.sleep(self._jitter.uniform(first / 2, pause))
 
     async def _session(self, shard: _Shard, url: str) -> None:
-        settings = {"ping_interval": None, "max_size": 1 << 20, "max_queue": 1024, "proxy": None, "compression": None}
-        async with connect(url, open_timeout=10, close_timeout=2, **settings) as socket:  # type: ignore[arg-type]
-            self._counters.connects += 1
-            shard.socket, shard.silent = socket, False
-            shard.request = f"sub-{next(self._numbers)}"
-            await socket.send(bybit.subscription(shard.topics, shard.request).decode())
-            async with asyncio.TaskGroup() as group:
-                pinging = group.create_task(self._ping(shard, socket), name="feed ping")
-                # no deadline per frame: the pinging task watches for silence, and cuts the socket
-                while True:
-                    try:
-                        frame = await socket.recv(decode=False)
-                    except WebSocketException:
-                        pinging.cancel()
-                        break
-                    self._take(shard, frame)
-                    if not shard.frames % FRAMES_AT_ONCE:
-                        # a full socket hands out hundreds without ever waiting, and all else would wait for them
-                        await asyncio.sleep(0)
+        async with ClientSession(timeout=ClientTimeout(total=None)) as client:
+            async with asyncio.timeout(OPEN_S):
+                stream = await client.ws_connect(
+                    url, timeout=ClientWSTimeout(ws_close=CLOSE_S), max_msg_size=FRAME_BYTES_MAX, decode_text=False
+                )
+            async with stream:
+                self._counters.connects += 1
+                shard.socket, shard.silent = stream, False
+                shard.request = f"sub-{next(self._numbers)}"
+                await stream.send_str(bybit.subscription(shard.topics, shard.request).decode())
+                async with asyncio.TaskGroup() as group:
+                    pinging = group.create_task(self._ping(shard, stream), name="feed ping")
+                    await self._listen(shard, stream)
+                    pinging.cancel()
         raise ConnectionError(f"silent for {self._limits.silence_s:.0f} s" if shard.silent else "closed")
 
-    async def _ping(self, shard: _Shard, socket: ClientConnection) -> None:
+    async def _listen(self, shard: _Shard, stream: ClientWebSocketResponse[Any]) -> None:
+        """Take what comes until the connection ends.
+
+        There is no deadline per frame: the pinging task watches for silence, and cuts the connection.
+        """
+        while (message := await stream.receive()).type in DATA:
+            self._take(shard, message.data)
+            if not shard.frames % FRAMES_AT_ONCE:
+                # a full socket hands out hundreds without ever waiting, and all else would wait for them
+                await asyncio.sleep(0)
+
+    async def _ping(self, shard: _Shard, stream: ClientWebSocketResponse[Any]) -> None:
         # frames are counted, not timed: looking at the clock for each of them would cost more than decoding it
         pause = min(self._limits.ping_s, self._limits.silence_s / 2)
         seen, since = shard.frames, _now()
@@ -225,10 +236,10 @@ class Feed:
                 seen, since = shard.frames, _now()
             elif _now() - since > self._limits.silence_s:
                 shard.silent = True
-                socket.transport.abort()
+                _cut(stream)
                 return
-            with contextlib.suppress(WebSocketException):
-                await socket.send(bybit.ping(f"ping-{next(self._numbers)}").decode())
+            with contextlib.suppress(ClientError, ConnectionError):
+                await stream.send_str(bybit.ping(f"ping-{next(self._numbers)}").decode())
 
     def _take(self, shard: _Shard, frame: bytes) -> None:
         shard.frames += 1
@@ -406,7 +417,7 @@ class Feed:
 
     def _close(self, shard: _Shard) -> None:
         if shard.socket is not None:
-            shard.socket.transport.abort()
+            _cut(shard.socket)
 
     async def _hand_out(self, deliver: Callable[[list[ClosedBar]], Awaitable[None]]) -> None:
         while True:
@@ -419,6 +430,14 @@ class Feed:
             self._added.clear()
             for batch in self._batches.due(_now()):
                 await deliver(batch)
+
+
+def _cut(stream: ClientWebSocketResponse[Any]) -> None:
+    """End a connection without waiting for a word from the other side."""
+    held = stream.get_extra_info("socket")
+    if held is not None:
+        with contextlib.suppress(OSError):
+            held.shutdown(socket.SHUT_RDWR)
 
 
 def _now() -> float:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from domain.candle import Bars
+from domain.candle import Bar, Bars, ClosedBar, Series
 from domain.errors import ConfigError, Rejected, Unavailable
 from engine import writer
 from engine.threads import Tier
@@ -35,4 +35,40 @@ async def test_spilled_bars_come_home_after_any_refusal(monkeypatch, error):
             await asyncio.sleep(0)
     assert not storage.waiting
     draining.cancel()
+    tier.close()
+
+
+class Notebook:
+    waiting = False
+
+    def __init__(self):
+        self.saved = []
+
+    def save_all_frames(self, frames):
+        self.saved += [time for bars in frames.values() for time in bars.open_time.tolist()]
+        return sum(map(len, frames.values()))
+
+
+async def test_bars_wait_until_their_moment_has_been_decided_on_and_a_stop_saves_them_all_the_same():
+    storage, tier = Notebook(), Tier("candles", 5)
+    held = CandleWriter(storage, tier, lambda _: Bars.empty(), pending_max=10, summary_s=1e9)
+    running = asyncio.create_task(held.run())
+    first, second, third = (
+        [ClosedBar(Series("A/USDT:USDT", "3m"), Bar(180_000 * n, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0))] for n in range(3)
+    )
+    async with asyncio.timeout(10):
+        with held.waiting():
+            held.add(first)
+            await tier.call(lambda: None)
+            assert (storage.saved, held.pending) == ([], 1)
+            await held.flush()
+            assert storage.saved == [0]
+            held.add(second)
+        while len(storage.saved) < 2:
+            await asyncio.sleep(0)
+        held.add(third)
+        while len(storage.saved) < 3:
+            await asyncio.sleep(0)
+    assert storage.saved == [0, 180_000, 360_000]
+    running.cancel()
     tier.close()
