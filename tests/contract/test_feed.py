@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections import defaultdict
 from dataclasses import replace
 
@@ -245,6 +246,38 @@ async def test_malformed_and_impossible_data_is_counted_and_harms_nothing(tmp_pa
         listener.check()
         assert listener.feed.counters.malformed == 2
         assert listener.frames.counters.invalid == 1
+
+
+async def test_a_frame_may_close_several_bars_and_of_one_that_forms_only_what_is_used_has_to_be_right():
+    series = Series("BTC/USDT:USDT", "3m")
+    feed = Feed(["ws://nowhere"], {series.symbol: "BTCUSDT"}, Frames({series: 10}), None, LIMITS)
+    delivered = []
+
+    async def take(batch):
+        delivered.extend(batch)
+
+    def bar(start, close, high="9", *, confirm):
+        return {
+            "start": start, "open": "1", "close": close, "high": high, "low": "1", "volume": "1", "turnover": "1",
+            "confirm": confirm, "timestamp": start + 1,
+        }  # fmt: skip
+
+    frames = (
+        [bar(180_000, "2", confirm=True), bar(360_000, "3", confirm=True), bar(540_000, "4", confirm=False)],
+        [bar(540_000, "5", "high", confirm=False)],
+        [bar(540_000, "6", "high", confirm=True)],
+        [bar(540_000, "7", confirm=True), bar(720_000, "8", confirm=False)],
+    )
+    prices = []
+    handing = asyncio.create_task(feed._hand_out(take))
+    for items in frames:
+        feed._take(feed._shards[0], json.dumps({"topic": "kline.3.BTCUSDT", "data": items}).encode())
+        prices.append(feed.prices[series.symbol][0])
+    await until(lambda: len(delivered) >= 3, "the bars")
+    assert [one.bar.close for one in delivered] == [2.0, 3.0, 7.0]
+    assert prices == [4.0, 5.0, 6.0, 8.0]
+    assert (feed.counters.malformed, feed.counters.frames) == (1, 4)
+    handing.cancel()
 
 
 async def test_rest_gives_closed_bars_only_over_any_number_of_pages(tmp_path):

@@ -87,6 +87,21 @@ def test_no_bytes_raise_anything_else(frame):
         assert isinstance(message, bybit.Klines | bybit.Ack | bybit.Other)
 
 
+@given(st.integers(0, len(PAIR) - 1), st.binary(max_size=3), st.integers(0, 3))
+def test_what_is_looked_at_in_every_frame_is_what_a_whole_frame_says(at, put, cut):
+    frame = PAIR[:at] + put + PAIR[at + cut :]
+    try:
+        whole = bybit.decode(frame)
+    except BadData:
+        return
+    if isinstance(whole, bybit.Klines):
+        looked = bybit.pushes(frame)
+        told = [(item.start, item.close, item.confirm, item.timestamp) for item in whole.items]
+        seen = [(item.start, item.close, item.confirm, item.timestamp) for item in looked.items]
+        assert looked.topic == whole.topic
+        assert repr(seen) == repr(told)
+
+
 def test_topics_are_split_by_count_and_by_characters():
     topics = [f"kline.3.COIN{i}USDT" for i in range(100)]
     groups = bybit.split_topics(topics, count_max=40, chars_max=500)
