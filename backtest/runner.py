@@ -203,11 +203,14 @@ class Runner:
         self._mark(lanes, time)
         # a live bot hears what came of its orders only when it has decided on all bars of the moment
         commands = self._take(fills) if fills else []
-        self._trader.situation.equity = self._venue.equity
-        if time % DAY_MS == 0:
-            self._note_equity(time)
         moved = [lane for lane in lanes if lane.symbol in signalled or lane in due]
-        commands += self._tell(lanes, [lane for lane in moved if self._has_to_decide(lane, signalled)], time)
+        deciding = [lane for lane in moved if self._has_to_decide(lane, signalled)]
+        midnight = time % DAY_MS == 0
+        if deciding or midnight:
+            self._trader.situation.equity = self._venue.equity
+        if midnight:
+            self._note_equity(time)
+        commands += self._tell(lanes, deciding, time)
         self._carry_out(commands)
         # signals that were only refused leave everything as it was
         if fills or not {type(command) for command in commands} <= IDLE:

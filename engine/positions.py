@@ -44,7 +44,8 @@ DROPPED_MAX = 1_000
 class Position:
     """One position from its entry intent to flat; ``opened`` and ``closed`` are the quantities taken in and out.
 
-    ``records`` are those that made it what it is.
+    ``partial_taken`` says whether the partial target has filled, at least in part; ``records`` are those that made it
+    what it is.
     """
 
     digest: str
@@ -58,6 +59,7 @@ class Position:
     entry_ended: bool = False
     partial_order: str = ""
     partial_attempts: int = 0
+    partial_taken: bool = False
     exit_order: str = ""
     exit_cause: Cause = Cause.UNKNOWN
     exit_attempts: int = 0
@@ -76,11 +78,6 @@ class Position:
     def pending(self) -> bool:
         """Whether the entry has not filled at all yet."""
         return not self.opened
-
-    @property
-    def partial_taken(self) -> bool:
-        """Whether the partial target has filled, at least in part."""
-        return any(f.cause is Cause.PARTIAL for f in self.fills.values())
 
     @property
     def leaving(self) -> bool:
@@ -154,6 +151,7 @@ class Position:
         if fill.exec_id in self.fills:
             return
         self.fills[fill.exec_id] = fill
+        self.partial_taken |= fill.cause is Cause.PARTIAL
         if fill.cause is Cause.FUNDING:
             return
         if not self._opens(fill):
