@@ -66,7 +66,7 @@ class Runtime:
         self._lookup = recovery.OrderLookup()
         self._flat_since: dict[str, float] = {}
         self._batch_at = self._settled_at = 0.0
-        self._consuming = False
+        self._consuming = self._leaving = False
         self._recall = Recall(parts)
 
     async def recover(self) -> None:
@@ -186,8 +186,11 @@ class Runtime:
 
         What does not fit is not lost: the journal is durable already, and the next start asks the exchange again.
         """
+        # the moment that is being decided on is the last: what closes from now on is for the next start
+        self._leaving = True
         with contextlib.suppress(TimeoutError, RevenantError):
             async with asyncio.timeout(deadline_s / 3):
+                await self._p.writer.free()
                 if self.progress.recovered:
                     await self._take_fills_since(recovery.fills_start(self._p.trader, self.market_time()))
                     await self._finished.join()
@@ -265,7 +268,7 @@ class Runtime:
             await self.dispatch(trader.on_stop_refused(event.digest, event.cause, event.time))
         elif event and isinstance(event[0], Fill):
             await self._take_told([one for one in event if isinstance(one, Fill)])
-        else:
+        elif not self._leaving:
             await self._take_bars([one for one in event if isinstance(one, ClosedBar)])
 
     async def _take_bars(self, batch: list[ClosedBar]) -> None:

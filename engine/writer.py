@@ -81,6 +81,8 @@ class CandleWriter:
         self._missed: set[Series] = set()
         self._added = asyncio.Event()
         self._waits = 0
+        self._free = asyncio.Event()
+        self._free.set()
         self.counters = WriterCounters()
 
     @property
@@ -106,12 +108,19 @@ class CandleWriter:
     def waiting(self) -> Iterator[None]:
         """Begin to save what is added inside of the block when that ends; ``flush`` saves it at any time."""
         self._waits += 1
+        self._free.clear()
         try:
             yield
         finally:
             self._waits -= 1
+            if not self._waits:
+                self._free.set()
             if self._count:
                 self._added.set()
+
+    async def free(self) -> None:
+        """Wait until no block asks it to wait."""
+        await self._free.wait()
 
     async def run(self) -> None:
         """Save until cancelled."""

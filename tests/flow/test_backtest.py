@@ -199,6 +199,7 @@ def test_the_bot_and_a_backtest_on_its_bars_do_the_same(make_bot, tmp_path, entr
     bot.wait_for("forty trades", lambda s: s["closed"] >= 40, 150)
     assert bot.stop() == 0
     answer = bot.manage("backtest", "parity", "--json")
+    assert answer.stdout, answer.stderr
     found = json.loads(answer.stdout)
     assert (found["only_live"], found["only_backtest"], found["differing"]) == ([], [], [])
     assert (answer.returncode, found["exact"]) == (0, True)
