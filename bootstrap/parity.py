@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bootstrap import backtest
+from bootstrap.history import History
 from bootstrap.parts import database, journal_folder, known_owner, known_rules, symbols_of, tracker
 from domain.candle import timeframe_ms
 from domain.coverage import Span
@@ -72,9 +73,9 @@ def compare(settings: Settings, progress: Progress = lambda *_: None) -> Parity:
         (one.phantom.symbol, one.phantom.strategy_name, one.phantom.signal_time): one.phantom.gate for one in records
         if isinstance(one, PhantomOpened)
     }  # fmt: skip
-    finest = min(map(timeframe_ms, ALWAYS))
+    finest = timeframe_ms(ALWAYS[0])
     # the first day is turned by the first bar that a bot sees; what fills inside of a bar is told when it closes
-    span = Span(min(days) - finest, -(-max(one.time for one in records) // finest) * finest)
+    span = Span(min(days) - finest, _end(settings, records, finest))
     made = _trades(settings, who, records)
     request = backtest.Request(
         settings.source, tuple(symbols_of(settings, rules)), span=span, always=ALWAYS, ml=backtest.ON, who=who
@@ -84,7 +85,20 @@ def compare(settings: Settings, progress: Progress = lambda *_: None) -> Parity:
     # a bot that was stopped may not have recorded yet what ended in its last moment
     begun = _begun(records) - {trade.trade_id for trade in made}
     again = [t for t in result.outcome.trades if not (t.trade_id in begun and _ms(t) > span.end - finest)]
+    told = {signal: gate for signal, gate in told.items() if signal[2] <= span.end}
     return _compared(Parity(span), told, live, again, result)
+
+
+def _end(settings: Settings, records: list[Record], finest: int) -> int:
+    """Return when the last bar ended that anything is told of.
+
+    An order may have filled inside of a bar that a bot did not live to see the end of: then it is the one before.
+    """
+    told = -(-max(one.time for one in records) // finest) * finest
+    with History(settings) as history:
+        entries = history.candles.entries(settings.source)
+    ends = [one.latest + finest for one in entries if one.series.timeframe == ALWAYS[0] and one.latest is not None]
+    return told - finest if ends and max(ends) < told else told
 
 
 def _begun(records: list[Record]) -> set[str]:

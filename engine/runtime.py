@@ -268,15 +268,16 @@ class Runtime:
             await self.dispatch(trader.on_stop_refused(event.digest, event.cause, event.time))
         elif event and isinstance(event[0], Fill):
             await self._take_told([one for one in event if isinstance(one, Fill)])
-        elif not self._leaving:
+        else:
             await self._take_bars([one for one in event if isinstance(one, ClosedBar)])
 
     async def _take_bars(self, batch: list[ClosedBar]) -> None:
-        p = self._p
-        self._batch_at = asyncio.get_running_loop().time()
+        p, self._batch_at = self._p, asyncio.get_running_loop().time()
         # the database would want the processor in the very moment in which the market is decided on
         with p.writer.waiting():
             p.writer.add(batch)
+            if self._leaving:
+                return
             await self._decide(batch)
         self.progress.batches += 1
         p.told("batch", batch)

@@ -80,6 +80,7 @@ class CandleWriter:
         self._count = 0
         self._missed: set[Series] = set()
         self._added = asyncio.Event()
+        self._saving = asyncio.Lock()
         self._waits = 0
         self._free = asyncio.Event()
         self._free.set()
@@ -135,18 +136,22 @@ class CandleWriter:
                 self._added.set()
 
     async def flush(self) -> None:
-        """Save everything that waits; raises when the storage fails, and keeps what is not saved."""
-        while self._count:
-            taken = self._take()
-            try:
-                self.counters.saved += await self._tier.call(self._save, taken)
-                self.counters.last_error = ""
-            except BaseException:
-                self._put_back(taken)
-                raise
-        missed, self._missed = self._missed, set()
-        for series in missed:
-            await self._tier.call(self._storage.save_all_frames, {series: self._window(series)})
+        """Save everything that waits; raises when the storage fails, and keeps what is not saved.
+
+        What is being saved already is waited for.
+        """
+        async with self._saving:
+            while self._count:
+                taken = self._take()
+                try:
+                    self.counters.saved += await self._tier.call(self._save, taken)
+                    self.counters.last_error = ""
+                except BaseException:
+                    self._put_back(taken)
+                    raise
+            missed, self._missed = self._missed, set()
+            for series in missed:
+                await self._tier.call(self._storage.save_all_frames, {series: self._window(series)})
 
     async def drain(self) -> None:
         """Bring spilled bars home whenever the storage answers again, until cancelled."""
