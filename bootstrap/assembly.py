@@ -54,7 +54,7 @@ from engine.recovery import CandleRecovery
 from engine.reports import Reporter, pulse, snapshot
 from engine.runtime import Runtime
 from engine.schedule import Schedule
-from engine.threads import Tier
+from engine.threads import Tier, beside
 from engine.trader import Plan, Trader, TraderTerms
 from engine.watchdog import Watchdog
 from engine.writer import CandleWriter
@@ -145,7 +145,8 @@ async def stand(settings: Settings, stack: contextlib.AsyncExitStack, stopping: 
     take_folder(settings.data_dir, stack)
     main = database(settings)
     stack.callback(main.close)
-    _check_database(main)
+    if not await _check_database(main, stopping):
+        return None
     venue = await open_venue(settings, stack)
     client = venue.client
     exchange = exchange_of(client) if client is not None else PolledMarket(venue.source, settings.trading.symbols)
@@ -365,13 +366,24 @@ def take_folder(path: Path, stack: contextlib.ExitStack | contextlib.AsyncExitSt
     lock.flush()
 
 
-def _check_database(main: Database) -> None:
+async def _check_database(main: Database, stopping: asyncio.Event) -> bool:
+    """Connect, and bring the schema up to date; False when told to stop before that was done."""
+    checking, stop = beside(main.check), asyncio.ensure_future(stopping.wait())
+    waited: set[asyncio.Future[Any]] = {checking, stop}
     try:
-        main.check()
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        if not checking.done():
+            # whatever it waits for, the next start does it
+            checking.cancel()
+            return False
+        checking.result()
     except Unavailable as error:
         log.warning("database unreachable: candles go to the spill, trades to the journal", reason=str(error))
     except Rejected as error:
         raise ConfigError(f"database: {error}") from error
+    finally:
+        stop.cancel()
+    return True
 
 
 async def _patiently(call: Any, stopping: asyncio.Event) -> Any:

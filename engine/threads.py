@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from domain.errors import Unavailable
 from engine.lag import Lags
@@ -47,3 +49,26 @@ class Tier:
     def close(self) -> None:
         """Let the thread end once it has finished what it is doing."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def beside(function: Callable[[], T]) -> asyncio.Future[T]:
+    """Call a blocking function on a thread that nobody waits for when the process ends."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def tell(settle: Callable[[Any], None], what: object) -> None:
+        if not answer.done():
+            settle(what)
+
+    def call() -> None:
+        settle: Callable[[Any], None] = answer.set_result
+        try:
+            what: object = function()
+        except BaseException as error:  # noqa: BLE001  whoever waits for the answer is told
+            settle, what = answer.set_exception, error
+        with contextlib.suppress(RuntimeError):
+            # the loop may have been closed meanwhile
+            loop.call_soon_threadsafe(tell, settle, what)
+
+    threading.Thread(target=call, daemon=True).start()
+    return answer

@@ -1,11 +1,14 @@
 """Database addresses in every spelling, and errors in our own terms."""
 
+import asyncio
 import subprocess
 import sys
+import threading
 
 import psycopg2
 import pytest
 
+from bootstrap.assembly import _check_database
 from domain.errors import ConfigError, Rejected, Unavailable
 from persistence.database import Database, parse_url
 from tests.servers import free_port
@@ -150,3 +153,35 @@ db.close()
     held.close()
     with Database(url).transaction() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM series").scalar() == 2
+
+
+async def test_a_bot_can_be_stopped_while_its_database_keeps_it_waiting():
+    stopping, asked, free = asyncio.Event(), threading.Event(), threading.Event()
+
+    class Frozen:
+        def check(self):
+            asked.set()
+            free.wait(30)
+
+    checking = asyncio.create_task(_check_database(Frozen(), stopping))
+    await asyncio.to_thread(asked.wait, 10)
+    assert not checking.done()
+    stopping.set()
+    async with asyncio.timeout(10):
+        assert not await checking
+    free.set()
+    async with asyncio.timeout(10):
+        assert await _check_database(Frozen(), asyncio.Event())
+
+
+async def test_what_a_database_says_at_a_start_is_told_from_whichever_thread():
+    class Refusing:
+        def __init__(self, error):
+            self.error = error
+
+        def check(self):
+            raise self.error
+
+    assert await _check_database(Refusing(Unavailable("away")), asyncio.Event())
+    with pytest.raises(ConfigError, match="no such column"):
+        await _check_database(Refusing(Rejected("no such column")), asyncio.Event())
