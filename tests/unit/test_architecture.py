@@ -220,6 +220,7 @@ def test_no_state_at_module_level():
 def test_catch_all_handlers_are_where_every_failure_ends():
     allowed = {
         "engine/tasks.py",
+        "engine/threads.py",
         "persistence/candles.py",
         "persistence/outbox.py",
         "engine/writer.py",
