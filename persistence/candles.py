@@ -16,17 +16,16 @@ from domain.errors import BadData, Rejected, Unavailable
 from domain.source import Source
 from persistence import schema
 from persistence.binary_copy import copied, encoded
-from persistence.saved_bars import LEAST, MARKS, SavedBars, differing
+from persistence.saved_bars import LEAST, Mark, SavedBars, Window, differing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Mapping
 
     import pandas as pd
 
     from persistence.database import Database
 
     Frames = Mapping[Any, Bars | pd.DataFrame]
-    _Write = Callable[[sa.Connection, dict[int, Bars]], dict[int, tuple[int, int]]]
 
 SAVE_ATTEMPTS = 3
 COPIED_ROWS = 200
@@ -74,28 +73,24 @@ class PostgresCandleStorage:
         if all(len(bars) < LEAST for bars in held.values()):
             self.merge(held)
         else:
-            self._save_windows(held)
+            # only what differs from the windows that were saved last
+            self._stored(held, windows=True)
         return sum(map(len, held.values()))
 
-    def _save_windows(self, windows: dict[Series, Bars]) -> None:
-        """Store what differs from the windows that were saved last."""
-        marks: dict[Series, Any] = {}
-        self._stored(windows, marks)
-        self._saved.keep(windows, marks)
-
-    def _marks(self, connection: sa.Connection, wanted: Iterable[Series]) -> dict[Series, Any]:
-        known = {self._ids[series]: series for series in wanted}
-        if not known:
-            return {}
-        query = f"SELECT id, {', '.join(MARKS)} FROM series WHERE id IN ({', '.join(map(str, known))})"
-        return {known[number]: tuple(mark) for number, *mark in connection.exec_driver_sql(query)}
+    def _marks(self, connection: sa.Connection, ids: Mapping[Series, int]) -> dict[Series, Mark]:
+        """Return the marks of series, which stay as they are until the transaction ends."""
+        known = {number: series for series, number in ids.items()}
+        lock = " FOR NO KEY UPDATE" if self._database.is_postgres else ""
+        query = f"SELECT id, rows, last_synced FROM series WHERE id IN ({', '.join(map(str, known))}){lock}"
+        found = connection.exec_driver_sql(query)
+        return {known[number]: Mark(rows, _utc(synced)) for number, rows, synced in found}
 
     def merge(self, frames: dict[Series, Bars]) -> dict[Series, Saved]:
         """Store bars, ascending, of many series in one transaction; return what became of each series' bars."""
         return self._stored(frames)
 
-    def _stored(self, frames: dict[Series, Bars], marks: dict[Series, Any] | None = None) -> dict[Series, Saved]:
-        """Store bars; with ``marks`` only those that are lacking, and put there the marks of what was written to."""
+    def _stored(self, frames: dict[Series, Bars], *, windows: bool = False) -> dict[Series, Saved]:
+        """Store bars; of ``windows`` only those that are lacking."""
         if not frames:
             return {}
         for attempt in tenacity.Retrying(
@@ -105,7 +100,7 @@ class PostgresCandleStorage:
             reraise=True,
         ):
             with attempt:
-                return self._save(frames, marks)
+                return self._save(frames, windows=windows)
         raise Unavailable("unreachable")
 
     def fill(self, series: Series, bars: Bars) -> Saved:
@@ -276,15 +271,15 @@ class PostgresCandleStorage:
                     sa.update(schema.series).where(names.id == ids[series]).values(rows=names.rows - count)
                 )
 
-    def _save(self, frames: dict[Series, Bars], marks: dict[Series, Any] | None) -> dict[Series, Saved]:
+    def _save(self, frames: dict[Series, Bars], *, windows: bool) -> dict[Series, Saved]:
         guessed = bool(self._newest)
         try:
-            return self._write(frames, marks)
+            return self._write(frames, windows=windows)
         except Rejected:
             if not guessed:
                 raise
             # somebody else has stored one of them: then each has to be looked at
-            return self._write(frames, marks)
+            return self._write(frames, windows=windows)
 
     def _goes_on(self, frames: dict[Series, Bars]) -> bool:
         """Say whether every bar is newer than all that is known to be stored of its series."""
@@ -293,17 +288,19 @@ class PostgresCandleStorage:
             for series, bars in frames.items()
         )
 
-    def _write(self, frames: dict[Series, Bars], marks: dict[Series, Any] | None) -> dict[Series, Saved]:
+    def _write(self, frames: dict[Series, Bars], *, windows: bool) -> dict[Series, Saved]:
+        now, marks, saved = datetime.now(UTC), dict[Series, Mark](), dict[Series, Window]()
+        little = not _many(frames) or (windows and self._saved.knows(frames))
         try:
-            with self._database.transaction(BULK_S if _many(frames) else CALL_S) as connection:
+            with self._database.transaction(CALL_S if little else BULK_S) as connection:
                 info, ids = connection.info, self._series_ids(connection, list(frames))
-                if marks is not None and self._saved.knows(frames):
-                    frames = self._saved.lacking(frames, self._marks(connection, frames))
+                if windows:
+                    marks = self._marks(connection, ids)
+                    saved, frames = self._saved.compared(frames, marks)
                 merge = self._merge_postgres if self._database.is_postgres else self._merge_sqlite
                 write = self._append if self._goes_on(frames) else merge
-                counts = write(connection, {ids[series]: bars for series, bars in frames.items()}) if frames else {}
-                if marks is not None:
-                    marks |= self._marks(connection, frames)
+                ours = {ids[series]: bars for series, bars in frames.items()}
+                counts = write(connection, ours, now) if ours else {}
             info["staging"] = info.get("staging") or write == self._merge_postgres
         except Exception:
             # what was learnt in a transaction that did not commit is worth nothing
@@ -313,6 +310,9 @@ class PostgresCandleStorage:
             raise
         for series, bars in frames.items():
             self._newest[series] = max(self._newest.get(series, 0), bars.open_time.item(-1))
+        if saved:
+            made = {series: Mark(marks[series].rows + counts[ids[series]][0], now) for series in frames}
+            self._saved.keep(saved, made)
         return {series: Saved(len(bars), *counts[ids[series]]) for series, bars in frames.items()}
 
     def _series_ids(self, connection: sa.Connection, wanted: list[Series]) -> dict[Series, int]:
@@ -333,7 +333,7 @@ class PostgresCandleStorage:
 
         return (postgresql if self._database.is_postgres else sqlite).insert(table)
 
-    def _append(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[int, int]]:
+    def _append(self, connection: sa.Connection, frames: dict[int, Bars], now: datetime) -> dict[int, tuple[int, int]]:
         """Copy bars that are new straight into the table, and keep the series' spans."""
         _copy_in(connection, self._table.name, frames)
         alike: dict[tuple[int, int, int], list[str]] = defaultdict(list)
@@ -341,28 +341,32 @@ class PostgresCandleStorage:
             alike[len(bars), bars.open_time.item(0), bars.open_time.item(-1)].append(str(number))
         # most batches have the same bars of all series, and a list of numbers is read in two thirds of the time
         statements = [
-            f"UPDATE series SET rows = rows + {count}, last_synced = now(), earliest = least(earliest, {first}),"
+            f"UPDATE series SET rows = rows + {count}, last_synced = '{now}', earliest = least(earliest, {first}),"
             f" latest = greatest(latest, {last}) WHERE id IN ({', '.join(numbers)})"
             for (count, first, last), numbers in alike.items()
         ]
         connection.exec_driver_sql("; ".join(statements))
         return {number: (len(bars), 0) for number, bars in frames.items()}
 
-    def _merge_postgres(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[int, int]]:
+    def _merge_postgres(
+        self, connection: sa.Connection, frames: dict[int, Bars], now: datetime
+    ) -> dict[int, tuple[int, int]]:
         """Copy into a staging table, then merge in one statement that also keeps the series' spans."""
         cursor: Any = connection.connection.cursor()
         if "staging" not in connection.info:
             # lasts as long as the connection; a transaction that fails takes it away again
             cursor.execute(_STAGING)
         cursor.copy_expert("COPY staging FROM STDIN (FORMAT binary)", io.BytesIO(encoded(frames)))
-        cursor.execute(_MERGE[self.source])
+        cursor.execute(_MERGE[self.source], (now,))
         counts = {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
         cursor.close()
         return counts
 
-    def _merge_sqlite(self, connection: sa.Connection, frames: dict[int, Bars]) -> dict[int, tuple[int, int]]:
+    def _merge_sqlite(
+        self, connection: sa.Connection, frames: dict[int, Bars], now: datetime
+    ) -> dict[int, tuple[int, int]]:
         held, names = self._table.c, schema.series.c
-        now, counts = datetime.now(UTC), dict[int, tuple[int, int]]()
+        counts = dict[int, tuple[int, int]]()
         driver: Any = connection.connection.driver_connection
         for series_id, bars in frames.items():
             span = (int(bars.open_time[0]), int(bars.open_time[-1]))
@@ -392,6 +396,11 @@ def _copy_in(connection: sa.Connection, table: str, frames: dict[int, Bars]) -> 
     columns = ", ".join(("series_id", "open_time", *COLUMNS))
     cursor.copy_expert(f"COPY {table} ({columns}) FROM STDIN (FORMAT binary)", io.BytesIO(encoded(frames)))
     cursor.close()
+
+
+def _utc(stored: datetime | str | None) -> datetime | None:
+    # SQLite's driver knows no times
+    return datetime.fromisoformat(stored).replace(tzinfo=UTC) if isinstance(stored, str) else stored
 
 
 def _series(key: Series | tuple[str, str] | str) -> Series:
@@ -428,7 +437,7 @@ def _merge_statement(table: str) -> str:
         " fresh AS (SELECT series_id, count(*) FILTER (WHERE fresh) AS n, count(*) AS touched"
         " FROM merged GROUP BY series_id),"
         " span AS (SELECT series_id, min(open_time) AS lo, max(open_time) AS hi FROM staging GROUP BY series_id)"
-        " UPDATE series s SET rows = s.rows + coalesce(fresh.n, 0), last_synced = now(),"
+        " UPDATE series s SET rows = s.rows + coalesce(fresh.n, 0), last_synced = %s,"
         " earliest = least(s.earliest, span.lo), latest = greatest(s.latest, span.hi)"
         " FROM span LEFT JOIN fresh USING (series_id) WHERE s.id = span.series_id"
         " RETURNING s.id, coalesce(fresh.n, 0), coalesce(fresh.touched - fresh.n, 0)"

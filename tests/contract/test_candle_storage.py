@@ -137,6 +137,33 @@ def test_a_window_saved_again_stores_what_differs_and_mends_what_others_have_don
     other.close()
 
 
+def test_what_another_writes_while_a_window_is_being_saved_is_noticed_by_the_next_save(database_url, monkeypatch):
+    database, others = Database(database_url), Database(database_url)
+    storage, other = PostgresCandleStorage(database, Source.SYNTHETIC), PostgresCandleStorage(others, Source.SYNTHETIC)
+    if not database.is_postgres:
+        pytest.skip("SQLite lets one write at a time")
+    whole, append = bars(102), storage._append
+    storage.save_candles(BTC, whole[:100])
+    correction = Bars.of([whole.row(50)._replace(volume=1.5)])
+    writing = threading.Thread(target=other.save_candles, args=(BTC, correction))
+
+    def meanwhile(*arguments):
+        # what is there has been read, nothing has been written yet
+        writing.start()
+        writing.join(0.2)
+        return append(*arguments)
+
+    monkeypatch.setattr(storage, "_append", meanwhile)
+    storage.save_candles(BTC, whole[1:101])
+    writing.join()
+    assert storage.load_candles(BTC, 999).volume[50] == 1.5
+    monkeypatch.undo()
+    storage.save_candles(BTC, whole[2:102])
+    assert same(storage.load_candles(BTC, 999), whole)
+    database.close()
+    others.close()
+
+
 def test_a_window_that_its_owner_writes_on_into_is_compared_with_what_was_saved(storage):
     held = bars(60).copy()
     storage.save_candles(BTC, held)
