@@ -268,7 +268,7 @@ class Runtime:
             await self.dispatch(trader.on_stop_refused(event.digest, event.cause, event.time))
         elif event and isinstance(event[0], Fill):
             await self._take_told([one for one in event if isinstance(one, Fill)])
-        else:
+        elif event:
             await self._take_bars([one for one in event if isinstance(one, ClosedBar)])
 
     async def _take_bars(self, batch: list[ClosedBar]) -> None:
@@ -281,7 +281,7 @@ class Runtime:
             await self._decide(batch)
         self.progress.batches += 1
         p.told("batch", batch)
-        if p.acknowledge is not None and batch:
+        if p.acknowledge is not None:
             await self._acknowledge(batch[0].close_time)
 
     async def _decide(self, batch: list[ClosedBar]) -> None:

@@ -41,6 +41,24 @@ async def test_what_an_answer_led_to_is_carried_out_before_the_market_moves_on()
     assert happened == ["move the stop", "stop refused", "exit at the market", "the market moves on"]
 
 
+async def test_executions_that_were_asked_for_and_there_are_none_of_are_no_bars():
+    told: list[object] = []
+    runtime = Runtime.__new__(Runtime)
+    runtime.progress, runtime._leaving = Progress(), False
+    runtime._p = SimpleNamespace(
+        writer=CandleWriter(Notebook(), None, lambda _: Bars.empty(), pending_max=10, summary_s=1e9), trader=None,
+        told=lambda *what: told.append(what), acknowledge=None,
+    )  # fmt: skip
+
+    async def decide(batch):
+        told.append(batch)
+
+    runtime._decide = decide
+    await runtime._handle([])
+    # a stepping market would wait for the answer to bars that it has not sent
+    assert (told, runtime.progress.batches) == ([], 0)
+
+
 class Notebook:
     """A storage that knows which bars it was given."""
 
