@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from benchmarks.measured import Measured, compared, in_turns
 from benchmarks.stores import with_postgres

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import asdict, fields
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from domain.phantom import PhantomTrade
 
 DECILES = 10
-COLUMNS = tuple(field.name for field in fields(Trade) if field.name != "legs")
+COLUMNS = tuple(name for name in Trade.__struct_fields__ if name != "legs")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -56,9 +55,7 @@ def as_csv(trades: Iterable[Trade]) -> str:
 
 def trade_row(trade: Trade) -> dict[str, Any]:
     """Return a trade without its executions."""
-    row = asdict(trade)
-    del row["legs"]
-    return row
+    return {name: getattr(trade, name) for name in COLUMNS}
 
 
 def phantom_row(one: PhantomTrade) -> dict[str, Any]:

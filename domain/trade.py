@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+
+import msgspec
 
 from domain.errors import BadData
 from domain.order import Side
@@ -13,8 +14,7 @@ ZERO = Decimal(0)
 SIDES = frozenset(Side)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Leg:
+class Leg(msgspec.Struct, frozen=True, kw_only=True):
     """One execution of a trade; ``closing`` says whether it reduced the position."""
 
     exec_id: str
@@ -26,8 +26,7 @@ class Leg:
     closing: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Trade:
+class Trade(msgspec.Struct, frozen=True):
     """One position from flat to flat; money in quote units, times aware and in UTC.
 
     ``pnl_usd`` is net of fees and funding, ``pnl_percent`` is net profit over entry value, times leverage.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +92,7 @@ class TradeTable:
     def write(self, trades: list[Trade]) -> None:
         """Insert trades in one transaction; those that are there already change nothing."""
         rows = [{name: getattr(trade, name) for name in COLUMNS} for trade in trades]
-        legs = [{"trade_id": trade.trade_id, **asdict(leg)} for trade in trades for leg in trade.legs]
+        legs = [{"trade_id": trade.trade_id, **msgspec.structs.asdict(leg)} for trade in trades for leg in trade.legs]
         with self._database.transaction(CALL_S if len(trades) <= SMALL else BULK_S) as connection:
             insert = _inserts(self._database)
             statement = insert(schema.trades).values(rows).on_conflict_do_nothing().returning(schema.trades.c.trade_id)

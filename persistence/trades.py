@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import structlog
 
 from domain import trade as domain_trade
@@ -197,7 +197,7 @@ class TradeTrackerPostgres:
         with self._lock:
             for trade in trades:
                 if trade.trade_id not in self._known:
-                    bare = replace(trade, legs=()) if trade.legs else trade
+                    bare = msgspec.structs.replace(trade, legs=()) if trade.legs else trade
                     self._known[trade.trade_id] = bare
                     self._newest.append(bare)
 
@@ -222,7 +222,7 @@ class TradeTrackerPostgres:
         if owner != tuple(self._who):
             raise BadData(f"trade on {trade.symbol} belongs to {'/'.join(owner)}, this is {'/'.join(self._who)}")
         name = trade.trade_id or domain_trade_id(trade, self._who)
-        return replace(trade, source=owner[0], mode=owner[1], account=owner[2], trade_id=name)
+        return msgspec.structs.replace(trade, source=owner[0], mode=owner[1], account=owner[2], trade_id=name)
 
 
 def _by_exit(trade: Trade) -> tuple[datetime, str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal as D
 
 import pytest
 import sqlalchemy as sa
+from msgspec.structs import replace
 
 from domain.errors import BadData, Unavailable
 from domain.ids import Identity

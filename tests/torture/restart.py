@@ -7,13 +7,13 @@ import signal
 import sqlite3
 import time
 import zlib
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal as D
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from domain import ids
 from domain.exits import ExitPlan

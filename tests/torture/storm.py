@@ -6,12 +6,12 @@ import asyncio
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from domain.candle import Bar, Bars, ClosedBar, Series
 from domain.source import Source

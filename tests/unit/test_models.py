@@ -368,7 +368,7 @@ def test_lessons_are_counted_and_read_in_order(tmp_path):
     from tests.unit.test_phantom_tracker import real, signal
 
     TradeTable(database, WHO).write(
-        [__import__("dataclasses").replace(real(signal(0), "-0.25"), source="synthetic", mode="synthetic", account="1")]
+        [msgspec.structs.replace(real(signal(0), "-0.25"), source="synthetic", mode="synthetic", account="1")]
     )
     with database.transaction() as connection:
         assert connection.scalar(sa.select(schema.trades.c.trade_id)) == ids.trade_id(records[0].phantom.phantom_id)
