@@ -20,7 +20,7 @@ from domain.candle import Series, resample, timeframe_ms
 from domain.coverage import Span, missing
 from domain.source import Source
 from history.chain import Chain
-from history.export import Material, export
+from history.export import Material, export, side_by_side
 from history.sources import dialects
 from history.sources.exchange import ExchangeSource
 from persistence.binary_copy import encoded
@@ -123,12 +123,12 @@ def _export(database: Database, raw: Any) -> list[Measured]:
         store.save(Source.BINANCE, Series("BTC/USDT", timeframe), own)
     with tempfile.TemporaryDirectory() as folder:
 
+        def read(timeframe: str) -> Material:
+            series = Series("BTC/USDT", timeframe)
+            return Material(series, window, store.load(Source.BINANCE, series, window), ())
+
         def ours(_: int) -> None:
-            materials = [
-                Material(series, window, store.load(Source.BINANCE, series, window), ())
-                for series in (Series("BTC/USDT", one) for one in TIMEFRAMES)
-            ]
-            export(materials, Path(folder), "feather", "spot")
+            export(side_by_side(read, TIMEFRAMES), Path(folder), "feather", "spot")
 
         def plain(_: int) -> None:
             for timeframe, own in held.items():

@@ -65,10 +65,12 @@ def export(
             if symbols or (market_of(entry.series.symbol) == PERPETUAL) == (mode == "futures")
         ]  # fmt: skip
         spans = {entry.series: window_of(entry, asked) for entry in entries}
-        materials = []
-        for entry in entries:
+
+        def read(entry: Entry) -> exporting.Material:
             shown.update(f"reading {entry.series.symbol} {entry.series.timeframe}")
-            materials.append(_material(history, entry, spans))
+            return _material(history, entry, spans)
+
+        materials = exporting.side_by_side(read, entries)
         shown.update("writing")
         written = exporting.export(materials, folder, kind, mode, allow_gaps=allow_gaps)
     rows = [{**asdict(one), "first": told(one.first), "last": told(one.last)} for one in written]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -18,7 +20,7 @@ from formats import freqtrade
 from history.port import PERPETUAL, SPOT, market_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from domain.candle import Times
@@ -27,6 +29,11 @@ MANIFEST = "revenant-manifest.json"
 FUNDING_MAX_MS = 8 * 3_600_000
 """No exchange here leaves more than eight hours between two fundings."""
 HOUR_MS = 3_600_000
+AT_ONCE = 2
+"""Series that are read or packed at the same time: while the database or a packer works, Python has nothing to do."""
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +61,12 @@ class Written:
     missing: int
     absent: int
     sha256: str
+
+
+def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    """Return what work makes of each item, in their order; raises what the first of them to fail raises."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return list(pool.map(work, items))
 
 
 def check(material: Material) -> str:
@@ -98,9 +111,8 @@ def export(
         hint = "fill them with data fill-gaps and data download --marks, or export them as they are with --allow-gaps"
         raise Rejected("\n".join([*problems, hint]))
     contents: dict[str, tuple[bytes, Written]] = {}
-    for one in materials:
-        for name, content, written in _files(one, kind):
-            contents[name] = content, written
+    for files in side_by_side(partial(_files, kind=kind), materials):
+        contents |= {name: (content, written) for name, content, written in files}
     _replace({folder / name: content for name, (content, _) in contents.items()})
     kept = {entry["file"]: entry for entry in read_manifest(folder) if entry["file"] not in contents}
     entries = [asdict(written) for _, written in contents.values()] + list(kept.values())

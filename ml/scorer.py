@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ml.model import Model
 
 TOLERANCE = 1e-5
+WANTED = ("probabilities",)
 UNUSABLE = (
     told.EPFail, told.Fail, told.InvalidArgument, told.InvalidGraph, told.InvalidProtobuf, told.NoSuchFile,
     told.NotImplemented, told.RuntimeException, RuntimeError, ValueError, IndexError,
@@ -46,15 +47,17 @@ class Scorer:
             raise BadData(f"its probe gives {seen:.6f} here, and gave {model.probe_p:.6f} where it was trained")
 
     def probability(self, features: dict[str, float]) -> float:
-        """Return the calibrated probability of a gain."""
-        return self.model.calibrator(float(self.means(vector(features)[None, :])[0]))
+        """Return the calibrated probability of a gain, as ``probabilities`` does of many, and sooner."""
+        scaled = ((vector(features) - self._mean) / self._scale).astype(np.float32)[None, :]
+        told = [session.run(WANTED, {name: scaled})[0].item(1) for session, name in self._heads]
+        return self.model.calibrator(sum(told) / len(told))
 
     def means(self, vectors: Grid) -> Floats:
         """Return the uncalibrated mean of the heads for each row."""
         scaled = ((vectors - self._mean) / self._scale).astype(np.float32)
         total = np.zeros(len(vectors))
         for session, name in self._heads:
-            total += session.run(["probabilities"], {name: scaled})[0][:, 1]
+            total += session.run(WANTED, {name: scaled})[0][:, 1]
         return total / len(self._heads)
 
     def probabilities(self, vectors: Grid) -> Floats:

@@ -18,7 +18,7 @@ from domain.signal import Signal
 from domain.training_run import DEMOTED, KEPT, PROMOTED
 from ml import training
 from ml.envelope import MAGIC, digest, seal, unseal
-from ml.features import FEATURES, NAMES
+from ml.features import FEATURES, NAMES, vector
 from ml.job import Job, Outcome
 from ml.judge import Bar, Judge
 from ml.rule import COSTLY, RULES, UP, points
@@ -99,6 +99,14 @@ def test_a_graph_that_says_something_else_than_in_training_is_not_used(model):
     broken = tuple(msgspec.structs.replace(head, onnx=b"nothing") for head in model.heads)
     with pytest.raises(BadData, match="cannot be run"):
         Scorer(msgspec.structs.replace(model, heads=broken))
+
+
+def test_one_signal_is_scored_as_it_would_be_among_many(model):
+    scorer = Scorer(model)
+    many = [features(edge) for edge in (-2.0, -0.3, 0.0, 0.7, 1.0, 3.0)]
+    alone = [scorer.probability(one) for one in many]
+    assert alone == pytest.approx(scorer.probabilities(np.array([vector(one) for one in many])).tolist(), abs=1e-6)
+    assert len(set(alone)) > 1
 
 
 def test_the_judge_asks_the_model_for_what_is_expected_after_fees(model):
