@@ -195,17 +195,20 @@ class Runner:
     def _play(self, time: int, due: list[Lane]) -> None:
         """Live through the moment at which bars close."""
         self._tape.now = time
+        signalled, midnight = self._signals.get(time, NOBODY), time % DAY_MS == 0
+        if not due and not midnight and all(map(self._lies_still, signalled)):
+            # all that can come of it is that the signals are refused: nobody has to know what anything is worth
+            self._carry_out(self._tell_only([self._lanes[symbol] for symbol in sorted(signalled)], time))
+            return
         fills: list[Fill] = []
         for lane in due:
             fills += self._match(lane, time)
-        signalled = self._signals.get(time, NOBODY)
         lanes = [self._lanes[symbol] for symbol in sorted(self._busy | signalled)]
         self._mark(lanes, time)
         # a live bot hears what came of its orders only when it has decided on all bars of the moment
         commands = self._take(fills) if fills else []
         moved = [lane for lane in lanes if lane.symbol in signalled or lane in due]
         deciding = [lane for lane in moved if self._has_to_decide(lane, signalled)]
-        midnight = time % DAY_MS == 0
         if deciding or midnight:
             self._trader.situation.equity = self._venue.equity
         if midnight:
@@ -286,17 +289,16 @@ class Runner:
                     yield lane, track, row
 
     def _has_to_decide(self, lane: Lane, signalled: Collection[str]) -> bool:
-        """Say whether a bar may lead the trader to anything: a signal, or a position that its bars move.
-
-        A stop and a target that lie still are the exchange's business.
-        """
+        """Say whether a bar may lead the trader to anything: a signal, or a position that its bars move."""
         if lane.symbol in signalled:
             return True
         held = self._trader.book.of_symbol(lane.symbol)
-        if held is None:
-            return False
-        plan = held.opening.plan
-        return held.pending or held.leaving or bool(plan.trail_start_r or plan.partial_r or plan.timeout_ms)
+        return held is not None and _is_moved(held)
+
+    def _lies_still(self, symbol: str) -> bool:
+        """Say whether there is a position, and nothing that a bar could lead the trader to do with it."""
+        held = self._trader.book.of_symbol(symbol)
+        return held is not None and not _is_moved(held)
 
     def _tell(self, lanes: Iterable[Lane], deciding: Collection[Lane], time: int) -> list[Command]:
         """Tell the trader of the bars that close: those that it has to decide on, and of the others just the price."""
@@ -312,6 +314,10 @@ class Runner:
                 commands += self._trader.turn_of_day(time) if turning else ()
             turning = False
         return commands
+
+    def _tell_only(self, lanes: Sequence[Lane], time: int) -> list[Command]:
+        """Tell the trader of the bars of some symbols."""
+        return [done for lane, track, row in self._closing(lanes, time) for done in self._ask(lane, track, row, time)]
 
     def _ask(self, lane: Lane, track: Track, row: int, time: int) -> list[Command]:
         held = self._trader.book.of_symbol(lane.symbol)
@@ -443,3 +449,9 @@ class Runner:
         self.outcome.bars = sum(
             lane.matched.closed(until) - lane.matched.closed(since) for lane in self._lanes.values()
         )  # fmt: skip
+
+
+def _is_moved(held: Position) -> bool:
+    """Say whether bars move a position; a stop and a target that lie still are the exchange's business."""
+    plan = held.opening.plan
+    return held.pending or held.leaving or bool(plan.trail_start_r or plan.partial_r or plan.timeout_ms)

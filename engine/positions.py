@@ -118,14 +118,15 @@ class Position:
     def to_trade(self, who: Identity) -> Trade:
         """Return the finished trade."""
         trades, entering = self._trades(), self.opening.side.entry
-        times = {f.time: datetime.fromtimestamp(f.time / 1000, UTC) for f in self.fills.values()}
+        told = sorted(self.fills.values(), key=lambda f: (f.time, f.exec_id))
+        times = {f.time: datetime.fromtimestamp(f.time / 1000, UTC) for f in told}
         entries, exits = [f for f in trades if f.side is entering], [f for f in trades if f.side is not entering]
         # inside of one bar all happens at once; a partial target leaves something for another to close
         last = max(exits, key=lambda f: (f.time, f.cause is not Cause.PARTIAL))
         entry, side = self.entry_price, self.opening.side
         gross = sum([side.sign * (f.price - entry) * f.qty for f in exits], ZERO)
         fees = sum([f.fee for f in trades], ZERO)
-        funding = sum([f.fee for f in self.fills.values() if f.cause is Cause.FUNDING], ZERO)
+        funding = sum([f.fee for f in told if f.cause is Cause.FUNDING], ZERO)
         net = gross - fees - funding
         value, risk = entry * self.opened, self.bracket.risk
         return Trade(
@@ -139,11 +140,11 @@ class Position:
             max_favourable_r=_ratio(side.sign * (self.bracket.best - entry), risk) if self.bracket.best else ZERO,
             max_adverse_r=_ratio(side.sign * (self.bracket.worst - entry), risk) if self.bracket.worst else ZERO,
             score=self.opening.score,
-            legs=tuple(
+            legs=tuple([
                 Leg(exec_id=f.exec_id, time=times[f.time], qty=f.qty, price=f.price, fee=f.fee,
                     cause=self._cause(f).value, closing=f.side is not entering)
-                for f in sorted(self.fills.values(), key=lambda f: (f.time, f.exec_id))
-            ),
+                for f in told
+            ]),
         )  # fmt: skip
 
     def take(self, fill: Fill) -> None:

@@ -347,7 +347,7 @@ class Trader:
     def _until(self, symbol: str, timeframe: str, close_time: int) -> Bars:
         # the windows may have run ahead of the bar that is being decided on
         bars, newest = self._bars(Series(symbol, timeframe)), close_time - timeframe_ms(timeframe)
-        if len(bars) and bars.open_time[-1] <= newest:
+        if len(bars) and bars.open_time.item(-1) <= newest:
             return bars
         last = int(bars.open_time.searchsorted(newest, side="right"))
         return bars[:last] if last < len(bars) else bars
@@ -364,6 +364,10 @@ class Trader:
         instrument = self._instruments.get(signal.symbol)
         if instrument is None:
             return self._refuse(signal, judged, "not_trading", "the exchange has no such symbol")
+        there = self._density(Series(signal.symbol, signal.timeframe))
+        if there < self._terms.completeness_min:
+            detail = f"only {there:.2f} % of the bars of its window are there"
+            return self._refuse(signal, judged, "data_quality", detail)
         verdict = weigh(signal, instrument, self.adjustments.limits, self._account(signal.symbol))
         if not isinstance(verdict, Approved):
             return self._refuse(signal, judged, verdict.gate, verdict.detail)
@@ -382,13 +386,13 @@ class Trader:
             return "blacklist", "the operator wants no entries there"
         if signal.symbol in self.situation.stale:
             return "stale_feed", "the feed has fallen silent"
-        series, step = Series(signal.symbol, signal.timeframe), timeframe_ms(signal.timeframe)
-        window = self._bars(series).open_time
-        resting = self._terms.resting(series, Span(window.item(0), window.item(-1) + step)) if len(window) else ()
-        there = density(window, step, resting)
-        if there < self._terms.completeness_min:
-            return "data_quality", f"only {there:.2f} % of the bars of its window are there"
         return None
+
+    def _density(self, series: Series) -> float:
+        """Return how many percent of the bars of a series' window are there."""
+        step, window = timeframe_ms(series.timeframe), self._bars(series).open_time
+        resting = self._terms.resting(series, Span(window.item(0), window.item(-1) + step)) if len(window) else ()
+        return density(window, step, resting)
 
     def _enter(self, signal: Signal, plan: Plan, instrument: Instrument, size: Approved, judged: Judgement) -> Command:
         long = signal.side is Side.LONG
