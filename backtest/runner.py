@@ -210,9 +210,9 @@ class Runner:
         moved = [lane for lane in lanes if lane.symbol in signalled or lane in due]
         deciding = [lane for lane in moved if self._has_to_decide(lane, signalled)]
         if deciding or midnight:
-            self._trader.situation.equity = self._venue.equity
-        if midnight:
-            self._note_equity(time)
+            self._trader.situation.equity = equity = self._venue.equity
+            if midnight:
+                self.outcome.equity.append((time, equity))
         commands += self._tell(lanes, deciding, time)
         self._carry_out(commands)
         # signals that were only refused leave everything as it was
