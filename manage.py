@@ -30,7 +30,7 @@ from domain.errors import ConfigError, RevenantError, Unavailable
 from domain.records import SwitchState, finished
 from domain.reports import Group, Period
 from domain.source import Source
-from domain.trade import Trade
+from domain.trade import Trade, as_row, as_tree
 from persistence.files import AtomicFile
 from persistence.journal import read_records
 from sandbox.__main__ import main as run_sandbox
@@ -196,7 +196,8 @@ def stats(
     figures["mode"] = settings.mode.upper()
     for name in ("best_trade", "worst_trade"):
         if figures[name]:
-            figures[name] = {key: figures[name][key] for key in ("symbol", "side", "pnl_usd", "exit_time", "trade_id")}
+            told = as_row(figures[name])
+            figures[name] = {key: told[key] for key in ("symbol", "side", "pnl_usd", "exit_time", "trade_id")}
     if as_json:
         print(json.dumps(figures, default=str, indent=2))
     else:
@@ -319,7 +320,7 @@ def list_trades(
     """List the newest closed trades, newest last."""
     settings = load(config)
     held, degraded = _tracker(settings)
-    rows = [asdict(trade) for trade in held.trades()[-limit:]]
+    rows = [as_tree(trade) for trade in held.trades()[-limit:]]
     shown = (
         "exit_time",
         "symbol",
@@ -369,7 +370,7 @@ def export_trades(
     """Write all closed trades to a file, whole or not at all."""
     settings = load(config)
     held, degraded = _tracker(settings)
-    rows = [{name: value for name, value in asdict(trade).items() if name != "legs"} for trade in held.trades()]
+    rows = [as_row(trade) for trade in held.trades()]
     AtomicFile(path).write(_exported(rows, path.suffix))
     print(f"{len(rows)} trades written to {path}")
     raise typer.Exit(DEGRADED if degraded else OK)

@@ -8,11 +8,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from backtest.page import page
 from bootstrap.backtest import during
 from domain.errors import BadData
+from domain.trade import as_tree
 from persistence.files import AtomicFile
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def body_of(result: Result) -> dict[str, Any]:
         "request": request, "since": _iso(result.span.start), "until": _iso(result.span.end),
         "settings": result.settings, "config_hash": result.config_hash, "data_hash": result.data_hash,
         "result_hash": result.result_hash, "bars": result.outcome.bars, "notes": list(result.notes),
-        "figures": asdict(result.figures), "trades": [_told(trade) for trade in result.outcome.trades],
+        "figures": asdict(result.figures), "trades": [as_tree(trade) for trade in result.outcome.trades],
         "decisions": [
             {"time": one.signal.time, "symbol": one.signal.symbol, "strategy": one.signal.strategy,
              "side": one.signal.side.value, "entry": one.signal.entry, "stop": one.signal.stop,
@@ -45,10 +44,6 @@ def body_of(result: Result) -> dict[str, Any]:
         ],
         "equity": [[time, str(value)] for time, value in result.outcome.equity],
     }  # fmt: skip
-
-
-def _told(trade: Trade) -> dict[str, Any]:
-    return {**msgspec.structs.asdict(trade), "legs": [msgspec.structs.asdict(leg) for leg in trade.legs]}
 
 
 def keep(settings: Settings, result: Result) -> Path:

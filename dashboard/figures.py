@@ -7,16 +7,16 @@ import io
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from domain.trade import ZERO, Trade
+from domain.trade import FIELDS, ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from decimal import Decimal
 
     from domain.phantom import PhantomTrade
+    from domain.trade import Trade
 
 DECILES = 10
-COLUMNS = tuple(name for name in Trade.__struct_fields__ if name != "legs")
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -47,15 +47,10 @@ def as_csv(trades: Iterable[Trade]) -> str:
     """Return trades as CSV, exact; no cell is one that a spreadsheet takes for a formula."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(COLUMNS)
+    writer.writerow(FIELDS)
     for trade in trades:
-        writer.writerow(_cell(getattr(trade, name)) for name in COLUMNS)
+        writer.writerow(_cell(getattr(trade, name)) for name in FIELDS)
     return out.getvalue()
-
-
-def trade_row(trade: Trade) -> dict[str, Any]:
-    """Return a trade without its executions."""
-    return {name: getattr(trade, name) for name in COLUMNS}
 
 
 def phantom_row(one: PhantomTrade) -> dict[str, Any]:

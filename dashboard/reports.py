@@ -14,6 +14,7 @@ from dashboard.services import REFUSALS, Held, may_read
 from domain import reports
 from domain.candle import timeframe_ms
 from domain.reports import Group, Period
+from domain.trade import as_row
 
 router = APIRouter(prefix="/api/v1", tags=["reports"], dependencies=[Depends(may_read)], responses=REFUSALS)
 
@@ -73,7 +74,7 @@ async def trades(
     found = figures.chosen(held, Wanted(symbol, strategy, exit_reason, side, sort, descending))
     return {
         "total": len(found), "net": sum(one.pnl_usd for one in found),
-        "trades": [figures.trade_row(one) for one in found[offset : offset + limit]],
+        "trades": [as_row(one) for one in found[offset : offset + limit]],
         "symbols": sorted({one.symbol for one in held}), "strategies": sorted({one.strategy_name for one in held}),
         "exits": sorted({one.exit_reason for one in held}),
     }  # fmt: skip
@@ -96,7 +97,7 @@ async def trade(services: Held, name: str) -> dict[str, Any]:
     """Return a position or trade by its id, or the beginning of it, with its executions."""
     found = await services.desk.order(name)
     rows = [dict(zip(("time", "cause", "qty", "price", "fee"), fill, strict=True)) for fill in found["fills"]]
-    ended = {"trade": figures.trade_row(found["trade"])} if "trade" in found else {}
+    ended = {"trade": as_row(found["trade"])} if "trade" in found else {}
     return {**found, **ended, "fills": rows}
 
 

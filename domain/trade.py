@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 
@@ -68,6 +69,10 @@ class Trade(msgspec.Struct, frozen=True):
                 raise BadData(f"trade on {self.symbol}: {name} carries no time zone; give aware UTC times")
 
 
+FIELDS = tuple(name for name in Trade.__struct_fields__ if name != "legs")
+"""What a trade is told with where its executions are not."""
+
+
 def calculate_pnl(
     symbol: str, side: str, entry: Decimal, exit_price: Decimal, qty: Decimal, leverage: Decimal
 ) -> tuple[Decimal, Decimal]:
@@ -84,3 +89,13 @@ def calculate_pnl(
         raise BadData(f"{symbol}: entry price {entry} is not positive")
     move = sign * (exit_price - entry)
     return move * qty, move / entry * 100 * leverage
+
+
+def as_row(trade: Trade) -> dict[str, Any]:
+    """Return a trade's fields by name, without its executions."""
+    return {name: getattr(trade, name) for name in FIELDS}
+
+
+def as_tree(trade: Trade) -> dict[str, Any]:
+    """Return a trade's fields by name, and those of its executions."""
+    return as_row(trade) | {"legs": [msgspec.structs.asdict(leg) for leg in trade.legs]}
