@@ -203,17 +203,18 @@ class Runner:
         fills: list[Fill] = []
         for lane in due:
             fills += self._match(lane, time)
-        lanes = [self._lanes[symbol] for symbol in sorted(self._busy | signalled)]
-        self._mark(lanes, time)
         # a live bot hears what came of its orders only when it has decided on all bars of the moment
         commands = self._take(fills) if fills else []
+        lanes = [self._lanes[symbol] for symbol in sorted(self._busy | signalled)]
         moved = [lane for lane in lanes if lane.symbol in signalled or lane in due]
         deciding = [lane for lane in moved if self._has_to_decide(lane, signalled)]
+        if deciding or midnight or commands:
+            self._mark(lanes, time)
         if deciding or midnight:
             self._trader.situation.equity = equity = self._venue.equity
             if midnight:
                 self.outcome.equity.append((time, equity))
-        commands += self._tell(lanes, deciding, time)
+            commands += self._tell(lanes, deciding, time)
         self._carry_out(commands)
         # signals that were only refused leave everything as it was
         if fills or not {type(command) for command in commands} <= IDLE:
