@@ -127,7 +127,8 @@ def _load(database: Database, raw: Any) -> Measured:
     storage.save_all_frames({series: bars(0, 1_000, i) for i, series in enumerate(SERIES)})
     with database.transaction() as connection:
         connection.execute(sa.text("ANALYZE ohlcv_synthetic"))
-    numbers = list(range(min(storage._ids.values()), max(storage._ids.values()) + 1))
+    with database.transaction() as connection:
+        numbers = [row[0] for row in connection.execute(sa.text("SELECT id FROM series ORDER BY id"))]
     query = (
         "COPY (SELECT c.* FROM unnest(ARRAY[" + ",".join(map(str, numbers)) + "]) AS w (id) CROSS JOIN LATERAL"
         f" (SELECT series_id, open_time, {', '.join(COLUMNS)} FROM ohlcv_synthetic WHERE series_id = w.id"

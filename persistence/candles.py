@@ -17,6 +17,7 @@ from domain.source import Source
 from persistence import schema
 from persistence.binary_copy import copied, encoded
 from persistence.saved_bars import LEAST, Mark, SavedBars, Window, differing
+from persistence.series_numbers import SeriesNumbers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +56,7 @@ class PostgresCandleStorage:
     def __init__(self, database: Database, source: Source) -> None:
         self._database, self.source = database, source
         self._table = schema.candles[source]
-        self._ids: dict[Series, int] = {}
+        self._numbers = SeriesNumbers(source)
         self._newest: dict[Series, int] = {}
         self._saved = SavedBars()
 
@@ -113,8 +114,8 @@ class PostgresCandleStorage:
         try:
             added, others = self._copy_new(series, bars)
         except Rejected:
-            # somebody has stored one of them meanwhile
-            self._ids.clear()
+            # somebody has stored one of them meanwhile, or put another database in its place
+            self._numbers.forget()
             return self.merge({series: bars})[series]
         changed = self.merge({series: others})[series].changed if len(others) else 0
         return Saved(len(bars), added, changed)
@@ -124,7 +125,7 @@ class PostgresCandleStorage:
         names = schema.series.c
         first, last = int(bars.open_time[0]), int(bars.open_time[-1])
         with self._database.transaction(BULK_S) as connection:
-            number = self._series_ids(connection, [series])[series]
+            number = self._sure_numbers(connection, [series])[series]
             columns = ("open_time", *COLUMNS)
             there = (
                 f"SELECT {', '.join(columns)} FROM {self._table.name} WHERE series_id = {number}"
@@ -261,7 +262,7 @@ class PostgresCandleStorage:
         """Delete the given bars."""
         held = self._table.c
         with self._database.transaction(BULK_S) as connection:
-            ids = self._series_ids(connection, list(frames))
+            ids = self._sure_numbers(connection, list(frames))
             for series, bars in frames.items():
                 times = (int(bars.open_time[0]), int(bars.open_time[-1]))
                 where = (held.series_id == ids[series], held.open_time.between(*times))
@@ -272,13 +273,13 @@ class PostgresCandleStorage:
                 )
 
     def _save(self, frames: dict[Series, Bars], *, windows: bool) -> dict[Series, Saved]:
-        guessed = bool(self._newest)
+        guessed = bool(self._newest or self._numbers)
         try:
             return self._write(frames, windows=windows)
         except Rejected:
             if not guessed:
                 raise
-            # somebody else has stored one of them: then each has to be looked at
+            # somebody else has stored one of them, or put another database in place: then each has to be looked at
             return self._write(frames, windows=windows)
 
     def _goes_on(self, frames: dict[Series, Bars]) -> bool:
@@ -293,7 +294,7 @@ class PostgresCandleStorage:
         little = not _many(frames) or (windows and self._saved.knows(frames))
         try:
             with self._database.transaction(CALL_S if little else BULK_S) as connection:
-                info, ids = connection.info, self._series_ids(connection, list(frames))
+                info, ids = connection.info, self._numbers.of(connection, list(frames))
                 if windows:
                     marks = self._marks(connection, ids)
                     saved, frames = self._saved.compared(frames, marks)
@@ -304,7 +305,7 @@ class PostgresCandleStorage:
             info["staging"] = info.get("staging") or write == self._merge_postgres
         except Exception:
             # what was learnt in a transaction that did not commit is worth nothing
-            self._ids.clear()
+            self._numbers.forget()
             self._newest.clear()
             self._saved.forget()
             raise
@@ -315,23 +316,10 @@ class PostgresCandleStorage:
             self._saved.keep(saved, made)
         return {series: Saved(len(bars), *counts[ids[series]]) for series, bars in frames.items()}
 
-    def _series_ids(self, connection: sa.Connection, wanted: list[Series]) -> dict[Series, int]:
-        if not all(series in self._ids for series in wanted):
-            names = schema.series
-            fresh = [
-                {"source": self.source.value, "symbol": s.symbol, "timeframe": s.timeframe}
-                for s in wanted if s not in self._ids
-            ]  # fmt: skip
-            insert = self._insert(names).on_conflict_do_nothing(index_elements=["source", "symbol", "timeframe"])
-            connection.execute(insert, fresh)
-            query = sa.select(names.c.symbol, names.c.timeframe, names.c.id).where(names.c.source == self.source.value)
-            self._ids = {Series(row[0], row[1]): row[2] for row in connection.execute(query)}
-        return {series: self._ids[series] for series in wanted}
-
-    def _insert(self, table: sa.Table) -> Any:
-        from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415  two dialects, one spelling
-
-        return (postgresql if self._database.is_postgres else sqlite).insert(table)
+    def _sure_numbers(self, connection: sa.Connection, wanted: list[Series]) -> dict[Series, int]:
+        """Return the numbers that series go by now, whatever they went by before."""
+        self._numbers.forget()
+        return self._numbers.of(connection, wanted)
 
     def _append(self, connection: sa.Connection, frames: dict[int, Bars], now: datetime) -> dict[int, tuple[int, int]]:
         """Copy bars that are new straight into the table, and keep the series' spans."""
@@ -345,7 +333,8 @@ class PostgresCandleStorage:
             f" latest = greatest(latest, {last}) WHERE id IN ({', '.join(numbers)})"
             for (count, first, last), numbers in alike.items()
         ]
-        connection.exec_driver_sql("; ".join(statements))
+        listed = connection.exec_driver_sql("; ".join([*statements, self._numbers.listing(frames)]))
+        self._numbers.check(listed, frames)
         return {number: (len(bars), 0) for number, bars in frames.items()}
 
     def _merge_postgres(
@@ -359,6 +348,8 @@ class PostgresCandleStorage:
         cursor.copy_expert("COPY staging FROM STDIN (FORMAT binary)", io.BytesIO(encoded(frames)))
         cursor.execute(_MERGE[self.source], (now,))
         counts = {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
+        cursor.execute(self._numbers.listing(frames))
+        self._numbers.check(cursor.fetchall(), frames)
         cursor.close()
         return counts
 
@@ -368,6 +359,7 @@ class PostgresCandleStorage:
         held, names = self._table.c, schema.series.c
         counts = dict[int, tuple[int, int]]()
         driver: Any = connection.connection.driver_connection
+        self._numbers.check(connection.exec_driver_sql(self._numbers.listing(frames)), frames)
         for series_id, bars in frames.items():
             span = (int(bars.open_time[0]), int(bars.open_time[-1]))
             count = sa.select(sa.func.count()).where(held.series_id == series_id, held.open_time.between(*span))

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from domain.candle import Bars, Series
 from domain.errors import BadData
 from domain.source import Source
+from persistence import schema
 from persistence.candles import PostgresCandleStorage
 from persistence.database import Database
 from persistence.healing_candles import HealingCandleStorage
@@ -185,6 +186,50 @@ def test_bars_that_go_on_are_stored_and_those_that_another_has_stored_meanwhile_
         BTC: (15, int(whole.open_time[0])), PEPE: (30, int(whole.open_time[0])),
     }  # fmt: skip
     other.close()
+
+
+def renumbered(database: Database) -> None:
+    """Do what an older copy of the database does, put in its place: a number is another series', another's is gone."""
+    names, held = schema.series, schema.candles[Source.SYNTHETIC]
+    with database.transaction() as connection:
+        connection.execute(sa.delete(held))
+        number = connection.scalar(sa.select(names.c.id).where(names.c.symbol == BTC))
+        connection.execute(sa.delete(names))
+        row = {"id": number, "source": "synthetic", "symbol": "SOL/USDT:USDT", "timeframe": "15m"}
+        connection.execute(sa.insert(names).values(row))
+
+
+@pytest.mark.parametrize(("since", "until"), [(100, 101), (99, 101), (1, 101)])
+def test_bars_never_go_under_numbers_that_are_no_longer_their_series(storage, database_url, since, until):
+    """Found by emptying the database under a running bot: what it saved from then on belonged to no series."""
+    whole = bars(400)
+    storage.save_all_frames({BTC: whole[:100], PEPE: whole[:100]})
+    other = Database(database_url)
+    renumbered(other)
+    more = {BTC: whole[since:until], PEPE: whole[since:until]}
+    storage.save_all_frames(more)
+    for symbol in (BTC, PEPE):
+        assert same(storage.load_candles(symbol, 999), whole[since:until])
+    assert not len(storage.load_candles("SOL/USDT:USDT", 999))
+    renumbered(other)
+    storage.save_all_frames({BTC: whole[until : until + 1]})
+    assert same(storage.load_candles(BTC, 999), whole[until : until + 1])
+    other.close()
+
+
+def test_bars_filled_in_never_go_under_numbers_that_are_no_longer_their_series(database_url):
+    database, whole = Database(database_url), bars(600)
+    storage = PostgresCandleStorage(database, Source.SYNTHETIC)
+    storage.fill(Series(BTC, "15m"), whole[:300])
+    renumbered(database)
+    assert storage.fill(Series(BTC, "15m"), whole[300:]).added == 300
+    assert same(storage.load_candles(BTC, 999), whole[300:])
+    renumbered(database)
+    storage.save_candles(BTC, whole[:3])
+    renumbered(database)
+    storage.remove({Series(BTC, "15m"): whole[:3]})
+    assert not len(storage.load_candles(BTC, 999))
+    database.close()
 
 
 def test_many_series_are_loaded_at_once_as_one_by_one(storage):
