@@ -87,7 +87,7 @@ async def _trade(bot: Bot, talk: Chat | None, tasks: Tasks, stopping: asyncio.Ev
             if done:
                 return 0 if stop in done else 70
         bot.runtime.start(tasks)
-        tasks.start("jobs", bot.schedule.run)
+        tasks.start("jobs", bot.schedule.run, vital=False)
         if talk is not None:
             talk.watch(tasks)
         tasks.start("summary", lambda: bot.reporter.summarise(bot.runtime, bot.trader, bot.writer, SUMMARY_S))

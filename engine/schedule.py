@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from domain.errors import Unavailable
+from domain.errors import RevenantError
 from domain.schedule import due
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Schedule:
         """Do every job that is due now, the most important first."""
         try:
             states = await self._tier.call(self._book.states)
-        except Unavailable:
+        except RevenantError:
             # without the book nobody knows what has been done
             return
         for job in due(self._jobs, states, self._since, self._now()):
@@ -64,7 +64,7 @@ class Schedule:
             self._tried[job.name] = job.last_due(self._now())
             try:
                 said = await self._do(job)
-            except Unavailable as error:
+            except RevenantError as error:
                 log.warning("job failed", job=job.name, reason=str(error))
             else:
                 log.info("job done", job=job.name, result=said)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import psycopg2
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
@@ -21,6 +22,8 @@ from persistence.deadlines import Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+log = structlog.get_logger(__name__)
 
 CONNECT_S = 3
 CALL_S = 5.0
@@ -49,6 +52,10 @@ _REFUSALS = (
 )
 """What a server says to those that it will never let in; it says much else while it starts, stops or is full."""
 
+_LACKS = ("42P01", "42703", "3F000")
+_LACKS_SQLITE = ("no such table", "no such column")
+"""What a database says that lacks a table, a column or all of them."""
+
 
 def parse_url(text: str) -> sa.URL:
     """Return a database address with its driver filled in; understands postgres:// and postgresql:// too.
@@ -74,13 +81,18 @@ def parse_url(text: str) -> sa.URL:
 
 
 class Database:
-    """One database; safe to call from several threads, each call bounded in time."""
+    """One database; safe to call from several threads, each call bounded in time.
+
+    Once it has been as it should be, nothing that it says later is final: a login that is refused and a table that is
+    not there are Unavailable then. Somebody is putting another database in its place, and tables are made anew.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = parse_url(url)
         self.is_postgres = self.url.get_backend_name() == "postgresql"
         self.kind = "PostgreSQL" if self.is_postgres else "SQLite"
         self._current = False
+        self._was_current = False
         self._lock = threading.Lock()
         self._deadlines: Deadlines[object] = Deadlines(_cut)
         self._engine = self._connectable()
@@ -149,7 +161,7 @@ class Database:
                     connection.rollback()
                     connection.exec_driver_sql(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})")
                     connection.commit()
-        self._current = True
+        self._current = self._was_current = True
         return self.head()
 
     def prepare(self, fill: Callable[[sa.Connection], None]) -> None:
@@ -193,8 +205,16 @@ class Database:
             if found is not None and found not in migration.revisions():
                 raise ConfigError(f"{self}: schema version {found} is newer than this program; update the program")
             if found != self.head():
-                self.migrate()
-            self._current = True
+                self._make_anew(found) if self._was_current else self.migrate()
+            self._current = self._was_current = True
+
+    def _make_anew(self, found: str | None) -> None:
+        log.warning("the database is another one now: its tables are made anew", found=found or "nothing")
+        try:
+            self.migrate()
+        except Rejected as error:
+            # half of another one: whoever puts it in place may not be done
+            raise Unavailable(str(error)) from error
 
     def _connectable(self) -> sa.Engine:
         if self.is_postgres:
@@ -240,7 +260,13 @@ class Database:
     def _in_our_terms(self, error: BaseException | None, *, operational: bool) -> ConfigError | Rejected | Unavailable:
         code = getattr(error, "pgcode", None) or ""
         text = " ".join(str(error).split())
-        if "FATAL:" in text and not code and any(mark in text for mark in _REFUSALS):
+        refused = "FATAL:" in text and not code and any(mark in text for mark in _REFUSALS)
+        lacks = code in _LACKS or any(mark in text for mark in _LACKS_SQLITE)
+        if self._was_current and (refused or lacks):
+            # the next transaction looks what there is
+            self._current = False
+            return Unavailable(f"{self}: {text[:300]}")
+        if refused:
             return ConfigError(f"DATABASE_URL: {self} refused us: {text.partition('FATAL:')[2].strip()}")
         permanent = code[:2] in {"22", "23", "28", "42"} if code else not operational
         if permanent:

@@ -29,20 +29,25 @@ CALL_S = 1.0
 BULK_S = 5.0
 CACHE_S = 5.0
 SMALL = 20
+CHUNK = 500
+LOOK_S = 60.0
 
 
 class TradeTable:
     """Keeps each trade once, by its id; a second one of the same id that says something else goes to a table apart.
 
     ``statistics`` gives the figures of so many days, or of all time; they are cached in the database at most every
-    few seconds.
+    few seconds. ``settled`` gives the trades that the database has been given: those that it has lost since, emptied
+    or exchanged for an older copy, are put back, without their legs.
     """
 
     def __init__(
-        self, database: Database, who: Identity, statistics: Callable[[int | None], Statistics] | None = None
-    ) -> None:
-        self._database, self._who, self._statistics = database, who, statistics
+        self, database: Database, who: Identity, statistics: Callable[[int | None], Statistics] | None = None,
+        settled: Callable[[], list[Trade]] = list,
+    ) -> None:  # fmt: skip
+        self._database, self._who, self._statistics, self._settled = database, who, statistics, settled
         self._cached_at = 0.0
+        self._looked_at = time.monotonic()
         self._cache_due = False
         self.conflicts = 0
 
@@ -103,11 +108,31 @@ class TradeTable:
             if old:
                 self._compare(connection, old)
         self._cache_due = True
-        if time.monotonic() - self._cached_at > CACHE_S:
-            self.rest()
+        now = time.monotonic()
+        if now - self._looked_at > LOOK_S:
+            self._put_back()
+        if now - self._cached_at > CACHE_S:
+            self._cache()
 
     def rest(self) -> None:
-        """Bring the cached statistics up to date, if they are not."""
+        """Put back what the database has lost, and bring the cached statistics up to date, if they are not."""
+        self._put_back()
+        self._cache()
+
+    def _put_back(self) -> None:
+        self._looked_at, settled = time.monotonic(), self._settled()
+        count = sa.select(sa.func.count()).select_from(schema.trades).where(*self._mine())
+        with self._database.transaction(CALL_S) as connection:
+            there = connection.scalar(count) or 0
+        if there >= len(settled):
+            return
+        known = self.ids()
+        lacking = [trade for trade in settled if trade.trade_id not in known]
+        log.warning("the database has lost trades: put back", trades=len(lacking))
+        for start in range(0, len(lacking), CHUNK):
+            self.write(lacking[start : start + CHUNK])
+
+    def _cache(self) -> None:
         if not self._cache_due or self._statistics is None:
             return
         keys = ["source", "mode", "account", "period"]

@@ -58,7 +58,7 @@ class TradeTrackerPostgres:
         self._known: dict[str, Trade] = {}
         self._newest: deque[Trade] = deque(maxlen=MIRROR_MAX)
         self._complete = False
-        self.table = TradeTable(database, who, self.get_statistics)
+        self.table = TradeTable(database, who, self.get_statistics, self._settled)
         self.settling: Outbox[Trade] = Outbox("database", self.table)
         self.mirror = RedisMirror(redis, who, self._newest_trades) if redis is not None else None
         self._outboxes: list[Outbox[Trade]] = [self.settling]
@@ -204,6 +204,10 @@ class TradeTrackerPostgres:
     def _newest_trades(self) -> list[Trade]:
         with self._lock:
             return list(self._newest)
+
+    def _settled(self) -> list[Trade]:
+        with self._lock:
+            return [trade for key, trade in self._known.items() if key not in self.settling]
 
     def _mirrored(self) -> list[Trade]:
         try:

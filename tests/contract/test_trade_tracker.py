@@ -14,6 +14,7 @@ from domain.errors import BadData, Unavailable
 from domain.ids import Identity
 from domain.records import Close, Level, finished
 from domain.trade import Leg, Trade
+from persistence import trade_table
 from persistence.database import Database
 from persistence.files import AtomicFile
 from persistence.journal import Journal
@@ -163,6 +164,25 @@ def test_a_trade_that_the_database_refuses_is_parked_and_holds_nothing_else_back
     assert tracker.tiers()["database"]["parked"] == 1
     assert count(database, "trades") == 1
     assert tracker.get_statistics().total_trades == 2
+
+
+@pytest.mark.parametrize("another_comes", [False, True])
+def test_trades_that_the_database_has_lost_are_put_back(world, another_comes, monkeypatch):
+    """Found by emptying the database under a running bot: what had settled by then was never looked for again."""
+    database, _, tracker = world
+    for number in range(5):
+        tracker.add_trade(trade(number))
+    assert tracker.settle() == 0
+    with database.transaction() as connection:
+        for table in ("trade_fills", "trades"):
+            connection.exec_driver_sql(f"DELETE FROM {table} WHERE trade_id <> 't3'")
+    if another_comes:
+        monkeypatch.setattr(trade_table, "LOOK_S", 0.0)
+        tracker.add_trade(trade(9))
+    tracker.settle()
+    assert count(database, "trades") == 5 + another_comes
+    loaded = TradeTable(database, WHO).load()
+    assert [replace(one, legs=()) for one in tracker.trades()] == loaded
 
 
 def test_without_a_journal_a_trade_counts_once_the_database_has_it(world):

@@ -165,6 +165,44 @@ def test_the_bot_trades_through_an_outage_of_its_database(own_postgres, tmp_path
     assert own_postgres.sql("SELECT count(*) FROM trades")[0][0] >= 1
 
 
+def test_the_bot_trades_on_when_another_database_takes_the_place_of_its_own(own_postgres, tmp_path):
+    """Dropped and made anew, empty: what the bot saves from then on is saved as before, and its trades are put back."""
+    own_postgres.sql("CREATE DATABASE bot")
+    bot = Bot(tmp_path, DATABASE_URL=own_postgres.dsn("bot"))
+    try:
+        bot.start()
+        bot.wait_ready()
+        before = bot.wait_for("trades in the database", lambda s: s["tiers"]["database"]["written"] >= 3)
+        own_postgres.sql("DROP DATABASE bot WITH (FORCE)")
+        bot.wait_for(
+            "its absence to be noticed",
+            lambda s: s["tiers"]["database"]["state"] == "down" and s["bars"] > before["bars"] + 100,
+        )
+        own_postgres.sql("CREATE DATABASE bot")
+        told = bot.wait_for(
+            "everything to arrive",
+            lambda s: (
+                s["tiers"]["database"]["state"] == "ok" and s["candles_waiting"] == 0 and s["closed"] > before["closed"]
+            ),
+        )
+        until(lambda: json.loads(bot.manage("db-stats", "--json").stdout)["waiting"] == 0, "the spill to drain")
+        asked = "SELECT (SELECT count(*) FROM trades), (SELECT count(*) FROM series)"
+        until(lambda: own_postgres.sql(asked, "bot")[0][0] >= told["closed"], "earlier trades to be put back", 90)
+        assert {name: tier["parked"] for name, tier in bot.status()["tiers"].items() if tier["parked"]} == {}
+        assert bot.stop() == 0
+    finally:
+        bot.close()
+    lost = "SELECT count(*) FROM ohlcv_synthetic c WHERE NOT EXISTS (SELECT 1 FROM series s WHERE s.id = c.series_id)"
+    assert own_postgres.sql(lost, "bot") == [(0,)]
+    rows = own_postgres.sql("SELECT series_id, open_time FROM ohlcv_synthetic ORDER BY 1, 2", "bot")
+    times: dict[int, list[int]] = {}
+    for series_id, open_time in rows:
+        times.setdefault(series_id, []).append(open_time)
+    steps = dict(own_postgres.sql("SELECT id, CASE timeframe WHEN '3m' THEN 180000 ELSE 900000 END FROM series", "bot"))
+    assert times
+    assert sum(holes(held, steps[key]) for key, held in times.items()) == 0
+
+
 def test_a_server_that_dies_in_the_middle_of_a_copy_is_unavailable_and_the_next_save_finds_it_again(
     own_postgres, monkeypatch
 ):

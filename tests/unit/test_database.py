@@ -7,6 +7,7 @@ import threading
 
 import psycopg2
 import pytest
+import sqlalchemy as sa
 
 from bootstrap.assembly import _check_database
 from domain.errors import ConfigError, Rejected, Unavailable
@@ -52,6 +53,47 @@ def test_a_server_that_refuses_us_is_a_configuration_error(postgres):
     for url in (postgres.dsn("no_such_database"), postgres.dsn("postgres").replace("revenant@", "stranger@")):
         with pytest.raises(ConfigError, match="refused us"):
             Database(url).check()
+
+
+def test_a_database_that_has_let_us_in_before_is_only_away_when_it_refuses_us(postgres, postgres_url):
+    name = postgres_url.rpartition("/")[2]
+    database = Database(postgres_url)
+    database.check()
+    postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+    for _ in range(3):
+        with pytest.raises(Unavailable), database.transaction() as connection:
+            connection.exec_driver_sql("SELECT 1")
+    postgres.sql(f"CREATE DATABASE {name}")
+    with database.transaction() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM trades").scalar() == 0
+    database.close()
+
+
+def test_tables_that_somebody_has_taken_away_are_made_anew(database_url):
+    """Found by emptying the database under a running bot: what it wrote then was given up for good."""
+    database, other = Database(database_url), Database(database_url)
+    database.check()
+    with other.transaction() as connection:
+        if other.is_postgres:
+            connection.exec_driver_sql("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+        else:
+            there = sa.inspect(connection)
+            for name in [
+                *(f"VIEW {one}" for one in there.get_view_names()),
+                *(f"TABLE {one}" for one in there.get_table_names()),
+            ]:
+                connection.exec_driver_sql(f"DROP {name}")
+    count = "SELECT count(*) FROM trades"
+    with pytest.raises(Unavailable, match="trades"), database.transaction() as connection:
+        connection.exec_driver_sql(count)
+    with database.transaction() as connection:
+        assert connection.exec_driver_sql(count).scalar() == 0
+    # what has never been there is a mistake of ours, and told again and again
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="nobody_made_it"), database.transaction() as connection:
+            connection.exec_driver_sql("SELECT * FROM nobody_made_it")
+    database.close()
+    other.close()
 
 
 @pytest.mark.parametrize("said", [
