@@ -19,6 +19,7 @@ from domain.exits import ExitPlan
 from domain.fills import Costs
 from domain.ids import Identity
 from domain.instrument import Instrument
+from domain.records import finished
 from domain.source import Source
 from engine import universe
 from engine.protections import MINUTE_MS, Protection
@@ -32,7 +33,7 @@ from persistence.candles import PostgresCandleStorage
 from persistence.database import Database
 from persistence.files import AtomicFile
 from persistence.healing_candles import HealingCandleStorage
-from persistence.journal import Journal
+from persistence.journal import Journal, read_pieces
 from persistence.ledger import DatabaseRefuge, LayeredLedger, RedisRefuge, Refuge
 from persistence.phantom_trail import PhantomTrail
 from persistence.state import RedisState, TableState
@@ -128,7 +129,11 @@ def tracker(
         return datetime.fromtimestamp(market / 1000, UTC) if market else datetime.now(UTC)
 
     snapshot = AtomicFile(settings.data_dir / "trade_history.json") if ledger is not None else None
-    return TradeTrackerPostgres(main, ledger, who, now, redis=redis, snapshot=snapshot)
+    folder = journal_folder(settings, who)
+    return TradeTrackerPostgres(
+        main, ledger, who, now, redis=redis, snapshot=snapshot,
+        journaled=lambda: (trade for piece in read_pieces(folder) for trade in finished(piece)),
+    )  # fmt: skip
 
 
 def phantom_tracker(

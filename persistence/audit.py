@@ -15,7 +15,7 @@ from persistence import schema
 from persistence.files import AtomicFile
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from domain.ids import Identity
@@ -48,10 +48,11 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Told(NamedTuple):
-    """A row that has come to rest: its number and what it says."""
+    """A row that has come to rest: its number, what it says, and in the how manieth copy of the table it is."""
 
     n: int
     record: Phantom
+    copy: int = 0
 
 
 class Archived(NamedTuple):
@@ -119,23 +120,59 @@ class AuditTable:
     """Appends phantoms' records to the chain of one journal. Raises Unavailable, Rejected or ConfigError.
 
     ``arrived`` is told of the rows that were new. What this owner has told before, in this journal or in one that
-    was lost, is passed over.
+    was lost, is passed over. A table that no longer reaches to where it did is another copy, or was emptied: then all
+    that the journal tells (``journaled``, piece by piece) is appended again, and noted only when that is done.
+
+    Attributes:
+        chain: the name of the journal's chain.
+        copy: how often the table was found to be another copy.
     """
 
-    def __init__(self, database: Database, who: Identity, folder: Path, arrived: Callable[[list[Told]], None]) -> None:
+    def __init__(
+        self, database: Database, who: Identity, folder: Path, arrived: Callable[[list[Told]], None],
+        journaled: Callable[[], Iterable[list[Phantom]]] = tuple,
+    ) -> None:  # fmt: skip
         self._database, self._who, self._folder, self._arrived = database, who, folder, arrived
+        self._journaled, self.copy, self._lacking = journaled, 0, False
         self._noted = noted_head(folder)
         self.chain = self._noted.chain if self._noted else f"{chains_of(who)}{uuid.uuid4().hex[:12]}"
         self._note(self._noted or Head(self.chain))
 
     def write(self, records: list[Phantom]) -> None:
         """Append records, all or none."""
+        head = self._append(records)
+        if self._lacking:
+            head = self._append_again()
+        self._note(msgspec.structs.replace(head, carried=" ".join(key_of(records[-1]))))
+
+    def rest(self) -> None:
+        """Look whether the table still has what it was given."""
+        if self._noted is not None and self._noted.n and not self.holds_noted():
+            self._lose()
+            self._note(msgspec.structs.replace(self._append_again(), carried=self._noted.carried))
+
+    def _lose(self) -> None:
+        if not self._lacking:
+            log.warning("the audit's table has lost rows: what the journal tells is appended again", chain=self.chain)
+            self.copy, self._lacking = self.copy + 1, True
+
+    def _append_again(self) -> Head:
+        head = self._append([])
+        for piece in self._journaled():
+            head = self._append(piece)
+        self._lacking = False
+        return head
+
+    def _append(self, records: list[Phantom]) -> Head:
+        """Append what is not there yet in one transaction; return where the chain stands then."""
         with self._database.transaction(BULK_S) as connection:
             if self._database.is_postgres:
                 lock = int.from_bytes(hashlib.sha256(self.chain.encode()).digest()[:7], "big")
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
-            there = self._there(connection, records)
-            head, fresh, rows = self._head(connection), [], []
+            there, fresh, rows = self._there(connection, records), [], []
+            head = self._head(connection)
+            if self._noted is not None and head.n < self._noted.n:
+                self._lose()
             for record in records:
                 if key_of(record) in there:
                     continue
@@ -146,14 +183,11 @@ class AuditTable:
                     **self._who._asdict(), **columns(record), "chain": head.chain, "n": head.n, "body": body,
                     "previous": previous, "hash": head.hash,
                 })  # fmt: skip
-                fresh.append(Told(head.n, record))
+                fresh.append(Told(head.n, record, self.copy))
             if rows:
                 connection.execute(sa.insert(schema.phantom_trades_live), rows)
-        self._note(msgspec.structs.replace(head, carried=" ".join(key_of(records[-1]))))
         self._arrived(fresh)
-
-    def rest(self) -> None:
-        """Nothing is ever due."""
+        return head
 
     def after_carried(self, journaled: Sequence[Phantom]) -> Sequence[Phantom]:
         """Return what the journal tells, in its order, after the record that is known to have been carried last."""

@@ -359,6 +359,15 @@ def read_records(directory: Path, *, archived: bool = False) -> Iterator[Record]
         yield line.r
 
 
+def read_pieces(directory: Path) -> Iterator[list[Record]]:
+    """Yield all that a journal tells that somebody else may be writing, put away or not, a segment at a time.
+
+    Corrupt lines are passed over, and what was written late comes late.
+    """
+    for path in (*segments_of(directory / "archive"), *segments_of(directory)):
+        yield [line.r for line in read_segment(path, lambda _path, _data: None) if line is not None]
+
+
 def _lines(paths: Iterable[Path], corrupt: Callable[[Path, bytes], object]) -> Iterator[Line]:
     return (line for path in paths for line in read_segment(path, corrupt) if line is not None)
 

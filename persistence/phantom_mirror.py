@@ -58,19 +58,21 @@ class PhantomMirror:
     def __init__(self, state: State, who: Identity, audit: AuditTable, strategies: Collection[str]) -> None:
         self._state, self._owner, self._audit, self._strategies = state, "/".join(who).encode(), audit, strategies
         self._image: Image | None = None
+        self._copy = 0
         self._whole = False
 
     def write(self, told: list[Told]) -> None:
         """Take rows of the audit; those that it is made of already change nothing."""
         self._claim()
-        image = self._image if self._image is not None else self._load()
-        changes = [change for one in told if one.n > image.n for change in _take(image, one)]
+        image = self._current()
+        fresh = [one for one in told if one.copy == self._copy and one.n > image.n]
+        changes = [change for one in fresh for change in _take(image, one)]
         self._apply(_all(image, self._state) if self._whole else changes)
 
     def rest(self) -> None:
         """Show that we are there, and put back what has been forgotten."""
         self._claim()
-        image = self._image if self._image is not None else self._load()
+        image = self._current()
         self._whole |= not self._same(image)
         self._apply(_all(image, self._state) if self._whole else [])
 
@@ -104,6 +106,12 @@ class PhantomMirror:
             return self._state.get(key)
         except Rejected:
             return None
+
+    def _current(self) -> Image:
+        if self._copy != self._audit.copy:
+            # what this was made of is gone
+            self._image, self._copy = None, self._audit.copy
+        return self._image if self._image is not None else self._load()
 
     def _load(self) -> Image:
         # rows go on arriving while this reads: what comes after the newest of now is told later

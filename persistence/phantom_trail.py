@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from domain.errors import RevenantError
-from domain.records import PhantomOpened
+from domain.records import PhantomClosed, PhantomOpened
 from persistence.audit import AuditTable, Told, key_of
-from persistence.outbox import Outbox
+from persistence.journal import read_pieces
+from persistence.outbox import BATCH, Outbox
 from persistence.phantom_mirror import COMPLETED_MAX, PhantomMirror
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
     from domain.ids import Identity
@@ -43,7 +44,7 @@ class PhantomTrail:
         self, database: Database, who: Identity, folder: Path, state: State, strategies: Collection[str],
         convert: Convert | None = None,
     ) -> None:  # fmt: skip
-        self.audit = AuditTable(database, who, folder, self._arrived)
+        self.audit = AuditTable(database, who, folder, self._arrived, lambda: _journaled(folder))
         self._convert = convert
         self.mirror = PhantomMirror(state, who, self.audit, strategies)
         self._settling: Outbox[Phantom] = Outbox("audit", self.audit, every_s=EVERY_S)
@@ -126,4 +127,11 @@ class PhantomTrail:
         return {one.name: one.report() for one in (self._settling, self._mirroring)}
 
     def _arrived(self, told: list[Told]) -> None:
-        self._mirroring.put({str(one.n): one for one in told})
+        self._mirroring.put({f"{one.copy} {one.n}": one for one in told})
+
+
+def _journaled(folder: Path) -> Iterator[list[Phantom]]:
+    """Yield what a journal tells of phantoms, a piece at a time."""
+    for records in read_pieces(folder):
+        told = [record for record in records if isinstance(record, PhantomOpened | PhantomClosed)]
+        yield from (told[start : start + BATCH] for start in range(0, len(told), BATCH))

@@ -15,7 +15,7 @@ from domain.trade import Leg, Trade
 from persistence import schema
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from domain.ids import Identity
     from domain.statistics import Statistics
@@ -38,14 +38,15 @@ class TradeTable:
 
     ``statistics`` gives the figures of so many days, or of all time; they are cached in the database at most every
     few seconds. ``settled`` gives the trades that the database has been given: those that it has lost since, emptied
-    or exchanged for an older copy, are put back, without their legs.
+    or exchanged for an older copy, are put back, with their legs as far as one of ``journaled`` tells them.
     """
 
     def __init__(
         self, database: Database, who: Identity, statistics: Callable[[int | None], Statistics] | None = None,
-        settled: Callable[[], list[Trade]] = list,
+        settled: Callable[[], list[Trade]] = list, journaled: Callable[[], Iterable[Trade]] = tuple,
     ) -> None:  # fmt: skip
-        self._database, self._who, self._statistics, self._settled = database, who, statistics, settled
+        self._database, self._who, self._statistics = database, who, statistics
+        self._settled, self._journaled = settled, journaled
         self._cached_at = 0.0
         self._looked_at = time.monotonic()
         self._cache_due = False
@@ -127,10 +128,12 @@ class TradeTable:
         if there >= len(settled):
             return
         known = self.ids()
-        lacking = [trade for trade in settled if trade.trade_id not in known]
+        lacking = {trade.trade_id: trade for trade in settled if trade.trade_id not in known}
+        lacking |= {trade.trade_id: trade for trade in self._journaled() if trade.trade_id in lacking}
         log.warning("the database has lost trades: put back", trades=len(lacking))
-        for start in range(0, len(lacking), CHUNK):
-            self.write(lacking[start : start + CHUNK])
+        whole = list(lacking.values())
+        for start in range(0, len(whole), CHUNK):
+            self.write(whole[start : start + CHUNK])
 
     def _cache(self) -> None:
         if not self._cache_due or self._statistics is None:

@@ -40,7 +40,8 @@ class TradeTrackerPostgres:
 
     A trade is acknowledged when the journal has it. From there it is carried to the database, to Redis and to a
     snapshot file, each on a thread of its own (``start``), so that none of them is ever waited for. ``now`` gives
-    the market time that periods of statistics end at. Calls are synchronous and may come from any thread.
+    the market time that periods of statistics end at, ``journaled`` all trades that the journal still tells of. Calls
+    are synchronous and may come from any thread.
     """
 
     def __init__(
@@ -52,13 +53,14 @@ class TradeTrackerPostgres:
         *,
         redis: Redis | None = None,
         snapshot: AtomicFile | None = None,
+        journaled: Callable[[], Iterable[Trade]] = tuple,
     ) -> None:
         self._ledger, self._who, self._now = ledger, who, now
         self._lock = threading.Lock()
         self._known: dict[str, Trade] = {}
         self._newest: deque[Trade] = deque(maxlen=MIRROR_MAX)
         self._complete = False
-        self.table = TradeTable(database, who, self.get_statistics, self._settled)
+        self.table = TradeTable(database, who, self.get_statistics, self._settled, journaled)
         self.settling: Outbox[Trade] = Outbox("database", self.table)
         self.mirror = RedisMirror(redis, who, self._newest_trades) if redis is not None else None
         self._outboxes: list[Outbox[Trade]] = [self.settling]

@@ -15,6 +15,7 @@ from domain.records import PhantomClosed, PhantomOpened
 from persistence.audit import Told, noted_head
 from persistence.audit_check import archive, verify
 from persistence.database import Database
+from persistence.journal import Journal
 from persistence.keyvalue import Redis
 from persistence.phantom_mirror import ACTIVE, COMPLETED, OWNER
 from persistence.phantom_trail import PhantomTrail
@@ -332,6 +333,45 @@ def test_only_what_was_not_carried_is_carried_again_unless_the_table_is_another(
     carry(moved)
     assert verify(other, WHO, folder, [*records, *more]).clean
     other.close()
+
+
+@pytest.mark.parametrize("gone", ["", " WHERE n > 6", " WHERE n > 12"])
+@pytest.mark.parametrize("more", [0, 3])
+@pytest.mark.parametrize("killed", [False, True])
+def test_what_the_table_has_lost_is_appended_again_of_the_journal(world, gone, more, killed, monkeypatch):
+    """Found by emptying the database under a running bot: the audit went on with what came after, and the state with
+    nothing at all.
+    """
+    database, folder, make = world
+    journal = Journal(folder, WHO)
+    trail, records = make(), told(8, 5)
+    for one in records:
+        journal.write(msgspec.json.encode(one))
+    trail.add(records)
+    carry(trail)
+    without_triggers(database, f"DELETE FROM phantom_trades_live{gone}")
+    late = told(more, 0, first=50)
+    for one in late:
+        journal.write(msgspec.json.encode(one))
+    trail.add(late)
+    if killed:
+        # it dies in the middle of it, and the next life knows that it is not done
+        monkeypatch.setattr(trail.audit, "_journaled", lambda: iter([records[:2], None]))
+        with pytest.raises(TypeError):
+            trail._settling.flush(0)
+        journal.close()
+        journal = Journal(folder, WHO)
+        trail = make()
+        trail.restore([*journal.replay()])
+    carry(trail)
+    carry(trail)
+    verdict = verify(database, WHO, folder, [*records, *late])
+    assert verdict.clean, verdict.faults
+    assert verdict.rows == 13 + more
+    state = trail.mirror._state
+    assert len(state.fields(ACTIVE)) == 3 + more
+    assert len(state.items(COMPLETED)) == 5
+    journal.close()
 
 
 def test_the_audit_waits_for_a_database_that_is_away(tmp_path, own_postgres):

@@ -169,7 +169,8 @@ def test_a_trade_that_the_database_refuses_is_parked_and_holds_nothing_else_back
 @pytest.mark.parametrize("another_comes", [False, True])
 def test_trades_that_the_database_has_lost_are_put_back(world, another_comes, monkeypatch):
     """Found by emptying the database under a running bot: what had settled by then was never looked for again."""
-    database, _, tracker = world
+    database, ledger, _ = world
+    tracker = TradeTrackerPostgres(database, ledger, WHO, lambda: NOW, journaled=lambda: finished(ledger.replay()))
     for number in range(5):
         tracker.add_trade(trade(number))
     assert tracker.settle() == 0
@@ -180,7 +181,7 @@ def test_trades_that_the_database_has_lost_are_put_back(world, another_comes, mo
         monkeypatch.setattr(trade_table, "LOOK_S", 0.0)
         tracker.add_trade(trade(9))
     tracker.settle()
-    assert count(database, "trades") == 5 + another_comes
+    assert count(database, "trades") == count(database, "trade_fills") == 5 + another_comes
     loaded = TradeTable(database, WHO).load()
     assert [replace(one, legs=()) for one in tracker.trades()] == loaded
 
