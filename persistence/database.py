@@ -85,6 +85,9 @@ class Database:
 
     Once it has been as it should be, nothing that it says later is final: a login that is refused and a table that is
     not there are Unavailable then. Somebody is putting another database in its place, and tables are made anew.
+
+    Attributes:
+        remade: how often they were.
     """
 
     def __init__(self, url: str) -> None:
@@ -93,6 +96,7 @@ class Database:
         self.kind = "PostgreSQL" if self.is_postgres else "SQLite"
         self._current = False
         self._was_current = False
+        self.remade = 0
         self._lock = threading.Lock()
         self._deadlines: Deadlines[object] = Deadlines(_cut)
         self._engine = self._connectable()
@@ -215,6 +219,7 @@ class Database:
         except Rejected as error:
             # half of another one: whoever puts it in place may not be done
             raise Unavailable(str(error)) from error
+        self.remade += 1
 
     def _connectable(self) -> sa.Engine:
         if self.is_postgres:

@@ -48,7 +48,7 @@ class TradeTable:
         self._database, self._who, self._statistics = database, who, statistics
         self._settled, self._journaled = settled, journaled
         self._cached_at = 0.0
-        self._looked_at = time.monotonic()
+        self._looked_at, self._remade = time.monotonic(), 0
         self._cache_due = False
         self.conflicts = 0
 
@@ -97,35 +97,43 @@ class TradeTable:
 
     def write(self, trades: list[Trade]) -> None:
         """Insert trades in one transaction; those that are there already change nothing."""
+        added = self._insert(trades)
+        self._cache_due = True
+        now = time.monotonic()
+        if self._remade != self._database.remade or now - self._looked_at > LOOK_S:
+            self._put_back(added)
+        if now - self._cached_at > CACHE_S:
+            self._cache()
+
+    def _insert(self, trades: list[Trade]) -> int:
+        """Return how many were not there yet."""
         rows = [{name: getattr(trade, name) for name in COLUMNS} for trade in trades]
         legs = [{"trade_id": trade.trade_id, **msgspec.structs.asdict(leg)} for trade in trades for leg in trade.legs]
         with self._database.transaction(CALL_S if len(trades) <= SMALL else BULK_S) as connection:
             insert = _inserts(self._database)
             statement = insert(schema.trades).values(rows).on_conflict_do_nothing().returning(schema.trades.c.trade_id)
             fresh = set(connection.execute(statement).scalars())
+            added = len(fresh)
             if legs:
                 connection.execute(insert(schema.trade_fills).on_conflict_do_nothing(), legs)
             old = [trade for trade in trades if not _taken(fresh, trade.trade_id)]
             if old:
                 self._compare(connection, old)
-        self._cache_due = True
-        now = time.monotonic()
-        if now - self._looked_at > LOOK_S:
-            self._put_back()
-        if now - self._cached_at > CACHE_S:
-            self._cache()
+        return added
 
     def rest(self) -> None:
         """Put back what the database has lost, and bring the cached statistics up to date, if they are not."""
         self._put_back()
         self._cache()
 
-    def _put_back(self) -> None:
-        self._looked_at, settled = time.monotonic(), self._settled()
+    def _put_back(self, others: int = 0) -> None:
+        """Put back what the database has lost of the trades that it was given, ``others`` not counted."""
+        remade, self._looked_at, settled = self._database.remade, time.monotonic(), self._settled()
         count = sa.select(sa.func.count()).select_from(schema.trades).where(*self._mine())
         with self._database.transaction(CALL_S) as connection:
             there = connection.scalar(count) or 0
-        if there >= len(settled):
+        if there - others >= len(settled):
+            self._remade = remade
             return
         known = self.ids()
         lacking = {trade.trade_id: trade for trade in settled if trade.trade_id not in known}
@@ -133,7 +141,8 @@ class TradeTable:
         log.warning("the database has lost trades: put back", trades=len(lacking))
         whole = list(lacking.values())
         for start in range(0, len(whole), CHUNK):
-            self.write(whole[start : start + CHUNK])
+            self._insert(whole[start : start + CHUNK])
+        self._remade = remade
 
     def _cache(self) -> None:
         if not self._cache_due or self._statistics is None:

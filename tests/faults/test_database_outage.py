@@ -173,25 +173,30 @@ def test_the_bot_trades_on_when_another_database_takes_the_place_of_its_own(own_
         bot.start()
         bot.wait_ready()
         before = bot.wait_for("trades in the database", lambda s: s["tiers"]["database"]["written"] >= 3)
+        trades = "SELECT trade_id FROM trades"
+        earlier = set(own_postgres.sql(trades, "bot"))
         own_postgres.sql("DROP DATABASE bot WITH (FORCE)")
         bot.wait_for(
             "its absence to be noticed",
             lambda s: s["tiers"]["database"]["state"] == "down" and s["bars"] > before["bars"] + 100,
         )
         own_postgres.sql("CREATE DATABASE bot")
-        told = bot.wait_for(
+        bot.wait_for(
             "everything to arrive",
             lambda s: (
                 s["tiers"]["database"]["state"] == "ok" and s["candles_waiting"] == 0 and s["closed"] > before["closed"]
             ),
         )
         until(lambda: json.loads(bot.manage("db-stats", "--json").stdout)["waiting"] == 0, "the spill to drain")
-        asked = "SELECT (SELECT count(*) FROM trades), (SELECT count(*) FROM series)"
-        until(lambda: own_postgres.sql(asked, "bot")[0][0] >= told["closed"], "earlier trades to be put back", 90)
+        until(lambda: earlier <= set(own_postgres.sql(trades, "bot")), "earlier trades to be put back")
         assert {name: tier["parked"] for name, tier in bot.status()["tiers"].items() if tier["parked"]} == {}
         assert bot.stop() == 0
     finally:
         bot.close()
+    audited = bot.manage("audit", "verify", "--json")
+    assert audited.returncode == 0, audited.stdout
+    checked = bot.manage("trades", "verify")
+    assert checked.returncode == 0, checked.stdout
     lost = "SELECT count(*) FROM ohlcv_synthetic c WHERE NOT EXISTS (SELECT 1 FROM series s WHERE s.id = c.series_id)"
     assert own_postgres.sql(lost, "bot") == [(0,)]
     rows = own_postgres.sql("SELECT series_id, open_time FROM ohlcv_synthetic ORDER BY 1, 2", "bot")
