@@ -48,6 +48,10 @@ class Right(Protocol):
         """Leave a sign of life, and return who has it."""
         ...
 
+    def retake(self, epoch: int) -> Holder:
+        """Take it again under a higher number, unless somebody else who is alive has it; return who has it then."""
+        ...
+
 
 class Fence:
     """Takes the right at the start, asks before every request whether it is still ours, and never takes it back."""
@@ -56,6 +60,7 @@ class Fence:
         self._right, self._tier = right, tier
         self._heard_at: float | None = None
         self._reachable = True
+        self._owner = ""
         self.epoch = 0
         self.successor = ""
 
@@ -77,7 +82,7 @@ class Fence:
             self._reachable = False
             log.warning("nobody can say whether another instance is running", reason=str(error))
             return
-        self.epoch, self._heard_at, self._reachable = held.epoch, loop.time(), True
+        self.epoch, self._owner, self._heard_at, self._reachable = held.epoch, held.owner, loop.time(), True
         log.info("right to send orders taken", epoch=held.epoch, owner=held.owner)
 
     async def keep(self) -> None:
@@ -88,7 +93,7 @@ class Fence:
                 await self.take()
                 continue
             try:
-                self._note(await self._tier.call(self._right.renew, self.epoch))
+                await self._note(await self._tier.call(self._right.renew, self.epoch))
             except (Unavailable, Rejected, ConfigError) as error:
                 if self._reachable:
                     log.warning("nobody can say whether another instance is running", reason=str(error))
@@ -103,7 +108,7 @@ class Fence:
         """
         if self._reachable and self.epoch and not self.superseded:
             try:
-                self._note(await self._tier.call(self._right.holder))
+                await self._note(await self._tier.call(self._right.holder))
             except (Unavailable, Rejected, ConfigError) as error:
                 self._reachable = False
                 log.warning("nobody can say whether another instance is running", reason=str(error))
@@ -120,11 +125,17 @@ class Fence:
     def _alone_s(self) -> float:
         return 0.0 if self._heard_at is None else asyncio.get_running_loop().time() - self._heard_at
 
-    def _note(self, held: Holder) -> None:
+    async def _note(self, held: Holder) -> None:
+        if held.epoch < self.epoch or (held.epoch == self.epoch and held.owner != self._owner):
+            # numbers only rise: the table was emptied since, or exchanged for an older copy
+            held = await self._tier.call(self._right.retake, self.epoch)
+            if held.owner == self._owner:
+                self.epoch = held.epoch
+                log.warning("the right to send orders was lost with its table: taken again", epoch=held.epoch)
         if not self._reachable:
             log.info("the right to send orders can be asked about again")
         self._heard_at, self._reachable = asyncio.get_running_loop().time(), True
-        if held.epoch > self.epoch:
+        if held.epoch > self.epoch or held.owner != self._owner:
             self.successor = f"{held.owner}, epoch {held.epoch}"
             log.critical("another instance has taken over: this one sends no orders any more", successor=self.successor,
                          way_out="stop this one, or restart it to take the right back")  # fmt: skip

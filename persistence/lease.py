@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from persistence.database import Database
 
 CALL_S = 1.0
+DEAD_S = 20.0
+"""Whoever has left no sign of life for so long is not there any more."""
 
 
 class Holder(NamedTuple):
@@ -64,6 +66,21 @@ class Lease:
         sign = sa.update(table).where(*self._mine(), table.c.epoch == epoch).values(renewed_at=datetime.now(UTC))
         with self._database.transaction(CALL_S) as connection:
             connection.execute(sign)
+        return self.holder()
+
+    def retake(self, epoch: int) -> Holder:
+        """Take the right again after ``epoch``, unless somebody who is alive has it; return who has it then."""
+        insert = sa.text(
+            "INSERT INTO leases (source, mode, account, epoch, owner, renewed_at)"
+            " VALUES (:source, :mode, :account, :next, :owner, :now)"
+            " ON CONFLICT (source, mode, account) DO UPDATE SET owner = excluded.owner, renewed_at = :now,"
+            " epoch = CASE WHEN leases.epoch < :next THEN :next ELSE leases.epoch + 1 END"
+            " WHERE leases.renewed_at < :dead"
+        ).bindparams(sa.bindparam("now", type_=schema.UtcTime), sa.bindparam("dead", type_=schema.UtcTime))
+        now = datetime.now(UTC)
+        values = {"next": epoch + 1, "owner": self._owner, "now": now, "dead": now - timedelta(seconds=DEAD_S)}
+        with self._database.transaction(CALL_S) as connection:
+            connection.execute(insert, self._who._asdict() | values)
         return self.holder()
 
     def _mine(self) -> list[Any]:

@@ -1,6 +1,7 @@
 """Only the newest instance sends; what nobody can tell is bounded; a frozen loop ends the process."""
 
 import asyncio
+import functools
 import subprocess
 import sys
 from pathlib import Path
@@ -17,15 +18,15 @@ ROOT = Path(__file__).parents[2]
 
 
 class Right:
-    """The shared right, in memory."""
+    """The shared right, in memory; each instance asks under its own name."""
 
     def __init__(self):
-        self.epoch, self.owner, self.away, self.asked = 0, "", False, 0
+        self.epoch, self.owner, self.alive, self.away, self.asked = 0, "", True, False, 0
 
-    def take(self):
+    def take(self, name):
         self._check()
-        self.epoch, self.owner = self.epoch + 1, "me"
-        return Holder(self.epoch, "me")
+        self.epoch, self.owner = self.epoch + 1, name
+        return Holder(self.epoch, name)
 
     def holder(self):
         self._check()
@@ -35,9 +36,23 @@ class Right:
     def renew(self, epoch):
         return self.holder()
 
+    def retake(self, name, epoch):
+        self._check()
+        if not self.owner or not self.alive:
+            self.epoch, self.owner = max(epoch, self.epoch) + 1, name
+        return Holder(self.epoch, self.owner)
+
     def _check(self):
         if self.away:
             raise Unavailable("away")
+
+
+class Asked:
+    """The right as one instance sees it."""
+
+    def __init__(self, right, name):
+        self.take, self.holder, self.renew = functools.partial(right.take, name), right.holder, right.renew
+        self.retake = functools.partial(right.retake, name)
 
 
 class Inline:
@@ -46,14 +61,14 @@ class Inline:
         return function(*arguments)
 
 
-def fence(right) -> Fence:
-    return Fence(right, Inline())
+def fence(right, name="one") -> Fence:
+    return Fence(Asked(right, name), Inline())
 
 
 def test_the_newest_wins_at_once_and_the_older_never_sends_again():
     async def story(_):
         right = Right()
-        older, newer = fence(right), fence(right)
+        older, newer = fence(right), fence(right, "another")
         await older.take()
         await older.check(leaving=False)
         await newer.take()
@@ -65,6 +80,49 @@ def test_the_newest_wins_at_once_and_the_older_never_sends_again():
         await older.take()
         await newer.check(leaving=False)
         assert (newer.epoch, right.epoch) == (2, 2)
+
+    run_virtually(story)
+
+
+@pytest.mark.parametrize(("epoch", "owner"), [(0, ""), (2, "one of an older copy"), (9, "one of an older copy")])
+def test_a_right_that_was_lost_with_its_table_is_taken_again_and_no_newer_one_is_missed(epoch, owner):
+    """Found by emptying the database under a running bot: numbers began anew, and a newer instance's was no higher."""
+
+    async def story(_):
+        right = Right()
+        right.epoch = 6
+        held, newer = fence(right), fence(right, "another")
+        await held.take()
+        right.epoch, right.owner, right.alive = epoch, owner, False
+        if epoch > 7:
+            with pytest.raises(Rejected, match="taken over"):
+                await held.check(leaving=False)
+            return
+        await held.check(leaving=False)
+        assert (right.owner, right.epoch, held.epoch) == ("one", 8, 8)
+        right.alive = True
+        await newer.take()
+        with pytest.raises(Rejected, match="taken over"):
+            await held.check(leaving=True)
+        await newer.check(leaving=False)
+
+    run_virtually(story)
+
+
+@pytest.mark.parametrize("own", [1, 7])
+def test_whoever_takes_the_right_in_an_emptied_table_first_has_it(own):
+    async def story(_):
+        right = Right()
+        right.epoch = own - 1
+        older, newer = fence(right), fence(right, "another")
+        await older.take()
+        right.epoch, right.owner = 0, ""
+        await newer.take()
+        assert newer.epoch == 1
+        for _ in range(2):
+            with pytest.raises(Rejected, match="taken over"):
+                await older.check(leaving=True)
+        await newer.check(leaving=False)
 
     run_virtually(story)
 
