@@ -229,6 +229,9 @@ class Journal:
             raise OSError(errno.ENOSPC, f"only {written} of {len(line)} bytes fitted")
         if sync:
             os.fdatasync(self._file)
+        if not os.fstat(self._file).st_nlink:
+            # synced, and gone all the same as soon as it is closed
+            raise OSError(errno.ENOENT, "the segment was deleted")
         self._size += len(line)
 
     def _failed(self, error: OSError) -> None:
@@ -257,7 +260,9 @@ class Journal:
         number = max((int(path.stem) for path in taken), default=0) + 1
         path = self.directory / f"{number:06d}.jsonl"
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
-        header = _seal(msgspec.json.encode(Header(SCHEMA, number, *self._who, first=self.last + 1)))
+        # without any segment before it, what went before was neither read nor put away: it is missing
+        first = self.last + 1 if taken else 1
+        header = _seal(msgspec.json.encode(Header(SCHEMA, number, *self._who, first=first)))
         self._size = 0
         if os.write(self._file, header) != len(header):
             raise OSError(errno.ENOSPC, "the header of a new segment did not fit")

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shutil
 from decimal import Decimal
 
 import msgspec
@@ -138,6 +139,23 @@ def test_a_failed_sync_is_final_for_its_file_and_the_record_goes_to_the_next(tmp
     assert journal.state.segment == 2
     journal.close()
     assert reopened(tmp_path) == [fill(0), fill(1)]
+
+
+def test_a_segment_that_somebody_deletes_is_noticed_by_the_next_record(tmp_path):
+    """What went into a deleted file was acknowledged, and gone with the process."""
+    journal, book = ledger(tmp_path / "journal")
+    book.append(fill(0))
+    (tmp_path / "journal" / "000001.jsonl").unlink()
+    assert book.append(fill(1)).level is Level.JOURNALED
+    assert journal.state.failures == 1
+    journal.close()
+    journal, book = ledger(tmp_path / "journal")
+    # and the next start asks the exchange for what is missing
+    assert list(book.replay()) == [fill(1)]
+    assert (book.missing, book.doubtful_since) == (1, 0)
+    shutil.rmtree(tmp_path / "journal")
+    assert book.append(fill(2)).level is Level.MEMORY
+    journal.close()
 
 
 def test_on_a_full_disk_the_reserve_lets_exits_be_written_and_stops_entries(tmp_path, monkeypatch):
