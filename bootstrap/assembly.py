@@ -305,7 +305,7 @@ def _feed(ground: Ground, frames: Frames, klines: Klines) -> Feed | PollingFeed:
     feed = ground.settings.feed
     if ground.venue.client is None:
         return PollingFeed(frames, klines, PollLimits(stale_s=feed.stale_s, grace_s=feed.grace_s))
-    venue_ids = {symbol: ground.instruments[symbol].venue_id for symbol in ground.symbols}
+    venue_ids = {symbol: rules.venue_id for symbol, rules in ground.instruments.items()}
     return Feed(ground.venue.streams, venue_ids, frames, klines, _feed_limits(ground.settings))
 
 

@@ -10,7 +10,7 @@ from engine.lag import Lags
 from engine.reconciliation import ReconcileTerms
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from domain.ports import Broker, Ledger
     from domain.records import Level, Record
@@ -86,6 +86,10 @@ class MarketFeed(Protocol):
 
     async def run(self, deliver: Callable[[list[ClosedBar]], Awaitable[None]]) -> None:
         """Stream until cancelled."""
+        ...
+
+    def follow(self, series: Sequence[Series]) -> None:
+        """Stream more series."""
         ...
 
     def stale(self) -> list[Series]:

@@ -21,7 +21,7 @@ from engine.reconciliation import WEEK_MS
 from engine.trader import catch_up
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from domain.ports import Broker, CandleStore, Klines, Ledger
     from domain.signal import Signal
@@ -43,6 +43,10 @@ class Windows(Protocol):
 
     def bars(self, series: Series) -> Bars:
         """Return a window."""
+        ...
+
+    def follow(self, wanted: Mapping[Series, int]) -> None:
+        """Make windows of so many bars of more series."""
         ...
 
 
@@ -205,13 +209,16 @@ def last_lived(wanted: Collection[Series], lived_until: int) -> dict[str, int]:
 
 
 async def warm_up(trader: Trader, windows: Windows, symbols: list[str], stored_until: dict[str, int]) -> list[Signal]:
-    """Step all strategies over the recovered bars; return the signals that were missed while the bot was down."""
+    """Step all strategies over the recovered bars of symbols, and show all positions theirs.
+
+    Returns the signals that were missed while the bot was down.
+    """
     missed: list[Signal] = []
     for symbol in symbols:
         missed += trader.warm_up(symbol, stored_until.get(symbol, np.iinfo(np.int64).max))
-        held = trader.book.of_symbol(symbol)
-        if held is not None:
-            catch_up(trader, symbol, windows.bars(Series(symbol, held.opening.timeframe)))
         # a thousand bars a strategy: with hundreds of symbols the loop must breathe in between
         await asyncio.sleep(0)
+    for held in trader.book.positions():
+        if trader.rules(held.symbol) is not None:
+            catch_up(trader, held.symbol, windows.bars(Series(held.symbol, held.opening.timeframe)))
     return missed

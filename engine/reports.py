@@ -115,7 +115,7 @@ def pulse(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str, A
         "loop_lag_max_ms": round(runtime.progress.lags.max_ms, 1),
         "add_trade_ms": runtime.progress.recording.report(),
         "positions": [
-            position_row(held, trader.situation.prices.get(held.symbol, ZERO)) for held in positions
+            position_row(held, trader.situation.prices.get(held.symbol, held.entry_price)) for held in positions
         ],
     }  # fmt: skip
 

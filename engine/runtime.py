@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -16,6 +15,7 @@ from domain.order import Cause
 from domain.records import Fill, Level, Mended, OrderEnded, Receipt, StopMoved, finished
 from engine import recovery
 from engine.commands import CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
+from engine.following import Following
 from engine.lag import Lags
 from engine.orders import LANES, Orders
 from engine.parts import Parts, Progress
@@ -67,7 +67,7 @@ class Runtime:
         self._flat_since: dict[str, float] = {}
         self._batch_at = self._settled_at = 0.0
         self._consuming = self._leaving = False
-        self._recall = Recall(parts)
+        self._recall, self._following = Recall(parts), Following(parts)
 
     async def recover(self) -> None:
         """Bring everything back to where it was, and catch up with what happened since.
@@ -81,19 +81,15 @@ class Runtime:
         await p.fence.take()
         past = await self._recall.run()
         await p.learning.begin()
+        self._following.begin()
         report = await p.candles.run(p.wanted)
         self.progress.stored, self.progress.fetched = report.stored, report.fetched
         until = self.market_time()
         p.trader.situation.market_time = until
-        for series in p.wanted:
-            bars = p.windows.bars(series)
-            if len(bars):
-                p.trader.situation.prices[series.symbol] = Decimal(repr(float(bars.close[-1])))
-            if series.timeframe == p.finest:
-                p.broker.on_bars(series.symbol, bars)
+        self._following.show(p.wanted)
         await self._refresh_balance()
-        symbols = sorted({series.symbol for series in p.wanted})
-        missed = await recovery.warm_up(p.trader, p.windows, symbols, recovery.last_lived(p.wanted, past.until))
+        chosen = self._following.chosen
+        missed = await recovery.warm_up(p.trader, p.windows, chosen, recovery.last_lived(p.wanted, past.until))
         p.phantoms.missed(missed)
         self.progress.missed_signals = len(missed)
         await p.phantoms.catch_up(p.windows, p.candles, p.wanted)
@@ -103,6 +99,7 @@ class Runtime:
         await self.dispatch(p.trader.resume())
         await self.reconciler.restore_closed(fills)
         await self.reconciler.compare()
+        await self._following.keep_up()
         await self._finish_flat()
         if p.ledger.doubtful_since is not None:
             await self.append(Mended(time=until, missing=p.ledger.missing))
@@ -481,6 +478,7 @@ class Runtime:
                 await self.catch_up()
                 if not self._p.fence.superseded:
                     await self.reconciler.compare()
+                await self._following.keep_up()
             except (Unavailable, Rejected, BadData, OutcomeUnknown) as error:
                 log.warning("reconciliation postponed", reason=str(error))
             await asyncio.sleep(NUDGE_PAUSE_S)

@@ -21,7 +21,7 @@ from market.allowance import Allowance
 from market.frames import Batches, Frames, disagreement
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from aiohttp import ClientWebSocketResponse
 
@@ -32,6 +32,7 @@ log = structlog.get_logger(__name__)
 CONNECT_WINDOW_S, FRAMES_AT_ONCE = 300.0, 50
 OPEN_S, CLOSE_S = 10.0, 2.0
 FRAME_BYTES_MAX = 1 << 20
+STREAMS_MAX = 100_000
 DATA = {WSMsgType.TEXT, WSMsgType.BINARY}
 EARNED_S = 5.0
 """A session that lasted so long earns a short pause before the next."""
@@ -122,33 +123,50 @@ class Feed:
     def __init__(
         self, urls: list[str], venue_ids: Mapping[str, str], frames: Frames, klines: Klines, limits: FeedLimits
     ) -> None:
-        self._urls, self._frames, self._klines, self._limits = urls, frames, klines, limits
-        self._streams = {
-            series: _Stream(series, series.symbol, bybit.kline_topic(venue_ids[series.symbol], series.timeframe))
-            for series in frames.series
-        }
-        self._by_topic = {stream.topic: stream for stream in self._streams.values()}
-        topics = list(self._by_topic)
-        groups = bybit.split_topics(topics, count_max=limits.topics_per_connection, chars_max=limits.args_chars)
-        self._shards = [_Shard(group) for group in groups]
-        self._batches = Batches(frames.series, limits.grace_s)
+        self._urls, self._venue_ids, self._frames = urls, venue_ids, frames
+        self._klines, self._limits = klines, limits
+        self._streams: dict[Series, _Stream] = {}
+        self._by_topic: dict[str, _Stream] = {}
+        self._shards: list[_Shard] = []
+        self._batches = Batches([], limits.grace_s)
         self._added = asyncio.Event()
         # each series waits there at most once
-        self._wanted: asyncio.Queue[tuple[Series, int | None]] = asyncio.Queue(len(self._streams) + 1)
+        self._wanted: asyncio.Queue[tuple[Series, int | None]] = asyncio.Queue(STREAMS_MAX)
+        self._opened: asyncio.TaskGroup | None = None
         self._numbers = itertools.count(1)
         self._jitter = random.Random()  # noqa: S311  spreads reconnects, guards nothing
         self._counters = FeedCounters()
         self.prices: dict[str, tuple[float, int]] = {}
+        self.follow(frames.series)
+
+    def follow(self, series: Sequence[Series]) -> None:
+        """Stream more series, whose windows are there already; at once when others are being streamed."""
+        names = [bybit.kline_topic(self._venue_ids[one.symbol], one.timeframe) for one in series]
+        fresh = [_Stream(one, one.symbol, name) for one, name in zip(series, names, strict=True)]
+        self._streams |= {stream.series: stream for stream in fresh}
+        self._by_topic |= {stream.topic: stream for stream in fresh}
+        self._batches.follow(series)
+        limits = self._limits
+        groups = bybit.split_topics(names, count_max=limits.topics_per_connection, chars_max=limits.args_chars)
+        shards = [_Shard(group) for group in groups]
+        self._shards += shards
+        if (group := self._opened) is not None:
+            for shard in shards:
+                group.create_task(self._keep_open(shard), name="feed beside")
 
     async def run(self, deliver: Callable[[list[ClosedBar]], Awaitable[None]]) -> None:
         """Stream until cancelled, passing each batch of bars to ``deliver``."""
-        async with asyncio.TaskGroup() as group:
-            for number, shard in enumerate(self._shards):
-                group.create_task(self._keep_open(shard), name=f"feed {number}")
-            for number in range(self._limits.fills_at_once):
-                group.create_task(self._fill_holes(), name=f"fill {number}")
-            group.create_task(self._watch(), name="feed watch")
-            group.create_task(self._hand_out(deliver), name="feed batches")
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._opened = group
+                for number, shard in enumerate(self._shards):
+                    group.create_task(self._keep_open(shard), name=f"feed {number}")
+                for number in range(self._limits.fills_at_once):
+                    group.create_task(self._fill_holes(), name=f"fill {number}")
+                group.create_task(self._watch(), name="feed watch")
+                group.create_task(self._hand_out(deliver), name="feed batches")
+        finally:
+            self._opened = None
 
     @property
     def counters(self) -> FeedCounters:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from domain.candle import Bar, Bars, ClosedBar, Series, check_bar, timeframe_ms
 from domain.errors import BadData
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 HELD_MAX = 2_000
 """Bars that wait behind a hole, per series; what comes after is asked for again later."""
@@ -82,9 +85,14 @@ class Frames:
     such bar; then it and its successors are released, each once.
     """
 
-    def __init__(self, capacities: dict[Series, int]) -> None:
-        self._lines = {key: _Line(Window(size), timeframe_ms(key.timeframe)) for key, size in capacities.items()}
+    def __init__(self, capacities: Mapping[Series, int]) -> None:
+        self._lines: dict[Series, _Line] = {}
         self.counters = Counters()
+        self.follow(capacities)
+
+    def follow(self, capacities: Mapping[Series, int]) -> None:
+        """Make windows for more series."""
+        self._lines |= {key: _Line(Window(size), timeframe_ms(key.timeframe)) for key, size in capacities.items()}
 
     @property
     def series(self) -> list[Series]:
@@ -204,6 +212,10 @@ class Batches:
 
     def __len__(self) -> int:
         return len(self._pending)
+
+    def follow(self, series: Iterable[Series]) -> None:
+        """Wait for more series too."""
+        self._steps |= {key: timeframe_ms(key.timeframe) for key in series}
 
     def forget(self, series: Series) -> None:
         """Wait for a series no longer."""

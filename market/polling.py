@@ -16,7 +16,7 @@ from domain.errors import RevenantError
 from market.frames import Batches
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from domain.candle import Bars, ClosedBar, Series
     from domain.ports import Klines
@@ -82,6 +82,10 @@ class PollingFeed:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._poll(), name="feed polls")
             group.create_task(self._hand_out(deliver), name="feed batches")
+
+    def follow(self, series: Sequence[Series]) -> None:
+        """Poll more series, whose windows are there already."""
+        self._batches.follow(series)
 
     def stale(self) -> list[Series]:
         """Return the series whose next bar is overdue."""

@@ -29,12 +29,12 @@ SYMBOLS = ["BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT"]
 class Listener:
     """A feed on a practice exchange, and everything that it delivered."""
 
-    def __init__(self, exchange, limits=LIMITS, urls=None, symbols=SYMBOLS):
+    def __init__(self, exchange, limits=LIMITS, urls=None, symbols=SYMBOLS, known=()):
         rules = exchange.exchange.tape.instruments
         self.client = exchange.client()
         self.series = [Series(symbol, timeframe) for symbol in symbols for timeframe in ("3m", "15m")]
         self.frames = Frames(dict.fromkeys(self.series, 300))
-        ids = {symbol: rules[symbol].venue_id for symbol in symbols}
+        ids = {symbol: rules[symbol].venue_id for symbol in known or symbols}
         self.klines = BybitKlines(self.client, ids)
         self.feed = Feed(urls or [exchange.stream], ids, self.frames, self.klines, limits)
         self.batches: list[list[ClosedBar]] = []
@@ -95,6 +95,32 @@ async def test_closed_bars_arrive_in_whole_batches(tmp_path):
         assert listener.feed.counters.mismatches == 0
         assert listener.feed.connected()
         assert set(listener.feed.prices) == set(SYMBOLS)
+
+
+async def test_more_series_are_streamed_beside_those_that_are(tmp_path):
+    patient = replace(LIMITS, grace_s=20.0 * SLOW)
+    async with (
+        practice(tmp_path, speed=followable(1_200)) as exchange,
+        Listener(exchange, patient, symbols=SYMBOLS[:2], known=SYMBOLS) as listener,
+    ):
+        await until(lambda: listener.count() >= 3, "bars")
+        fresh = [Series(SYMBOLS[2], timeframe) for timeframe in ("3m", "15m")]
+        listener.frames.follow(dict.fromkeys(fresh, 300))
+        for series in fresh:
+            listener.frames.seed(series, await listener.klines.latest(series, 50))
+            listener.first[series] = listener.frames.last_time(series)
+        # bars that close before they are streamed are no hole in the end
+        seen = listener.count()
+        await until(lambda: listener.count() >= seen + 2, "bars of the others")
+        listener.feed.follow(fresh)
+        listener.series += fresh
+        await until(lambda: listener.count() >= 6, "bars of all")
+        listener.check()
+        assert listener.feed.connected()
+        assert set(listener.feed.prices) == set(SYMBOLS)
+        assert {closed.series for closed in listener.batches[-1]} >= {
+            series for series in listener.series if series.timeframe == "3m"
+        }
 
 
 @pytest.mark.parametrize(

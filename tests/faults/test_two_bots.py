@@ -15,7 +15,7 @@ def account(tmp_path, own_postgres):
     with exchange_alone(tmp_path) as settings:
         yield settings | {
             "REVENANT__TRADING__MODE": "live", "REVENANT__ML__UNTRAINED": "rule", "LIVE_CONFIRM": "1000001", "BYBIT_API_KEY": "practice-key",
-            "BYBIT_API_SECRET": "practice-secret", "DATABASE_URL": own_postgres.dsn("postgres"),
+            "BYBIT_API_SECRET": "practice-secret", "DATABASE_URL": own_postgres.dsn("postgres"), "REVENANT__LOG_LEVEL": "debug",
         }  # fmt: skip
 
 
@@ -39,7 +39,7 @@ def test_the_newest_takes_over_at_once_and_a_paused_one_sends_nothing_more(accou
         assert any("another instance has taken over" in reason for reason in said["reasons"])
         placed = sum(line["event"] == "order accepted" for line in old.lines())
         new.wait_for("trades of the newer one", lambda s: s["closed"] >= 2)
-        assert sum(line["event"] == "order accepted" for line in old.lines()) == placed
+        assert sum(line["event"] == "order accepted" for line in old.lines()) == placed > 0
         assert old.stop() == 0
         assert new.stop() == 0
         count, names = own_postgres.sql("SELECT count(*), count(DISTINCT trade_id) FROM trades")[0]

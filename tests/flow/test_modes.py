@@ -54,6 +54,46 @@ def test_paper_trades_on_the_feed_and_sends_no_order(make_bot, exchange, tmp_pat
     assert sum(row["fees"] > "0" for row in held) == len(held)
 
 
+PATIENT = {
+    "REVENANT__STRATEGIES__TREND_PULLBACK__ENABLED": "false", "REVENANT__STRATEGIES__MEAN_REVERSION__ENABLED": "false",
+    "REVENANT__STRATEGIES__SCALP__EXITS__TIMEOUT_BARS": "30",
+    "REVENANT__STRATEGIES__SCALP__PARAMETERS": json.dumps({
+        "wick_min": 0.05, "body_min": 0.05, "volume_min": 0.3, "band_rank_min": 0.1, "distance_atr_max": 4,
+        "stop_min": 0.2, "reward_r": 1.0,
+    }),
+}  # fmt: skip
+"""Stops and targets far away: positions end because their time is up, which only a bot does that sees their bars."""
+
+
+@pytest.mark.parametrize("paper", [True, False], ids=["paper", "practice"])
+def test_a_position_is_followed_to_its_end_though_its_symbol_is_no_longer_chosen(make_bot, exchange, paper):
+    """Found by restarting with other symbols, as a ranking by turnover does: nobody looked after the position any more."""
+    bot = make_bot(**(exchange if paper else {}), **PATIENT, REVENANT__LOG_LEVEL="debug")
+    bot.start()
+    bot.wait_ready()
+    status = bot.wait_for("an open position", lambda s: any(not one["pending"] for one in s["positions"]))
+    bot.kill9()
+    (held, *_) = [one for one in status["positions"] if not one["pending"]]
+    other = "BTC/USDT:USDT" if held["symbol"] != "BTC/USDT:USDT" else "ETH/USDT:USDT"
+    bot.environment["REVENANT__TRADING__SYMBOLS"] = json.dumps([other])
+    bot.start()
+    bot.wait_ready()
+    bot.wait_for("its end", lambda s: held["trade_id"] not in {one["trade_id"] for one in s["positions"]})
+    bot.wait_for("its record", lambda s: s["tiers"]["database"]["waiting"] == 0)
+
+    def entered() -> set[str]:
+        told = bot.lines()
+        start = max(place for place, line in enumerate(told) if line["event"] == "recovered")
+        return {line["symbol"] for line in told[start:] if line["event"] == "order accepted" and "-e" in line["order"]}
+
+    until(entered, "an entry where one is wanted")
+    assert entered() == {other}
+    assert bot.stop() == 0
+    (trade,) = [row for row in trades(bot) if row["trade_id"] == held["trade_id"]]
+    assert trade["exit_reason"] == "timeout"
+    assert held["symbol"] in {line["symbol"] for line in bot.lines() if line["event"].startswith("followed until")}
+
+
 def test_a_source_of_history_is_the_live_market_of_a_paper_bot_and_its_table_is_used(make_bot):
     """Started, killed and started again on polled bars; a symbol that the source does not have is left out."""
     from tests.venues import served, walk

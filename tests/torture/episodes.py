@@ -155,6 +155,9 @@ class Market:
     def seed(self, series: Series, bars: Bars) -> None:
         pass
 
+    def follow(self, series: Any) -> None:
+        pass
+
     def stale(self) -> list[Series]:
         return []
 

@@ -1,0 +1,85 @@
+"""Which symbols are followed: those chosen, and others as long as something is held there."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import structlog
+
+from domain.candle import Series
+from engine.trader import catch_up
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from engine.parts import Parts
+
+log = structlog.get_logger(__name__)
+
+
+class Following:
+    """Follows what is held in symbols that nobody has chosen: no position may be left to itself because a list, or a
+    ranking by turnover, is another one since it was opened. No entries are made there, and the next start lets go of
+    a symbol in which nothing is held any more.
+
+    Attributes:
+        chosen: the symbols that are traded.
+    """  # noqa: D205  one thought
+
+    def __init__(self, parts: Parts) -> None:
+        self._p = parts
+        self._needs = {series.timeframe: count for series, count in parts.wanted.items()}
+        self._unknown: set[str] = set()
+        self.chosen = sorted({series.symbol for series in parts.wanted})
+
+    def begin(self) -> None:
+        """Follow what is held when the bot starts; its bars are loaded with those of the others."""
+        self._p.feed.follow(list(self._extend()))
+
+    async def keep_up(self) -> None:
+        """Follow what has come to be held since, such as a position taken over."""
+        fresh = self._extend()
+        if not fresh:
+            return
+        await self._p.candles.run(fresh)
+        self.show(fresh)
+        for held in self._p.trader.book.positions():
+            series = Series(held.symbol, held.opening.timeframe)
+            if series in fresh:
+                catch_up(self._p.trader, held.symbol, self._p.windows.bars(series))
+        # not before: what came in between is a hole then, and filled like any other
+        self._p.feed.follow(list(fresh))
+
+    def _extend(self) -> dict[Series, int]:
+        """Make room for what is held and not followed; return which series that adds, and how many bars of each."""
+        p, fresh = self._p, dict[Series, int]()
+        for held in p.trader.book.positions():
+            if p.trader.rules(held.symbol) is None:
+                self._miss(held.symbol)
+                continue
+            needs = {held.opening.timeframe: max(self._needs.values()), **self._needs}
+            lacking = {Series(held.symbol, timeframe): count for timeframe, count in needs.items()}
+            lacking = {series: count for series, count in lacking.items() if series not in p.wanted}
+            if lacking and held.symbol not in self.chosen:
+                log.warning("followed until its position is closed, though it is not chosen", symbol=held.symbol)
+            p.wanted.update(lacking)
+            fresh |= lacking
+        p.windows.follow(fresh)
+        return fresh
+
+    def show(self, wanted: Iterable[Series]) -> None:
+        """Tell trader and broker of the bars that have been loaded of some series."""
+        p = self._p
+        for series in wanted:
+            bars = p.windows.bars(series)
+            if len(bars):
+                p.trader.situation.prices[series.symbol] = Decimal(repr(float(bars.close[-1])))
+            if series.timeframe == p.finest:
+                p.broker.on_bars(series.symbol, bars)
+
+    def _miss(self, symbol: str) -> None:
+        if symbol not in self._unknown:
+            self._unknown.add(symbol)
+            log.error("a position is held where nobody tells the rules: only its orders on the exchange guard it",
+                      symbol=symbol, way_out="add it to trading.symbols, or close it by hand")  # fmt: skip
