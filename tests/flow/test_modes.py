@@ -94,6 +94,26 @@ def test_a_position_is_followed_to_its_end_though_its_symbol_is_no_longer_chosen
     assert held["symbol"] in {line["symbol"] for line in bot.lines() if line["event"].startswith("followed until")}
 
 
+def test_a_position_outlives_the_strategy_and_the_timeframe_that_it_was_opened_on(make_bot):
+    """Found by changing both between two starts: the bot asked for bars that nobody kept, and never came up again."""
+    other = json.loads(PATIENT["REVENANT__STRATEGIES__SCALP__PARAMETERS"]) | {"timeframe": "5m"}
+    bot = make_bot(**PATIENT | {"REVENANT__STRATEGIES__SCALP__PARAMETERS": json.dumps(other)})
+    bot.start()
+    bot.wait_ready()
+    status = bot.wait_for("an open position", lambda s: any(not one["pending"] for one in s["positions"]))
+    bot.kill9()
+    (held, *_) = [one for one in status["positions"] if not one["pending"]]
+    assert held["timeframe"] == "5m"
+    bot.environment["REVENANT__STRATEGIES__SCALP__ENABLED"] = "false"
+    bot.environment["REVENANT__STRATEGIES__MEAN_REVERSION__ENABLED"] = "true"
+    bot.start()
+    bot.wait_ready()
+    bot.wait_for("its end", lambda s: held["trade_id"] not in {one["trade_id"] for one in s["positions"]})
+    assert bot.stop() == 0
+    (trade,) = [row for row in trades(bot) if row["trade_id"] == held["trade_id"]]
+    assert trade["exit_reason"] == "timeout"
+
+
 def test_a_source_of_history_is_the_live_market_of_a_paper_bot_and_its_table_is_used(make_bot):
     """Started, killed and started again on polled bars; a symbol that the source does not have is left out."""
     from tests.venues import served, walk
