@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 
 WINDOW_MS = 7 * 86_400_000
 RECONNECT_S = (0.5, 15.0)
+COIN, SETTLED = "USDT", ":USDT"
 TRADES = {"Trade", "AdlTrade", "BustTrade", "Settle", "Delivery"}
 CAUSES = {
     "StopLoss": Cause.STOP_LOSS, "PartialStopLoss": Cause.STOP_LOSS, "TrailingStop": Cause.TRAILING_STOP,
@@ -175,17 +176,32 @@ class BybitBroker:
         return OrderReport(order_id, symbol, OrderState.NOT_FOUND)
 
     async def flat(self, symbol: str) -> bool:
-        """Say whether the exchange lists the symbol with a size of zero; an answer without it says nothing."""
+        """Say whether the exchange lists the symbol with a size of zero; an answer without it says nothing.
+
+        A contract that it does not list any more has been settled, unless it is among all positions.
+        """
         query = {"category": "linear", "symbol": self._venue_id(symbol)}
-        rows = page_of("position", await self._client.get("v5/position/list", query))
+        try:
+            rows = page_of("position", await self._client.get("v5/position/list", query))
+        except Rejected:
+            if not await self._delisted(symbol):
+                raise
+            rows = []
+        if not rows and await self._delisted(symbol):
+            return symbol not in {held.symbol for held in await self.positions()}
         with _reading("position"):
             return bool(rows) and all(str(row["size"]) != "" and not _number(row, "size") for row in rows)
+
+    async def _delisted(self, symbol: str) -> bool:
+        if symbol in self._by_symbol:
+            await self.instruments()
+        return symbol not in self._by_symbol
 
     async def fills_since(self, time: int, until: int, symbol: str = "") -> list[Fill]:
         """Return every execution with a time in [time, until], oldest first, in windows of seven days."""
         held: dict[str, Fill] = {}
         async for page in self._windows("v5/execution/list", time, until, symbol):
-            held |= {fill.exec_id: fill for fill in self._fills(page)}
+            held |= {fill.exec_id: fill for fill in self._fills(page) if symbol in {"", fill.symbol}}
         # pages come newest first: turned round, executions of one moment keep their order
         turned = [*held.values()][::-1]
         return sorted(turned, key=lambda fill: fill.time)
@@ -195,14 +211,15 @@ class BybitBroker:
         held: dict[str, ClosedPart] = {}
         async for page in self._windows("v5/position/closed-pnl", time, until, symbol):
             with _reading("closed profits"):
-                parts = [_closed_part(row, symbol) for row in page]
+                parts = [_closed_part(row, symbol) for row in page if row["symbol"] == self._venue_id(symbol)]
             held |= {part.venue_order_id: part for part in parts}
         turned = [*held.values()][::-1]
         return sorted(turned, key=lambda part: part.time)
 
     async def _windows(self, path: str, time: int, until: int, symbol: str) -> AsyncIterator[list[dict[str, Any]]]:
         query: dict[str, Any] = {"category": "linear", "limit": 100}
-        if symbol:
+        # what is not listed any more may not be asked for by name
+        if symbol in self._by_symbol:
             query["symbol"] = self._venue_id(symbol)
         for start in range(time, until + 1, WINDOW_MS):
             window = {**query, "startTime": start, "endTime": start + WINDOW_MS}
@@ -272,9 +289,8 @@ class BybitBroker:
         return held
 
     def _fill(self, row: dict[str, Any]) -> Fill | None:
-        instrument = self._by_venue_id.get(row["symbol"])
-        kind = row.get("execType", "Trade")
-        if instrument is None or (kind not in TRADES and kind != "Funding"):
+        symbol, kind = self._symbol(row["symbol"]), row.get("execType", "Trade")
+        if not symbol.endswith(SETTLED) or (kind not in TRADES and kind != "Funding"):
             return None
         ours = parse_order_id(_text(row.get("orderLinkId", "")))
         cause = (
@@ -288,26 +304,34 @@ class BybitBroker:
             cause = Cause.LIQUIDATION
         return Fill(
             time=int(row["execTime"]), exec_id=_text(row["execId"]), order_id=_text(row.get("orderLinkId", "")),
-            venue_order_id=_text(row["orderId"]), symbol=instrument.symbol, side=OrderSide(row["side"]),
+            venue_order_id=_text(row["orderId"]), symbol=symbol, side=OrderSide(row["side"]),
             qty=_number(row, "execQty"), price=_number(row, "execPrice"), fee=_number(row, "execFee"),
             closed_qty=_number(row, "closedSize"), cause=cause,
             maker=row.get("isMaker") in {True, "true", "True"},
         )  # fmt: skip
 
     def _position(self, row: dict[str, Any]) -> PositionReport:
-        instrument = self._by_venue_id.get(row["symbol"])
         sign = 1 if row["side"] == "Buy" else -1
         return PositionReport(
-            instrument.symbol if instrument else row["symbol"], sign * _number(row, "size"), _number(row, "avgPrice"),
+            self._symbol(row["symbol"]), sign * _number(row, "size"), _number(row, "avgPrice"),
             _number(row, "stopLoss"), _number(row, "takeProfit"), _number(row, "leverage"), _number(row, "markPrice"),
             _number(row, "unrealisedPnl"),
         )  # fmt: skip
 
+    def _symbol(self, venue_id: str) -> str:
+        """Return the unified name of a contract: what was delisted, or is none of ours, has no rules but a name."""
+        found = self._by_venue_id.get(venue_id)
+        return found.symbol if found is not None else _symbol_of(venue_id)
+
     def _venue_id(self, symbol: str) -> str:
         found = self._by_symbol.get(symbol)
-        if found is None:
-            raise Rejected(f"the exchange has no {symbol}")
-        return found.venue_id
+        return found.venue_id if found is not None else symbol.removesuffix(SETTLED).replace("/", "")
+
+
+def _symbol_of(venue_id: str) -> str:
+    """Return what a USDT perpetual of that id is called; contracts of other kinds keep their id for a name."""
+    base = venue_id.removesuffix(COIN)
+    return unified_symbol(base, COIN, COIN) if base and base != venue_id and base.isalnum() else venue_id
 
 
 def _instrument(row: dict[str, Any], turnover: Decimal) -> Instrument | None:

@@ -97,6 +97,15 @@ class Shell(Protocol):
         ...
 
 
+async def is_flat(broker: Broker, symbol: str) -> bool:
+    """Say whether the exchange says that there is no position; one symbol that it refuses must not hold up others."""
+    try:
+        return await broker.flat(symbol)
+    except Rejected as error:
+        log.error("the exchange does not say whether a position is gone", symbol=symbol, reason=str(error))
+        return False
+
+
 class Reconciler:
     """Finds and settles what our book and the exchange tell differently.
 
@@ -170,7 +179,7 @@ class Reconciler:
 
     async def _bury(self, held: Position) -> None:
         """Close a position of ours that the exchange says does not exist, from its executions or its booked profit."""
-        if not await self._broker.flat(held.symbol):
+        if not await is_flat(self._broker, held.symbol):
             log.warning("position neither reported nor reported flat: kept", symbol=held.symbol)
             self.found.ghosts.append(held.symbol)
             return

@@ -14,7 +14,7 @@ from domain.candle import Bars, ClosedBar, Series, join, timeframe_ms
 from domain.coverage import Span, missing, reach, without
 from domain.errors import Rejected, Unavailable
 from domain.ids import parse_order_id
-from domain.order import OrderState
+from domain.order import OrderReport, OrderState
 from domain.records import OrderEnded
 from engine.orders import NOT_FOUND_AFTER_S, NOT_FOUND_NEEDED
 from engine.reconciliation import WEEK_MS
@@ -147,7 +147,9 @@ class OrderLookup:
         ended = []
         wanted = {order_id: symbol for order_id, symbol in _open_orders(trader).items() if order_id not in in_flight}
         for order_id, symbol in sorted(wanted.items()):
-            found = await broker.order(symbol, order_id)
+            found = await _looked_up(trader, broker, symbol, order_id)
+            if found is None:
+                continue
             gone = found.state is not OrderState.NOT_FOUND or self._believed(
                 order_id, trader.book.sent_at.get(order_id)
             )
@@ -171,6 +173,19 @@ class OrderLookup:
         count, first = self._misses.get(order_id, (0, now))
         self._misses[order_id] = (count + 1, first)
         return count + 1 >= NOT_FOUND_NEEDED and now - first >= NOT_FOUND_AFTER_S
+
+
+async def _looked_up(trader: Trader, broker: Broker, symbol: str, order_id: str) -> OrderReport | None:
+    """Return what became of an order, None when the exchange refuses to say: others must not wait for that."""
+    try:
+        return await broker.order(symbol, order_id)
+    except Rejected as error:
+        rules = trader.rules(symbol)
+        if rules is None or not rules.trading:
+            # a contract that is not listed any more has no orders
+            return OrderReport(order_id, symbol, OrderState.NOT_FOUND)
+        log.warning("order not looked up", order=order_id, reason=str(error))
+        return None
 
 
 def _open_orders(trader: Trader) -> dict[str, str]:

@@ -20,7 +20,7 @@ from engine.lag import Lags
 from engine.orders import LANES, Orders
 from engine.parts import Parts, Progress
 from engine.recall import Recall
-from engine.reconciliation import Reconciler
+from engine.reconciliation import Reconciler, is_flat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -370,7 +370,7 @@ class Runtime:
         self._flat_since = waiting
         for held in trader.flat():
             patient = now - waiting[held.digest] < FUNDING_WAIT_S
-            if not await self._p.broker.flat(held.symbol) or (patient and trader.lacks_funding(held)):
+            if not await is_flat(self._p.broker, held.symbol) or (patient and trader.lacks_funding(held)):
                 # looked at again in the next round
                 continue
             if held.flat and trader.book.find(held.digest) is held:

@@ -447,7 +447,9 @@ class Trader:
         return self._move_stop(held, wanted.stop, wanted.stop_cause, time)
 
     def _move_stop(self, held: Position, stop: Decimal, cause: Cause, time: int) -> list[Command]:
-        instrument = self._instruments[held.symbol]
+        instrument = self._instruments.get(held.symbol)
+        if instrument is None:
+            return []
         rounded = instrument.price_down(stop) if held.opening.side is Side.LONG else instrument.price_up(stop)
         if held.opening.side.sign * (rounded - held.bracket.stop) < instrument.tick:
             return []

@@ -6,18 +6,21 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from domain.account import (
     BAD_REQUEST,
     AccountState,
     Event,
+    Execution,
     SimulatedAccount,
     VenueOrder,
 )
 from domain.candle import Bar, Bars, resample
 from domain.errors import Rejected
 from domain.fills import Costs
+from domain.order import OrderKind, OrderSide
 from sandbox.clock import MarketClock
 
 if TYPE_CHECKING:
@@ -48,7 +51,10 @@ class Exchange:
 
     def __init__(self, tape: Tape, store: SandboxStore, terms: Terms) -> None:
         self.tape, self.store, self.terms = tape, store, terms
-        self.by_venue_id = {held.venue_id: held for held in tape.instruments.values()}
+        gone = set((store.get("delisted") or "").split())
+        self.by_venue_id = {
+            held.venue_id: held for held in tape.instruments.values() if held.venue_id not in gone
+        }  # fmt: skip
         first, end = tape.span()
         begin = first + min(WARMUP_MS, ((end - first) // 2) if end else WARMUP_MS)
         begin -= begin % (15 * 60_000)
@@ -95,6 +101,25 @@ class Exchange:
         self.processed_until = end
         self.keep(events)
         return events
+
+    def delist(self, venue_id: str) -> list[Event]:
+        """Settle a contract at the last price, and know nothing of it any more; raises Rejected for an unknown one."""
+        symbol, account, now = self.instrument_symbol(venue_id), self.account, self.now()
+        held, events = account.position(symbol), list[Event]()
+        for order in [one for one in account.state.orders.values() if one.symbol == symbol and not one.stop_type]:
+            events += account.cancel(order.id, now)
+        if held.qty:
+            side = OrderSide.SELL if held.qty > 0 else OrderSide.BUY
+            closing = VenueOrder(
+                id="", link_id="", symbol=symbol, side=side, kind=OrderKind.MARKET, qty=abs(held.qty), reduce_only=True,
+                create_type="CreateBySettle",
+            )  # fmt: skip
+            for one in account.place(closing, now, at_once=True):
+                events.append(msgspec.structs.replace(one, kind="Settle") if isinstance(one, Execution) else one)
+        del self.by_venue_id[venue_id]
+        listed = {rules.venue_id for rules in self.tape.instruments.values()}
+        self.store.put("delisted", " ".join(sorted(listed - self.by_venue_id.keys())))
+        return self.keep(events)
 
     def keep(self, events: list[Event]) -> list[Event]:
         """Commit the account after a call on it."""

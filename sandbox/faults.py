@@ -42,6 +42,7 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
         lose_answer: REST answers to lose.
         clock_shift_ms: move the exchange's idea of the time.
         lose_stops: accept orders, and forget the stop and target that they carry.
+        delist: exchange ids of contracts to settle at the last price now, and to know nothing of any more.
     """
 
     reset: bool = False
@@ -56,6 +57,7 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
     lose_answer: LoseAnswer | None = None
     clock_shift_ms: int | None = None
     lose_stops: bool | None = None
+    delist: list[str] = []
 
 
 @dataclass(slots=True)

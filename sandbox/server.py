@@ -195,6 +195,12 @@ class Server:
             change = self._faults.apply(await request.read())
         except BadData as error:
             return web.json_response({"error": str(error)}, status=400)
+        try:
+            for venue_id in change.delist:
+                self._streams.events(self._exchange.delist(venue_id))
+                self._streams.forget(venue_id)
+        except Rejected as error:
+            return web.json_response({"error": str(error)}, status=400)
         if change.drop:
             await self._streams.close()
         return web.json_response({"ok": True})

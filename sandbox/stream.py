@@ -98,6 +98,11 @@ class Streams:
             else:
                 self._publish(topic, self._frame(topic, "snapshot", self._trades(rest_of_topic)))
 
+    def forget(self, venue_id: str) -> None:
+        """Publish nothing of a contract any more."""
+        for peer in self._peers:
+            peer.topics = {topic for topic in peer.topics if topic.rpartition(".")[2] != venue_id}
+
     def events(self, events: Sequence[Event]) -> None:
         """Publish account changes on the private topics."""
         if not events or not any(peer.authorised for peer in self._peers):

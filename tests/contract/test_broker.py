@@ -157,6 +157,34 @@ async def test_flat_is_said_in_so_many_words_and_what_was_closed_is_told(venue):
         assert (part.exit_price, part.fee) == (fills[1].price, fills[1].fee)
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["since before", "since after"])
+async def test_what_was_settled_in_a_contract_that_is_no_longer_listed_is_still_told(tmp_path, known):
+    async with practice(tmp_path / "exchange", speed=0.001) as exchange:
+        client = exchange.client()
+        broker, span = BybitBroker(client), (START, START + 30 * 86_400_000)
+        await broker.instruments()
+        await broker.place(entry(exchange.exchange.account.last_price(BTC)))
+        (opening,) = await broker.fills_since(*span)
+        await exchange.faults(delist=["BTCUSDT"])
+        if not known:
+            broker = BybitBroker(client)
+            assert BTC not in await broker.instruments()
+        assert await broker.positions() == []
+        assert await broker.flat(BTC)
+        fills = await broker.fills_since(*span, BTC)
+        assert [(fill.symbol, fill.side, fill.qty, fill.closed_qty) for fill in fills] == [
+            (BTC, OrderSide.BUY, opening.qty, D(0)), (BTC, OrderSide.SELL, opening.qty, opening.qty),
+        ]  # fmt: skip
+        assert fills == await broker.fills_since(*span)
+        (part,) = await broker.closed_since(*span, BTC)
+        assert (part.symbol, part.qty) == (BTC, opening.qty)
+        with pytest.raises(Rejected):
+            await broker.place(entry(D(60_000), 1))
+        with pytest.raises(Rejected):
+            await broker.order(BTC, "L1-none")
+        await client.close()
+
+
 async def test_what_cannot_be_is_rejected(venue):
     broker, price, _ = venue
     for change in ({"qty": D("0.0001")}, {"qty": D(900)}):
@@ -320,6 +348,17 @@ RULES = {
     "settleCoin": "USDT", "leverageFilter": {"maxLeverage": "100"}, "priceFilter": {"tickSize": "0.1"},
     "lotSizeFilter": {"qtyStep": "0.001", "minOrderQty": "0.001", "maxMktOrderQty": "100", "minNotionalValue": "5"},
 }  # fmt: skip
+
+
+def test_contracts_without_rules_keep_a_name_and_what_is_no_perpetual_is_passed_over():
+    broker = BybitBroker(None)
+    assert broker._symbol("1000PEPEUSDT") == "1000PEPE/USDT:USDT"
+    assert broker._venue_id("1000PEPE/USDT:USDT") == "1000PEPEUSDT"
+    for name in ("BTC-26DEC25", "BTCPERP", "USDT"):
+        # dated futures and such: their id is their name, there and back
+        assert broker._symbol(name) == broker._venue_id(name) == name
+    row = {"symbol": "BTC-26DEC25", "execType": "Trade", "execQty": "1", "execPrice": "1"}
+    assert broker._fill(row) is None
 
 
 async def test_rows_that_cannot_be_read_are_counted_and_hide_no_other():

@@ -114,6 +114,33 @@ def test_a_position_outlives_the_strategy_and_the_timeframe_that_it_was_opened_o
     assert trade["exit_reason"] == "timeout"
 
 
+@pytest.mark.parametrize("down", [True, False], ids=["while the bot is down", "under the running bot"])
+def test_a_position_in_a_contract_that_the_exchange_delists_is_recorded_as_it_was_settled(make_bot, down):
+    """Found by asking for a symbol without rules: its executions were passed over, and no start came to its end."""
+    bot = make_bot(**PATIENT)
+    bot.start()
+    bot.wait_ready()
+    status = bot.wait_for("an open position", lambda s: any(not one["pending"] for one in s["positions"]))
+    (held, *_) = [one for one in status["positions"] if not one["pending"]]
+    if down:
+        bot.kill9()
+    bot.tell_exchange(delist=[held["symbol"].partition(":")[0].replace("/", "")])
+    if down:
+        bot.start()
+        bot.wait_ready()
+    bot.wait_for("its end", lambda s: held["trade_id"] not in {one["trade_id"] for one in s["positions"]})
+    bot.wait_for("others to be traded", lambda s: s["closed"] >= 2)
+    assert bot.status()["ghosts"] == []
+    checked = bot.manage("trades", "verify")
+    assert checked.returncode == 0, checked.stdout
+    assert bot.stop() == 0
+    (trade,) = [row for row in trades(bot) if row["trade_id"] == held["trade_id"]]
+    assert trade["exit_reason"] == "unknown"
+    bot.start()
+    bot.wait_ready()
+    assert bot.stop() == 0
+
+
 def test_a_source_of_history_is_the_live_market_of_a_paper_bot_and_its_table_is_used(make_bot):
     """Started, killed and started again on polled bars; a symbol that the source does not have is left out."""
     from tests.venues import served, walk
