@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.torture.world import World, learn_churn, wait_for_end
+from tests.torture.world import TRADING, World, learn_churn, wait_for_end
 
 REAL_STARTS = 10
 LIFE_S = (0.05, 3.0)
@@ -21,7 +21,11 @@ def run(folder: Path, cycles: int, seed: int, *, real_starts: int = REAL_STARTS,
     draw = random.Random(seed)
     learn_churn()
     world = World(
-        folder, REVENANT__SANDBOX__SYMBOLS="10", REVENANT__TRADING__TOP="10", REVENANT__RISK__MAX_OPEN_TRADES="10"
+        folder,
+        REVENANT__SANDBOX__SYMBOLS="10",
+        REVENANT__TRADING__TOP="10",
+        REVENANT__RISK__MAX_OPEN_TRADES="10",
+        **TRADING,
     )
     began = time.monotonic()
     faults: dict[str, int] = {}

@@ -33,6 +33,14 @@ from tests.torture.churn import Churn
 ROOT = Path(__file__).parents[2]
 
 
+TRADING = {
+    "REVENANT__SANDBOX__SPEED": str(followable(900)), "REVENANT__ML__RULE_FLOOR": "0",
+    "REVENANT__STRATEGIES": "{churn: {parameters: {reach: 0.01}, exits: {partial_r: 0.6, timeout_bars: 6}}}",
+}  # fmt: skip
+"""Lets the strategy that trades all the time do so: its orders arrive before the price has left their stop and target
+behind, and the rule does not refuse them for their costs."""
+
+
 def learn_churn() -> None:
     """Let the bot of this process know the strategy that trades all the time."""
     TABLE["churn"] = Churn  # type: ignore[index]
