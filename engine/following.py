@@ -42,14 +42,16 @@ class Following:
         fresh = self._extend()
         if not fresh:
             return
-        await self._p.candles.run(fresh)
-        self.show(fresh)
-        for held in self._p.trader.book.positions():
-            series = Series(held.symbol, held.opening.timeframe)
-            if series in fresh:
-                catch_up(self._p.trader, held.symbol, self._p.windows.bars(series))
-        # not before: what came in between is a hole then, and filled like any other
-        self._p.feed.follow(list(fresh))
+        try:
+            await self._p.candles.run(fresh)
+            self.show(fresh)
+            for held in self._p.trader.book.positions():
+                series = Series(held.symbol, held.opening.timeframe)
+                if series in fresh:
+                    catch_up(self._p.trader, held.symbol, self._p.windows.bars(series))
+        finally:
+            # not before: what came in between is a hole then, and filled like any other
+            self._p.feed.follow(list(fresh))
 
     def _extend(self) -> dict[Series, int]:
         """Make room for what is held and not followed; return which series that adds, and how many bars of each."""

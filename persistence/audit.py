@@ -48,7 +48,7 @@ class Head(msgspec.Struct, frozen=True):
 
 
 class Told(NamedTuple):
-    """A row that has come to rest: its number, what it says, and in the how manieth copy of the table it is."""
+    """A row that has come to rest: its number, what it says, and which copy of the table it is in."""
 
     n: int
     record: Phantom
