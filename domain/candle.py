@@ -189,6 +189,17 @@ class Bars(msgspec.Struct, frozen=True, eq=False):
         return absent
 
 
+def ascends(bars: Bars) -> bool:
+    """Say whether each bar is later than the one before it."""
+    # most batches are one new bar of a series, for which looking would cost more than storing
+    return len(bars) <= 1 or bool((bars.open_time[1:] > bars.open_time[:-1]).all())
+
+
+def ordered(bars: Bars) -> Bars:
+    """Return bars in ascending time; of those with one open time the last."""
+    return bars if ascends(bars) else join([bars])
+
+
 def join(parts: Sequence[Bars]) -> Bars:
     """Merge bars in ascending time; of two bars with one open time the later argument wins."""
     columns = [np.concatenate(column) for column in zip(*(part.columns() for part in parts), strict=True)]

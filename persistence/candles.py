@@ -11,16 +11,16 @@ import numpy as np
 import sqlalchemy as sa
 import tenacity
 
-from domain.candle import COLUMNS, Bars, Series, join
+from domain.candle import COLUMNS, Bars, Series, ordered
 from domain.errors import BadData, Rejected, Unavailable
 from domain.source import Source
 from persistence import schema
 from persistence.binary_copy import copied, encoded
-from persistence.saved_bars import LEAST, Mark, SavedBars, Window, differing
+from persistence.saved_bars import LEAST, Mark, SavedBars, differing
 from persistence.series_numbers import SeriesNumbers
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import pandas as pd
 
@@ -70,21 +70,13 @@ class PostgresCandleStorage:
 
     def save_all_frames(self, frames: Frames) -> int:
         """Store bars of many series in one transaction; keys are symbols (15m) or (symbol, timeframe)."""
-        held = {_series(key): _ordered(_bars(value)) for key, value in frames.items() if len(value)}
+        held = {_series(key): _bars(value) for key, value in frames.items() if len(value)}
         if all(len(bars) < LEAST for bars in held.values()):
-            self.merge(held)
+            self.merge({series: ordered(bars) for series, bars in held.items()})
         else:
             # only what differs from the windows that were saved last
             self._stored(held, windows=True)
         return sum(map(len, held.values()))
-
-    def _marks(self, connection: sa.Connection, ids: Mapping[Series, int]) -> dict[Series, Mark]:
-        """Return the marks of series, which stay as they are until the transaction ends."""
-        known = {number: series for series, number in ids.items()}
-        lock = " FOR NO KEY UPDATE" if self._database.is_postgres else ""
-        query = f"SELECT id, rows, last_synced FROM series WHERE id IN ({', '.join(map(str, known))}){lock}"
-        found = connection.exec_driver_sql(query)
-        return {known[number]: Mark(rows, _utc(synced)) for number, rows, synced in found}
 
     def merge(self, frames: dict[Series, Bars]) -> dict[Series, Saved]:
         """Store bars, ascending, of many series in one transaction; return what became of each series' bars."""
@@ -290,31 +282,64 @@ class PostgresCandleStorage:
         )
 
     def _write(self, frames: dict[Series, Bars], *, windows: bool) -> dict[Series, Saved]:
-        now, marks, saved = datetime.now(UTC), dict[Series, Mark](), dict[Series, Window]()
+        now, info = datetime.now(UTC), dict[Any, Any]()
         little = not _many(frames) or (windows and self._saved.knows(frames))
+        put = self._put_windows if windows else self._put
         try:
             with self._database.transaction(CALL_S if little else BULK_S) as connection:
-                info, ids = connection.info, self._numbers.of(connection, list(frames))
-                if windows:
-                    marks = self._marks(connection, ids)
-                    saved, frames = self._saved.compared(frames, marks)
-                merge = self._merge_postgres if self._database.is_postgres else self._merge_sqlite
-                write = self._append if self._goes_on(frames) else merge
-                ours = {ids[series]: bars for series, bars in frames.items()}
-                counts = write(connection, ours, now) if ours else {}
-            info["staging"] = info.get("staging") or write == self._merge_postgres
-        except Exception:
-            # what was learnt in a transaction that did not commit is worth nothing
+                info = connection.info
+                return put(connection, frames, self._numbers.of(connection, list(frames)), now)
+        except BaseException:
+            # what was learnt or made in a transaction that did not commit is worth nothing
+            info.pop("staging", None)
             self._numbers.forget()
             self._newest.clear()
             self._saved.forget()
             raise
-        for series, bars in frames.items():
-            self._newest[series] = max(self._newest.get(series, 0), bars.open_time.item(-1))
-        if saved:
-            made = {series: Mark(marks[series].rows + counts[ids[series]][0], now) for series in frames}
-            self._saved.keep(saved, made)
+
+    def _put(
+        self, connection: sa.Connection, frames: dict[Series, Bars], ids: Mapping[Series, int], now: datetime
+    ) -> dict[Series, Saved]:
+        """Store bars, ascending, and return what became of them."""
+        if not frames:
+            return {}
+        write = self._append if self._goes_on(frames) else self._merge
+        counts = write(connection, {ids[series]: bars for series, bars in frames.items()}, now)
+        self._newest |= {
+            series: max(self._newest.get(series, 0), bars.open_time.item(-1)) for series, bars in frames.items()
+        }
         return {series: Saved(len(bars), *counts[ids[series]]) for series, bars in frames.items()}
+
+    def _put_windows(
+        self, connection: sa.Connection, frames: dict[Series, Bars], ids: Mapping[Series, int], now: datetime
+    ) -> dict[Series, Saved]:
+        """Store what is lacking of windows, and the whole of those to whose series somebody else has written."""
+        lacking = self._saved.lacking(frames)
+        rolled = lacking if self._goes_on(lacking) else {}
+        marks = self._roll(connection, {ids[series]: bars for series, bars in rolled.items()}, ids.values(), now)
+        others = self._saved.others(frames, marks)
+        done = self._put(connection, others if rolled else lacking | others, ids, now)
+        for series, bars in rolled.items():
+            self._newest[series] = bars.open_time.item(-1)
+            one = done.get(series, Saved(0, 0, 0))
+            done[series] = Saved(len(bars) + one.processed, len(bars) + one.added, one.changed)
+        self._saved.mark({series: Mark(marks[series].rows + one.added, now) for series, one in done.items()})
+        return done
+
+    def _roll(
+        self, connection: sa.Connection, frames: dict[int, Bars], watched: Collection[int], now: datetime
+    ) -> dict[Series, Mark]:
+        """Append bars; return the marks that series had before that, which stay so until the transaction ends."""
+        lock = " FOR NO KEY UPDATE" if self._database.is_postgres else ""
+        query = self._numbers.listing(watched, "rows", "last_synced") + lock
+        if frames:
+            _copy_in(connection, self._table.name, frames)
+            # one question instead of two: what changes them sees them as they were
+            changes = ", ".join(f"change_{i} AS ({one})" for i, one in enumerate(_changes_of_spans(frames, now)))
+            query = f"WITH before AS ({query}), {changes} SELECT * FROM before"
+        found = connection.exec_driver_sql(query).fetchall()
+        self._numbers.check(found, watched)
+        return {Series(symbol, timeframe): Mark(rows, _utc(synced)) for _, symbol, timeframe, rows, synced in found}
 
     def _sure_numbers(self, connection: sa.Connection, wanted: list[Series]) -> dict[Series, int]:
         """Return the numbers that series go by now, whatever they went by before."""
@@ -324,18 +349,13 @@ class PostgresCandleStorage:
     def _append(self, connection: sa.Connection, frames: dict[int, Bars], now: datetime) -> dict[int, tuple[int, int]]:
         """Copy bars that are new straight into the table, and keep the series' spans."""
         _copy_in(connection, self._table.name, frames)
-        alike: dict[tuple[int, int, int], list[str]] = defaultdict(list)
-        for number, bars in frames.items():
-            alike[len(bars), bars.open_time.item(0), bars.open_time.item(-1)].append(str(number))
-        # most batches have the same bars of all series, and a list of numbers is read in two thirds of the time
-        statements = [
-            f"UPDATE series SET rows = rows + {count}, last_synced = '{now}', earliest = least(earliest, {first}),"
-            f" latest = greatest(latest, {last}) WHERE id IN ({', '.join(numbers)})"
-            for (count, first, last), numbers in alike.items()
-        ]
-        listed = connection.exec_driver_sql("; ".join([*statements, self._numbers.listing(frames)]))
+        listed = connection.exec_driver_sql("; ".join([*_changes_of_spans(frames, now), self._numbers.listing(frames)]))
         self._numbers.check(listed, frames)
         return {number: (len(bars), 0) for number, bars in frames.items()}
+
+    def _merge(self, connection: sa.Connection, frames: dict[int, Bars], now: datetime) -> dict[int, tuple[int, int]]:
+        merge = self._merge_postgres if self._database.is_postgres else self._merge_sqlite
+        return merge(connection, frames, now)
 
     def _merge_postgres(
         self, connection: sa.Connection, frames: dict[int, Bars], now: datetime
@@ -345,6 +365,7 @@ class PostgresCandleStorage:
         if "staging" not in connection.info:
             # lasts as long as the connection; a transaction that fails takes it away again
             cursor.execute(_STAGING)
+            connection.info["staging"] = True
         cursor.copy_expert("COPY staging FROM STDIN (FORMAT binary)", io.BytesIO(encoded(frames)))
         cursor.execute(_MERGE[self.source], (now,))
         counts = {row[0]: (row[1], row[2]) for row in cursor.fetchall()}
@@ -390,6 +411,19 @@ def _copy_in(connection: sa.Connection, table: str, frames: dict[int, Bars]) -> 
     cursor.close()
 
 
+def _changes_of_spans(frames: dict[int, Bars], now: datetime) -> list[str]:
+    """Return the statements that tell of each series what is new in it."""
+    alike: dict[tuple[int, int, int], list[str]] = defaultdict(list)
+    for number, bars in frames.items():
+        alike[len(bars), bars.open_time.item(0), bars.open_time.item(-1)].append(str(number))
+    # most batches have the same bars of all series, and a list of numbers is read in two thirds of the time
+    return [
+        f"UPDATE series SET rows = rows + {count}, last_synced = '{now}', earliest = least(earliest, {first}),"
+        f" latest = greatest(latest, {last}) WHERE id IN ({', '.join(numbers)})"
+        for (count, first, last), numbers in alike.items()
+    ]
+
+
 def _utc(stored: datetime | str | None) -> datetime | None:
     # SQLite's driver knows no times
     return datetime.fromisoformat(stored).replace(tzinfo=UTC) if isinstance(stored, str) else stored
@@ -401,13 +435,6 @@ def _series(key: Series | tuple[str, str] | str) -> Series:
 
 def _bars(value: Bars | pd.DataFrame) -> Bars:
     return value if isinstance(value, Bars) else Bars.from_frame(value)
-
-
-def _ordered(bars: Bars) -> Bars:
-    # most saves are one new bar per series, for which sorting would cost more than storing
-    if len(bars) == 1 or bool((bars.open_time[1:] > bars.open_time[:-1]).all()):
-        return bars
-    return join([bars])
 
 
 def _changes(table: str) -> str:

@@ -44,10 +44,10 @@ class SeriesNumbers:
             self._names = {number: series for series, number in self._known.items()}
         return {series: self._known[series] for series in wanted}
 
-    def listing(self, numbers: Iterable[int]) -> str:
-        """Return the query for which series go by some numbers."""
-        listed = ", ".join(map(str, numbers))
-        return f"SELECT id, symbol, timeframe FROM series WHERE source = '{self._source.value}' AND id IN ({listed})"
+    def listing(self, numbers: Iterable[int], *more: str) -> str:
+        """Return the query for which series go by some numbers, and for ``more`` columns of theirs."""
+        columns, listed = ", ".join(("id", "symbol", "timeframe", *more)), ", ".join(map(str, numbers))
+        return f"SELECT {columns} FROM series WHERE source = '{self._source.value}' AND id IN ({listed})"
 
     def check(self, rows: Iterable[Any], numbers: Iterable[int]) -> None:
         """Raise Rejected unless the rows of ``listing`` say that the numbers are those of the series they were."""

@@ -16,6 +16,7 @@ from persistence import schema
 from persistence.candles import PostgresCandleStorage
 from persistence.database import Database
 from persistence.healing_candles import HealingCandleStorage
+from tests.bot import until
 
 BTC, PEPE = "BTC/USDT:USDT", "1000PEPE/USDT:USDT"
 DAY = 86_400_000
@@ -138,31 +139,85 @@ def test_a_window_saved_again_stores_what_differs_and_mends_what_others_have_don
     other.close()
 
 
-def test_what_another_writes_while_a_window_is_being_saved_is_noticed_by_the_next_save(database_url, monkeypatch):
+@pytest.fixture
+def two_writers(database_url):
+    """Two storages of the same PostgreSQL, and its database."""
     database, others = Database(database_url), Database(database_url)
-    storage, other = PostgresCandleStorage(database, Source.SYNTHETIC), PostgresCandleStorage(others, Source.SYNTHETIC)
     if not database.is_postgres:
         pytest.skip("SQLite lets one write at a time")
-    whole, append = bars(102), storage._append
+    yield PostgresCandleStorage(database, Source.SYNTHETIC), PostgresCandleStorage(others, Source.SYNTHETIC), database
+    database.close()
+    others.close()
+
+
+def test_what_another_writes_before_a_window_has_the_last_word_is_overwritten(two_writers, monkeypatch):
+    storage, other, _ = two_writers
+    whole, roll = bars(101), storage._roll
     storage.save_candles(BTC, whole[:100])
-    correction = Bars.of([whole.row(50)._replace(volume=1.5)])
-    writing = threading.Thread(target=other.save_candles, args=(BTC, correction))
+
+    def later(*arguments):
+        # what lacks is known already; the other is done before anything is written of it
+        other.save_candles(BTC, Bars.of([whole.row(50)._replace(volume=1.5)]))
+        return roll(*arguments)
+
+    monkeypatch.setattr(storage, "_roll", later)
+    storage.save_candles(BTC, whole[1:101])
+    assert same(storage.load_candles(BTC, 999), whole)
+    (row,) = storage.series()
+    assert row["rows"] == 101
+
+
+def test_a_bar_that_another_has_stored_meanwhile_is_stored_once_as_the_window_has_it(two_writers, monkeypatch):
+    storage, other, _ = two_writers
+    whole, roll = bars(101), storage._roll
+    storage.save_candles(BTC, whole[:100])
+
+    def later(*arguments):
+        monkeypatch.undo()
+        other.save_candles(BTC, Bars.of([whole.row(100)._replace(volume=1.5)]))
+        return roll(*arguments)
+
+    monkeypatch.setattr(storage, "_roll", later)
+    storage.save_candles(BTC, whole[1:101])
+    assert same(storage.load_candles(BTC, 999), whole)
+    (row,) = storage.series()
+    assert row["rows"] == 101
+
+
+def test_what_another_writes_while_a_window_is_being_saved_is_noticed_by_the_next_save(two_writers, monkeypatch):
+    storage, other, database = two_writers
+    whole, roll = bars(102), storage._roll
+    storage.save_candles(BTC, whole[:100])
+    writing = threading.Thread(target=other.save_candles, args=(BTC, Bars.of([whole.row(50)._replace(volume=1.5)])))
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+    def waits() -> bool:
+        with database.transaction() as connection:
+            return bool(connection.scalar(sa.text(sessions)))
 
     def meanwhile(*arguments):
-        # what is there has been read, nothing has been written yet
+        found = roll(*arguments)
+        # the marks have been read: the other has to wait until the window is stored
         writing.start()
-        writing.join(0.2)
-        return append(*arguments)
+        until(waits, "the other waits for a lock", 5)
+        return found
 
-    monkeypatch.setattr(storage, "_append", meanwhile)
+    monkeypatch.setattr(storage, "_roll", meanwhile)
     storage.save_candles(BTC, whole[1:101])
     writing.join()
     assert storage.load_candles(BTC, 999).volume[50] == 1.5
     monkeypatch.undo()
     storage.save_candles(BTC, whole[2:102])
     assert same(storage.load_candles(BTC, 999), whole)
-    database.close()
-    others.close()
+
+
+def test_a_few_bars_beside_whole_windows_are_stored_each_time(storage):
+    whole = bars(130)
+    for number in range(3):
+        few = whole[2 * number : 2 * number + 2]
+        storage.save_all_frames({BTC: whole[number : number + 100], PEPE: few})
+        assert same(storage.load_candles(PEPE, 999), whole[: 2 * number + 2])
+    assert same(storage.load_candles(BTC, 999), whole[:102])
 
 
 def test_a_window_that_its_owner_writes_on_into_is_compared_with_what_was_saved(storage):

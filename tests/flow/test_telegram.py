@@ -104,7 +104,7 @@ def test_the_configuration_is_reloaded_and_what_cannot_be_waits(make_bot, server
         next(key["callback_data"] for key in question["buttons"] if "Yes" in key["text"]), question["message_id"]
     )
     server.wait("In force now", "the reload", 60)
-    told = server.ask("/risk", lambda one: "configured" in one["plain"], 60)["plain"]
+    told = server.ask("/risk", lambda one: "at most" in one["plain"], 60)["plain"]
     assert "0.75% =" in told
     assert "5 at most" in told
     config.write_text(plain.replace("percent: 0.5  ", "percent: 50 "))
