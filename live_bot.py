@@ -1,21 +1,33 @@
 """The daemon: reads the settings, runs the bot, says with its exit code how it ended.
 
+It takes no arguments: what it does is said by config.yaml and the environment (see manage.py show-config), how it is
+steered by manage.py, the page and Telegram.
+
 Exit codes: 0 stopped in good order, 2 the configuration must be changed, 70 an internal failure.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import settings as settings_module
 from bootstrap import live, parts
 from domain.errors import ConfigError
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def main() -> int:
-    """Run until stopped."""
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run until stopped; ``arguments`` are those of the command line, of which there may be none but ``--help``."""
+    # whoever asks for help, or believes that it takes orders, must not have started to trade
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    ).parse_args(arguments)
     try:
         settings = settings_module.load()
         recent = parts.configure_logging(settings)

@@ -80,9 +80,9 @@ class Bot:
     def data(self) -> Path:
         return self.folder / "data"
 
-    def start(self) -> None:
+    def start(self, *arguments: str) -> None:
         (self.data / "dashboard.json").unlink(missing_ok=True)
-        self.process = Started("live_bot", [], self.folder, self.environment, self.folder / "bot.log")
+        self.process = Started("live_bot", arguments, self.folder, self.environment, self.folder / "bot.log")
 
     def wait_ready(self) -> dict[str, Any]:
         def ready() -> dict[str, Any] | None:

@@ -234,3 +234,15 @@ def test_what_cannot_work_is_one_clear_line_and_exit_code_2(make_bot, settings, 
     assert said in bot.log()
     assert "Traceback" not in bot.log()
     assert "secretword" not in bot.log()
+
+
+@pytest.mark.parametrize(
+    ("argument", "code", "said"),
+    [("--help", 0, "takes no arguments"), ("--dry-run", 2, "--dry-run"), ("stop", 2, "arguments: stop")],
+)
+def test_whoever_asks_for_help_or_something_else_has_not_started_to_trade(make_bot, argument, code, said):
+    bot = make_bot()
+    bot.start(argument)
+    assert bot.process.wait(timeout=180) == code
+    assert said in bot.log()
+    assert not bot.data.exists()

@@ -12,4 +12,4 @@ if __name__ == "__main__":
     here = world.World.__new__(world.World)
     here.acks = Path(sys.argv[1])
     here.log_acknowledgements()
-    os._exit(live_bot.main())
+    os._exit(live_bot.main([]))
