@@ -463,10 +463,10 @@ async def test_faults_of_the_server_cost_time_but_no_message(server, fault):
 async def test_slow_answers_hold_up_nothing_but_themselves(server):
     async with talking(server) as talk:
         server.delay_s = 0.3
-        started = asyncio.get_running_loop().time()
         for i in range(20):
             talk.bot.notices.put(Notice.ENTRY, f"entry {i}")
-        assert asyncio.get_running_loop().time() - started < 0.1
+        # whoever tells of something is not kept until anybody has heard it
+        assert not any("entry" in text for text in server.texts())
         await talk.answered("entry 19")
 
 
