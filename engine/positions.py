@@ -100,6 +100,10 @@ class Position:
         due = self.last_time // interval_ms - first // interval_ms
         return sum(f.cause is Cause.FUNDING for f in self.fills.values()) < due
 
+    def commitment(self, price: Decimal) -> Decimal:
+        """Return its value at a price, that of an entry on its way as if it had filled."""
+        return max(self.qty, self.requested if self.pending else ZERO) * price
+
     @property
     def entry_price(self) -> Decimal:
         """Average price of the entry fills, the signal's price before the first."""

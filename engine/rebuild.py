@@ -6,6 +6,7 @@ import base64
 import hashlib
 import itertools
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from domain.exits import ExitPlan
@@ -16,9 +17,9 @@ from domain.trade import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from decimal import Decimal
 
 STRATEGY = "adopted"
+UNLEVERED = Decimal(1)
 
 
 @dataclass(slots=True)
@@ -59,8 +60,9 @@ def runs(fills: Iterable[Fill]) -> list[Run]:
 
 
 def adoption(
-    run: Run, time: int, timeframe: str, why: str, *, digest: str = "", stop: Decimal = ZERO, target: Decimal = ZERO
-) -> Adopted:
+    run: Run, time: int, timeframe: str, why: str, *, digest: str = "", stop: Decimal = ZERO, target: Decimal = ZERO,
+    leverage: Decimal = UNLEVERED,
+) -> Adopted:  # fmt: skip
     """Return the record that takes a position over.
 
     Args:
@@ -71,6 +73,7 @@ def adoption(
         digest: its name when no order of ours opened it.
         stop: the protective stop, 0 when not known; R cannot be told then.
         target: the target, 0 when not known.
+        leverage: the exchange's, 1 when it is not known.
     """
     entry = run.average(closing=False)
     leave = run.average(closing=True) or entry
@@ -78,7 +81,7 @@ def adoption(
     opening = Opening(
         strategy=STRATEGY, timeframe=timeframe, bar_start=run.fills[0].time, side=run.side, entry=entry,
         stop=stop or (leave if stopped else entry), target=target or (entry if stopped else leave), plan=ExitPlan(),
-        leverage=ZERO + 1,
+        leverage=leverage,
     )  # fmt: skip
     name = digest or run.digest or name_of(run.fills[0].exec_id)
     return Adopted(time=time, digest=name, symbol=run.symbol, opening=opening, fills=tuple(run.fills), why=why)

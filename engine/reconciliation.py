@@ -136,9 +136,11 @@ class Reconciler:
             await self._bury(held)
         foreign = [one for one in strangers if not await self._meet(reported[one])]
         self.found.foreign = foreign
-        self._trader.situation.foreign = {
-            symbol: abs(reported[symbol].qty) * reported[symbol].mark_price for symbol in foreign
-        }
+        values = {symbol: abs(reported[symbol].qty) * reported[symbol].mark_price for symbol in foreign}
+        self._trader.situation.foreign = values
+        self._trader.situation.foreign_margin = sum(
+            (value / max(reported[symbol].leverage, rebuild.UNLEVERED) for symbol, value in values.items()), ZERO
+        )
         await self._look_at_stops(reported)
         await self._shell.dispatch(self._trader.tidy())
         for position in self._open().values():
@@ -229,8 +231,9 @@ class Reconciler:
         stop = there.stop or (meant.stop if meant else self._own_stop(there))
         target = there.target or (meant.target if meant else entry + side.sign * TARGET_R * abs(entry - stop))
         adopted = rebuild.adoption(
-            run, self._shell.market_time(), self._terms.timeframe, why, stop=stop, target=self._rounded(there, target)
-        )
+            run, self._shell.market_time(), self._terms.timeframe, why, stop=stop, target=self._rounded(there, target),
+            leverage=max(there.leverage, rebuild.UNLEVERED),
+        )  # fmt: skip
         log.warning("position taken over", symbol=there.symbol, qty=str(there.qty), reason=why, stop=str(stop))
         self.found.adopted += 1
         await self._adopt(adopted)

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
     from domain.trade import Trade
 
 LEAST_SHARE = Decimal("0.25")
-"""A signal that the exposure limit would cut to less than this share of its size is not taken."""
+"""A signal that exposure or margin would cut to less than this share of its size is not taken."""
 
 
+RESERVE = Decimal("0.02")
+"""Share of the equity that no margin is taken from: until an order arrives, what is open may have lost something."""
 LIQUIDATION_SHARE = Decimal("0.8")
 """Share of the way to liquidation that a stop may take up; the rest is for gaps, and a mark price that runs ahead."""
 MAINTENANCE = Decimal("0.01")
@@ -45,12 +47,16 @@ class RiskLimits:
 
 
 class Account(msgspec.Struct, frozen=True):
-    """What the gate has to know of the moment; money in quote units, ``day_pnl`` since the UTC day began."""
+    """What the gate has to know of the moment; money in quote units, ``day_pnl`` since the UTC day began.
+
+    ``exposure`` is the value of all positions, ``margin`` what is tied up for them; entries on their way count whole.
+    """
 
     equity: Decimal
     day_equity: Decimal
     day_pnl: Decimal
     exposure: Decimal
+    margin: Decimal
     open_trades: int
     switch: SwitchState
     durable: bool
@@ -103,12 +109,13 @@ def _size(signal: Signal, instrument: Instrument, limits: RiskLimits, account: A
     if leverage < 1:
         return Denied("liquidation", f"its stop at {stop} lies beyond where the exchange would liquidate")
     by_risk = account.equity * limits.percent / 100 / loss
-    room = min(
-        account.equity * limits.max_position,
-        account.equity * limits.max_exposure - account.exposure,
-        account.equity * leverage - account.exposure,
-    )
+    # an exchange ties up, beside the margin, the fees of both ways
+    free = account.equity * (1 - RESERVE) - account.margin
+    by_margin = free / (1 / leverage + 2 * limits.fee + limits.slippage)
+    room = min(account.equity * limits.max_position, account.equity * limits.max_exposure - account.exposure, by_margin)
     wanted = min(by_risk, account.equity * limits.max_position / entry)
+    if room / entry < wanted * LEAST_SHARE and room == by_margin:
+        return Denied("margin", f"the {free:.2f} that no position ties up are too little to be worth the fees")
     if room / entry < wanted * LEAST_SHARE:
         return Denied("exposure", f"only {room:.2f} of room is left, too little to be worth its fees")
     qty = instrument.floor_qty(min(by_risk, room / entry, instrument.max_qty))

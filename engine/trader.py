@@ -76,7 +76,10 @@ class TraderTerms:
 
 @dataclass(slots=True)
 class Situation:
-    """What the outside has told the trader last; ``foreign`` are values of positions that are not ours, by symbol."""
+    """What the outside has told the trader last.
+
+    ``foreign`` are values of positions that are not ours, by symbol, ``foreign_margin`` is what they tie up.
+    """
 
     equity: Decimal = ZERO
     durable: bool = True
@@ -84,6 +87,7 @@ class Situation:
     switch: SwitchState = SwitchState.RUNNING
     stale: frozenset[str] = frozenset()
     foreign: dict[str, Decimal] = field(default_factory=dict)
+    foreign_margin: Decimal = ZERO
     prices: dict[str, Decimal] = field(default_factory=dict)
     market_time: int = 0
 
@@ -487,17 +491,17 @@ class Trader:
         return [CancelOrder(where, order_id, now) for order_id, where in left if symbol in {"", where}]
 
     def _account(self, symbol: str) -> Account:
-        seen = self.situation
-        held = self.book.positions()
-        exposure = sum(
-            (max(p.qty, p.requested if p.pending else ZERO) * seen.prices.get(p.symbol, p.entry_price) for p in held),
-            ZERO,
-        )
-        exposure += sum(seen.foreign.values(), ZERO)
+        seen, held = self.situation, self.book.positions()
+        exposure, margin = sum(seen.foreign.values(), ZERO), seen.foreign_margin
+        for one in held:
+            price = seen.prices.get(one.symbol, one.entry_price)
+            exposure += one.commitment(price)
+            # by the price of the entry or of now, as account and margin mode have it: the higher one
+            margin += one.commitment(max(price, one.entry_price)) / one.opening.leverage
         return Account(
             equity=seen.equity, day_equity=self._day.equity if self._day else seen.equity, day_pnl=self.day_pnl(),
-            exposure=exposure, open_trades=len(held), switch=seen.switch, durable=seen.durable, now=seen.market_time,
-            closed=self.adjustments.counted(self.closed, symbol),
+            exposure=exposure, margin=margin, open_trades=len(held), switch=seen.switch, durable=seen.durable,
+            now=seen.market_time, closed=self.adjustments.counted(self.closed, symbol),
         )  # fmt: skip
 
     def _refuse(self, signal: Signal, judged: Judgement, gate: str, detail: str) -> Refused:

@@ -172,6 +172,7 @@ def test_somebody_elses_position_is_treated_as_the_policy_says(policy, stops, or
     assert len(case.trader.book.positions()) == ours
     assert found.foreign == ([] if ours else [A])
     assert case.trader.situation.foreign == ({} if ours else {A: D(300)})
+    assert case.trader.situation.foreign_margin == (0 if ours else D(300) / 5)
     if stops:
         assert case.exchange.stops[0][0] == D("105.0")
     if policy is Policy.FLATTEN:

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.account import AccountState, SimulatedAccount, VenueOrder
+from domain.fills import Costs
 from domain.instrument import Instrument
-from domain.order import Side
+from domain.order import OrderKind, Side
 from domain.records import SwitchState
 from domain.signal import Signal
 from domain.trade import Trade
@@ -23,7 +25,7 @@ LIMITS = RiskLimits(
     fee=D("0.00055"), slippage=D("0.0003"),
 )  # fmt: skip
 ACCOUNT = Account(
-    equity=D(10_000), day_equity=D(10_000), day_pnl=D(0), exposure=D(0), open_trades=0, switch=SwitchState.RUNNING,
+    equity=D(10_000), day_equity=D(10_000), day_pnl=D(0), exposure=D(0), margin=D(0), open_trades=0, switch=SwitchState.RUNNING,
     durable=True, now=10**12, closed=(),
 )  # fmt: skip
 
@@ -51,7 +53,7 @@ def test_the_loss_at_the_stop_never_exceeds_the_percentage(entry, distance, equi
         assert verdict.qty % D(step) == 0
         assert verdict.qty * D(repr(one.entry)) >= 5
     else:
-        assert verdict.gate in {"sizing", "exposure"}
+        assert verdict.gate in {"sizing", "exposure", "margin"}
 
 
 @given(st.floats(0.01, 0.95), st.integers(1, 100), st.booleans())
@@ -74,6 +76,32 @@ def test_a_stop_comes_well_before_liquidation(distance, leverage, long):
         assert D(repr(distance)) > D("0.7999") * liquidated
 
 
+@given(
+    st.lists(st.tuples(st.floats(0.004, 0.3), st.floats(-0.0003, 0.0003), st.booleans()), min_size=2, max_size=12),
+    st.floats(0, 0.02),
+)
+def test_the_exchange_has_margin_for_whatever_is_approved(signals, lost):
+    """However unlike their leverages are, and though prices have moved when an order arrives."""
+    names = [f"{letter}/USDT:USDT" for letter in "ABCDEFGHIJKL"[: len(signals)]]
+    account = SimulatedAccount(AccountState(D(10_000)), {name: replace(RULES, symbol=name) for name in names}, Costs())
+    limits = replace(LIMITS, percent=D(10), max_open_trades=99, max_exposure=D(50), max_position=D(4), leverage=D(10))
+    for name, (distance, drift, long) in zip(names, signals, strict=True):
+        sign = 1 if long else -1
+        one = signal(100.0, 100 * (1 - sign * distance), 100 * (1 + sign))
+        # what is known of the equity is some seconds old
+        known = account.equity() / (1 - D(repr(lost)))
+        held = msgspec.structs.replace(ACCOUNT, equity=known, margin=account.margin())
+        verdict = weigh(one, RULES, limits, held)
+        if isinstance(verdict, Denied):
+            assert verdict.gate in {"margin", "liquidation"}
+            continue
+        account.set_leverage(name, verdict.leverage, 0)
+        account.mark(name, D(repr(100 * (1 + drift))))
+        order = VenueOrder(id="", link_id="", symbol=name, side=one.side.entry, kind=OrderKind.MARKET, qty=verdict.qty)
+        account.place(order, 1, at_once=True)
+    assert account.state.positions
+
+
 @pytest.mark.parametrize(
     ("change", "gate"),
     [
@@ -84,6 +112,8 @@ def test_a_stop_comes_well_before_liquidation(distance, leverage, long):
         ({"day_pnl": D(-500)}, "daily_loss"),
         ({"exposure": D(40_000)}, "exposure"),
         ({"exposure": D(39_900)}, "exposure"),
+        ({"exposure": D(20_000), "margin": D(9_990)}, "margin"),
+        ({"exposure": D(20_000), "margin": D(11_000)}, "margin"),
         ({"equity": D(0)}, "sizing"),
         ({"equity": D(2)}, "sizing"),
     ],

@@ -311,6 +311,18 @@ def test_a_trade_rebuilt_late_does_not_hide_the_losses_of_the_day():
     assert world.trader.day_pnl() == -2 * entry.request.qty
 
 
+@pytest.mark.parametrize(("leverage", "foreign", "gate"), [(1, 0, "margin"), (5, 0, ""), (5, 7_950, "margin")])
+def test_what_other_positions_tie_up_is_left_alone(leverage, foreign, gate):
+    """A position of the account's whole value at leverage 1 leaves nothing; at 5 it does, unless others take that."""
+    world = World({0: Side.LONG})
+    opening = Opening("scripted", "3m", 0, Side.LONG, D(10), D(9), D(12), ExitPlan(), D(leverage))
+    bought = Fill(1_000, "b", "", "v", "B/USDT:USDT", OrderSide.BUY, D(999), D(10), D(0), D(0), cause=Cause.ENTRY)
+    world.trader.adopt(Adopted(2_000, "digest", "B/USDT:USDT", opening, (bought,), "policy adopt"))
+    world.trader.situation.foreign_margin = D(foreign)
+    (command,) = world.bar()
+    assert (command.gate if isinstance(command, Refused) else "") == gate
+
+
 def test_the_switch_survives_a_restart():
     world = World({1: Side.LONG})
     world.bar()
