@@ -33,7 +33,7 @@ class Sink(Protocol[T]):
         ...
 
     def rest(self) -> None:
-        """Do what is due while nothing waits, such as looking whether the tier still has what it was given."""
+        """Do what is due when nothing waits, such as looking whether the tier still has what it was given."""
         ...
 
 
@@ -57,11 +57,12 @@ class Outbox(Generic[T]):
         self.name, self._sink, self._size, self._every_s, self._clock = name, sink, size, every_s, clock
         # begins by looking whether the tier still has what earlier lives gave it
         self._tried_at = clock() - IDLE_S - every_s
+        self._rested_at = clock() - IDLE_S
         self._wake = threading.Condition()
         self._waiting: dict[str, tuple[T, float]] = {}
         self._busy = False
         self._closed = False
-        self._hurry = False
+        self._hurry = self._hurried = False
         self._thread: threading.Thread | None = None
         self.breaker = Breaker(clock)
         self.parked: dict[str, str] = {}
@@ -154,7 +155,7 @@ class Outbox(Generic[T]):
             self._wake.notify_all()
             while not self._closed and not self._hurry and (pause := self._pause_s()) > 0:
                 self._wake.wait(pause)
-            self._hurry, self._busy = False, not self._closed
+            self._hurried, self._hurry, self._busy = self._hurry, False, not self._closed
             self._tried_at = self._clock()
             return not self._closed
 
@@ -173,6 +174,7 @@ class Outbox(Generic[T]):
             if batch:
                 self._sink.write(list(batch.values()))
             else:
+                self._rested_at = self._clock()
                 self._sink.rest()
         except (Unavailable, ConfigError) as error:
             self._failed(str(error))
@@ -180,7 +182,9 @@ class Outbox(Generic[T]):
             self._one_by_one(batch, error)
         else:
             self._arrived(batch)
-            if self._thread is None and self._due():
+            # a tier that gets something all the time is looked at all the same
+            neglected = self._clock() - self._rested_at >= IDLE_S and not self._hurried
+            if (self._thread is None and self._due()) or (neglected and not self._due()):
                 self._carry()
 
     def _one_by_one(self, batch: dict[str, T], first: Rejected) -> None:

@@ -57,6 +57,18 @@ def test_a_refused_trade_is_parked_with_its_reason_and_the_others_arrive():
     assert sink.batches == [1]
 
 
+def test_a_tier_that_always_gets_something_is_looked_at_every_minute_all_the_same():
+    sink, now = Sink(), [0.0]
+    box = Outbox("t", sink, clock=lambda: now[0])
+    for number in range(31):
+        now[0] = 10.0 * number
+        put(box, trade(number))
+        box.flush(1)
+        assert box.waiting == 0
+    assert sink.rests == 6
+    assert sink.batches == [1] * 31
+
+
 def test_with_a_thread_it_tries_again_until_the_tier_is_back():
     sink = Sink()
     sink.fails = 5
