@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,6 +16,11 @@ import settings as settings_module
 from bootstrap import parts
 
 OK, FAILED, USAGE, DEGRADED = 0, 1, 2, 3
+
+SEEN: dict[str, Sequence[str]] = {
+    "positions": ("symbol", "side", "strategy", "qty", "entry", "price", "stop", "target", "pnl", "r", "pending")
+}
+"""Of rows with more columns than people want to see, those that they do; ``--json`` has all."""
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[
@@ -30,14 +37,41 @@ def load(config: Path | None) -> settings_module.Settings:
 
 
 def show(body: Any, as_json: bool) -> None:
-    """Print a report: JSON, a table of rows, or a line per name."""
+    """Print a report: JSON, a table of rows, or a line per name, below it what does not go into a line."""
     if as_json:
         print(json.dumps(body, default=str, indent=2))
     elif isinstance(body, list):
         show_table(body)
     else:
         for name, value in body.items():
-            print(f"{name:24} {value}")
+            _show_one(name, value)
+
+
+def _show_one(name: str, value: Any) -> None:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        print(name)
+        columns = SEEN.get(name) or list(value[0])
+        show_table([{column: _plain(row.get(column)) for column in columns} for row in value])
+    elif isinstance(value, dict) and any(isinstance(one, dict) for one in value.values()):
+        print(name)
+        for inner, one in value.items():
+            print(f"  {inner:22} {_in_words(one)}")
+    else:
+        print(f"{name:24} {_in_words(value)}")
+
+
+def _plain(value: Any) -> str:
+    """Return a value as text, a number without the zeros at its end."""
+    text = str(value)
+    return text.rstrip("0").rstrip(".") if re.fullmatch(r"-?\d+\.\d+", text) else text
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_in_words(one)}" for name, one in value.items() if one != "") or "none"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
 
 
 def show_table(rows: list[dict[str, Any]]) -> None:
