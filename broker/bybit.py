@@ -20,20 +20,23 @@ from domain.order import (
     Balance,
     Cause,
     ClosedPart,
+    OpenOrder,
     OrderKind,
     OrderReport,
     OrderRequest,
     OrderSide,
     OrderState,
     PositionReport,
+    StreamStatus,
 )
-from domain.records import Fill
+from domain.records import Fill, Unread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Sequence
 
     from broker.client import BybitClient
     from domain.candle import Bars
+    from domain.ports import Told
 
 log = structlog.get_logger(__name__)
 
@@ -63,6 +66,8 @@ class BybitBroker:
         self._by_venue_id: dict[str, Instrument] = {}
         self._by_symbol: dict[str, Instrument] = {}
         self.malformed = 0
+        self._stream_status = StreamStatus()
+        self._unread: list[Unread] = []
         self._jitter = random.Random()  # noqa: S311  spreads reconnects, guards nothing
 
     async def instruments(self) -> dict[str, Instrument]:
@@ -226,7 +231,42 @@ class BybitBroker:
             async for page in self._client.pages(path, window):
                 yield page
 
-    async def stream(self) -> AsyncIterator[Sequence[Fill]]:
+    async def open_orders(self) -> list[OpenOrder]:
+        """Return every working order that carries an id of ours."""
+        held = []
+        query = {"category": "linear", "settleCoin": COIN, "openOnly": 0, "limit": 50}
+        async for page in self._client.pages("v5/order/realtime", query):
+            with _reading("open orders"):
+                ours = [row for row in page if parse_order_id(_text(row.get("orderLinkId", "")))]
+                held += [self._open_order(row) for row in ours if STATES.get(row["orderStatus"]) is OrderState.WORKING]
+        return held
+
+    def _open_order(self, row: dict[str, Any]) -> OpenOrder:
+        return OpenOrder(
+            row["orderLinkId"], self._symbol(row["symbol"]), OrderSide(row["side"]), _number(row, "qty"),
+            _number(row, "cumExecQty"), _number(row, "price"), row.get("reduceOnly") in {True, "true"},
+            int(row["createdTime"]),
+        )  # fmt: skip
+
+    @property
+    def private_stream(self) -> StreamStatus:
+        """How the private stream is doing."""
+        return self._stream_status
+
+    def obstacles(self) -> list[str]:
+        """Return what keeps the account from being traded at this moment."""
+        return []
+
+    def barred(self) -> str:
+        """Return why no entry may be sent."""
+        return ""
+
+    def unread(self) -> list[Unread]:
+        """Return, once, what could not be interpreted since this was last called."""
+        kept, self._unread = self._unread, []
+        return kept
+
+    async def stream(self) -> AsyncIterator[Sequence[Told]]:
         """Yield executions as the private stream tells them, and an empty list after each (re)connection."""
         first, longest = RECONNECT_S
         pause = first

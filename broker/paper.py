@@ -21,14 +21,25 @@ from domain.account import (
 from domain.candle import Bars, timeframe_ms
 from domain.errors import BadData, Rejected
 from domain.ids import parse_order_id
-from domain.order import Balance, Cause, ClosedPart, OrderReport, OrderRequest, OrderState, PositionReport
-from domain.records import Fill
+from domain.order import (
+    Balance,
+    Cause,
+    ClosedPart,
+    OpenOrder,
+    OrderReport,
+    OrderRequest,
+    OrderState,
+    PositionReport,
+    StreamStatus,
+)
+from domain.records import Fill, Unread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from domain.fills import Costs
     from domain.instrument import Instrument
+    from domain.ports import Told
 
 LINKS_MAX = 5_000
 STREAM_MAX = 10_000
@@ -147,11 +158,38 @@ class PaperBroker:
         """Return nothing: the executions are always complete."""
         return []
 
-    async def stream(self) -> AsyncIterator[Sequence[Fill]]:
+    async def open_orders(self) -> list[OpenOrder]:
+        """Return the working orders that carry an id of ours."""
+        return [
+            OpenOrder(
+                held.link_id, held.symbol, held.side, held.qty, held.filled, held.price or Decimal(0),
+                held.reduce_only, held.created,
+            )
+            for held in self._account.state.orders.values() if parse_order_id(held.link_id)
+        ]  # fmt: skip
+
+    async def stream(self) -> AsyncIterator[Sequence[Told]]:
         """Yield executions as they happen."""
         yield []
         while True:
             yield await self._out.get()
+
+    @property
+    def private_stream(self) -> StreamStatus:
+        """Always connected: the account lives in this process."""
+        return StreamStatus(connected=True, connects=1, reason="")
+
+    def obstacles(self) -> list[str]:
+        """Return nothing: a paper account can always be traded."""
+        return []
+
+    def barred(self) -> str:
+        """Return nothing: paper entries are always possible."""
+        return ""
+
+    def unread(self) -> list[Unread]:
+        """Return nothing: everything comes from this process."""
+        return []
 
     def on_bars(self, symbol: str, bars: Bars) -> None:
         """Match resting orders against bars that closed; bars taken before are passed over."""

@@ -7,11 +7,27 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
 
 @dataclass(frozen=True, slots=True)
+class RiskTier:
+    """Margin rules for positions of a value up to ``limit`` (quote units); rates are fractions of the value.
+
+    ``deduction`` is subtracted from the maintenance margin, so that it grows without steps.
+    """
+
+    limit: Decimal
+    maintenance: Decimal
+    max_leverage: Decimal
+    deduction: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
 class Instrument:
     """Trading rules of one symbol; prices in quote units, quantities in base units.
 
     ``symbol`` is the unified name (``BTC/USDT:USDT``), ``venue_id`` the exchange's own (``BTCUSDT``).
-    What is not ``shortable`` can only be sold once it has been bought.
+    What is not ``shortable`` can only be sold once it has been bought. ``category`` is what is behind it where that is
+    no coin (``stock``, ``commodity``), or ``innovation``; ``pre_listing`` marks a contract that is not fully listed;
+    ``delivery_time`` is when it will be delisted and settled (UTC ms), 0 for never. ``tiers`` are its margin rules,
+    smallest positions first; empty when they are not known.
     """
 
     symbol: str
@@ -26,6 +42,27 @@ class Instrument:
     turnover_24h: Decimal = Decimal(0)
     funding_interval_ms: int = 8 * 3_600_000
     shortable: bool = True
+    category: str = ""
+    pre_listing: bool = False
+    delivery_time: int = 0
+    tiers: tuple[RiskTier, ...] = ()
+
+    def maintenance_rate(self, value: Decimal) -> Decimal:
+        """Return the maintenance margin of a position of a value (quote units), as a fraction of it.
+
+        Without tiers it is half of the initial margin at the highest leverage, which is what Bybit's lowest tier asks.
+        """
+        for tier in self.tiers:
+            if value <= tier.limit:
+                return tier.maintenance - (tier.deduction / value if value else Decimal(0))
+        return self.tiers[-1].maintenance if self.tiers else 1 / (2 * self.max_leverage)
+
+    def leverage_limit(self, value: Decimal) -> Decimal:
+        """Return the highest leverage that a position of a value (quote units) may have."""
+        allowed = next((tier.max_leverage for tier in self.tiers if value <= tier.limit), None)
+        if allowed is None:
+            return self.tiers[-1].max_leverage if self.tiers else self.max_leverage
+        return min(self.max_leverage, allowed)
 
     def floor_qty(self, qty: Decimal) -> Decimal:
         """Round a quantity down to the step, so that a size never exceeds its risk."""

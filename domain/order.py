@@ -73,6 +73,11 @@ class Cause(StrEnum):
     TIMEOUT = "timeout"
     FORCE_EXIT = "force_exit"
     LIQUIDATION = "liquidation"
+    ADL = "adl"
+    MANUAL = "manual"
+    SETTLEMENT = "settlement"
+    TRANSFER = "transfer"
+    CORPORATE_ACTION = "corporate_action"
     FUNDING = "funding"
     UNKNOWN = "unknown"
 
@@ -116,8 +121,36 @@ class OrderReport:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenOrder:
+    """A working order on the exchange that carries our id; ``time`` is when it was created (UTC ms)."""
+
+    order_id: str
+    symbol: str
+    side: OrderSide
+    qty: Decimal
+    filled: Decimal
+    price: Decimal
+    reduce_only: bool
+    time: int
+
+
+@dataclass(slots=True)
+class StreamStatus:
+    """How the private stream is doing; ``since`` is the monotonic time of the last change."""
+
+    connected: bool = False
+    since: float = 0.0
+    connects: int = 0
+    failures: int = 0
+    reason: str = "not opened yet"
+
+
+@dataclass(frozen=True, slots=True)
 class PositionReport:
-    """An exchange's own account of an open position; ``qty`` is signed, zero prices mean 'not set'."""
+    """An exchange's own account of an open position; ``qty`` is signed, zero prices mean 'not set'.
+
+    ``index`` is 0 in one-way mode; in hedge mode a symbol has two positions, 1 for the long and 2 for the short leg.
+    """
 
     symbol: str
     qty: Decimal
@@ -127,6 +160,8 @@ class PositionReport:
     leverage: Decimal
     mark_price: Decimal
     unrealised: Decimal
+    index: int = 0
+    liquidation: Decimal = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)

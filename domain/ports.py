@@ -11,8 +11,18 @@ if TYPE_CHECKING:
     from domain.candle import Bars, Series
     from domain.coverage import Span
     from domain.instrument import Instrument
-    from domain.order import Balance, ClosedPart, OrderReport, OrderRequest, PositionReport
-    from domain.records import Fill, Receipt, Record
+    from domain.order import (
+        Balance,
+        ClosedPart,
+        OpenOrder,
+        OrderReport,
+        OrderRequest,
+        PositionReport,
+        StreamStatus,
+    )
+    from domain.records import Fill, Receipt, Record, Unread
+
+    Told = Fill | OrderReport | PositionReport
 
 
 class CandleStore(Protocol):
@@ -125,8 +135,32 @@ class Broker(Protocol):
         """Return what the exchange has booked as closed in [time, until] (UTC ms), oldest first."""
         ...
 
-    def stream(self) -> AsyncIterator[Sequence[Fill]]:
-        """Yield executions as they happen; an empty sequence means: connected anew, ask fills_since."""
+    async def open_orders(self) -> list[OpenOrder]:
+        """Return every working order that carries an id of ours."""
+        ...
+
+    def stream(self) -> AsyncIterator[Sequence[Told]]:
+        """Yield what the exchange reports as it happens; an empty sequence means: connected anew, ask for the rest.
+
+        Executions, orders of ours that changed (``OrderReport``) and positions that changed (``PositionReport``).
+        """
+        ...
+
+    @property
+    def private_stream(self) -> StreamStatus:
+        """How the stream of executions is doing."""
+        ...
+
+    def obstacles(self) -> list[str]:
+        """Return what keeps the account from being traded at this moment, in words for the operator."""
+        ...
+
+    def barred(self) -> str:
+        """Return why no entry may be sent (key refused, address banned); empty when entries may be."""
+        ...
+
+    def unread(self) -> list[Unread]:
+        """Return, once, what could not be interpreted since this was last called."""
         ...
 
     def on_bars(self, symbol: str, bars: Bars) -> None:

@@ -97,6 +97,18 @@ class Fill(msgspec.Struct, frozen=True, tag="fill"):
     maker: bool = False
 
 
+class Unread(msgspec.Struct, frozen=True, tag="unread"):
+    """Something that the exchange reported and that could not be interpreted, as it was received.
+
+    ``symbol`` is empty when not even that could be read; ``what`` says what it should have been, and what is wrong.
+    """
+
+    time: int
+    symbol: str
+    what: str
+    row: str
+
+
 class StopMoved(msgspec.Struct, frozen=True, tag="stop_moved"):
     """A protective stop that the exchange has accepted in a new place."""
 
@@ -195,7 +207,7 @@ class PhantomClosed(msgspec.Struct, frozen=True, tag="phantom_closed"):
 Phantom = PhantomOpened | PhantomClosed
 Latch = Switch | DayStarted | Adjusted
 """Lasting decisions: the newest of each kind holds."""
-Record = Intent | OrderEnded | Fill | StopMoved | Close | Adopted | Mended | Latch | Phantom
+Record = Intent | OrderEnded | Fill | Unread | StopMoved | Close | Adopted | Mended | Latch | Phantom
 
 
 def finished(records: Iterable[Record]) -> list[Trade]:

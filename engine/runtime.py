@@ -459,10 +459,11 @@ class Runtime:
         await self._p.tiers.trades.call(self._p.trades.settle, seconds)
 
     async def _listen(self) -> None:
-        async for fills in self._p.broker.stream():
+        async for told in self._p.broker.stream():
+            fills = [one for one in told if isinstance(one, Fill)]
             if fills:
-                await self._events.put(list(fills))
-            else:
+                await self._events.put(fills)
+            elif not told:
                 # connected anew: what happened in between is asked for
                 self._nudged.set()
 

@@ -14,9 +14,20 @@ from domain.account import LEVERAGE_SAME, NOT_FOUND, SAME_STOPS, AccountState, E
 from domain.candle import Bar
 from domain.errors import OutcomeUnknown, Rejected, Unavailable
 from domain.fills import Costs
+from domain.ids import parse_order_id
 from domain.instrument import Instrument
-from domain.order import Balance, Cause, ClosedPart, OrderReport, OrderRequest, OrderState, PositionReport
-from domain.records import Fill
+from domain.order import (
+    Balance,
+    Cause,
+    ClosedPart,
+    OpenOrder,
+    OrderReport,
+    OrderRequest,
+    OrderState,
+    PositionReport,
+    StreamStatus,
+)
+from domain.records import Fill, Unread
 
 LAG_S = 1.5
 WINDOW_S = 5.0
@@ -164,6 +175,24 @@ class FlakyBroker:
             ),
             key=lambda fill: fill.time,
         )
+
+    async def open_orders(self) -> list[OpenOrder]:
+        await self._ask()
+        return [
+            OpenOrder(o.link_id, o.symbol, o.side, o.qty, o.filled, o.price or D(0), o.reduce_only, o.created)
+            for o in self.v.account.state.orders.values() if parse_order_id(o.link_id)
+        ]  # fmt: skip
+
+    private_stream = StreamStatus(connected=True)
+
+    def obstacles(self) -> list[str]:
+        return []
+
+    def barred(self) -> str:
+        return ""
+
+    def unread(self) -> list[Unread]:
+        return []
 
     async def stream(self) -> AsyncIterator[Sequence[Fill]]:
         yield []
