@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from domain.order import Side
+from domain.trade import ZERO
 from engine.protections import Protection, blocked
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ RESERVE = Decimal("0.02")
 """Share of the equity that no margin is taken from: until an order arrives, what is open may have lost something."""
 LIQUIDATION_SHARE = Decimal("0.8")
 """Share of the way to liquidation that a stop may take up; the rest is for gaps, and a mark price that runs ahead."""
-MAINTENANCE = Decimal("0.01")
-"""Margin that a position must keep, as a share of its value: what Bybit asks of most contracts, or more."""
+MAINTENANCE_RESERVE = Decimal("1.25")
+"""Times the maintenance margin of all positions that the account keeps even when every stop is hit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,8 @@ class Account(msgspec.Struct, frozen=True):
     """What the gate has to know of the moment; money in quote units, ``day_pnl`` since the UTC day began.
 
     ``exposure`` is the value of all positions, ``margin`` what is tied up for them; entries on their way count whole.
+    ``at_risk`` is what is lost from now on when every open position is stopped, ``maintenance`` the margin that the
+    exchange wants kept for them.
     """
 
     equity: Decimal
@@ -62,6 +65,8 @@ class Account(msgspec.Struct, frozen=True):
     durable: bool
     now: int
     closed: Sequence[Trade]
+    at_risk: Decimal = ZERO
+    maintenance: Decimal = ZERO
 
 
 class Approved(msgspec.Struct, frozen=True):
@@ -105,10 +110,13 @@ def _size(signal: Signal, instrument: Instrument, limits: RiskLimits, account: A
         return Denied("sizing", f"equity is {account.equity}")
     # at the stop the price distance is lost, and fee and slippage on both ways
     loss = abs(entry - stop) + (limits.fee + limits.slippage) * (entry + stop)
-    leverage = min(limits.leverage, instrument.max_leverage, _safe_leverage(entry, stop))
+    by_risk = account.equity * limits.percent / 100 / loss
+    # the largest that it can become: a larger position has to keep more margin, and may have less leverage
+    largest = min(by_risk * entry, account.equity * limits.max_position)
+    rate = instrument.maintenance_rate(largest)
+    leverage = min(limits.leverage, instrument.leverage_limit(largest), _safe_leverage(entry, stop, rate))
     if leverage < 1:
         return Denied("liquidation", f"its stop at {stop} lies beyond where the exchange would liquidate")
-    by_risk = account.equity * limits.percent / 100 / loss
     # an exchange ties up, beside the margin, the fees of both ways
     free = account.equity * (1 - RESERVE) - account.margin
     by_margin = free / (1 / leverage + 2 * limits.fee + limits.slippage)
@@ -121,14 +129,18 @@ def _size(signal: Signal, instrument: Instrument, limits: RiskLimits, account: A
     qty = instrument.floor_qty(min(by_risk, room / entry, instrument.max_qty))
     if qty < instrument.min_qty or qty * entry < instrument.min_notional:
         return Denied("sizing", f"{qty} is below the exchange's minimum")
+    kept = (account.maintenance + qty * entry * rate) * MAINTENANCE_RESERVE
+    if account.equity - account.at_risk - qty * loss < kept:
+        # with cross margin all positions are liquidated together, each long before its own distance is used up
+        return Denied("liquidation", f"with every stop hit, less than {kept:.2f} of maintenance margin would be left")
     return Approved(qty, leverage)
 
 
-def _safe_leverage(entry: Decimal, stop: Decimal) -> Decimal:
+def _safe_leverage(entry: Decimal, stop: Decimal, maintenance: Decimal) -> Decimal:
     """Return the highest whole leverage at which the stop comes well before liquidation.
 
-    An isolated linear position is liquidated 1 / leverage less the maintenance margin away from its entry (Bybit's
-    liquidation price without extra margin); with cross margin it is further.
+    An isolated linear position is liquidated 1 / leverage less the rate of its maintenance margin away from its entry
+    (Bybit's liquidation price without extra margin); with cross margin it is further.
     """
     away = abs(entry - stop) / entry
-    return (1 / (away / LIQUIDATION_SHARE + MAINTENANCE)).to_integral_value(ROUND_FLOOR)
+    return (1 / (away / LIQUIDATION_SHARE + maintenance)).to_integral_value(ROUND_FLOOR)

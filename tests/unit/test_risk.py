@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from domain.account import AccountState, SimulatedAccount, VenueOrder
 from domain.fills import Costs
-from domain.instrument import Instrument
+from domain.instrument import Instrument, RiskTier
 from domain.order import OrderKind, Side
 from domain.records import SwitchState
 from domain.signal import Signal
@@ -56,24 +56,45 @@ def test_the_loss_at_the_stop_never_exceeds_the_percentage(entry, distance, equi
         assert verdict.gate in {"sizing", "exposure", "margin"}
 
 
-@given(st.floats(0.01, 0.95), st.integers(1, 100), st.booleans())
-def test_a_stop_comes_well_before_liquidation(distance, leverage, long):
+MAXIMA = [D(text) for text in ("5", "10", "12.5", "20", "25", "50", "75", "100")]
+"""Highest leverages that Bybit's perpetuals have."""
+
+
+@given(st.floats(0.01, 0.95), st.integers(1, 100), st.booleans(), st.sampled_from(MAXIMA))
+def test_a_stop_comes_well_before_liquidation(distance, leverage, long, highest):
+    """An isolated position is liquidated at 1 / leverage less the maintenance rate, which differs by contract."""
     sign = 1 if long else -1
     one = signal(100.0, 100 * (1 - sign * distance), 100 * (1 + sign * 0.5))
-    rules = replace(RULES, max_leverage=D(100))
+    rules = replace(RULES, max_leverage=highest)
     verdict = weigh(one, rules, replace(LIMITS, leverage=D(leverage)), ACCOUNT)
-    liquidated = D(1) - D("0.01")
+    maintenance = 1 / (2 * highest)
     if isinstance(verdict, Approved):
-        liquidated = 1 / verdict.leverage - D("0.01")
-        assert 1 <= verdict.leverage <= leverage
-        assert verdict.leverage == int(verdict.leverage)
+        liquidated = 1 / verdict.leverage - maintenance
+        assert 1 <= verdict.leverage <= min(leverage, highest)
         assert D(repr(distance)) <= D("0.8001") * liquidated
         # no lower than it has to be
-        higher = 1 / (verdict.leverage + 1) - D("0.01")
-        assert verdict.leverage == leverage or D(repr(distance)) > D("0.7999") * higher
+        higher = 1 / (verdict.leverage + 1) - maintenance
+        assert verdict.leverage == min(leverage, highest) or D(repr(distance)) > D("0.7999") * higher
     else:
         assert verdict.gate == "liquidation"
-        assert D(repr(distance)) > D("0.7999") * liquidated
+        assert D(repr(distance)) > D("0.7999") * (1 - maintenance)
+
+
+def test_a_larger_position_keeps_more_margin_and_has_less_leverage():
+    tiers = (RiskTier(D(5_000), D("0.01"), D(50)), RiskTier(D(1_000_000), D("0.05"), D(10), D(200)))
+    rules = replace(RULES, tiers=tiers)
+    limits = replace(LIMITS, leverage=D(50), percent=D(2))
+    small = weigh(signal(100.0, 99.0), rules, limits, msgspec.structs.replace(ACCOUNT, equity=D(2_000)))
+    large = weigh(signal(100.0, 99.0), rules, limits, ACCOUNT)
+    assert (small.leverage, large.leverage) == (44, 10)
+
+
+def test_with_every_stop_hit_the_account_still_keeps_its_maintenance_margin():
+    """With cross margin all positions are liquidated together: what the others may lose counts as lost."""
+    held = msgspec.structs.replace(ACCOUNT, exposure=D(20_000), margin=D(4_000), maintenance=D(2_000))
+    assert isinstance(weigh(signal(), RULES, LIMITS, msgspec.structs.replace(held, at_risk=D(7_000))), Approved)
+    verdict = weigh(signal(), RULES, LIMITS, msgspec.structs.replace(held, at_risk=D(7_400)))
+    assert (verdict.gate, "maintenance margin" in verdict.detail) == ("liquidation", True)
 
 
 @given(
