@@ -124,7 +124,7 @@ class BybitBroker:
         params: dict[str, Any] = {
             "category": "linear", "symbol": self._venue_id(request.symbol), "side": request.side.value,
             "orderType": "Limit" if request.kind is OrderKind.LIMIT else "Market", "qty": format(request.qty, "f"),
-            "orderLinkId": request.order_id, "positionIdx": 0, "reduceOnly": request.reduce_only,
+            "orderLinkId": request.order_id, "positionIdx": request.index, "reduceOnly": request.reduce_only,
             "timeInForce": "GTC" if request.kind is OrderKind.LIMIT else "IOC",
         }  # fmt: skip
         if request.price is not None:
@@ -149,10 +149,10 @@ class BybitBroker:
             if error.code != 110001:  # noqa: PLR2004  "order not exists or too late to cancel"
                 raise
 
-    async def set_stop(self, symbol: str, stop: Decimal, target: Decimal | None) -> None:
+    async def set_stop(self, symbol: str, stop: Decimal, target: Decimal | None, *, index: int = 0) -> None:
         """Move the stop of an open position; the same stop again is no error."""
         params = {
-            "category": "linear", "symbol": self._venue_id(symbol), "stopLoss": format(stop, "f"), "positionIdx": 0,
+            "category": "linear", "symbol": self._venue_id(symbol), "stopLoss": format(stop, "f"), "positionIdx": index,
             "tpslMode": "Full", "slTriggerBy": "LastPrice",
         }  # fmt: skip
         if target is not None:

@@ -16,7 +16,7 @@ _VARIANT = {f"{digit:x}": f"{digit & 0x3 | 0x8:x}" for digit in range(16)}
 SHORT = {"trend_pullback": "trend", "mean_reversion": "mr"}
 """What strategies are called in keys that others may read; the rest are called there as they are."""
 
-_ORDER_ID = re.compile(r"([LP])1-([A-Z2-7]{24})-([a-z])(\d{1,3})")
+_ORDER_ID = re.compile(r"([LP])1-([A-Z2-7]{24})-([a-z])(\d{1,6})")
 
 
 class Identity(NamedTuple):

@@ -140,6 +140,26 @@ class Adopted(msgspec.Struct, frozen=True, tag="adopted"):
     why: str
 
 
+class Abandoned(msgspec.Struct, frozen=True, tag="abandoned"):
+    """The operator wants a position closed whose entry was still on its way; it is closed as soon as it fills."""
+
+    time: int
+    digest: str
+
+
+class OrderFound(msgspec.Struct, frozen=True, tag="order_found"):
+    """A working order with an id of ours that the records do not know, as the exchange lists it."""
+
+    time: int
+    order_id: str
+    symbol: str
+    side: OrderSide
+    qty: Decimal
+    filled: Decimal
+    price: Decimal
+    reduce_only: bool
+
+
 class Mended(msgspec.Struct, frozen=True, tag="mended"):
     """The exchange has been asked for what ``missing`` lost records before this one had told."""
 
@@ -207,7 +227,20 @@ class PhantomClosed(msgspec.Struct, frozen=True, tag="phantom_closed"):
 Phantom = PhantomOpened | PhantomClosed
 Latch = Switch | DayStarted | Adjusted
 """Lasting decisions: the newest of each kind holds."""
-Record = Intent | OrderEnded | Fill | Unread | StopMoved | Close | Adopted | Mended | Latch | Phantom
+Record = (
+    Intent
+    | OrderEnded
+    | OrderFound
+    | Abandoned
+    | Fill
+    | Unread
+    | StopMoved
+    | Close
+    | Adopted
+    | Mended
+    | Latch
+    | Phantom
+)
 
 
 def finished(records: Iterable[Record]) -> list[Trade]:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from domain.judgement import UNJUDGED, Judgement
+from domain.records import Intent, Opening, Record
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
     from domain.order import Cause, OrderRequest
-    from domain.records import Intent, Record
     from domain.signal import Signal
     from domain.trade import Trade
 
@@ -66,3 +66,11 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 Command = PlaceOrder | CancelOrder | MoveStop | RecordTrade | Remember | Refused
+
+
+def intent_of(request: OrderRequest, cause: Cause, time: int, opening: Opening | None = None) -> Intent:
+    """Return the record of an order that is about to be sent."""
+    return Intent(
+        time=time, order_id=request.order_id, symbol=request.symbol, side=request.side, kind=request.kind,
+        qty=request.qty, price=request.price, reduce_only=request.reduce_only, cause=cause, opening=opening,
+    )  # fmt: skip

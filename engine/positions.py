@@ -12,9 +12,10 @@ import msgspec
 
 from domain import ids
 from domain.exits import Bracket
-from domain.order import Cause, OrderState
-from domain.records import Adopted, Close, Fill, Intent, OrderEnded, Record, StopMoved
+from domain.order import Cause, OrderKind, OrderState
+from domain.records import Abandoned, Adopted, Close, Fill, Intent, OrderEnded, OrderFound, Record, StopMoved
 from domain.trade import ZERO, Leg, Trade
+from engine.order_register import OwnOrder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,8 +45,8 @@ DROPPED_MAX = 1_000
 class Position:
     """One position from its entry intent to flat; ``opened`` and ``closed`` are the quantities taken in and out.
 
-    ``partial_taken`` says whether the partial target has filled, at least in part; ``records`` are those that made it
-    what it is.
+    ``orders`` are those of ours that shape it, by id; ``records`` are all that made it what it is. ``unwanted`` says
+    that the operator wants it closed, whatever its entry still does.
     """
 
     digest: str
@@ -56,11 +57,10 @@ class Position:
     intended_at: int
     bracket: Bracket
     fills: dict[str, Fill] = field(default_factory=dict)
-    entry_ended: bool = False
-    partial_order: str = ""
+    orders: dict[str, OwnOrder] = field(default_factory=dict)
     partial_attempts: int = 0
-    partial_taken: bool = False
-    exit_order: str = ""
+    partial_planned: Decimal = ZERO
+    partial_filled: Decimal = ZERO
     exit_cause: Cause = Cause.UNKNOWN
     exit_attempts: int = 0
     observed_until: int = 0
@@ -68,6 +68,8 @@ class Position:
     opened: Decimal = ZERO
     closed: Decimal = ZERO
     records: list[Record] = field(default_factory=list, repr=False, compare=False)
+    _partial: str = ""
+    _exit: str = ""
 
     @property
     def qty(self) -> Decimal:
@@ -80,13 +82,43 @@ class Position:
         return not self.opened
 
     @property
+    def entry_ended(self) -> bool:
+        """Whether the entry cannot fill any further, and all that it filled is known."""
+        entry = self.orders.get(self.entry_order)
+        return entry is None or entry.settled
+
+    @property
+    def entry_rest(self) -> Decimal:
+        """What the entry may still add."""
+        entry = self.orders.get(self.entry_order)
+        return ZERO if entry is None else entry.rest
+
+    @property
+    def partial_order(self) -> str:
+        """Id of the partial target's order while it has not settled, else empty."""
+        return self._unsettled(self._partial)
+
+    @property
+    def partial_taken(self) -> bool:
+        """Whether all that was to be taken off at the partial target has been."""
+        return self.partial_filled > 0 and self.partial_filled >= self.partial_planned
+
+    @property
+    def exit_order(self) -> str:
+        """Id of the exit's order while it has not settled, else empty."""
+        return self._unsettled(self._exit)
+
+    @property
     def leaving(self) -> bool:
         """Whether an exit was ordered that has ended without closing everything."""
         return self.exit_attempts > 0 and not self.exit_order and self.qty > 0
 
     @property
     def flat(self) -> bool:
-        """Whether what was opened has been closed; more closed than opened means that executions are still missing."""
+        """Whether what was opened has been closed; more closed than opened means that executions are still missing.
+
+        While its entry may still fill, a flat position is not over.
+        """
         return self.opened > 0 and self.opened == self.closed
 
     @property
@@ -101,8 +133,8 @@ class Position:
         return sum(f.cause is Cause.FUNDING for f in self.fills.values()) < due
 
     def commitment(self, price: Decimal) -> Decimal:
-        """Return its value at a price, that of an entry on its way as if it had filled."""
-        return max(self.qty, self.requested if self.pending else ZERO) * price
+        """Return its value at a price; what the entry may still add counts as if it had filled."""
+        return (self.qty + self.entry_rest) * price
 
     @property
     def entry_price(self) -> Decimal:
@@ -156,9 +188,12 @@ class Position:
         if fill.exec_id in self.fills:
             return
         self.fills[fill.exec_id] = fill
-        self.partial_taken |= fill.cause is Cause.PARTIAL
         if fill.cause is Cause.FUNDING:
             return
+        if (order := self.orders.get(fill.order_id)) is not None:
+            order.filled += fill.qty
+        if fill.cause is Cause.PARTIAL:
+            self.partial_filled += fill.qty
         if not self._opens(fill):
             self.closed += fill.qty
         else:
@@ -167,6 +202,23 @@ class Position:
             entry = self._average([f for f in trades if self._opens(f)]) or self.opening.entry
             opened_at = min([f.time for f in trades])
             self.bracket = msgspec.structs.replace(self.bracket, entry=entry, opened_at=opened_at)
+
+    def intend(self, order: OwnOrder, attempt: int, cause: Cause) -> None:
+        """Take an order that is about to be sent, or that was found on the exchange."""
+        self.orders.setdefault(order.order_id, order)
+        if order.leg == "p":
+            self._partial, self.partial_attempts = order.order_id, attempt + 1
+            self.partial_planned = self.partial_filled + order.qty
+        elif order.leg == "x":
+            self._exit, self.exit_cause, self.exit_attempts = order.order_id, cause, attempt + 1
+
+    def unsettled(self) -> list[OwnOrder]:
+        """Return its orders that may still fill, or of which executions are missing."""
+        return [order for order in self.orders.values() if not order.settled]
+
+    def _unsettled(self, order_id: str) -> str:
+        order = self.orders.get(order_id)
+        return "" if order is None or order.settled else order_id
 
     def _opens(self, fill: Fill) -> bool:
         return fill.side is self.opening.side.entry
@@ -197,13 +249,29 @@ class Book:
         self._dropped: OrderedDict[str, Position] = OrderedDict()
         self._strays: OrderedDict[str, Fill] = OrderedDict()
         self._recent: deque[Fill] = deque(maxlen=RECENT_MAX)
-        self.leftovers: dict[str, str] = {}
+        self._orphans: dict[str, OwnOrder] = {}
         self.sent_at: OrderedDict[str, int] = OrderedDict()
         self.last_fill_time = 0
         self._takes: dict[type, Callable[[Any], Position | None]] = {
             Intent: self._intend, Fill: self._fill, OrderEnded: self._end, StopMoved: self._move,
-            Adopted: self._adopt, Close: self._close,
+            Adopted: self._adopt, Close: self._close, Abandoned: self._abandon, OrderFound: self._find_order,
         }  # fmt: skip
+
+    @property
+    def leftovers(self) -> dict[str, str]:
+        """Symbols of the orders of ours that belong to no position any more and may still fill, by order id."""
+        return {order.order_id: order.symbol for order in self._orphans.values()}
+
+    def unsettled(self) -> list[OwnOrder]:
+        """Return every order of ours that may still fill, or of which executions are missing."""
+        return [*self._orphans.values(), *(o for held in self._by_digest.values() for o in held.unsettled())]
+
+    def order(self, order_id: str) -> OwnOrder | None:
+        """Return an order of ours that belongs to a position, or is left over."""
+        name = ids.parse_order_id(order_id)
+        held = self._by_digest.get(name.digest) if name else None
+        found = held.orders.get(order_id) if held is not None else None
+        return found or self._orphans.get(order_id)
 
     @property
     def unmatched(self) -> int:
@@ -252,10 +320,8 @@ class Book:
                 self._dropped.popitem(last=False)
 
     def close(self, held: Position) -> None:
-        """Forget a position that has been recorded; orders of it that nobody has told the end of are left over."""
-        for order_id in (held.partial_order if not held.partial_taken else "", held.exit_order):
-            if order_id:
-                self.leftovers[order_id] = held.symbol
+        """Forget a position that has been recorded; orders of it whose end is not known are left over."""
+        self._orphans |= {order.order_id: order for order in held.orders.values() if order.working}
         self.drop(held.digest)
 
     def given_up(self, digest: str) -> Opening | None:
@@ -287,12 +353,32 @@ class Book:
             )  # fmt: skip
             self._by_digest.setdefault(name.digest, held)
         found = self._by_digest.get(name.digest)
-        if found is not None and name.leg == "p":
-            found.partial_order, found.partial_attempts = intent.order_id, name.attempt + 1
-        elif found is not None and name.leg == "x":
-            found.exit_order, found.exit_cause = intent.order_id, intent.cause
-            found.exit_attempts = name.attempt + 1
+        if found is not None and intent.order_id not in found.orders:
+            market = intent.kind is OrderKind.MARKET
+            order = OwnOrder(intent.order_id, intent.symbol, name.leg, intent.qty, intent.reduce_only, market)
+            found.intend(order, name.attempt, intent.cause)
         return found
+
+    def _abandon(self, abandoned: Abandoned) -> Position | None:
+        held = self._by_digest.get(abandoned.digest)
+        if held is not None:
+            held.unwanted = True
+        return held
+
+    def _find_order(self, found: OrderFound) -> Position | None:
+        name = ids.parse_order_id(found.order_id)
+        if name is None or self.order(found.order_id) is not None:
+            return None
+        order = OwnOrder(found.order_id, found.symbol, name.leg, found.qty, found.reduce_only, market=False)
+        held = self._by_digest.get(name.digest)
+        if held is None or held.symbol != found.symbol:
+            self._orphans[found.order_id] = order
+            return None
+        order.filled = sum((fill.qty for fill in held.fills.values() if fill.order_id == found.order_id), ZERO)
+        if name.leg == "e":
+            held.entry_order = found.order_id
+        held.intend(order, name.attempt, Cause.UNKNOWN)
+        return held
 
     def _adopt(self, adopted: Adopted) -> Position | None:
         if adopted.digest in self._by_digest:
@@ -300,8 +386,7 @@ class Book:
         first = min(fill.time for fill in adopted.fills)
         qty = sum((fill.qty for fill in adopted.fills if fill.side is adopted.opening.side.entry), ZERO)
         held = Position(
-            adopted.digest, adopted.symbol, adopted.opening, "", qty, first, _bracket(adopted.opening, first),
-            entry_ended=True,
+            adopted.digest, adopted.symbol, adopted.opening, "", qty, first, _bracket(adopted.opening, first)
         )  # fmt: skip
         for fill in adopted.fills:
             self._see(fill)
@@ -319,6 +404,7 @@ class Book:
     def _fill(self, fill: Fill) -> Position | None:
         if self.knows(fill.exec_id):
             return None
+        self._fill_orphan(fill)
         self._recent.append(fill)
         while self._recent[0].time < fill.time - ASKED_AGAIN_MS:
             self._recent.popleft()
@@ -334,6 +420,13 @@ class Book:
             self._gather(held)
         return held
 
+    def _fill_orphan(self, fill: Fill) -> None:
+        orphan = self._orphans.get(fill.order_id)
+        if orphan is not None and fill.exec_id not in self._strays:
+            orphan.filled += fill.qty
+            if orphan.settled:
+                del self._orphans[fill.order_id]
+
     def _gather(self, held: Position) -> None:
         """Give a position the executions that belonged to nobody and do now: they may be told in any order."""
         for stray in sorted(self._strays.values(), key=lambda one: one.time):
@@ -347,8 +440,9 @@ class Book:
         if name is None:
             return self._unnamed(fill)
         if name.leg == "e" and name.digest in self._dropped:
-            # given up as never accepted, and accepted after all
-            self._by_digest[name.digest] = self._dropped.pop(name.digest)
+            # given up as never accepted, and accepted after all: what was reported of its end was wrong
+            revived = self._by_digest[name.digest] = self._dropped.pop(name.digest)
+            revived.orders[revived.entry_order].state = None
         held = self._by_digest.get(name.digest)
         # an order left over from an earlier position takes from the one that is there now
         return held if held is not None or not fill.closed_qty else self._unnamed(fill)
@@ -363,19 +457,15 @@ class Book:
         return held
 
     def _end(self, ended: OrderEnded) -> Position | None:
-        self.leftovers.pop(ended.order_id, None)
+        self._orphans.pop(ended.order_id, None)
         name = ids.parse_order_id(ended.order_id)
         held = self._by_digest.get(name.digest) if name else None
         if held is None or name is None:
             return None
-        if name.leg == "e":
-            held.entry_ended = True
-            if held.pending and ended.state is not OrderState.FILLED and not ended.filled:
-                self.drop(held.digest)
-        elif name.leg == "x" and held.exit_order == ended.order_id:
-            held.exit_order = ""
-        elif name.leg == "p":
-            held.partial_order = "" if ended.state is not OrderState.FILLED else held.partial_order
+        if (order := held.orders.get(ended.order_id)) is not None:
+            order.end(ended.state, ended.filled)
+        if name.leg == "e" and held.pending and ended.state is not OrderState.FILLED and not ended.filled:
+            self.drop(held.digest)
         return held
 
     def _close(self, close: Close) -> None:

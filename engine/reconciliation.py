@@ -14,7 +14,7 @@ import structlog
 from domain import ids
 from domain.errors import OutcomeUnknown, Rejected
 from domain.order import Cause, OrderKind, OrderRequest, Side
-from domain.records import Fill, Intent
+from domain.records import Fill, Intent, OrderFound
 from domain.trade import ZERO
 from engine import rebuild
 from engine.commands import PlaceOrder
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from domain.order import PositionReport
     from domain.ports import Broker
-    from domain.records import Adopted, Receipt, Record
+    from domain.records import Adopted, Receipt, Record, Unread
     from engine.commands import Command
     from engine.positions import Position
     from engine.trader import Trader
@@ -35,6 +35,8 @@ WEEK_MS = 7 * 86_400_000
 DAY_MS = 86_400_000
 NAKED_KEPT = 10_000
 TARGET_R = 2
+DOUBT_ROUNDS = 15
+"""Rounds in quick succession that a doubt leads to; a difference that outlasts them is left to the regular ones."""
 
 
 class Policy(StrEnum):
@@ -96,6 +98,10 @@ class Shell(Protocol):
         """Take executions, and return once they have been taken."""
         ...
 
+    def nudge(self) -> None:
+        """Have the book compared with the exchange now."""
+        ...
+
 
 async def is_flat(broker: Broker, symbol: str) -> bool:
     """Say whether the exchange says that there is no position; one symbol that it refuses must not hold up others."""
@@ -116,8 +122,26 @@ class Reconciler:
 
     def __init__(self, trader: Trader, broker: Broker, shell: Shell, terms: ReconcileTerms) -> None:
         self._trader, self._broker, self._shell, self._terms = trader, broker, shell, terms
-        self._told: set[tuple[str, Decimal]] = set()
+        self._told: set[tuple[str, int, Decimal]] = set()
+        self._doubts: dict[str, int] = {}
         self.found = Differences()
+
+    @property
+    def doubts(self) -> bool:
+        """Whether something was reported that does not fit the book, and is still to be compared."""
+        return bool(self._doubts)
+
+    def doubt(self, symbol: str, reason: str = "") -> None:
+        """Compare a symbol until book and exchange agree; with a ``reason``, no entry is made there before."""
+        self._doubts[symbol] = 0
+        if symbol and reason:
+            self._trader.situation.doubtful[symbol] = reason
+
+    def not_understood(self, unread: Unread) -> None:
+        """Take note of something that could not be interpreted: nothing is concluded from it."""
+        log.error("report of the exchange not understood: kept in the journal, and compared with the exchange",
+                  symbol=unread.symbol, what=unread.what, row=unread.row[:200])  # fmt: skip
+        self.doubt(unread.symbol, f"a report of the exchange could not be read: {unread.what}")
 
     def opened(self, symbol: str) -> None:
         """Take note that a position has just opened: from now on it is naked until its stop has been seen."""
@@ -125,23 +149,23 @@ class Reconciler:
 
     async def compare(self) -> None:
         """Compare and settle. Raises Unavailable when the exchange does not answer; nothing has been concluded then."""
-        reported = await self._reported()
+        legs, reported = await self._reported()
         if self._strangers(reported) or self._missing(reported):
             # what we know may simply be older than the report
             await self._shell.catch_up()
-            reported = await self._reported()
+            legs, reported = await self._reported()
         missing, strangers = self._missing(reported), self._strangers(reported)
         self.found.ghosts = []
         for held in missing:
             await self._bury(held)
-        foreign = [one for one in strangers if not await self._meet(reported[one])]
-        self.found.foreign = foreign
-        values = {symbol: abs(reported[symbol].qty) * reported[symbol].mark_price for symbol in foreign}
-        self._trader.situation.foreign = values
-        self._trader.situation.foreign_margin = sum(
-            (value / max(reported[symbol].leverage, rebuild.UNLEVERED) for symbol, value in values.items()), ZERO
-        )
+        foreign = [reported[one] for one in strangers if not await self._meet(reported[one])]
+        for leg in legs:
+            # a bot in one-way mode never opens one: the other leg may even be in a symbol of its own position
+            await self._apply_policy(leg)
+        self._note_foreign([*foreign, *legs])
+        await self._look_at_orders()
         await self._look_at_stops(reported)
+        self._settle_doubts(reported)
         await self._shell.dispatch(self._trader.tidy())
         for position in self._open().values():
             if position.leaving:
@@ -161,14 +185,54 @@ class Reconciler:
 
     async def flatten_foreign(self) -> list[str]:
         """Close the positions that are not ours; return their symbols."""
-        reported = await self._reported()
-        strangers = self._strangers(reported)
-        for symbol in strangers:
-            await self._flatten(reported[symbol])
-        return strangers
+        legs, reported = await self._reported()
+        strangers = [*legs, *(reported[symbol] for symbol in self._strangers(reported))]
+        for there in strangers:
+            await self._flatten(there)
+        return sorted({there.symbol for there in strangers})
 
-    async def _reported(self) -> dict[str, PositionReport]:
-        return {held.symbol: held for held in await self._broker.positions()}
+    async def _reported(self) -> tuple[list[PositionReport], dict[str, PositionReport]]:
+        """Return the legs of hedge mode, and the positions of one-way mode by symbol."""
+        reports = await self._broker.positions()
+        return [one for one in reports if one.index], {one.symbol: one for one in reports if not one.index}
+
+    def _note_foreign(self, foreign: Sequence[PositionReport]) -> None:
+        values: dict[str, Decimal] = {}
+        margin = ZERO
+        for there in foreign:
+            value = abs(there.qty) * (there.mark_price or there.entry_price)
+            values[there.symbol] = values.get(there.symbol, ZERO) + value
+            margin += value / max(there.leverage, rebuild.UNLEVERED)
+        self.found.foreign = sorted(values)
+        self._trader.situation.foreign, self._trader.situation.foreign_margin = values, margin
+
+    async def _look_at_orders(self) -> None:
+        """Take up working orders of ours that the records do not know; what belongs to nothing is cancelled."""
+        book = self._trader.book
+        for found in await self._broker.open_orders():
+            if book.order(found.order_id) is not None:
+                continue
+            record = OrderFound(
+                time=self._shell.market_time(), order_id=found.order_id, symbol=found.symbol, side=found.side,
+                qty=found.qty, filled=found.filled, price=found.price, reduce_only=found.reduce_only,
+            )  # fmt: skip
+            await self._shell.append(record)
+            held = book.apply(record)
+            log.warning("working order found that the records do not know", order=found.order_id, symbol=found.symbol,
+                        left=str(found.qty - found.filled), done="followed" if held else "cancelled")  # fmt: skip
+
+    def _settle_doubts(self, reported: dict[str, PositionReport]) -> None:
+        held = {one.symbol: one for one in self._trader.book.positions()}
+        for symbol, rounds in list(self._doubts.items()):
+            known = held[symbol].opening.side.sign * held[symbol].qty if symbol in held else ZERO
+            there = reported[symbol].qty if symbol in reported else ZERO
+            agreed = known == there or symbol in self.found.foreign
+            if agreed:
+                self._trader.situation.doubtful.pop(symbol, None)
+            if agreed or rounds >= DOUBT_ROUNDS:
+                del self._doubts[symbol]
+            else:
+                self._doubts[symbol] = rounds + 1
 
     def _open(self) -> dict[str, Position]:
         return {held.symbol: held for held in self._trader.book.positions() if not held.pending and not held.flat}
@@ -212,20 +276,26 @@ class Reconciler:
             run is None and await self._broker.flat(there.symbol)
         ):
             return True
-        if run is not None and run.digest and not self._trader.knows(run.digest):
-            await self._take_over(there, run, "our order opened it")
+        if run is not None and run.digest:
+            late = self._trader.knows(run.digest)
+            await self._take_over(there, run, "our order opened it", late=late)
             return True
         if self._terms.policy is Policy.ADOPT:
             await self._take_over(there, run or _unexplained(there, since), "policy adopt")
             return True
+        await self._apply_policy(there)
+        return False
+
+    async def _apply_policy(self, there: PositionReport) -> None:
+        """Do to somebody else's position what the operator wants done to those; a hedge leg is never adopted."""
         self._tell(there)
         if self._terms.policy is Policy.PROTECT and not there.stop:
             await self._set_stop(there, self._own_stop(there), None)
         elif self._terms.policy is Policy.FLATTEN:
             await self._flatten(there)
-        return False
 
-    async def _take_over(self, there: PositionReport, run: rebuild.Run, why: str) -> None:
+    async def _take_over(self, there: PositionReport, run: rebuild.Run, why: str, *, late: bool = False) -> None:
+        """Manage a position as our own; one that filled ``late``, after its trade was recorded, is closed at once."""
         meant = self._trader.book.given_up(run.digest)
         entry, side = run.average(closing=False), run.side
         stop = there.stop or (meant.stop if meant else self._own_stop(there))
@@ -233,10 +303,13 @@ class Reconciler:
         adopted = rebuild.adoption(
             run, self._shell.market_time(), self._terms.timeframe, why, stop=stop, target=self._rounded(there, target),
             leverage=max(there.leverage, rebuild.UNLEVERED),
+            digest=rebuild.name_of(run.fills[0].exec_id) if late else "",
         )  # fmt: skip
         log.warning("position taken over", symbol=there.symbol, qty=str(there.qty), reason=why, stop=str(stop))
         self.found.adopted += 1
         await self._adopt(adopted)
+        if late and (held := self._trader.book.find(adopted.digest)) is not None:
+            await self._shell.dispatch(self._trader.exit(held, Cause.FORCE_EXIT, self._shell.market_time()))
 
     async def _adopt(self, adopted: Adopted) -> None:
         await self._shell.append(adopted)
@@ -247,7 +320,7 @@ class Reconciler:
         digest = rebuild.name_of(f"{there.symbol}|{there.entry_price}|{there.qty}|{self._shell.market_time()}")
         request = OrderRequest(
             ids.order_id(digest, "x", 0, paper=self._terms.paper), there.symbol, side.exit, OrderKind.MARKET,
-            abs(there.qty), reduce_only=True,
+            abs(there.qty), reduce_only=True, index=there.index,
         )  # fmt: skip
         intent = Intent(
             time=self._shell.market_time(), order_id=request.order_id, symbol=there.symbol, side=request.side,
@@ -285,7 +358,7 @@ class Reconciler:
 
     async def _set_stop(self, there: PositionReport, stop: Decimal, target: Decimal | None) -> bool:
         try:
-            await self._broker.set_stop(there.symbol, stop, target)
+            await self._broker.set_stop(there.symbol, stop, target, index=there.index)
         except (Rejected, OutcomeUnknown) as error:
             log.warning("stop not set", symbol=there.symbol, stop=str(stop), reason=str(error))
             return False
@@ -300,7 +373,7 @@ class Reconciler:
         return rules.price(price) if rules is not None else price
 
     def _tell(self, there: PositionReport) -> None:
-        key = (there.symbol, there.qty)
+        key = (there.symbol, there.index, there.qty)
         if key not in self._told:
             self._told.add(key)
             log.warning(

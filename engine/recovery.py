@@ -13,7 +13,6 @@ import structlog
 from domain.candle import Bars, ClosedBar, Series, join, timeframe_ms
 from domain.coverage import Span, missing, reach, without
 from domain.errors import Rejected, Unavailable
-from domain.ids import parse_order_id
 from domain.order import OrderReport, OrderState
 from domain.records import OrderEnded
 from engine.orders import NOT_FOUND_AFTER_S, NOT_FOUND_NEEDED
@@ -189,14 +188,8 @@ async def _looked_up(trader: Trader, broker: Broker, symbol: str, order_id: str)
 
 
 def _open_orders(trader: Trader) -> dict[str, str]:
-    """Return the symbols of all orders of ours whose end nobody has told, by id."""
-    wanted = dict(trader.book.leftovers)
-    for held in trader.book.positions():
-        partial = "" if held.partial_taken else held.partial_order
-        for order_id in {held.entry_order if held.pending else "", held.exit_order, partial} - {""}:
-            if parse_order_id(order_id):
-                wanted[order_id] = held.symbol
-    return wanted
+    """Return the symbols of all orders of ours that may still fill, or of which executions are missing, by id."""
+    return {order.order_id: order.symbol for order in trader.book.unsettled()}
 
 
 def fills_start(trader: Trader, until: int) -> int:

@@ -11,16 +11,18 @@ import structlog
 
 from domain.candle import Bars, ClosedBar
 from domain.errors import BadData, OutcomeUnknown, Rejected, RevenantError, Unavailable
-from domain.order import Cause
+from domain.order import Cause, OrderReport, PositionReport
 from domain.records import Fill, Level, Mended, OrderEnded, Receipt, StopMoved, finished
 from engine import recovery
 from engine.commands import CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
+from engine.exit_retries import ExitRetries
 from engine.following import Following
+from engine.intake import Intake
 from engine.lag import Lags
 from engine.orders import LANES, Orders
 from engine.parts import Parts, Progress
 from engine.recall import Recall
-from engine.reconciliation import Reconciler, is_flat
+from engine.reconciliation import Reconciler
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-Event = list[ClosedBar] | list[Fill] | OrderEnded | StopMoved | MoveStop
+Event = list[ClosedBar] | list[Fill] | OrderEnded | StopMoved | MoveStop | OrderReport | PositionReport
 
 EVENTS_MAX = 10_000
 BALANCE_S = 5.0
@@ -42,12 +44,10 @@ HEAL_S = 2.0
 RECONCILE_S = 60.0
 UNDECIDED_S = 2.0
 SETTLE_S = 5.0
-FUNDING_WAIT_S = 30.0
 INSTRUMENTS_S = 3_600.0
 RECOVERY_RETRY_S = 2.0
 NUDGE_PAUSE_S = 0.5
 DAY_MS = 86_400_000
-ASK_S = 3.0
 STEP_LOOK_S = 0.05
 STEP_LOST_S = 30.0
 
@@ -63,8 +63,11 @@ class Runtime:
         self.orders = Orders(parts.broker, self.append, self._events.put, self._nudged.set)
         self.progress = Progress()
         self.reconciler = Reconciler(parts.trader, parts.broker, self, parts.reconcile)
+        self.exits = ExitRetries(
+            parts.trader, self.dispatch, self.market_time, lambda failing: parts.told("exit failing", failing)
+        )
+        self.intake = Intake(parts.trader, parts.broker, self, self.reconciler, self.exits, parts.told)
         self._lookup = recovery.OrderLookup()
-        self._flat_since: dict[str, float] = {}
         self._batch_at = self._settled_at = 0.0
         self._consuming = self._leaving = False
         self._recall, self._following = Recall(parts), Following(parts)
@@ -94,13 +97,13 @@ class Runtime:
         self.progress.missed_signals = len(missed)
         await p.phantoms.catch_up(p.windows, p.candles, p.wanted)
         fills = await p.broker.fills_since(recovery.asking_start(p.trader, p.ledger, past.until, until), until + DAY_MS)
-        await self._take_fills(fills)
+        await self.intake.take_fills(fills)
         await self._settle_orders()
         await self.dispatch(p.trader.resume())
         await self.reconciler.restore_closed(fills)
         await self.reconciler.compare()
         await self._following.keep_up()
-        await self._finish_flat()
+        await self.intake.finish_flat()
         if p.ledger.doubtful_since is not None:
             await self.append(Mended(time=until, missing=p.ledger.missing))
         # not before: carrying thousands of trades at once would slow the start down, and the journal has them
@@ -145,6 +148,7 @@ class Runtime:
         tasks.start("lease", p.fence.keep)
         tasks.start("balance", self._watch_balance)
         tasks.start("reconcile", self._reconcile)
+        tasks.start("exit retries", self.exits.run)
         tasks.start("executions", self._listen)
         if not trading:
             return
@@ -189,7 +193,7 @@ class Runtime:
             async with asyncio.timeout(deadline_s / 3):
                 await self._p.writer.free()
                 if self.progress.recovered:
-                    await self._take_fills_since(recovery.fills_start(self._p.trader, self.market_time()))
+                    await self.intake.take_fills_since(recovery.fills_start(self._p.trader, self.market_time()))
                     await self._finished.join()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline_s / 2):
@@ -218,6 +222,7 @@ class Runtime:
             said.append(f"exchange: {self.progress.broker_error}")
         if not self.progress.durable:
             said.append("the journal cannot be written, or its disk is full: no new entries")
+        said += p.broker.obstacles()
         if p.fence.superseded:
             said.append(f"another instance has taken over ({p.fence.successor}): this one sends no orders")
         if p.trader.situation.switch != "running":
@@ -257,14 +262,17 @@ class Runtime:
     async def _handle(self, event: Event) -> None:
         trader = self._p.trader
         if isinstance(event, OrderEnded):
-            self._p.told("order ended", event)
-            await self.dispatch(trader.on_order_ended(event))
+            await self.intake.take_end(event)
+        elif isinstance(event, OrderReport):
+            await self.intake.take_report(event)
+        elif isinstance(event, PositionReport):
+            self.intake.take_position(event)
         elif isinstance(event, StopMoved):
             trader.on_stop_moved(event)
         elif isinstance(event, MoveStop):
             await self.dispatch(trader.on_stop_refused(event.digest, event.cause, event.time))
         elif event and isinstance(event[0], Fill):
-            await self._take_told([one for one in event if isinstance(one, Fill)])
+            await self.intake.take_told([one for one in event if isinstance(one, Fill)])
         elif event:
             await self._take_bars([one for one in event if isinstance(one, ClosedBar)])
 
@@ -286,10 +294,11 @@ class Runtime:
         if p.acknowledge is not None:
             # a stepping market must look the same on every run, however the sockets race
             with contextlib.suppress(Unavailable, Rejected):
-                await self._take_fills_since(recovery.fills_start(p.trader, self.market_time()))
+                await self.intake.take_fills_since(recovery.fills_start(p.trader, self.market_time()))
                 await self._refresh_balance()
         p.trader.situation.stale = frozenset(series.symbol for series in p.feed.stale())
         p.trader.situation.superseded = p.fence.superseded
+        p.trader.situation.barred = p.broker.barred()
         for symbol, (price, time) in p.feed.prices.items():
             p.broker.on_price(symbol, price, time)
         for closed in batch:
@@ -327,54 +336,6 @@ class Runtime:
                 since = loop.time() if seen >= 0 else since
                 seen = self.progress.batches
             await asyncio.sleep(STEP_LOOK_S)
-
-    async def _take_told(self, fills: list[Fill]) -> None:
-        await self._take_fills(fills)
-        # a trade is recorded once, when it is flat: what the stream may have left out of it, such as funding, has to be
-        # asked for before
-        if self._p.trader.flat():
-            try:
-                async with asyncio.timeout(ASK_S):
-                    await self._take_fills_since(recovery.fills_start(self._p.trader, self.market_time()))
-            except (TimeoutError, Unavailable, Rejected):
-                self._nudged.set()
-
-    async def _take_fills(self, fills: Sequence[Fill]) -> None:
-        trader = self._p.trader
-        for fill in fills:
-            if trader.book.knows(fill.exec_id):
-                continue
-            await self.append(fill)
-            before = trader.counts["opened"]
-            commands = trader.on_fill(fill)
-            if trader.counts["opened"] > before:
-                # its stop travels with the order; that it has arrived is looked at
-                self.reconciler.opened(fill.symbol)
-                self._nudged.set()
-            self._p.told("fill", fill)
-            await self.dispatch(commands)
-
-    async def _take_fills_since(self, time: int) -> None:
-        until = self.market_time() + DAY_MS
-        await self._take_fills(await self._p.broker.fills_since(time, until))
-        await self._finish_flat()
-
-    async def _finish_flat(self) -> None:
-        """Record positions that are closed, once nothing of them can be missing any more.
-
-        Executions have just been asked for; the exchange has to say itself that the position is gone; and funding
-        that fell due is waited for, for a while. Raises Unavailable when the exchange does not answer.
-        """
-        trader, now = self._p.trader, asyncio.get_running_loop().time()
-        waiting = {held.digest: self._flat_since.get(held.digest, now) for held in trader.flat()}
-        self._flat_since = waiting
-        for held in trader.flat():
-            patient = now - waiting[held.digest] < FUNDING_WAIT_S
-            if not await is_flat(self._p.broker, held.symbol) or (patient and trader.lacks_funding(held)):
-                # looked at again in the next round
-                continue
-            if held.flat and trader.book.find(held.digest) is held:
-                await self.dispatch(trader.finish(held))
 
     async def dispatch(self, commands: Sequence[Command]) -> None:
         """Carry commands out, or queue them for those who do."""
@@ -463,16 +424,18 @@ class Runtime:
             fills = [one for one in told if isinstance(one, Fill)]
             if fills:
                 await self._events.put(fills)
-            elif not told:
+            for one in told:
+                if not isinstance(one, Fill):
+                    await self._events.put(one)
+            await self.intake.take_unread()
+            if not told:
                 # connected anew: what happened in between is asked for
                 self._nudged.set()
 
     async def _reconcile(self) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
-                book = self._p.trader.book
-                undecided = self._lookup.undecided or self._p.trader.flat() or book.leftovers
-                async with asyncio.timeout(UNDECIDED_S if undecided else RECONCILE_S):
+                async with asyncio.timeout(UNDECIDED_S if self._undecided() else RECONCILE_S):
                     await self._nudged.wait()
             self._nudged.clear()
             try:
@@ -484,15 +447,32 @@ class Runtime:
                 log.warning("reconciliation postponed", reason=str(error))
             await asyncio.sleep(NUDGE_PAUSE_S)
 
+    def _undecided(self) -> bool:
+        """Return whether something waits for an answer of the exchange: then it is asked again within seconds."""
+        book = self._p.trader.book
+        return bool(
+            self._lookup.undecided
+            or self.reconciler.doubts
+            or book.leftovers
+            or any(order.market for order in book.unsettled())
+            or any(held.flat or held.leaving for held in book.positions())
+        )
+
+    def nudge(self) -> None:
+        """Have the book compared with the exchange now."""
+        self._nudged.set()
+
     async def catch_up(self) -> None:
         """Ask for executions and for the ends of orders, and take them."""
         start = recovery.fills_start(self._p.trader, self.market_time())
         fills = await self._p.broker.fills_since(start, self.market_time() + DAY_MS)
         await self.take(fills)
-        await self._finish_flat()
+        await self.intake.take_unread()
+        await self.intake.finish_flat()
         # each open order costs a request: rounds that follow one another closely look at fills and positions only
         now = asyncio.get_running_loop().time()
-        if now - self._settled_at >= SETTLE_S or self._lookup.undecided:
+        hurried = any(order.market for order in self._p.trader.book.unsettled())
+        if now - self._settled_at >= (UNDECIDED_S if hurried else SETTLE_S) or self._lookup.undecided:
             self._settled_at = now
             await self._settle_orders()
         await self.reconciler.restore_closed(fills)
@@ -500,7 +480,7 @@ class Runtime:
     async def take(self, fills: list[Fill]) -> None:
         """Take executions, and return once they have been taken."""
         if not self._consuming:
-            await self._take_fills(fills)
+            await self.intake.take_fills(fills)
             return
         await self._events.put(fills)
         await self._events.join()
@@ -510,7 +490,7 @@ class Runtime:
         ended = await self._lookup.settle(self._p.trader, self._p.broker, self.market_time(), self.orders.in_flight)
         for one in ended:
             await self.append(one)
-            await self.dispatch(self._p.trader.on_order_ended(one))
+            await self.intake.take_end(one)
 
     def market_time(self) -> int:
         """Return the newest time that the market has told."""

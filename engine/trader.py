@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from domain import ids
 from domain.candle import Bars, ClosedBar, Series, timeframe_ms
 from domain.coverage import Span, density
-from domain.exits import ExitPlan, after_partial, timed_out, trail, widen
+from domain.exits import ExitPlan, widen
 from domain.judgement import UNJUDGED, Judgement
 from domain.order import Cause, OrderKind, OrderRequest, OrderState, Side
 from domain.records import (
@@ -19,7 +19,6 @@ from domain.records import (
     Adopted,
     DayStarted,
     Fill,
-    Intent,
     Opening,
     OrderEnded,
     Record,
@@ -29,9 +28,11 @@ from domain.records import (
 )
 from domain.trade import ZERO
 from engine.adjustments import Adjustments
-from engine.commands import CancelOrder, Command, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
+from engine.commands import Command, PlaceOrder, RecordTrade, Refused, Remember, intent_of
+from engine.exits import Exits
 from engine.positions import Book, Position
 from engine.risk import Account, Approved, RiskLimits, weigh
+from engine.situation import Situation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
 
 DAY_MS, DAY_S = 86_400_000, 86_400
 CLOSED_MAX = 5_000
-EXIT_ATTEMPTS_MAX = 999
-PARTIAL_ATTEMPTS_MAX = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +73,6 @@ class TraderTerms:
     blacklist: frozenset[str] = frozenset()
 
 
-@dataclass(slots=True)
-class Situation:
-    """What the outside has told the trader last.
-
-    ``foreign`` are values of positions that are not ours, by symbol, ``foreign_margin`` is what they tie up.
-    """
-
-    equity: Decimal = ZERO
-    durable: bool = True
-    superseded: bool = False
-    switch: SwitchState = SwitchState.RUNNING
-    stale: frozenset[str] = frozenset()
-    foreign: dict[str, Decimal] = field(default_factory=dict)
-    foreign_margin: Decimal = ZERO
-    prices: dict[str, Decimal] = field(default_factory=dict)
-    market_time: int = 0
-
-
 class Trader:
     """Decides entries and exits for all symbols.
 
@@ -110,6 +91,9 @@ class Trader:
         self.closed: deque[Trade] = deque(maxlen=CLOSED_MAX)
         self.recorded: set[str] = set()
         self.counts: Counter[str] = Counter()
+        self._exits = Exits(
+            self.book, self.situation, instruments, paper=terms.paper, unfilled_timeout_ms=terms.unfilled_timeout_ms
+        )
         self._states: dict[tuple[str, str], Any] = {}
         self._day: DayStarted | None = None
 
@@ -139,10 +123,10 @@ class Trader:
         for held in self.book.positions():
             if held.flat:
                 continue
-            if not held.pending and held.partial_taken:
-                commands += self._follow_partial(held, self.situation.market_time)
+            if held.unwanted:
+                commands += self.leave(held, self.situation.market_time)
             elif not held.pending:
-                commands += self._take_partial(held, self.situation.market_time)
+                commands += self._exits.pursue_partial(held, self.situation.market_time)
         return commands
 
     def warm_up(self, symbol: str, missed_after: int) -> list[Signal]:
@@ -174,7 +158,7 @@ class Trader:
         commands = self.turn_of_day(now)
         held = self.book.of_symbol(closed.series.symbol)
         if held is not None and held.opening.timeframe == closed.series.timeframe:
-            commands += self._manage(held, closed)
+            commands += self._exits.manage(held, closed)
         for name, plan in self._terms.plans.items():
             if plan.strategy.timeframes[0] == closed.series.timeframe:
                 commands += self._step(name, plan, closed)
@@ -185,17 +169,17 @@ class Trader:
         before = self.book.of_symbol(fill.symbol)
         was_pending = before is not None and before.pending
         held = self.book.apply(fill)
-        if held is None or held.flat:
+        if held is None:
             return []
-        commands: list[Command] = []
         if was_pending and not held.pending:
             self.counts["opened"] += 1
-            if held.unwanted:
-                return self.exit(held, Cause.FORCE_EXIT, fill.time)
-            commands += self._take_partial(held, fill.time)
-        if fill.cause is Cause.PARTIAL:
-            commands += self._follow_partial(held, fill.time)
-        return commands
+        if held.flat:
+            return self._exits.withdraw_entry(held, fill.time)
+        # what fills of an entry after something was closed comes too late: its stop or its exit has had its say
+        late = held.closed > 0 and fill.order_id == held.entry_order
+        if held.leaving or held.unwanted or late:
+            return self.exit(held, Cause.FORCE_EXIT if held.exit_cause is Cause.UNKNOWN else held.exit_cause, fill.time)
+        return self._exits.pursue_partial(held, fill.time)
 
     def adopt(self, adopted: Adopted) -> list[Command]:
         """Take over a position that no intent of ours led to; one that is flat already waits for ``finish``."""
@@ -203,22 +187,30 @@ class Trader:
         if held is None:
             return []
         self.counts["adopted"] += 1
-        return [] if held.flat else self._take_partial(held, adopted.time)
+        return [] if held.flat else self._exits.pursue_partial(held, adopted.time)
 
     def knows(self, digest: str) -> bool:
         """Say whether a position of that name is open, or has been recorded as a trade."""
         return self.book.find(digest) is not None or ids.trade_id(digest) in self.recorded
 
     def on_order_ended(self, ended: OrderEnded) -> list[Command]:
-        """Take the news that an order will not fill any further."""
+        """Take the news that an order will not fill any further.
+
+        What an exit has left open is for the caller to close again, in its own time: see ``engine/exit_retries.py``.
+        """
+        order = self.book.order(ended.order_id)
+        if order is not None and order.state is not None and ended.filled <= order.reported:
+            return []
         self.book.apply(ended)
         if ended.state in {OrderState.REJECTED, OrderState.NOT_FOUND}:
             self.counts["orders_failed"] += 1
         name = ids.parse_order_id(ended.order_id)
-        held = self.book.find(name.digest) if name and name.leg == "p" else None
-        # a partial target that never arrived is placed again; one that was refused is not
-        lost = held is not None and ended.state is OrderState.NOT_FOUND and not held.partial_taken
-        return self._take_partial(held, ended.time) if held is not None and lost else []
+        held = self.book.find(name.digest) if name else None
+        if name is None or held is None or held.pending or held.flat or held.unwanted:
+            return []
+        # the exchange's own refusal of a partial target stands: asking again would be refused again
+        refused = name.leg == "p" and ended.state is OrderState.REJECTED and not ended.filled
+        return [] if name.leg == "x" or refused else self._exits.pursue_partial(held, ended.time)
 
     def on_stop_moved(self, moved: StopMoved) -> None:
         """Take the news that the exchange has accepted a new stop."""
@@ -230,24 +222,16 @@ class Trader:
         return self.exit(held, cause, time) if held is not None else []
 
     def exit(self, held: Position, cause: Cause, time: int) -> list[Command]:
-        """Close what is open of a position at the market, unless that is under way."""
-        if held.exit_order or held.qty <= 0 or held.exit_attempts > EXIT_ATTEMPTS_MAX:
-            return []
-        order_id = ids.order_id(held.digest, "x", held.exit_attempts, paper=self._terms.paper)
-        request = OrderRequest(
-            order_id, held.symbol, held.opening.side.exit, OrderKind.MARKET, held.qty, reduce_only=True
-        )
-        return [self._place(request, cause, time)]
+        """Close what is open of a position at the market, unless that is under way; its entry is withdrawn."""
+        return self._exits.exit(held, cause, time)
 
     def leave(self, held: Position, time: int) -> list[Command]:
-        """Get out of a position because the operator says so.
+        """Get out of a position because the operator says so."""
+        return self._exits.leave(held, time)
 
-        An entry that has not filled is cancelled; should it fill all the same, it is closed at once.
-        """
-        if held.pending:
-            held.unwanted = True
-            return [] if held.entry_ended else [CancelOrder(held.symbol, held.entry_order, time)]
-        return self.exit(held, Cause.FORCE_EXIT, time)
+    def tidy(self, symbol: str = "") -> list[Command]:
+        """Cancel what nothing is to come of any more, in one symbol or in all."""
+        return self._exits.tidy(symbol)
 
     def switch(self, state: SwitchState, reason: str) -> list[Command]:
         """Let in new entries, or stop them."""
@@ -304,33 +288,6 @@ class Trader:
         self._day = DayStarted(time=now, day=day, equity=self.situation.equity, open_pnl=self.open_pnl())
         return [Remember(self._day)]
 
-    def _manage(self, held: Position, closed: ClosedBar) -> list[Command]:
-        now = closed.close_time
-        if held.flat:
-            return []
-        if held.pending:
-            return self._expire(held, now)
-        if held.leaving:
-            return self.exit(held, held.exit_cause, now)
-        if closed.bar.open_time < held.opening.bar_start or held.observed_until >= now:
-            return []
-        held.observed_until = now
-        held.bracket = widen(held.bracket, closed.bar.high, closed.bar.low)
-        wanted = trail(held.bracket)
-        if timed_out(held.bracket, now):
-            return self.exit(held, Cause.TIMEOUT, now)
-        if held.partial_taken:
-            # asked for again on every bar until the exchange has it
-            wanted = after_partial(wanted)
-        if wanted.stop != held.bracket.stop:
-            return self._move_stop(held, wanted.stop, wanted.stop_cause, now)
-        return []
-
-    def _expire(self, held: Position, now: int) -> list[Command]:
-        if held.entry_ended or now - held.intended_at < self._terms.unfilled_timeout_ms:
-            return []
-        return [CancelOrder(held.symbol, held.entry_order, now)]
-
     def _step(self, name: str, plan: Plan, closed: ClosedBar) -> list[Command]:
         strategy, symbol = plan.strategy, closed.series.symbol
         state = self._states.get((name, symbol))
@@ -386,6 +343,10 @@ class Trader:
             return "late", "the market has moved on"
         if self.situation.superseded:
             return "superseded", "another instance has taken over"
+        if self.situation.barred:
+            return "exchange_access", self.situation.barred
+        if signal.symbol in self.situation.doubtful:
+            return "not_understood", self.situation.doubtful[signal.symbol]
         if self.adjustments.refuses(signal.symbol):
             return "blacklist", "the operator wants no entries there"
         if signal.symbol in self.situation.stale:
@@ -416,52 +377,14 @@ class Trader:
             OrderKind.LIMIT if limited else OrderKind.MARKET, size.qty, entry if limited else None, stop, target,
         )  # fmt: skip
         self.counts["taken"] += 1
-        return PlaceOrder(self._intend(request, Cause.ENTRY, signal.time, opening), request, signal, judged)
-
-    def _place(self, request: OrderRequest, cause: Cause, time: int) -> PlaceOrder:
-        return PlaceOrder(self._intend(request, cause, time), request)
-
-    def _intend(self, request: OrderRequest, cause: Cause, time: int, opening: Opening | None = None) -> Intent:
-        intent = Intent(
-            time=time, order_id=request.order_id, symbol=request.symbol, side=request.side, kind=request.kind,
-            qty=request.qty, price=request.price, reduce_only=request.reduce_only, cause=cause, opening=opening,
-        )  # fmt: skip
+        intent = intent_of(request, Cause.ENTRY, signal.time, opening)
         # the book learns at once, so that the next bar does not decide the same again
         self.book.apply(intent)
-        return intent
-
-    def _take_partial(self, held: Position, time: int) -> list[Command]:
-        price, instrument = held.bracket.partial_price, self._instruments.get(held.symbol)
-        spent = held.partial_attempts >= PARTIAL_ATTEMPTS_MAX
-        if price is None or instrument is None or held.partial_order or spent:
-            return []
-        qty = instrument.floor_qty(held.qty * Decimal(str(held.opening.plan.partial_fraction)))
-        if qty < instrument.min_qty or held.qty - qty < instrument.min_qty:
-            return []
-        request = OrderRequest(
-            ids.order_id(held.digest, "p", held.partial_attempts, paper=self._terms.paper), held.symbol,
-            held.opening.side.exit, OrderKind.LIMIT, qty, instrument.price(price), reduce_only=True,
-        )  # fmt: skip
-        return [self._place(request, Cause.PARTIAL, time)]
-
-    def _follow_partial(self, held: Position, time: int) -> list[Command]:
-        wanted = after_partial(held.bracket)
-        if wanted.stop == held.bracket.stop:
-            return []
-        return self._move_stop(held, wanted.stop, wanted.stop_cause, time)
-
-    def _move_stop(self, held: Position, stop: Decimal, cause: Cause, time: int) -> list[Command]:
-        instrument = self._instruments.get(held.symbol)
-        if instrument is None:
-            return []
-        rounded = instrument.price_down(stop) if held.opening.side is Side.LONG else instrument.price_up(stop)
-        if held.opening.side.sign * (rounded - held.bracket.stop) < instrument.tick:
-            return []
-        return [MoveStop(held.digest, held.symbol, rounded, cause, time)]
+        return PlaceOrder(intent, request, signal, judged)
 
     def flat(self) -> list[Position]:
-        """Return the positions that have been closed and are still to be recorded."""
-        return [held for held in self.book.positions() if held.flat]
+        """Return the positions that are closed, whose entry has ended, and that are still to be recorded."""
+        return [held for held in self.book.positions() if held.flat and held.entry_ended]
 
     def lacks_funding(self, held: Position) -> bool:
         """Say whether a funding payment fell due that nobody has told of yet."""
@@ -484,25 +407,29 @@ class Trader:
             # a trade rebuilt long after its end: the limits of the day read this list backwards, by time
             self.closed = deque(sorted(self.closed, key=lambda one: one.exit_time), maxlen=CLOSED_MAX)
 
-    def tidy(self, symbol: str = "") -> list[Command]:
-        """Cancel what is left over of recorded positions, in one symbol or in all."""
-        now = self.situation.market_time
-        left = self.book.leftovers.items()
-        return [CancelOrder(where, order_id, now) for order_id, where in left if symbol in {"", where}]
-
     def _account(self, symbol: str) -> Account:
         seen, held = self.situation, self.book.positions()
         exposure, margin = sum(seen.foreign.values(), ZERO), seen.foreign_margin
+        at_risk, maintenance = ZERO, self._maintenance(seen.foreign)
         for one in held:
             price = seen.prices.get(one.symbol, one.entry_price)
-            exposure += one.commitment(price)
+            value = one.commitment(price)
+            exposure += value
             # by the price of the entry or of now, as account and margin mode have it: the higher one
             margin += one.commitment(max(price, one.entry_price)) / one.opening.leverage
+            at_risk += one.commitment(max(ZERO, one.opening.side.sign * (price - one.bracket.stop)))
+            maintenance += self._maintenance({one.symbol: value})
         return Account(
             equity=seen.equity, day_equity=self._day.equity if self._day else seen.equity, day_pnl=self.day_pnl(),
             exposure=exposure, margin=margin, open_trades=len(held), switch=seen.switch, durable=seen.durable,
-            now=seen.market_time, closed=self.adjustments.counted(self.closed, symbol),
+            now=seen.market_time, closed=self.adjustments.counted(self.closed, symbol), at_risk=at_risk,
+            maintenance=maintenance,
         )  # fmt: skip
+
+    def _maintenance(self, values: Mapping[str, Decimal]) -> Decimal:
+        """Return the margin that the exchange wants kept for positions, given their values by symbol."""
+        known = ((self._instruments.get(symbol), value) for symbol, value in values.items())
+        return sum((value * rules.maintenance_rate(value) for rules, value in known if rules is not None), ZERO)
 
     def _refuse(self, signal: Signal, judged: Judgement, gate: str, detail: str) -> Refused:
         self.counts[f"gate:{gate}"] += 1

@@ -144,7 +144,7 @@ class FlakyBroker:
         venue_id = self.v.account.state.link_ids.get(order_id, "")
         await self._change(lambda: self._tolerate(NOT_FOUND, lambda: self.v.account.cancel(venue_id, self.v.time)))
 
-    async def set_stop(self, symbol: str, stop: D, target: D | None) -> None:
+    async def set_stop(self, symbol: str, stop: D, target: D | None, *, index: int = 0) -> None:
         await self._change(
             lambda: self._tolerate(
                 SAME_STOPS, lambda: self.v.account.set_stops(symbol, self.v.time, stop=stop, target=target)

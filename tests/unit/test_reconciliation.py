@@ -7,9 +7,10 @@ import pytest
 
 from domain import ids
 from domain.errors import Unavailable
-from domain.order import Cause, ClosedPart, OrderKind, OrderRequest, OrderSide, PositionReport
-from domain.records import Adopted, Fill
+from domain.order import Cause, ClosedPart, OpenOrder, OrderKind, OrderRequest, OrderSide, OrderState, PositionReport
+from domain.records import Adopted, Fill, OrderEnded, OrderFound, Unread
 from engine import rebuild
+from engine.commands import RecordTrade
 from engine.reconciliation import Policy, Reconciler, ReconcileTerms
 from engine.trader import Trader
 from tests.torture.virtual import run_virtually
@@ -29,7 +30,7 @@ class Exchange:
     """An exchange as the reconciler sees it."""
 
     def __init__(self):
-        self.reports, self.fills, self.parts, self.stops = [], [], [], []
+        self.reports, self.fills, self.parts, self.stops, self.orders = [], [], [], [], []
         self.is_flat, self.away = True, False
 
     async def positions(self):
@@ -46,7 +47,10 @@ class Exchange:
     async def closed_since(self, time, until, symbol):
         return self.parts
 
-    async def set_stop(self, symbol, stop, target):
+    async def open_orders(self):
+        return self.orders
+
+    async def set_stop(self, symbol, stop, target, *, index=0):
         self.stops.append((stop, target))
 
 
@@ -273,3 +277,82 @@ def test_an_order_left_over_keeps_its_symbol_locked_until_it_is_gone():
         world.bar()
     assert isinstance(world.bar()[0].request, OrderRequest)
     assert RULES.symbol == A
+
+
+def leg(index, qty, *, stop="0", symbol=A) -> PositionReport:
+    return PositionReport(symbol, D(qty), D(100), D(stop), D(0), D(5), D(100), D(0), index)
+
+
+def test_the_legs_of_hedge_mode_are_never_merged_and_each_is_closed_as_itself():
+    case = Case(Policy.FLATTEN)
+    case.exchange.is_flat = False
+    case.exchange.reports = [leg(1, "5", stop="90"), leg(2, "-2", stop="110")]
+    found = case.compare()
+    assert found.foreign == [A]
+    assert case.trader.situation.foreign == {A: D(700)}
+    assert [(one.request.index, one.request.side, one.request.qty) for one in case.shell.commands] == [
+        (1, SELL, D(5)), (2, BUY, D(2)),
+    ]  # fmt: skip
+
+
+def test_a_leg_beside_our_own_position_is_somebody_elses():
+    case = opened()
+    qty = case.entry.request.qty
+    case.report(str(qty), stop="98", target="105")
+    case.exchange.reports.append(leg(2, "-7"))
+    found = case.compare()
+    assert (found.foreign, found.mismatched, found.ghosts) == ([A], [], [])
+    assert case.trader.situation.foreign == {A: D(700)}
+
+
+def test_a_working_order_of_ours_that_nobody_remembers_is_cancelled():
+    case = Case()
+    order = OpenOrder(f"L1-{'A' * 24}-e0", A, BUY, D(5), D(0), D(99), reduce_only=False, time=1)
+    case.exchange.orders = [order]
+    case.compare()
+    assert [type(one) for one in case.shell.records] == [OrderFound]
+    assert [one.order_id for one in case.shell.commands] == [order.order_id]
+    # until its end is known, no entry is made there, and it is asked for again
+    case.world.trader.warm_up(A, 0)
+    assert list(case.trader.book.leftovers) == [order.order_id]
+    case.exchange.orders = []
+    case.trader.on_order_ended(OrderEnded(1, order.order_id, A, OrderState.CANCELLED))
+    assert case.trader.book.leftovers == {}
+
+
+def test_after_the_loss_of_every_record_the_rest_of_a_limit_entry_is_still_ours():
+    case, digest = Case(), "A" * 24
+    name = f"L1-{digest}-e0"
+    case.exchange.fills = [fill(1, BUY, 2, 100, time=8_640_000_000 - 5, order_id=name, cause=Cause.ENTRY)]
+    case.exchange.orders = [OpenOrder(name, A, BUY, D(10), D(2), D(100), reduce_only=False, time=1)]
+    case.report("2", stop="97", target="110")
+    case.compare()
+    (held,) = case.trader.book.positions()
+    assert (held.digest, held.entry_rest, held.entry_ended, held.commitment(D(100))) == (digest, D(8), False, D(1_000))
+
+
+def test_what_fills_of_an_entry_after_its_trade_was_recorded_is_closed_at_once():
+    """Only after a loss of memory: a bot that remembers the order waits for its end before it records the trade."""
+    case = opened()
+    entry = case.entry.request
+    (out,) = case.world.fill(side=SELL, qty=str(entry.qty), price="98", cause=Cause.STOP_LOSS)
+    assert isinstance(out, RecordTrade)
+    case.exchange.fills = [
+        fill(9, BUY, 3, 100, time=8_640_000_000 - 5, order_id=entry.order_id, cause=Cause.ENTRY)
+    ]  # fmt: skip
+    case.report("3", stop="97", target="110")
+    case.compare()
+    (exit_,) = case.shell.commands
+    assert (exit_.request.qty, exit_.request.reduce_only, exit_.intent.cause) == (D(3), True, Cause.FORCE_EXIT)
+
+
+def test_a_report_that_was_not_understood_closes_its_symbol_until_book_and_exchange_agree():
+    case = opened()
+    qty = case.entry.request.qty
+    case.reconciler.not_understood(Unread(1, A, "execution: no number", "{}"))
+    case.report(str(qty + 1), stop="98", target="105")
+    case.compare()
+    assert (list(case.trader.situation.doubtful), case.reconciler.doubts) == ([A], True)
+    case.report(str(qty), stop="98", target="105")
+    case.compare()
+    assert (case.trader.situation.doubtful, case.reconciler.doubts) == ({}, False)

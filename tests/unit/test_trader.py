@@ -13,7 +13,18 @@ from domain.exits import ExitPlan
 from domain.ids import Identity
 from domain.instrument import Instrument
 from domain.order import Cause, OrderKind, OrderSide, OrderState, Side
-from domain.records import Adopted, Close, Fill, Opening, OrderEnded, Record, StopMoved, SwitchState, finished
+from domain.records import (
+    Abandoned,
+    Adopted,
+    Close,
+    Fill,
+    Opening,
+    OrderEnded,
+    Record,
+    StopMoved,
+    SwitchState,
+    finished,
+)
 from domain.signal import Signal
 from engine.commands import CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
 from engine.recall import replay
@@ -181,8 +192,7 @@ def test_a_refused_stop_closes_the_position_once():
     (exit_,) = world.trader.on_stop_refused(move.digest, move.cause, 1)
     assert (exit_.request.reduce_only, exit_.request.order_id[-2:]) == (True, "x0")
     assert world.trader.on_stop_refused(move.digest, move.cause, 1) == []
-    command, tidy = world.fill(exit_, price="100.9")
-    assert tidy.order_id == exit_.request.order_id
+    (command,) = world.fill(exit_, price="100.9")
     assert command.trade.exit_reason == "trailing_stop_loss"
 
 
@@ -438,7 +448,136 @@ def test_an_entry_told_to_leave_that_fills_all_the_same_is_closed_at_once():
     world = World({0: Side.LONG})
     (entry,) = world.bar()
     (held,) = world.trader.book.positions()
-    (cancel,) = world.trader.leave(held, 1)
+    remember, cancel = world.trader.leave(held, 1)
+    assert isinstance(remember.record, Abandoned)
     assert isinstance(cancel, CancelOrder)
     (out,) = world.fill(entry, cause=Cause.ENTRY)
     assert (out.request.reduce_only, out.request.qty, out.intent.cause) == (True, entry.request.qty, Cause.FORCE_EXIT)
+
+
+@pytest.mark.parametrize("shares", [["1"], ["0.1", "0.2", "0.3", "0.4"], ["0.0005", "0.9995"]])
+def test_the_partial_target_takes_its_share_of_the_whole_position_however_the_entry_fills(shares):
+    world = World({0: Side.LONG}, ExitPlan(partial_r=1.5, partial_fraction=0.5))
+    (entry,) = world.bar()
+    left, placed = entry.request.qty, []
+    for number, share in enumerate(shares):
+        last = number == len(shares) - 1
+        qty = left if last else RULES.floor_qty(entry.request.qty * D(share))
+        left -= qty
+        commands = world.fill(entry, qty=str(qty), cause=Cause.ENTRY)
+        assert commands == [] or last
+        placed += commands
+    assert [one.request.qty for one in placed] == [RULES.floor_qty(entry.request.qty / 2)]
+
+
+def test_an_entry_that_ends_filled_in_part_gets_a_partial_target_for_what_filled():
+    world = World({0: Side.LONG}, ExitPlan(partial_r=1.5))
+    (entry,) = world.bar()
+    assert world.fill(entry, qty="10", cause=Cause.ENTRY) == []
+    ended = OrderEnded(1, entry.request.order_id, A, OrderState.CANCELLED, "EC_ReachMarketPriceLimit", D(12))
+    # two more have filled that are not known yet
+    assert world.trader.on_order_ended(ended) == []
+    (partial,) = world.fill(entry, qty="2", cause=Cause.ENTRY)
+    assert partial.request.qty == 6
+
+
+def test_a_sliver_of_the_partial_target_moves_no_stop():
+    world = World({0: Side.LONG}, ExitPlan(partial_r=1.5))
+    _, (partial,) = world.entered()
+    assert world.fill(partial, qty="0.01", price="103", cause=Cause.PARTIAL) == []
+    assert world.bar() == []
+    (held,) = world.trader.book.positions()
+    assert (held.partial_order, held.partial_taken) == (partial.request.order_id, False)
+    (move,) = world.fill(partial, qty=str(partial.request.qty - D("0.01")), price="103", cause=Cause.PARTIAL)
+    assert (move.stop, move.cause) == (D("100.0"), Cause.BREAK_EVEN)
+
+
+def test_the_rest_of_a_partial_target_that_was_cancelled_is_placed_again():
+    world = World({0: Side.LONG}, ExitPlan(partial_r=1.5))
+    _, (partial,) = world.entered()
+    world.fill(partial, qty="1", price="103", cause=Cause.PARTIAL)
+    ended = OrderEnded(1, partial.request.order_id, A, OrderState.CANCELLED, filled=D(1))
+    (again,) = world.trader.on_order_ended(ended)
+    assert (again.request.qty, again.request.order_id[-2:]) == (partial.request.qty - 1, "p1")
+    # but for what is too little for an order: then the target counts as taken
+    almost = again.request.qty - D("0.005")
+    world.fill(again, qty=str(almost), price="103", cause=Cause.PARTIAL)
+    (move,) = world.trader.on_order_ended(OrderEnded(1, again.request.order_id, A, OrderState.CANCELLED, filled=almost))
+    assert move.cause is Cause.BREAK_EVEN
+
+
+def test_the_rest_of_a_limit_entry_counts_and_is_cancelled_in_time():
+    world = World({0: Side.LONG}, limit_entries=True)
+    (entry,) = world.bar()
+    world.fill(entry, qty="10", cause=Cause.ENTRY)
+    (held,) = world.trader.book.positions()
+    assert held.commitment(D(100)) == entry.request.qty * 100
+    assert world.bar() == []
+    (cancel,) = world.bar()
+    assert (type(cancel), cancel.order_id) == (CancelOrder, entry.request.order_id)
+    # asked for again until the exchange says that it has ended
+    assert world.bar() == [CancelOrder(A, entry.request.order_id, cancel.time + STEP)]
+    world.trader.on_order_ended(OrderEnded(1, entry.request.order_id, A, OrderState.CANCELLED, filled=D(10)))
+    assert (world.bar(), held.commitment(D(100))) == ([], 1_000)
+
+
+def test_a_position_is_not_over_while_its_entry_may_still_fill():
+    world = World({0: Side.LONG, 2: Side.LONG}, limit_entries=True)
+    (entry,) = world.bar()
+    world.fill(entry, qty="10", cause=Cause.ENTRY)
+    (cancel,) = world.fill(side=OrderSide.SELL, qty="10", price="98", cause=Cause.STOP_LOSS)
+    assert (type(cancel), cancel.order_id) == (CancelOrder, entry.request.order_id)
+    assert world.trader.flat() == []
+    # what fills all the same on the way back is closed at once, and belongs to the same trade
+    (exit_,) = [one for one in world.fill(entry, qty="3", cause=Cause.ENTRY) if isinstance(one, PlaceOrder)]
+    assert (exit_.request.qty, exit_.request.reduce_only) == (3, True)
+    world.trader.on_order_ended(OrderEnded(1, entry.request.order_id, A, OrderState.CANCELLED, filled=D(13)))
+    (record,) = world.fill(exit_, price="99")
+    assert (record.trade.quantity, len(record.trade.legs)) == (13, 4)
+
+
+def test_an_exit_filled_in_part_goes_on_with_the_rest_under_a_new_id():
+    world = World({0: Side.LONG})
+    entry, _ = world.entered()
+    (held,) = world.trader.book.positions()
+    (exit_,) = world.trader.exit(held, Cause.TIMEOUT, 1)
+    assert world.fill(exit_, qty="10", price="99") == []
+    ended = OrderEnded(1, exit_.request.order_id, A, OrderState.CANCELLED, "EC_NoImmediateQtyToFill", D(10))
+    assert world.trader.on_order_ended(ended) == []
+    assert held.leaving
+    (again,) = world.trader.exit(held, Cause.TIMEOUT, 2)
+    assert (again.request.qty, again.request.order_id[-2:]) == (entry.request.qty - 10, "x1")
+
+
+def test_a_panic_is_remembered_while_its_entry_is_on_its_way():
+    world = World({0: Side.LONG}, limit_entries=True)
+    (entry,) = world.bar()
+    (remember, _) = world.trader.leave(world.trader.book.positions()[0], 1)
+    again = world.fresh()
+    replay(again, [*world.records, remember.record])
+    (cancel,) = again.resume()
+    assert isinstance(cancel, CancelOrder)
+    world.trader = again
+    (exit_, _) = sorted(world.fill(entry, qty="5", cause=Cause.ENTRY), key=lambda one: type(one).__name__, reverse=True)
+    assert (exit_.request.qty, exit_.request.reduce_only) == (5, True)
+
+
+def test_exits_never_run_out_of_names():
+    world = World({0: Side.LONG})
+    world.entered()
+    (held,) = world.trader.book.positions()
+    for number in range(1_002):
+        (exit_,) = world.trader.exit(held, Cause.TIMEOUT, 1)
+        assert ids.parse_order_id(exit_.request.order_id).attempt == number
+        world.trader.on_order_ended(OrderEnded(1, exit_.request.order_id, A, OrderState.CANCELLED))
+
+
+def test_when_the_exchange_lets_nobody_in_or_a_report_was_not_understood_no_entry_is_made():
+    for name, value, gate in (
+        ("barred", "the API key has expired", "exchange_access"),
+        ("doubtful", {A: "an execution could not be read"}, "not_understood"),
+    ):
+        world = World({0: Side.LONG})
+        setattr(world.trader.situation, name, value)
+        (refused,) = world.bar()
+        assert refused.gate == gate

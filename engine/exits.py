@@ -1,0 +1,158 @@
+"""How positions are left: stops that move, partial targets, timeouts, exits, and orders that are withdrawn."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from domain import ids
+from domain.exits import after_partial, timed_out, trail, widen
+from domain.order import Cause, OrderKind, OrderRequest, Side
+from domain.records import Abandoned
+from engine.commands import CancelOrder, Command, MoveStop, PlaceOrder, Remember, intent_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from domain.candle import ClosedBar
+    from domain.instrument import Instrument
+    from engine.positions import Book, Position
+    from engine.situation import Situation
+
+PARTIAL_ATTEMPTS_MAX = 3
+
+
+class Exits:
+    """Decides how positions of a book are managed and closed; ``paper`` marks order ids."""
+
+    def __init__(
+        self, book: Book, situation: Situation, instruments: Mapping[str, Instrument], *, paper: bool,
+        unfilled_timeout_ms: int,
+    ) -> None:  # fmt: skip
+        self._book, self._situation, self._instruments = book, situation, instruments
+        self._paper, self._unfilled_timeout_ms = paper, unfilled_timeout_ms
+
+    def exit(self, held: Position, cause: Cause, time: int) -> list[Command]:
+        """Close what is open of a position at the market, unless that is under way; its entry is withdrawn."""
+        commands = self.withdraw_entry(held, time)
+        if held.exit_order or held.qty <= 0:
+            return commands
+        order_id = ids.order_id(held.digest, "x", held.exit_attempts, paper=self._paper)
+        request = OrderRequest(
+            order_id, held.symbol, held.opening.side.exit, OrderKind.MARKET, held.qty, reduce_only=True
+        )
+        return [*commands, self._place(request, cause, time)]
+
+    def leave(self, held: Position, time: int) -> list[Command]:
+        """Get out of a position because the operator says so.
+
+        An entry that has not filled is cancelled; should it fill all the same, it is closed at once, after a restart
+        too.
+        """
+        if not held.pending:
+            return self.exit(held, Cause.FORCE_EXIT, time)
+        commands: list[Command] = []
+        if not held.unwanted:
+            abandoned = Abandoned(time=time, digest=held.digest)
+            self._book.apply(abandoned)
+            commands.append(Remember(abandoned))
+        return commands + self.withdraw_entry(held, time)
+
+    def withdraw_entry(self, held: Position, time: int) -> list[Command]:
+        """Cancel what an entry may still add."""
+        return [CancelOrder(held.symbol, held.entry_order, time)] if held.entry_rest else []
+
+    def manage(self, held: Position, closed: ClosedBar) -> list[Command]:
+        """Return what a closed bar of its timeframe calls for in a position: a moved stop, an exit, a withdrawal."""
+        now = closed.close_time
+        if held.flat or held.unwanted:
+            return self.withdraw_entry(held, now)
+        if held.pending:
+            return self._expire(held, now)
+        if held.leaving:
+            return self.exit(held, held.exit_cause, now)
+        return [*self._expire(held, now), *self._follow_bar(held, closed)]
+
+    def _follow_bar(self, held: Position, closed: ClosedBar) -> list[Command]:
+        now = closed.close_time
+        if closed.bar.open_time < held.opening.bar_start or held.observed_until >= now:
+            return []
+        held.observed_until = now
+        held.bracket = widen(held.bracket, closed.bar.high, closed.bar.low)
+        wanted = trail(held.bracket)
+        if timed_out(held.bracket, now):
+            return self.exit(held, Cause.TIMEOUT, now)
+        if self._partial_done(held):
+            # asked for again on every bar until the exchange has it
+            wanted = after_partial(wanted)
+        if wanted.stop != held.bracket.stop:
+            return self._move_stop(held, wanted.stop, wanted.stop_cause, now)
+        return []
+
+    def _expire(self, held: Position, now: int) -> list[Command]:
+        if now - held.intended_at < self._unfilled_timeout_ms:
+            return []
+        return self.withdraw_entry(held, now)
+
+    def pursue_partial(self, held: Position, time: int) -> list[Command]:
+        """Return what the partial target calls for now: its order, the stop that follows it, or nothing."""
+        if self._partial_done(held):
+            return self._follow_partial(held, time)
+        return self._take_partial(held, time)
+
+    def _partial_done(self, held: Position) -> bool:
+        """Return whether the partial target counts as taken: all of it, or all but what is too little for an order."""
+        if held.partial_taken or not held.partial_filled or held.partial_order:
+            return held.partial_taken
+        instrument = self._instruments.get(held.symbol)
+        return instrument is not None and held.partial_planned - held.partial_filled < instrument.min_qty
+
+    def _take_partial(self, held: Position, time: int) -> list[Command]:
+        """Return the order for the partial target: a share of the whole position, once its entry has ended."""
+        price, instrument = held.bracket.partial_price, self._instruments.get(held.symbol)
+        spent = held.partial_attempts >= PARTIAL_ATTEMPTS_MAX
+        if price is None or instrument is None or held.partial_order or spent or not held.entry_ended:
+            return []
+        planned = instrument.floor_qty(held.opened * Decimal(str(held.opening.plan.partial_fraction)))
+        qty = min(planned - held.partial_filled, held.qty)
+        if qty < instrument.min_qty or held.qty - qty < instrument.min_qty:
+            return []
+        request = OrderRequest(
+            ids.order_id(held.digest, "p", held.partial_attempts, paper=self._paper), held.symbol,
+            held.opening.side.exit, OrderKind.LIMIT, qty, instrument.price(price), reduce_only=True,
+        )  # fmt: skip
+        return [self._place(request, Cause.PARTIAL, time)]
+
+    def _follow_partial(self, held: Position, time: int) -> list[Command]:
+        wanted = after_partial(held.bracket)
+        if wanted.stop == held.bracket.stop:
+            return []
+        return self._move_stop(held, wanted.stop, wanted.stop_cause, time)
+
+    def _move_stop(self, held: Position, stop: Decimal, cause: Cause, time: int) -> list[Command]:
+        instrument = self._instruments.get(held.symbol)
+        if instrument is None:
+            return []
+        rounded = instrument.price_down(stop) if held.opening.side is Side.LONG else instrument.price_up(stop)
+        if held.opening.side.sign * (rounded - held.bracket.stop) < instrument.tick:
+            return []
+        return [MoveStop(held.digest, held.symbol, rounded, cause, time)]
+
+    def tidy(self, symbol: str = "") -> list[Command]:
+        """Cancel what nothing is to come of any more, in one symbol or in all.
+
+        That is what is left over of recorded positions, and the rest of entries whose position is closed or closing.
+        """
+        now = self._situation.market_time
+        left = self._book.leftovers.items()
+        commands: list[Command] = [CancelOrder(where, order, now) for order, where in left if symbol in {"", where}]
+        for held in self._book.positions():
+            if symbol in {"", held.symbol} and (held.flat or held.unwanted or held.leaving or held.exit_order):
+                commands += self.withdraw_entry(held, now)
+        return commands
+
+    def _place(self, request: OrderRequest, cause: Cause, time: int) -> PlaceOrder:
+        intent = intent_of(request, cause, time)
+        # the book learns at once, so that the next bar does not decide the same again
+        self._book.apply(intent)
+        return PlaceOrder(intent, request)

@@ -1,0 +1,133 @@
+"""Takes what the exchange reports: executions, ends of orders, positions, and what cannot be interpreted."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from domain.errors import Rejected, Unavailable
+from domain.ids import parse_order_id
+from domain.order import OrderReport, OrderState, PositionReport
+from domain.records import Fill, OrderEnded
+from engine import recovery
+from engine.exit_retries import ExitRetries
+from engine.reconciliation import Reconciler, Shell, is_flat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from domain.ports import Broker
+    from engine.trader import Trader
+
+FUNDING_WAIT_S = 30.0
+ASK_S = 3.0
+DAY_MS = 86_400_000
+
+
+class Intake:
+    """Journals facts, tells the trader, and has carried out what follows from them."""
+
+    def __init__(
+        self, trader: Trader, broker: Broker, shell: Shell, reconciler: Reconciler, exits: ExitRetries,
+        told: Callable[[str, object], None],
+    ) -> None:  # fmt: skip
+        self._trader, self._broker, self._shell = trader, broker, shell
+        self._reconciler, self._exits, self._told = reconciler, exits, told
+        self._flat_since: dict[str, float] = {}
+
+    async def take_end(self, ended: OrderEnded) -> None:
+        """Take the end of an order; an exit that has left something open is sent again."""
+        trader, own = self._trader, self._trader.book.order(ended.order_id)
+        if own is None or own.state is None:
+            self._told("order ended", ended)
+        name = parse_order_id(ended.order_id)
+        held = trader.book.find(name.digest) if name else None
+        await self._shell.dispatch(trader.on_order_ended(ended))
+        if name is not None and held is not None and name.leg == "x":
+            self._exits.note(ended, held)
+
+    async def take_report(self, report: OrderReport) -> None:
+        """Take what the private stream reports of an order of ours: its end, or that executions are missing here."""
+        own = self._trader.book.order(report.order_id)
+        if own is None or own.state is not None or report.state is OrderState.WORKING:
+            return
+        if own.filled < report.filled_qty:
+            self._shell.nudge()
+        if report.state is OrderState.FILLED:
+            # its executions say so by themselves
+            return
+        ended = OrderEnded(
+            time=self._shell.market_time(), order_id=report.order_id, symbol=report.symbol, state=report.state,
+            reason=report.reason, filled=report.filled_qty,
+        )  # fmt: skip
+        await self._shell.append(ended)
+        await self.take_end(ended)
+
+    def take_position(self, report: PositionReport) -> None:
+        """Compare a position that the private stream reports with the book; a difference wakes the reconciliation."""
+        if report.index or report.symbol in self._trader.situation.foreign:
+            return
+        held = self._trader.book.of_symbol(report.symbol)
+        known = held.opening.side.sign * held.qty if held is not None else 0
+        if report.qty != known or (known and not report.stop):
+            self._reconciler.doubt(report.symbol)
+            self._shell.nudge()
+
+    async def take_told(self, fills: list[Fill]) -> None:
+        """Take executions that the private stream reports; what they close is recorded once all of it is known."""
+        await self.take_fills(fills)
+        # a trade is recorded once, when it is flat: what the stream may have left out of it, such as funding, has to be
+        # asked for before
+        if self._trader.flat():
+            try:
+                async with asyncio.timeout(ASK_S):
+                    await self.take_fills_since(recovery.fills_start(self._trader, self._shell.market_time()))
+            except (TimeoutError, Unavailable, Rejected):
+                self._shell.nudge()
+
+    async def take_fills(self, fills: Sequence[Fill]) -> None:
+        """Journal executions, and have done what follows from them; those that are known already change nothing."""
+        trader = self._trader
+        for fill in fills:
+            if trader.book.knows(fill.exec_id):
+                continue
+            await self._shell.append(fill)
+            before = trader.counts["opened"]
+            commands = trader.on_fill(fill)
+            if trader.counts["opened"] > before:
+                # its stop travels with the order; that it has arrived is looked at
+                self._reconciler.opened(fill.symbol)
+                self._shell.nudge()
+            self._told("fill", fill)
+            await self._shell.dispatch(commands)
+
+    async def take_fills_since(self, time: int) -> None:
+        """Ask for the executions since a market time, and take them. Raises Unavailable."""
+        until = self._shell.market_time() + DAY_MS
+        await self.take_fills(await self._broker.fills_since(time, until))
+        await self.finish_flat()
+
+    async def finish_flat(self) -> None:
+        """Record positions that are closed, once nothing of them can be missing any more.
+
+        Executions have just been asked for; the exchange has to say itself that the position is gone; and funding
+        that fell due is waited for, for a while. Raises Unavailable when the exchange does not answer.
+        """
+        trader, now = self._trader, asyncio.get_running_loop().time()
+        waiting = {held.digest: self._flat_since.get(held.digest, now) for held in trader.flat()}
+        self._flat_since = waiting
+        for held in trader.flat():
+            patient = now - waiting[held.digest] < FUNDING_WAIT_S
+            if not await is_flat(self._broker, held.symbol) or (patient and trader.lacks_funding(held)):
+                # looked at again in the next round
+                continue
+            if held.flat and trader.book.find(held.digest) is held:
+                await self._shell.dispatch(trader.finish(held))
+
+    async def take_unread(self) -> None:
+        """Keep what could not be interpreted, and compare its symbol with the exchange before trading there again."""
+        for unread in self._broker.unread():
+            await self._shell.append(unread)
+            self._reconciler.not_understood(unread)
+            self._told("unread", unread)
+            self._shell.nudge()

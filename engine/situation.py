@@ -1,0 +1,30 @@
+"""What the trader knows of its surroundings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from domain.records import SwitchState
+from domain.trade import ZERO
+
+
+@dataclass(slots=True)
+class Situation:
+    """What the outside has told the trader last.
+
+    ``foreign`` are values of positions that are not ours, by symbol, ``foreign_margin`` is what they tie up.
+    ``barred`` says why the exchange takes no entry of ours at all; ``doubtful`` why none is made in a symbol.
+    """
+
+    equity: Decimal = ZERO
+    durable: bool = True
+    superseded: bool = False
+    barred: str = ""
+    doubtful: dict[str, str] = field(default_factory=dict)
+    switch: SwitchState = SwitchState.RUNNING
+    stale: frozenset[str] = frozenset()
+    foreign: dict[str, Decimal] = field(default_factory=dict)
+    foreign_margin: Decimal = ZERO
+    prices: dict[str, Decimal] = field(default_factory=dict)
+    market_time: int = 0
