@@ -151,12 +151,13 @@ def forceexit(
     as_json: AsJson = False,
     reason: Reason = "operator",
 ) -> None:
-    """Close a position of the running bot at the market, or all of them."""
+    """Close a position of the running bot at the market, or all of them; exits with 1 when one is still open."""
     settings = load(config)
     body = running.order(settings, "/forceexit", what=what, reason=reason)
     hint = f"no bot answers for {settings.data_dir}; without one, manage.py panic closes everything"
     show(body or {"error": hint}, as_json)
-    raise typer.Exit(OK if body and "error" not in body else FAILED)
+    left = [one for one in (body or {}).get("outcomes", []) if one["outcome"] == "closing"]
+    raise typer.Exit(OK if body and "error" not in body and not left else FAILED)
 
 
 @app.command()

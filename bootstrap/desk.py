@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from domain.reports import Group, Period, Result, Slump
     from domain.statistics import Statistics
     from domain.trade import Trade
+    from engine.operations import ExitOutcome
     from engine.positions import Position
     from engine.protections import Lock
     from settings import Settings
@@ -260,12 +261,12 @@ class Desk:
         """Let new entries in, or stop them."""
         await self._bot.operations.switch(state, reason)
 
-    async def force_exit(self, what: str, reason: str) -> list[str]:
-        """Close a position at the market, or all; return the symbols."""
+    async def force_exit(self, what: str, reason: str) -> list[ExitOutcome]:
+        """Close a position at the market, or all; return what became of each."""
         return await self._bot.operations.force_exit(what, reason)
 
-    async def panic(self, reason: str, *, foreign: bool = False) -> list[str]:
-        """Stop trading and close everything; return the symbols."""
+    async def panic(self, reason: str, *, foreign: bool = False) -> list[ExitOutcome]:
+        """Stop trading and close everything; return what became of each position."""
         return await self._bot.operations.panic(reason, foreign=foreign)
 
     async def reconcile(self) -> dict[str, Any]:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from domain.records import SwitchState
     from domain.reports import Group, Period, Result
     from domain.trade import Trade
+    from engine.operations import ExitOutcome
     from settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -191,11 +192,11 @@ class StoredDesk:
         """Refuse, as all that follows."""
         self._refuse(state, reason)
 
-    async def force_exit(self, what: str, reason: str) -> list[str]:
+    async def force_exit(self, what: str, reason: str) -> list[ExitOutcome]:
         """Refuse."""
         self._refuse(what, reason)
 
-    async def panic(self, reason: str, *, foreign: bool = False) -> list[str]:
+    async def panic(self, reason: str, *, foreign: bool = False) -> list[ExitOutcome]:
         """Refuse."""
         self._refuse(reason, foreign)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from fastapi import APIRouter, Depends, Request
 
 from dashboard import models
 from dashboard.services import REFUSALS, Held, may_act
 from domain.errors import BadData
+from engine.operations import ExitOutcome
 
 router = APIRouter(prefix="/api/v1", tags=["actions"], dependencies=[Depends(may_act)], responses=REFUSALS)
 
@@ -30,7 +32,7 @@ async def force_exit(services: Held, request: Request, order: models.ExitOrder) 
     closing = await services.desk.force_exit(order.what, order.reason)
     if not closing and order.what != "all":
         raise BadData(f"no open position is called {order.what!r}")
-    return {"closing": closing}
+    return _told(closing)
 
 
 @router.post("/panic", response_model=models.Closing)
@@ -38,7 +40,13 @@ async def panic(services: Held, request: Request, order: models.PanicOrder) -> d
     """Stop trading and close everything."""
     services.must_run()
     await services.note(request, "panic", foreign=order.foreign, reason=order.reason)
-    return {"closing": await services.desk.panic(order.reason, foreign=order.foreign)}
+    return _told(await services.desk.panic(order.reason, foreign=order.foreign))
+
+
+def _told(outcomes: list[ExitOutcome]) -> dict[str, Any]:
+    return {
+        "closing": [one.symbol for one in outcomes], "outcomes": [msgspec.structs.asdict(one) for one in outcomes],
+    }  # fmt: skip
 
 
 @router.post("/reconcile")

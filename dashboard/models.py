@@ -316,10 +316,21 @@ class TrainOrder(Order):
     strategy: str = Field(min_length=1, max_length=80)
 
 
+class ExitOutcome(BaseModel):
+    """What became of a position that was to be closed: closed, withdrawn (an entry), or closing (not over yet)."""
+
+    symbol: str
+    outcome: Literal["closed", "withdrawn", "closing"]
+    left: str
+    attempts: int
+    reason: str
+
+
 class Closing(BaseModel):
-    """The symbols whose positions are being closed."""
+    """The symbols whose positions were to be closed, and what became of each some seconds later."""
 
     closing: list[str]
+    outcomes: list[ExitOutcome]
 
 
 class Switched(BaseModel):

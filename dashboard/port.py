@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from domain.reports import Group, Period, Result
     from domain.statistics import Statistics
     from domain.trade import Trade
+    from engine.operations import ExitOutcome
 
 
 class Desk(Protocol):
@@ -121,12 +122,12 @@ class Desk(Protocol):
         """Let new entries in, or stop them."""
         ...
 
-    async def force_exit(self, what: str, reason: str) -> list[str]:
-        """Close positions at the market; return their symbols."""
+    async def force_exit(self, what: str, reason: str) -> list[ExitOutcome]:
+        """Close positions at the market; return what became of each, some seconds later."""
         ...
 
-    async def panic(self, reason: str, *, foreign: bool = False) -> list[str]:
-        """Stop trading and close everything; return the symbols."""
+    async def panic(self, reason: str, *, foreign: bool = False) -> list[ExitOutcome]:
+        """Stop trading and close everything; return what became of each position."""
         ...
 
     async def train(self, strategy: str) -> dict[str, Any]:

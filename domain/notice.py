@@ -16,6 +16,8 @@ class Notice(StrEnum):
     PARTIAL = "partial"
     EXIT = "exit"
     ORDER_REFUSED = "order_refused"
+    EXIT_FAILING = "exit_failing"
+    NOT_UNDERSTOOD = "not_understood"
     SWITCH = "switch"
     DAILY_LOSS = "daily_loss"
     FEED = "feed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from domain.errors import Rejected, Unavailable
@@ -11,17 +12,20 @@ from domain.order import OrderReport, OrderState, PositionReport
 from domain.records import Fill, OrderEnded
 from engine import recovery
 from engine.exit_retries import ExitRetries
+from engine.published import Entered, PartlyTaken, Published
 from engine.reconciliation import Reconciler, Shell, is_flat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from domain.ports import Broker
+    from engine.positions import Position
     from engine.trader import Trader
 
 FUNDING_WAIT_S = 30.0
 ASK_S = 3.0
 DAY_MS = 86_400_000
+PUBLISHED_MAX = 10_000
 
 
 class Intake:
@@ -34,6 +38,7 @@ class Intake:
         self._trader, self._broker, self._shell = trader, broker, shell
         self._reconciler, self._exits, self._told = reconciler, exits, told
         self._flat_since: dict[str, float] = {}
+        self._published: OrderedDict[tuple[str, type], None] = OrderedDict()
 
     async def take_end(self, ended: OrderEnded) -> None:
         """Take the end of an order; an exit that has left something open is sent again."""
@@ -42,7 +47,9 @@ class Intake:
             self._told("order ended", ended)
         name = parse_order_id(ended.order_id)
         held = trader.book.find(name.digest) if name else None
-        await self._shell.dispatch(trader.on_order_ended(ended))
+        commands = trader.on_order_ended(ended)
+        self._publish(held)
+        await self._shell.dispatch(commands)
         if name is not None and held is not None and name.leg == "x":
             self._exits.note(ended, held)
 
@@ -99,7 +106,26 @@ class Intake:
                 self._reconciler.opened(fill.symbol)
                 self._shell.nudge()
             self._told("fill", fill)
+            self._publish(trader.book.of_symbol(fill.symbol))
             await self._shell.dispatch(commands)
+
+    def _publish(self, held: Position | None) -> None:
+        """Tell once that an entry has ended, and once that the partial target has been taken, in however many parts."""
+        if held is None or held.pending:
+            return
+        if held.entry_ended and held.entry_order:
+            self._publish_once(Entered(held.digest, held.symbol, *held.sum_of({held.entry_order})))
+        if held.partial_taken:
+            partials = {one.order_id for one in held.orders.values() if one.leg == "p"}
+            self._publish_once(PartlyTaken(held.digest, held.symbol, *held.sum_of(partials)))
+
+    def _publish_once(self, what: Published) -> None:
+        key = (what.digest, type(what))
+        if key not in self._published:
+            self._published[key] = None
+            self._told("position", what)
+        while len(self._published) > PUBLISHED_MAX:
+            self._published.popitem(last=False)
 
     async def take_fills_since(self, time: int) -> None:
         """Ask for the executions since a market time, and take them. Raises Unavailable."""

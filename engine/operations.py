@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 import structlog
 
 from domain import ids
@@ -22,6 +24,26 @@ log = structlog.get_logger(__name__)
 ID_LEAST = 6
 """Characters that the beginning of an id must have to be taken for it."""
 
+OUTCOME_S, LOOK_S = 5.0, 0.05
+"""How long an exit is waited for before it is answered for, and how often it is looked at."""
+
+
+class ExitOutcome(msgspec.Struct, frozen=True):
+    """What became of a position that was to be closed, a few seconds later.
+
+    Attributes:
+        outcome: ``closed``; ``withdrawn`` (an entry that had not filled, and was cancelled); ``closing``: not over yet.
+        left: quantity still open.
+        attempts: exits sent so far.
+        reason: why the last one came to nothing; empty when none did.
+    """
+
+    symbol: str
+    outcome: Literal["closed", "withdrawn", "closing"]
+    left: str = "0"
+    attempts: int = 0
+    reason: str = ""
+
 
 class Operations:
     """The operator's hands on one running bot."""
@@ -34,23 +56,44 @@ class Operations:
         await self._runtime.dispatch(self._trader.switch(state, reason))
         log.warning("switch", state=state.value, reason=reason)
 
-    async def force_exit(self, what: str, reason: str) -> list[str]:
-        """Close a position at the market, named by symbol or id (or its beginning), or ``all``; return the symbols."""
-        commands: list[Command] = []
-        chosen = []
-        for held in self._trader.book.positions():
-            if _called(held, what) and not held.flat:
-                chosen.append(held.symbol)
-                commands += self._trader.leave(held, self._runtime.market_time())
-        log.warning("force exit", what=what, symbols=chosen, reason=reason)
-        await self._runtime.dispatch(commands)
-        return chosen
+    async def force_exit(self, what: str, reason: str) -> list[ExitOutcome]:
+        """Close a position at the market, named by symbol or id (or its beginning), or ``all``; return what happened.
 
-    async def panic(self, reason: str, *, foreign: bool = False) -> list[str]:
-        """Stop trading and close everything; return the symbols that are being closed."""
+        The answer waits some seconds for the exits; what is still open then goes on being closed.
+        """
+        commands: list[Command] = []
+        chosen = [held for held in self._trader.book.positions() if _called(held, what) and not held.flat]
+        pending = {held.digest for held in chosen if held.pending}
+        for held in chosen:
+            commands += self._trader.leave(held, self._runtime.market_time())
+        log.warning("force exit", what=what, symbols=[held.symbol for held in chosen], reason=reason)
+        await self._runtime.dispatch(commands)
+        await self._wait_for(chosen)
+        return [self._outcome(held, pending=held.digest in pending) for held in chosen]
+
+    async def _wait_for(self, chosen: list[Position]) -> None:
+        try:
+            async with asyncio.timeout(OUTCOME_S):
+                while any(self._open(held) for held in chosen):
+                    await asyncio.sleep(LOOK_S)
+        except TimeoutError:
+            pass
+
+    def _open(self, held: Position) -> bool:
+        # one that is flat is over, though its record may still wait for the last facts
+        return self._trader.book.find(held.digest) is held and not (held.flat and held.entry_ended)
+
+    def _outcome(self, held: Position, *, pending: bool) -> ExitOutcome:
+        if not self._open(held):
+            return ExitOutcome(held.symbol, "withdrawn" if pending and held.pending else "closed")
+        reason = self._runtime.exits.reason(held.digest) or self._trader.situation.barred
+        return ExitOutcome(held.symbol, "closing", str(held.qty), held.exit_attempts, reason)
+
+    async def panic(self, reason: str, *, foreign: bool = False) -> list[ExitOutcome]:
+        """Stop trading and close everything; return what became of each position."""
         await self.switch(SwitchState.STOPPED, f"panic: {reason}")
-        closing = await self.force_exit("all", f"panic: {reason}")
-        return closing + (await self._runtime.reconciler.flatten_foreign() if foreign else [])
+        others = await self._runtime.reconciler.flatten_foreign() if foreign else []
+        return await self.force_exit("all", f"panic: {reason}") + [ExitOutcome(one, "closing") for one in others]
 
     async def adjust(self, made: Adjusted, reason: str) -> None:
         """Change the limits; the change survives a restart."""

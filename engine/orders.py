@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-LANES = 4
+ENTRY_LANES, EXIT_LANES = 3, 3
+LANES = ENTRY_LANES + EXIT_LANES
 LANE_MAX = 1_000
 REPEATS = 4
 LOOKUPS = 12
@@ -39,7 +40,9 @@ Executable = PlaceOrder | CancelOrder | MoveStop
 
 
 class Orders:
-    """Works orders off in a few lanes; orders of one symbol share a lane and so keep their order.
+    """Works orders off in a few lanes; entries of one symbol share a lane, and so does all that lowers its risk.
+
+    The two kinds never wait for each other: when the exchange hangs while many symbols signal, exits still go out.
 
     ``in_flight`` names the orders queued or being sent.
 
@@ -62,6 +65,7 @@ class Orders:
         self.in_flight: set[str] = set()
         self._born: dict[str, float] = {}
         self._cancelling: set[str] = set()
+        self._withdrawn: set[str] = set()
         self.to_wire = Lags()
         self.unknown = 0
         self.placed = 0
@@ -73,10 +77,14 @@ class Orders:
             if command.order_id in self._cancelling:
                 return
             self._cancelling.add(command.order_id)
+            if command.order_id in self.in_flight:
+                self._withdrawn.add(command.order_id)
         if isinstance(command, PlaceOrder):
             self.in_flight.add(command.request.order_id)
             self._born[command.request.order_id] = born or asyncio.get_running_loop().time()
-        await self._lanes[zlib.crc32(symbol.encode()) % LANES].put(command)
+        place = zlib.crc32(symbol.encode())
+        raises = isinstance(command, PlaceOrder) and not command.request.reduce_only
+        await self._lanes[place % ENTRY_LANES if raises else ENTRY_LANES + place % EXIT_LANES].put(command)
 
     async def run(self, lane: int) -> None:
         """Work one lane off until cancelled."""
@@ -96,6 +104,7 @@ class Orders:
                 await self._resolve(command)
             finally:
                 self.in_flight.discard(command.request.order_id)
+                self._withdrawn.discard(command.request.order_id)
                 self._unresolved.task_done()
 
     async def settled(self) -> None:
@@ -125,9 +134,13 @@ class Orders:
             self._born.pop(command.request.order_id, None)
             if known:
                 self.in_flight.discard(command.request.order_id)
+                self._withdrawn.discard(command.request.order_id)
 
     async def _try(self, command: PlaceOrder) -> None:
         request = command.request
+        if request.order_id in self._withdrawn:
+            await self._ended(command, OrderState.REJECTED, "withdrawn before it was sent")
+            return
         receipt = await self._append(msgspec.structs.replace(command.intent, sent_at=int(time.time() * 1000)))
         if receipt.level is Level.MEMORY and not request.reduce_only:
             await self._ended(command, OrderState.REJECTED, "no durable place for the intent")

@@ -18,7 +18,7 @@ from domain.trade import ZERO, Leg, Trade
 from engine.order_register import OwnOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from domain.ids import Identity
     from domain.records import Opening
@@ -202,6 +202,11 @@ class Position:
             entry = self._average([f for f in trades if self._opens(f)]) or self.opening.entry
             opened_at = min([f.time for f in trades])
             self.bracket = msgspec.structs.replace(self.bracket, entry=entry, opened_at=opened_at)
+
+    def sum_of(self, order_ids: Collection[str]) -> tuple[Decimal, Decimal, Decimal]:
+        """Return quantity, average price and fees of what orders of it have filled."""
+        fills = [fill for fill in self._trades() if fill.order_id in order_ids]
+        return sum([f.qty for f in fills], ZERO), self._average(fills), sum([f.fee for f in fills], ZERO)
 
     def intend(self, order: OwnOrder, attempt: int, cause: Cause) -> None:
         """Take an order that is about to be sent, or that was found on the exchange."""

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from domain import ids
+from domain.order import Cause
 from domain.trade import ZERO, Trade
 from engine.commands import PlaceOrder, Refused
+from engine.published import Entered, PartlyTaken
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +64,10 @@ class Reporter:
             )  # fmt: skip
         elif kind == "fill":
             self._fill(what)
+        elif isinstance(what, Entered | PartlyTaken):
+            cause = Cause.ENTRY if isinstance(what, Entered) else Cause.PARTIAL
+            log.info("filled", symbol=what.symbol, qty=str(what.qty), price=str(round(what.price, 8).normalize()),
+                     fee=f"{what.fee:.4f}", cause=cause.value)  # fmt: skip
 
     async def summarise(self, runtime: Runtime, trader: Trader, writer: CandleWriter, every_s: float) -> None:
         """Log a summary line regularly until cancelled."""
@@ -72,7 +78,9 @@ class Reporter:
             self._since = self.counts["bars"]
 
     def _fill(self, fill: Any) -> None:
-        log.info(
+        # entries and partial targets are summed up once they are complete
+        tell = log.debug if fill.cause in {Cause.ENTRY, Cause.PARTIAL} else log.info
+        tell(
             "filled", symbol=fill.symbol, side=fill.side.value, qty=str(fill.qty), price=str(fill.price),
             fee=f"{fill.fee:.4f}", cause=fill.cause.value,
         )  # fmt: skip

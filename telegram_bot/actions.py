@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING
 
 from domain.errors import BadData
 from domain.records import SwitchState
@@ -11,6 +12,13 @@ from telegram_bot import texts
 from telegram_bot.answer import Answer, Ask, Button, Change, rows_of
 from telegram_bot.texts import bold, coin, escape, money
 
+if TYPE_CHECKING:
+    from engine.operations import ExitOutcome
+
+OUTCOMES = {
+    "closed": "closed", "withdrawn": "entry withdrawn",
+    "closing": "not closed yet: {left} still open after {attempts} exits, trying on",
+}  # fmt: skip
 SUGGESTED = ("0.25", "0.5", "1", "2")
 SHOWN_LOCKS = 10
 
@@ -58,17 +66,25 @@ async def force_exit(ask: Ask) -> Answer:
     closing = await ask.desk.force_exit("all" if what.lower() == "all" else what, ask.reason)
     if not closing and what.lower() != "all":
         raise BadData(f"no open position is called {what[:40]!r}; /status shows all")
-    told = ", ".join(closing) or "nothing was open"
-    return Answer(f"🚪 {bold(ask.desk.mode)} · Closing at the market: {escape(told)}")
+    return Answer(f"🚪 {bold(ask.desk.mode)} · {_outcomes(closing)}")
 
 
 async def panic(ask: Ask) -> Answer:
     """Stop trading and close everything at the market."""
     ask.only(0)
     closing = await ask.desk.panic(ask.reason)
-    told = ", ".join(closing) or "nothing was open"
-    return Answer(f"🚨 {bold(ask.desk.mode)} · Stopped, and closing at the market: {escape(told)}. "
-                  "/start lets entries in again.")  # fmt: skip
+    return Answer(f"🚨 {bold(ask.desk.mode)} · Stopped. {_outcomes(closing)}\n/start lets entries in again.")
+
+
+def _outcomes(outcomes: list[ExitOutcome]) -> str:
+    """Return what became of positions that were to be closed, a line each."""
+    if not outcomes:
+        return "Nothing was open."
+    lines = []
+    for one in outcomes:
+        text = OUTCOMES[one.outcome].format(left=one.left, attempts=one.attempts)
+        lines.append(f"{coin(one.symbol)}: {text}" + (f" ({escape(one.reason[:120])})" if one.reason else ""))
+    return "\n".join(lines)
 
 
 async def risk(ask: Ask) -> Answer | Change:

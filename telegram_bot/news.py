@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from domain import ids
 from domain.notice import Notice
-from domain.order import Cause, OrderState
-from domain.records import Adjusted, Fill, OrderEnded, Switch
+from domain.order import OrderState
+from domain.records import Adjusted, OrderEnded, Switch, Unread
 from domain.trade import Trade
 from engine.commands import PlaceOrder, Refused
+from engine.exit_retries import ExitFailing
+from engine.published import Entered, PartlyTaken
 from telegram_bot.texts import bold, coin, escape, lasted, money, percent, price
 from telegram_bot.trading import ARROWS
 
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 OPENINGS_MAX = 1_000
 SIGNS = {"running": "▶️", "paused": "⏸", "stopped": "⏹"}
+ENDED = {OrderState.REJECTED: "refused", OrderState.CANCELLED: "cancelled"}
+OUR_OWN = {"cancelled", "looked up", "withdrawn before it was sent", ""}
+"""Reasons of orders that ended because we wanted it, or that the exchange did not explain."""
 
 
 class News:
@@ -29,28 +34,45 @@ class News:
     def __init__(self, put: Callable[[Notice, str], None], mode: Callable[[], str]) -> None:
         self._put, self._mode = put, mode
         self._openings: OrderedDict[str, Opening] = OrderedDict()
+        self._words: dict[type, Callable[[Any], None]] = {
+            PlaceOrder: self._signal, Refused: self._refused, Entered: self._entered, PartlyTaken: self._partly_taken,
+            Trade: self._exit, OrderEnded: self._order_ended, ExitFailing: self._exit_failing, Unread: self._unread,
+            Switch: self._switch, Adjusted: self._adjusted,
+        }  # fmt: skip
 
-    def told(self, kind: str, what: object) -> None:
-        """Take one event."""
-        if isinstance(what, PlaceOrder):
-            self._signal(what)
-        elif isinstance(what, Refused):
-            signal = what.signal
-            score = "" if what.judged.score is None else f", score {what.judged.score:.0f}"
-            head = f"🙅 {self._mark()} {bold(signal.symbol)} {signal.side} · {escape(signal.strategy)}"
-            self._put(Notice.REFUSED, f"{head}\nrefused by {bold(what.gate)}{score}: {escape(what.detail)}")
-        elif isinstance(what, Fill) and kind == "fill":
-            self._fill(what)
-        elif isinstance(what, Trade) and kind == "trade":
-            self._put(Notice.EXIT, self._exit(what))
-        elif isinstance(what, OrderEnded) and what.state is OrderState.REJECTED:
-            self._put(Notice.ORDER_REFUSED, f"⛔ {self._mark()} The exchange refused an order in {bold(what.symbol)}: "
+    def told(self, _kind: str, what: object) -> None:
+        """Take one event; what nobody wants to be told of has no words here."""
+        say = self._words.get(type(what))
+        if say is not None:
+            say(what)
+
+    def _refused(self, what: Refused) -> None:
+        signal = what.signal
+        score = "" if what.judged.score is None else f", score {what.judged.score:.0f}"
+        head = f"🙅 {self._mark()} {bold(signal.symbol)} {signal.side} · {escape(signal.strategy)}"
+        self._put(Notice.REFUSED, f"{head}\nrefused by {bold(what.gate)}{score}: {escape(what.detail)}")
+
+    def _order_ended(self, what: OrderEnded) -> None:
+        did = ENDED.get(what.state)
+        if did is not None and what.reason not in OUR_OWN:
+            self._put(Notice.ORDER_REFUSED, f"⛔ {self._mark()} The exchange {did} an order in {bold(what.symbol)}: "
                       f"{escape(what.reason)}")  # fmt: skip
-        elif isinstance(what, Switch):
-            self._put(Notice.SWITCH, f"{SIGNS[what.state]} {self._mark()} Trading is {bold(what.state)} "
-                      f"({escape(what.reason[:200])})")  # fmt: skip
-        elif isinstance(what, Adjusted):
-            self._put(Notice.SWITCH, f"⚖️ {self._mark()} Limits changed: {escape(_adjusted(what))}")
+
+    def _exit_failing(self, what: ExitFailing) -> None:
+        self._put(Notice.EXIT_FAILING, f"🆘 {self._mark()} {bold(what.symbol)} cannot be closed: {what.attempts} exits "
+                  f"came to nothing ({escape(what.reason[:200])}). Trying on; look at the exchange.")  # fmt: skip
+
+    def _unread(self, what: Unread) -> None:
+        where = bold(what.symbol or "unknown symbol")
+        self._put(Notice.NOT_UNDERSTOOD, f"❓ {self._mark()} {where}: a report of the exchange could not be read "
+                  f"({escape(what.what[:200])}). No entries there until book and exchange agree.")  # fmt: skip
+
+    def _switch(self, what: Switch) -> None:
+        text = f"Trading is {bold(what.state)} ({escape(what.reason[:200])})"
+        self._put(Notice.SWITCH, f"{SIGNS[what.state]} {self._mark()} {text}")
+
+    def _adjusted(self, what: Adjusted) -> None:
+        self._put(Notice.SWITCH, f"⚖️ {self._mark()} Limits changed: {escape(_adjusted(what))}")
 
     def _mark(self) -> str:
         return bold(self._mode())
@@ -67,18 +89,16 @@ class News:
                   f"{escape(opening.strategy)} {opening.timeframe}{score}\nentry {price(opening.entry)}, "
                   f"{_levels(opening)}")  # fmt: skip
 
-    def _fill(self, fill: Fill) -> None:
-        name = ids.parse_order_id(fill.order_id)
-        opening = self._openings.get(name.digest) if name else None
-        amount = f"{fill.qty} at {price(fill.price)}, fee {money(fill.fee, sign=False)}"
-        if fill.cause is Cause.ENTRY:
-            head = f"{ARROWS[opening.side]} {bold(fill.symbol)} {opening.side}" if opening else bold(fill.symbol)
-            self._put(Notice.ENTRY, f"🟢 {self._mark()} Entered {head}\n{amount}"
-                      + (f"\n{_levels(opening)}" if opening else ""))  # fmt: skip
-        elif fill.cause is Cause.PARTIAL:
-            self._put(Notice.PARTIAL, f"✂️ {self._mark()} {bold(fill.symbol)} partly taken: {amount}")
+    def _entered(self, what: Entered) -> None:
+        opening = self._openings.get(what.digest)
+        head = f"{ARROWS[opening.side]} {bold(what.symbol)} {opening.side}" if opening else bold(what.symbol)
+        levels = f"\n{_levels(opening)}" if opening else ""
+        self._put(Notice.ENTRY, f"🟢 {self._mark()} Entered {head}\n{_amount(what)}{levels}")
 
-    def _exit(self, trade: Trade) -> str:
+    def _partly_taken(self, what: PartlyTaken) -> None:
+        self._put(Notice.PARTIAL, f"✂️ {self._mark()} {bold(what.symbol)} partly taken: {_amount(what)}")
+
+    def _exit(self, trade: Trade) -> None:
         held = lasted((trade.exit_time - trade.entry_time).total_seconds())
         funding = f", funding {money(-trade.funding)}" if trade.funding else ""
         sign = "✅" if trade.pnl_usd > 0 else "❌"
@@ -86,10 +106,15 @@ class News:
         made = f"{bold(money(trade.pnl_usd))} ({trade.pnl_percent:+.2f}%), {trade.r_multiple:+.2f}R"
         way = f"{price(trade.entry_price)} → {price(trade.exit_price)} in {held}"
         costs = f"fees {money(trade.fees, sign=False)}{funding}"
-        return (
+        self._put(
+            Notice.EXIT,
             f"{head} · {escape(trade.strategy_name)}\n{made}, {escape(trade.exit_reason)}\n"
-            f"{way}, {costs} · /order {trade.trade_id[:8]}"
+            f"{way}, {costs} · /order {trade.trade_id[:8]}",
         )
+
+
+def _amount(what: Entered | PartlyTaken) -> str:
+    return f"{what.qty} at {price(what.price)}, fee {money(what.fee, sign=False)}"
 
 
 def _levels(opening: Opening) -> str:

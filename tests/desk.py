@@ -12,6 +12,7 @@ from domain.notice import USUAL
 from domain.records import SwitchState
 from domain.statistics import summarise
 from domain.trade import Trade
+from engine.operations import ExitOutcome
 from engine.protections import Lock
 
 NOW = datetime(2026, 11, 18, 12, 30, tzinfo=UTC)
@@ -219,7 +220,7 @@ class FakeDesk:
 
     async def force_exit(self, what, reason):
         closing = [
-            one["symbol"]
+            ExitOutcome(one["symbol"], "closed")
             for one in self.positions
             if what in {"all", one["id"], one["symbol"]} or one["id"].startswith(what)
         ]
@@ -228,7 +229,7 @@ class FakeDesk:
 
     async def panic(self, reason):
         self.done.append(("panic",))
-        return [one["symbol"] for one in self.positions]
+        return [ExitOutcome(one["symbol"], "closed") for one in self.positions]
 
     async def changes(self):
         if isinstance(self.fresh, ConfigError):

@@ -241,7 +241,10 @@ async def test_a_position_that_is_not_there_is_said_to_be_not_there():
         gone = await client.post("/api/v1/forceexit", json={"confirm": True, "what": "NOBODY"})
         assert (gone.status_code, gone.json()["detail"]) == (404, "no open position is called 'NOBODY'")
         served.desk.positions = []
-        assert (await client.post("/api/v1/forceexit", json={"confirm": True, "what": "all"})).json() == {"closing": []}
+        assert (await client.post("/api/v1/forceexit", json={"confirm": True, "what": "all"})).json() == {
+            "closing": [],
+            "outcomes": [],
+        }
 
 
 async def test_trades_are_filtered_sorted_paged_and_exported_exactly():

@@ -165,9 +165,9 @@ async def test_what_lowers_the_risk_is_done_at_once_and_needs_no_code(server):
     async with talking(server, code=True) as talk:
         await talk.ask("/stop", "Stopped")
         await talk.ask("/pause", "Paused")
-        await talk.ask("/forceexit all", "Closing at the market: BTC")
+        await talk.ask("/forceexit all", "BTC: closed")
         await talk.ask(f"/forceexit {POSITION['id']}", "Closing")
-        await talk.ask("/panic", "Stopped, and closing")
+        await talk.ask("/panic", "Stopped. BTC: closed")
         await talk.ask("/blacklist eth 1000pepe", "No new entries in ETH")
         await talk.ask("/risk 0.25", "0.25%")
         done = [one[:2] for one in talk.desk.done]
@@ -329,7 +329,7 @@ async def test_buttons_run_lines_turn_pages_and_refresh_in_place(server):
         fresh = await talk.press(status, "🔄", "No open positions")
         assert fresh["edited"] == status["message_id"]
         talk.desk.positions = [dict(POSITION)]
-        await talk.press(await talk.ask("/forceexit", "Close which"), "all of them", "Closing at the market")
+        await talk.press(await talk.ask("/forceexit", "Close which"), "all of them", "BTC: closed")
         assert talk.desk.done == [("force_exit", "all")]
         # nothing has changed since: Telegram says so, and that is no fault
         again = await talk.ask("/status", "BTC")

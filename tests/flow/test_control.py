@@ -99,7 +99,8 @@ def test_positions_are_closed_by_name_and_all_at_once(make_bot):
     assert "no open position" in body["error"]
     code, body = answer(bot, "forceexit", symbol)
     if code == 0:
-        assert body == {"closing": [symbol]}
+        assert body["closing"] == [symbol]
+        assert [(one["symbol"], one["outcome"]) for one in body["outcomes"]] == [(symbol, "closed")]
     bot.wait_for(
         "that position to be gone", lambda s: symbol not in {held["symbol"] for held in s["positions"]} or s["closed"]
     )

@@ -63,7 +63,7 @@ def test_reports_controls_and_notices_of_a_real_run_and_what_a_kill_leaves(make_
         next(key["callback_data"] for key in question["buttons"] if "Yes" in key["text"]), question["message_id"]
     )
     bot.wait_for("entries", lambda s: s["switch"] == "running")
-    server.ask("/panic", "Stopped, and closing", 60)
+    server.ask("/panic", "Stopped.", 60)
     bot.wait_for("everything closed", lambda s: s["switch"] == "stopped" and s["open"] == 0 and s["pending"] == 0)
     assert bot.stop() == 0
     server.wait("💤", "the goodbye", 10)

@@ -6,15 +6,18 @@ import json
 from datetime import UTC, datetime
 from decimal import Decimal as D
 
+import msgspec
 import pytest
 
 from domain.exits import ExitPlan
 from domain.judgement import Judgement
 from domain.notice import Notice
 from domain.order import Cause, OrderKind, OrderRequest, OrderSide, OrderState, Side
-from domain.records import Adjusted, DayStarted, Fill, Intent, Opening, OrderEnded, Switch, SwitchState
+from domain.records import Adjusted, DayStarted, Fill, Intent, Opening, OrderEnded, Switch, SwitchState, Unread
 from domain.signal import Signal
 from engine.commands import PlaceOrder, Refused
+from engine.exit_retries import ExitFailing
+from engine.published import Entered, PartlyTaken
 from engine.reports import Reporter
 from telegram_bot import texts, watch
 from telegram_bot.memory import Memory
@@ -146,8 +149,13 @@ def test_every_event_that_matters_becomes_a_notice_with_its_figures():
     assert kind is Notice.EXIT
     for part in ("+12.50", "+1.25R", "take_profit", "fees 1.10", "funding +0.20", "64,000.50 → 64,800.00", "LIVE"):
         assert part in text
-    assert heard("fill", fill(Cause.PARTIAL))[0][0] is Notice.PARTIAL
-    assert heard("fill", fill(Cause.FUNDING)) == []
+    assert heard("position", PartlyTaken("d", "A", D(1), D(101), D(0)))[0][0] is Notice.PARTIAL
+    assert heard("fill", fill(Cause.ENTRY)) == heard("fill", fill(Cause.FUNDING)) == []
+    assert heard("exit failing", ExitFailing("A", "d", 5, "EC_NoImmediateQtyToFill"))[0][0] is Notice.EXIT_FAILING
+    assert heard("unread", Unread(1, "A", "execution: no number", "{}"))[0][0] is Notice.NOT_UNDERSTOOD
+    ended = OrderEnded(1, ORDER, "A", OrderState.CANCELLED, "EC_ReachMarketPriceLimit")
+    assert "cancelled an order" in heard("order ended", ended)[0][1]
+    assert heard("order ended", msgspec.structs.replace(ended, reason="cancelled")) == []
     assert (
         heard("order ended", OrderEnded(1, ORDER, "A", OrderState.REJECTED, "no <margin>"))[0][0]
         is Notice.ORDER_REFUSED
@@ -165,9 +173,9 @@ def test_an_entry_is_told_with_the_stop_and_target_of_its_signal():
     told: list[tuple[Notice, str]] = []
     news = News(lambda notice, text: told.append((notice, text)), lambda: "PAPER")
     news.told("entry", placed())
-    news.told("fill", fill(Cause.ENTRY))
+    news.told("position", Entered(ORDER[3:27], "A/USDT:USDT", D(3), D("100.5"), D("0.3")))
     assert "stop 98" in told[-1][1]
-    news.told("fill", fill(Cause.ENTRY, ""))
+    news.told("position", Entered("UNKNOWN", "A/USDT:USDT", D(3), D("100.5"), D("0.3")))
     assert "Entered" in told[-1][1]
 
 

@@ -31,11 +31,18 @@ function Money({ pulse }) {
 
 const SWITCH = { running: ["good", "running"], paused: ["warn", "paused: exits only"], stopped: ["bad", "stopped"] };
 
+// What became of one position that was to be closed.
+function outcome(one) {
+  const reason = one.reason ? ` (${one.reason})` : "";
+  if (one.outcome === "closing") return `${one.symbol}: ${one.left} still open after ${one.attempts} exits, trying on${reason}.`;
+  return one.outcome === "withdrawn" ? `${one.symbol}: entry withdrawn.` : `${one.symbol} closed.`;
+}
+
 function Controls({ pulse, session, signIn }) {
   if (!session.running) return html`<${Panel} title="Trading"><p>No bot runs behind this page. It shows what is stored, and changes nothing.</p></${Panel}>`;
   const [tone, name] = SWITCH[pulse ? pulse.switch : ""] || ["", DASH];
   const turn = (state) => () => order("/switch", { state }).then((told) => `Trading is ${told.switch}.`);
-  const closed = (told) => (told.closing.length ? `Closing ${told.closing.join(", ")}.` : "Nothing was open.");
+  const closed = (told) => told.outcomes.map(outcome).join(" ") || "Nothing was open.";
   return html`<${Panel} title="Trading" aside=${html`<${Badge} tone=${tone}>${name}</${Badge}>`}>
     ${session.signed_in
       ? html`<div class="row wrap">
