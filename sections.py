@@ -146,6 +146,7 @@ class Sandbox(Section):
         replay: candle files to play instead (PATH or SYMBOL=PATH), for the sources mock and test.
         step: send the next bars only after the bot has handled the last.
         idle_exit_s: leave when nobody has asked anything for so long.
+        slices: fill orders by an order book, in several executions, as a real exchange does; else whole.
     """
 
     speed: float = Field(120.0, gt=0, le=10_000)
@@ -155,16 +156,22 @@ class Sandbox(Section):
     replay: tuple[str, ...] = ()
     step: bool = False
     idle_exit_s: float = Field(900, ge=10)
+    slices: bool = True
 
 
 class Paper(Section):
-    """Costs of simulated fills, as fractions of the price, and the paper money to begin with."""
+    """Costs of simulated fills, as fractions of the price, and the paper money to begin with.
+
+    Attributes:
+        slices: fill paper orders by an order book made from the last bar, in several executions; else whole.
+    """
 
     wallet: Decimal = Field(Decimal(10_000), gt=0)
     taker_fee: Decimal = Field(Decimal("0.00055"), ge=0, lt=Decimal("0.1"))
     maker_fee: Decimal = Field(Decimal("0.0002"), ge=0, lt=Decimal("0.1"))
     half_spread: Decimal = Field(Decimal("0.0001"), ge=0, lt=Decimal("0.1"))
     slippage: Decimal = Field(Decimal("0.0002"), ge=0, lt=Decimal("0.1"))
+    slices: bool = False
 
 
 class Feed(Section):

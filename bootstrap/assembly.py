@@ -321,7 +321,7 @@ def _paper_broker(ground: Ground, finest: str) -> PaperBroker:
     file = AtomicFile(journal_folder(settings, ground.who) / "paper-account.json")
     return PaperBroker(
         file, f"paper:{file.path.parent.name}", settings.paper.wallet, costs(settings), finest,
-        ground.exchange.instruments, ground.instruments,
+        ground.exchange.instruments, ground.instruments, slices=settings.paper.slices,
     )  # fmt: skip
 
 

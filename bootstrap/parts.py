@@ -266,6 +266,7 @@ def sandbox_process(settings: Settings) -> SandboxProcess:
     arguments = [
         "--speed", str(held.speed), "--seed", str(held.seed), "--symbols", str(held.symbols), "--wallet",
         str(held.wallet), "--idle-exit", str(held.idle_exit_s), *(["--step"] if held.step else []),
+        *([] if held.slices else ["--no-slices"]),
     ]  # fmt: skip
     for path in held.replay:
         arguments += ["--replay", path]

@@ -32,6 +32,7 @@ from domain.order import (
     PositionReport,
     StreamStatus,
 )
+from domain.order_book import OrderBooks
 from domain.records import Fill, Unread
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class PaperBroker:
 
     ``name`` makes its order ids unique. ``instruments`` are the real exchange's trading rules, ``fetch_instruments``
     asks for them anew. ``timeframe`` is the finest one in the feed, whose closed bars move resting orders. Funding is
-    charged at Bybit's base rate of 0.01 % per interval.
+    charged at Bybit's base rate of 0.01 % per interval. With ``slices`` orders are filled by an order book made from
+    the last bar, in parts, some of them only after the next price.
     """
 
     def __init__(
@@ -82,11 +84,14 @@ class PaperBroker:
         timeframe: str,
         fetch_instruments: Callable[[], Awaitable[dict[str, Instrument]]],
         instruments: dict[str, Instrument],
+        *,
+        slices: bool = False,
     ) -> None:
         self._file, self._name, self._costs, self._step = file, name, costs, timeframe_ms(timeframe)
         self._fetch_instruments, self._instruments = fetch_instruments, dict(instruments)
         self._snapshot = self._load(wallet)
-        self._account = SimulatedAccount(self._snapshot.account, self._instruments, costs)
+        books = OrderBooks(self._instruments, costs) if slices else None
+        self._account = SimulatedAccount(self._snapshot.account, self._instruments, costs, books=books)
         self._out: asyncio.Queue[list[Fill]] = asyncio.Queue(STREAM_MAX)
         self._time = 0
 
@@ -211,6 +216,9 @@ class PaperBroker:
         if symbol in self._instruments:
             self._account.mark(symbol, self._instruments[symbol].price(price))
             self._time = max(self._time, time)
+            due = self._account.next_due if self._account.books is not None else None
+            if due is not None and due <= self._time:
+                self._apply(self._account.on_time(self._time))
 
     def _apply(self, events: list[Event]) -> None:
         fills = [fill_of(event) for event in events if isinstance(event, Execution)]

@@ -2,144 +2,76 @@
 
 One-way mode, linear contracts, isolated from any clock: every call says what time it is. The practice exchange and
 the paper broker both trade on it, so their fills are the same. Each call returns the events it caused, in order.
+With order books an order is filled in slices, some of them later (``on_time``); without, whole and at once.
 """
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from domain import fills
+from domain import fills, order_checks
+from domain.account_state import (
+    AccountState,
+    ClosedPnl,
+    Event,
+    Execution,
+    Slice,
+    VenueOrder,
+    VenuePosition,
+    executions,
+)
+from domain.direction import fated, planned
 from domain.errors import Rejected
 from domain.ids import name_uuid
 from domain.order import OrderKind, OrderSide
+from domain.order_book import AT_ONCE, NO_MAKER, POST_ONLY
+from domain.order_checks import (
+    BAD_REQUEST,
+    DUPLICATE,
+    LEVERAGE_SAME,
+    NO_MARGIN,
+    NOT_FOUND,
+    NOTIONAL,
+    REDUCE_ONLY,
+    SAME_STOPS,
+)
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from decimal import Decimal
 
     from domain.candle import Bar
+    from domain.direction import Director
     from domain.instrument import Instrument
+    from domain.order_book import OrderBooks
 
-NOT_FOUND, DUPLICATE, NO_MARGIN, BAD_REQUEST = 110001, 110072, 110007, 10001
-REDUCE_ONLY, LEVERAGE_SAME, NOTIONAL, SAME_STOPS = 110017, 110043, 110094, 34040
+__all__ = (
+    "BAD_REQUEST", "DUPLICATE", "LEVERAGE_SAME", "NOTIONAL", "NOT_FOUND", "NO_MARGIN", "REDUCE_ONLY", "SAME_STOPS",
+    "AccountState", "ClosedPnl", "Event", "Execution", "SimulatedAccount", "VenueOrder", "VenuePosition", "executions",
+)  # fmt: skip
 SEVERAL = 2
 
 
-class VenueOrder(msgspec.Struct, kw_only=True):
-    """An order on the exchange's side; ``status`` and the type names are Bybit's."""
-
-    id: str
-    link_id: str
-    symbol: str
-    side: OrderSide
-    kind: OrderKind
-    qty: Decimal
-    price: Decimal | None = None
-    trigger: Decimal | None = None
-    reduce_only: bool = False
-    stop: Decimal = ZERO
-    target: Decimal = ZERO
-    created: int = 0
-    updated: int = 0
-    status: str = "New"
-    filled: Decimal = ZERO
-    value: Decimal = ZERO
-    fee: Decimal = ZERO
-    stop_type: str = ""
-    create_type: str = "CreateByUser"
-    parent_link_id: str = ""
-    reject_reason: str = "EC_NoError"
-    sequence: int = 0
-
-    @property
-    def level(self) -> Decimal | None:
-        """The price that the order waits for."""
-        return self.trigger if self.trigger is not None else self.price
-
-
-class VenuePosition(msgspec.Struct, kw_only=True):
-    """A position on the exchange's side; ``qty`` is signed, ``open_fee`` not yet charged to a close."""
-
-    symbol: str
-    qty: Decimal = ZERO
-    avg_price: Decimal = ZERO
-    leverage: Decimal = Decimal(1)
-    stop: Decimal = ZERO
-    target: Decimal = ZERO
-    open_fee: Decimal = ZERO
-    realised: Decimal = ZERO
-    created: int = 0
-    updated: int = 0
-
-
-class Execution(msgspec.Struct, kw_only=True, frozen=True):
-    """One fill, or one funding payment (``kind`` Funding, paid amount in ``fee``)."""
-
-    id: str
-    sequence: int
-    time: int
-    order_id: str
-    link_id: str
-    symbol: str
-    side: OrderSide
-    order_type: str
-    qty: Decimal
-    price: Decimal
-    fee: Decimal
-    fee_rate: Decimal
-    maker: bool
-    closed: Decimal
-    leaves: Decimal
-    order_qty: Decimal
-    kind: str = "Trade"
-    stop_type: str = ""
-    create_type: str = "CreateByUser"
-
-
-class ClosedPnl(msgspec.Struct, kw_only=True, frozen=True):
-    """What one closing order realised, net of the opening and closing fees."""
-
-    order_id: str
-    time: int
-    symbol: str
-    side: OrderSide
-    qty: Decimal
-    entry_price: Decimal
-    exit_price: Decimal
-    pnl: Decimal
-    open_fee: Decimal
-    close_fee: Decimal
-    leverage: Decimal
-
-
-class AccountState(msgspec.Struct):
-    """All that has to survive a restart; ``orders`` holds the open ones by exchange id, ``name`` seeds the ids."""
-
-    wallet: Decimal
-    name: str = "account"
-    positions: dict[str, VenuePosition] = {}
-    orders: dict[str, VenueOrder] = {}
-    sequence: int = 0
-    link_ids: dict[str, str] = {}
-
-
-Event = VenueOrder | VenuePosition | Execution | ClosedPnl
-
-
 class SimulatedAccount:
-    """Applies orders, bars and funding to an AccountState; ``only_executions`` leaves all other events out."""
+    """Applies orders, bars and funding to an AccountState; ``only_executions`` leaves all other events out.
+
+    ``director``, when set, decides about orders in the books' place.
+    """
 
     def __init__(
         self, state: AccountState, instruments: Mapping[str, Instrument], costs: fills.Costs, *,
-        only_executions: bool = False,
+        only_executions: bool = False, books: OrderBooks | None = None,
     ) -> None:  # fmt: skip
         self.state = state
+        self.books = books
+        self.director: Director | None = None
         self._only_executions = only_executions
         self._instruments = instruments
         self._costs = costs
+        self._placing = False
         self._marks: dict[str, Decimal] = {}
         self._events: list[Event] = []
 
@@ -179,9 +111,16 @@ class SimulatedAccount:
     def place(self, order: VenueOrder, now: int, *, at_once: bool) -> list[Event]:
         """Accept an order; a market order fills at the last price when ``at_once``, else at the next open.
 
+        What may not rest (IOC, FOK, PostOnly) is decided about now in any case. A quantity of zero that only reduces
+        and closes on trigger stands for the whole position.
+
         Raises:
             Rejected: with Bybit's code, when the exchange would refuse it.
         """
+        if not order.qty and order.reduce_only and order.close_on_trigger:
+            order.qty = abs(self.position(order.symbol).qty)
+        if order.kind is OrderKind.MARKET:
+            order.time_in_force = "IOC"
         self._check(order)
         order.sequence = self._next()
         order.created = order.updated = now
@@ -192,8 +131,16 @@ class SimulatedAccount:
         self.state.orders[order.id] = order
         self._emit(order)
         reference = self._marks.get(order.symbol)
-        if at_once and reference is not None:
+        fate = self.director.fate(order) if self.director is not None and order.trigger is None else None
+        if fate is not None:
+            qty = self._executable(self.position(order.symbol), order)
+            step = self._instruments[order.symbol].step
+            order.rest = fated(fate, qty, order.price or reference or ZERO, now, step=step, maker=False)
+            self._go_on(order, now)
+        elif reference is not None and (at_once or (order.kind is OrderKind.LIMIT and order.time_in_force != "GTC")):
+            self._placing = True
             self._fill_at_once(order, reference, now)
+            self._placing = False
         return self._drain()
 
     def cancel(self, order_id: str, now: int) -> list[Event]:
@@ -205,11 +152,10 @@ class SimulatedAccount:
     def amend(
         self, order_id: str, now: int, *, qty: Decimal | None, price: Decimal | None, trigger: Decimal | None
     ) -> list[Event]:
-        """Change an open order's quantity or prices; raises Rejected 110001 when there is none."""
+        """Change an open order's quantity or prices; raises Rejected when there is none, or nothing would change."""
         order = self._open_order(order_id)
-        rules = self._instruments[order.symbol]
-        if qty is not None and (rules.floor_qty(qty) != qty or qty < rules.min_qty or qty <= order.filled):
-            raise Rejected(f"Qty invalid: {qty}", BAD_REQUEST)
+        order_checks.check_amendment(order, self._instruments[order.symbol], qty=qty, price=price, trigger=trigger)
+        order_checks.check_price(order, price, self._marks.get(order.symbol))
         order.qty = order.qty if qty is None else qty
         order.price = order.price if price is None else price
         order.trigger = order.trigger if trigger is None else trigger
@@ -226,7 +172,7 @@ class SimulatedAccount:
         new_target = held.target if target is None else target
         if (new_stop, new_target) == (held.stop, held.target):
             raise Rejected("not modified", SAME_STOPS)
-        self._check_sides(1 if held.qty > 0 else -1, self._marks.get(symbol), new_stop, new_target)
+        order_checks.check_sides(1 if held.qty > 0 else -1, self._marks.get(symbol), new_stop, new_target)
         self._protect(held, new_stop, new_target, now, "")
         self._emit(held)
         return self._drain()
@@ -246,11 +192,16 @@ class SimulatedAccount:
         """Match a symbol's resting orders against one bar that opened after they were accepted."""
         rules = self._instruments[symbol]
         prices = fills.bar_prices(bar, rules)
+        if self.books is not None or self.director is not None:
+            self._open_books(symbol, bar, closes_at)
         for order, price in self._reached(symbol, self._marks.get(symbol), prices, at_open=True):
             self._execute(order, price, bar.open_time, maker=False)
         before = self.state.sequence
         for order, price in self._reached(symbol, prices.open, prices, at_open=False):
-            self._execute(order, price, closes_at - 1, maker=fills.is_maker(order.kind, at_open=False))
+            if self.books is not None and fills.is_touch(order.kind, order.side, price, prices):
+                self._touch(order, price, closes_at - 1, self.books)
+            else:
+                self._execute(order, price, closes_at - 1, maker=fills.is_maker(order.kind, at_open=False))
         if self.state.sequence > before:
             for order, price in self._reached(symbol, None, prices, at_open=False):
                 # a position born inside the bar may already be stopped in it, but is not given its target
@@ -258,6 +209,21 @@ class SimulatedAccount:
                     self._execute(order, price, closes_at - 1, maker=False)
         self._marks[symbol] = rules.price(bar.close)
         return self._drain()
+
+    def on_time(self, now: int) -> list[Event]:
+        """Go on with the orders that are being filled, as far as they have come by ``now``."""
+        for order in [one for one in self.state.orders.values() if one.rest is not None]:
+            self._go_on(order, now)
+        return self._drain()
+
+    @property
+    def next_due(self) -> int | None:
+        """When ``on_time`` will have something to do (UTC ms), None for never."""
+        times = (
+            one.rest.batches[0].due if one.rest.batches else one.rest.due
+            for one in self.state.orders.values() if one.rest is not None
+        )  # fmt: skip
+        return min(times, default=None)
 
     def on_funding(self, symbol: str, rate: Decimal, now: int) -> list[Event]:
         """Charge or pay funding on an open position at the last price."""
@@ -285,45 +251,30 @@ class SimulatedAccount:
             raise Rejected(f"symbol invalid: {order.symbol}", BAD_REQUEST)
         if order.link_id and order.link_id in self.state.link_ids:
             raise Rejected("OrderLinkedID is duplicate", DUPLICATE)
-        if order.qty < rules.min_qty or rules.floor_qty(order.qty) != order.qty or order.qty > rules.max_qty:
-            raise Rejected(f"Qty invalid: {order.qty} (min {rules.min_qty}, step {rules.step})", BAD_REQUEST)
-        wrong = next(
-            (p for p in (order.price, order.trigger, order.stop, order.target) if p and rules.price(p) != p), None
-        )
-        if wrong is not None:
-            raise Rejected(f"price invalid: {wrong} is no multiple of tick {rules.tick}", BAD_REQUEST)
-        self._check_money(order, rules)
-
-    def _check_money(self, order: VenueOrder, rules: Instrument) -> None:
+        order_checks.check_size(order, rules)
+        order_checks.check_price(order, order.price, self._marks.get(order.symbol))
         held = self.position(order.symbol)
         if order.reduce_only:
-            if held.qty * order.side.sign >= 0:
-                raise Rejected("current position is zero, cannot fix reduce-only order qty", REDUCE_ONLY)
+            order_checks.check_reduction(order, held.qty)
             return
-        reference = order.price or order.trigger or self._marks.get(order.symbol)
-        if reference is None:
-            raise Rejected(f"no price yet for {order.symbol}", 10016)
-        if order.qty * reference < rules.min_notional:
-            raise Rejected(f"Order does not meet minimum order value {rules.min_notional}", NOTIONAL)
-        self._check_sides(order.side.sign, reference, order.stop, order.target)
-        if order.qty * reference / held.leverage > self.equity() - self.margin():
+        last = self._marks.get(order.symbol)
+        if order_checks.initial_margin(order, rules, last, held.leverage) > self.equity() - self.margin():
             raise Rejected("ab not enough for new order", NO_MARGIN)
 
-    @staticmethod
-    def _check_sides(sign: int, reference: Decimal | None, stop: Decimal, target: Decimal) -> None:
-        if reference is None:
-            return
-        if stop and sign * (reference - stop) <= 0:
-            raise Rejected(f"StopLoss:{stop} set for position should be beyond base_price:{reference}", BAD_REQUEST)
-        if target and sign * (target - reference) <= 0:
-            raise Rejected(f"TakeProfit:{target} set for position should be beyond base_price:{reference}", BAD_REQUEST)
-
     def _fill_at_once(self, order: VenueOrder, reference: Decimal, now: int) -> None:
-        rules = self._instruments[order.symbol]
-        if order.kind is OrderKind.MARKET:
-            self._execute(order, fills.market_price(order.side, reference, rules, self._costs), now, maker=False)
-        elif order.kind is OrderKind.LIMIT and order.price and order.side.sign * (order.price - reference) >= 0:
-            self._execute(order, reference, now, maker=False)
+        best = fills.market_price(order.side, reference, self._instruments[order.symbol], self._costs)
+        if order.kind is OrderKind.LIMIT and order.price:
+            # without a book the last price is both sides of the market
+            best = reference if self.books is None else best
+            crosses = order.side.sign * (order.price - best) >= 0
+            if crosses and order.time_in_force == "PostOnly":
+                self._give_up(order, "Cancelled", POST_ONLY, now)
+            elif crosses:
+                self._execute(order, best, now, maker=False)
+            elif order.time_in_force in AT_ONCE:
+                self._give_up(order, "Cancelled", NO_MAKER, now)
+        elif order.kind is OrderKind.MARKET:
+            self._execute(order, best, now, maker=False)
 
     def _waiting(self, symbol: str) -> list[VenueOrder]:
         """Return a symbol's orders, stops first."""
@@ -340,7 +291,7 @@ class SimulatedAccount:
         rules, reached = self._instruments[symbol], []
         price_of = fills.price_at_open if at_open else fills.price_inside
         for order in self.state.orders.values():
-            if order.symbol == symbol:
+            if order.symbol == symbol and order.rest is None:
                 price = price_of(order.kind, order.side, order.level, prices, rules, self._costs)
                 if price is not None:
                     reached.append((order, price))
@@ -363,19 +314,88 @@ class SimulatedAccount:
             self._emit(order)
             return
         held = self.position(order.symbol)
-        leaves = order.qty - order.filled
-        against = abs(held.qty) if held.qty * order.side.sign < 0 else ZERO
-        qty = min(leaves, against) if order.reduce_only else leaves
+        qty = self._executable(held, order)
         if not qty:
             self._end(order, "Cancelled", now)
+        elif self.books is None and self.director is None:
+            self._take(order, (Slice(qty, price),), now, maker=maker)
+        else:
+            self._match(order, qty, price, now, maker=maker)
+
+    @staticmethod
+    def _executable(held: VenuePosition, order: VenueOrder) -> Decimal:
+        leaves = order.qty - order.filled
+        if not order.reduce_only:
+            return leaves
+        return min(leaves, abs(held.qty)) if held.qty * order.side.sign < 0 else ZERO
+
+    def _open_books(self, symbol: str, bar: Bar, closes_at: int) -> None:
+        """Finish what the last bar's book was asked for, then take the new bar's."""
+        for order in self._waiting(symbol):
+            if order.rest is not None:
+                self._go_on(order, closes_at - 1)
+        if self.books is not None:
+            self.books.on_bar(symbol, bar.open_time, closes_at - bar.open_time, bar.turnover)
+
+    def _match(self, order: VenueOrder, qty: Decimal, price: Decimal, now: int, *, maker: bool) -> None:
+        step = self._instruments[order.symbol].step
+        order.rest = planned(
+            self.books, self.director, order, qty, price, now, step=step, maker=maker, spread=self._placing
+        )
+        self._go_on(order, now)
+
+    def _touch(self, order: VenueOrder, price: Decimal, now: int, books: OrderBooks) -> None:
+        qty = self._executable(self.position(order.symbol), order)
+        part = books.touched(order.symbol, qty, key=order.link_id) if qty else ZERO
+        if part:
+            self._take(order, (Slice(part, price),), now, maker=True)
+
+    def _go_on(self, order: VenueOrder, now: int) -> None:
+        """Fill and end an order that is being filled, as far as it has come by ``now``."""
+        rest = order.rest
+        while rest is not None and rest.batches and rest.batches[0].due <= now:
+            batch = rest.batches.pop(0)
+            self._take(order, batch.slices, batch.due, maker=rest.maker)
+            rest = order.rest
+        if rest is None or rest.batches or order.id not in self.state.orders:
             return
-        fee = self._costs.fee(qty, price, maker=maker)
-        self._settle(held, order, qty, price, fee, now, maker=maker, closed=min(qty, against))
-        order.filled += qty
-        order.value += qty * price
-        order.fee += fee
-        self._end(order, "Filled", now)
+        if not rest.status:
+            order.rest = None
+        elif rest.due <= now:
+            self._give_up(order, rest.status, rest.reason, rest.due)
+
+    def _take(self, order: VenueOrder, slices: Iterable[Slice], now: int, *, maker: bool) -> None:
+        """Execute slices of an order in one go; a position that it closes ends it as well."""
+        held = self.position(order.symbol)
+        for wanted, price in slices:
+            qty = min(wanted, self._executable(held, order))
+            if not qty:
+                break
+            against = abs(held.qty) if held.qty * order.side.sign < 0 else ZERO
+            fee = self._costs.fee(qty, price, maker=maker)
+            self._settle(held, order, qty, price, fee, now, maker=maker, closed=min(qty, against))
+            order.filled += qty
+            order.value += qty * price
+            order.fee += fee
+        if not self._executable(held, order):
+            self._end(order, "Filled" if order.filled else "Cancelled", now)
+        else:
+            order.status, order.updated = "PartiallyFilled", now
+            self._emit(order)
         self._after_fill(held, order, now)
+
+    def _give_up(self, order: VenueOrder, status: str, reason: str, now: int) -> None:
+        """End an order that the exchange does not fill any further; a stop or target that has gone is not set again."""
+        order.reject_reason = reason
+        self._end(order, status, now)
+        held = self.position(order.symbol)
+        if order.stop_type == "StopLoss":
+            held.stop = ZERO
+        elif order.stop_type == "TakeProfit":
+            held.target = ZERO
+        if order.stop_type:
+            held.updated = now
+            self._emit(held)
 
     def _settle(
         self, held: VenuePosition, order: VenueOrder, qty: Decimal, price: Decimal, fee: Decimal, now: int,
@@ -397,12 +417,7 @@ class SimulatedAccount:
             self._reduce(held, order, closed, price, fee * closed / qty, now)
         opened = qty - closed
         if opened:
-            if not held.qty:
-                held.created, held.avg_price = now, ZERO
-            value = abs(held.qty) * held.avg_price + opened * price
-            held.qty += order.side.sign * opened
-            held.avg_price = value / abs(held.qty)
-            held.open_fee += fee * opened / qty
+            held.add(order.side, opened, price, fee * opened / qty, now)
         held.updated = now
 
     def _reduce(
@@ -426,11 +441,16 @@ class SimulatedAccount:
     def _after_fill(self, held: VenuePosition, order: VenueOrder, now: int) -> None:
         if not held.qty:
             for resting in self._waiting(held.symbol):
+                resting.attached = False
                 if resting.reduce_only:
                     self._end(resting, "Deactivated" if resting.status == "Untriggered" else "Cancelled", now)
             held.stop = held.target = ZERO
-        elif order.stop or order.target:
+        elif (order.stop or order.target) and not order.attached:
+            order.attached = True
             self._protect(held, order.stop, order.target, now, order.link_id)
+        elif any(one.stop_type and one.side.sign * held.qty > 0 for one in self._waiting(held.symbol)):
+            # the order has turned the position round: what protected the old side goes with it
+            self._protect(held, ZERO, ZERO, now, "")
         else:
             self._protect(held, held.stop, held.target, now, "")
         self._emit(held)
@@ -440,6 +460,10 @@ class SimulatedAccount:
         side = OrderSide.SELL if held.qty > 0 else OrderSide.BUY
         for resting in self._waiting(held.symbol):
             if resting.stop_type not in wanted:
+                continue
+            if resting.rest is not None:
+                # triggered, and being filled
+                wanted.pop(resting.stop_type)
                 continue
             level, _ = wanted[resting.stop_type]
             if resting.trigger != level or resting.side is not side:
@@ -470,7 +494,7 @@ class SimulatedAccount:
         return order
 
     def _end(self, order: VenueOrder, status: str, now: int) -> None:
-        order.status, order.updated = status, now
+        order.status, order.updated, order.rest = status, now, None
         self.state.orders.pop(order.id, None)
         self._emit(order)
 
@@ -490,8 +514,3 @@ class SimulatedAccount:
     def _drain(self) -> list[Event]:
         drained, self._events = self._events, []
         return drained
-
-
-def executions(events: Iterable[Event]) -> list[Execution]:
-    """Return the executions among events."""
-    return [event for event in events if isinstance(event, Execution)]

@@ -77,8 +77,13 @@ def price_inside(
 
 
 def is_maker(kind: OrderKind, *, at_open: bool) -> bool:
-    """Say whether a fill added liquidity: only a limit order that the price came to does."""
+    """Return whether a fill added liquidity: only a limit order that the price came to does."""
     return kind is OrderKind.LIMIT and not at_open
+
+
+def is_touch(kind: OrderKind, side: OrderSide, level: Decimal, bar: BarPrices) -> bool:
+    """Return whether a bar's price came to a limit order's level and no further, so that nobody knows what filled."""
+    return kind is OrderKind.LIMIT and level == (bar.low if side is OrderSide.BUY else bar.high)
 
 
 def turn(kind: OrderKind) -> int:

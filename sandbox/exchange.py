@@ -21,7 +21,9 @@ from domain.candle import Bar, Bars, resample
 from domain.errors import Rejected
 from domain.fills import Costs
 from domain.order import OrderKind, OrderSide
+from domain.order_book import Level, OrderBooks
 from sandbox.clock import MarketClock
+from sandbox.delays import Delays
 
 if TYPE_CHECKING:
     from sandbox.store import SandboxStore
@@ -44,6 +46,8 @@ class Terms:
     key_ends: str = "1970-01-01T00:00:00Z"
     """When the key ends; 1970 for never, as Bybit says it."""
     costs: Costs = field(default_factory=Costs)
+    slices: bool = True
+    """Whether orders are filled by an order book, in slices; else whole, however large."""
 
 
 class Exchange:
@@ -61,7 +65,12 @@ class Exchange:
         self.clock = MarketClock.resume(store, begin, terms.speed)
         self.processed_until = int(store.get("processed_until") or begin)
         state = store.load_state() or AccountState(wallet=terms.wallet, name=f"practice:{self._birth(store)}")
-        self.account = SimulatedAccount(state, tape.instruments, terms.costs)
+        self.books = OrderBooks(tape.instruments, terms.costs)
+        books = self.books if terms.slices else None
+        self.account = SimulatedAccount(state, tape.instruments, terms.costs, books=books)
+        self.delays = Delays()
+        known: list[Event] = [*state.orders.values(), *state.positions.values()]
+        self.delays.note([msgspec.structs.replace(one) for one in known])
         self._price_all()
         store.commit(state, [], self.processed_until)
 
@@ -74,6 +83,10 @@ class Exchange:
     def now(self) -> int:
         """Return the market time (UTC ms); in step mode it stands still between steps."""
         return self.processed_until if self.terms.step else max(self.processed_until, self.clock.now())
+
+    def venue_id(self, symbol: str) -> str:
+        """Return the exchange's own name of a symbol."""
+        return self.tape.instruments[symbol].venue_id
 
     def instrument_symbol(self, venue_id: str) -> str:
         """Return the unified symbol of an exchange id; raises Rejected 10001 for an unknown one."""
@@ -92,6 +105,7 @@ class Exchange:
             bars = self.tape.bars(symbol, start, end)
             if not len(bars):
                 continue
+            self.books.on_bar(symbol, start, self.tape.base_ms, float(bars.turnover[0]))
             if symbol in busy:
                 events += self.account.on_bar(symbol, bars.row(0), end)
             else:
@@ -101,6 +115,20 @@ class Exchange:
         self.processed_until = end
         self.keep(events)
         return events
+
+    def go_on(self) -> list[Event]:
+        """Fill what is due of the orders that are being filled."""
+        due = self.account.next_due
+        return self.keep(self.account.on_time(self.now())) if due is not None and due <= self.now() else []
+
+    def market_ms(self, host_ms: int) -> int:
+        """Return a span of the host's time in market time; a stepping market has only its own."""
+        return host_ms if self.terms.step else int(host_ms * self.terms.speed)
+
+    def order_book(self, symbol: str, depth: int) -> tuple[list[Level], list[Level]]:
+        """Return bids and asks, best first, as orders meet them now; nothing before the first price."""
+        last = self.account.last_price(symbol)
+        return self.books.book(symbol, last, depth) if last is not None else ([], [])
 
     def delist(self, venue_id: str) -> list[Event]:
         """Settle a contract at the last price, and know nothing of it any more; raises Rejected for an unknown one."""
@@ -124,6 +152,7 @@ class Exchange:
     def keep(self, events: list[Event]) -> list[Event]:
         """Commit the account after a call on it."""
         self.store.commit(self.account.state, events, self.processed_until)
+        self.delays.note(events)
         return events
 
     def place(self, order: VenueOrder) -> list[Event]:
@@ -167,6 +196,8 @@ class Exchange:
             bars = self.tape.bars(symbol, self.processed_until - 20 * self.tape.base_ms, self.processed_until)
             if len(bars):
                 self.account.mark(symbol, rules.price(float(bars.close[-1])))
+                last = bars.row(len(bars) - 1)
+                self.books.on_bar(symbol, last.open_time, self.tape.base_ms, last.turnover)
 
     @staticmethod
     def _birth(store: SandboxStore) -> str:

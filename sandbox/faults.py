@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
+from domain.direction import Fate, Slicing
 from domain.errors import BadData
+from domain.ids import parse_order_id
+from sandbox.delays import LISTS, LONGEST_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from domain.account import VenueOrder
+
+TOPICS = ("order", "execution", "position", "wallet")
+Delay = Annotated[int, Meta(ge=0, le=LONGEST_MS)]
 
 
 class Answer(msgspec.Struct):
@@ -24,6 +37,44 @@ class LoseAnswer(msgspec.Struct):
 
     path: str
     times: int = 1
+
+
+class EndOrders(msgspec.Struct, forbid_unknown_fields=True):
+    """Accept the next ``times`` orders that match, fill a ``share`` of each, then end it, ``after_ms`` later.
+
+    What is not given matches every order: ``symbol`` is the exchange's name, ``leg`` the letter in the bot's order ids
+    (e, p, x), ``kind`` Market, Limit, Stop or Touch, ``stop_type`` StopLoss or TakeProfit; conditional orders meet
+    their end when they are triggered.
+    """
+
+    times: Annotated[int, Meta(ge=1)] = 1
+    symbol: str = ""
+    leg: str = ""
+    kind: str = ""
+    stop_type: str = ""
+    reduce_only: bool | None = None
+    share: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    status: Literal["Cancelled", "Rejected", "PartiallyFilledCanceled", "Deactivated"] = "Cancelled"
+    reason: str = "EC_NoImmediateQtyToFill"
+    after_ms: Delay = 0
+
+    def matches(self, order: VenueOrder, venue_id: str) -> bool:
+        """Return whether an order is one of those meant."""
+        ours = parse_order_id(order.link_id)
+        given = (
+            (self.symbol, venue_id), (self.leg, ours.leg if ours else ""), (self.kind, order.kind.value),
+            (self.stop_type, order.stop_type),
+        )  # fmt: skip
+        return all(not wanted or wanted == found for wanted, found in given) and (
+            self.reduce_only is None or self.reduce_only == order.reduce_only
+        )
+
+
+class Slices(msgspec.Struct, forbid_unknown_fields=True):
+    """Fill every order in ``parts`` executions of about the same size, ``apart_ms`` apart; 0 for one message."""
+
+    parts: Annotated[int, Meta(ge=1, le=100)]
+    apart_ms: Delay = 0
 
 
 class Change(msgspec.Struct, forbid_unknown_fields=True):
@@ -43,6 +94,9 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
         clock_shift_ms: move the exchange's idea of the time.
         lose_stops: accept orders, and forget the stop and target that they carry.
         delist: exchange ids of contracts to settle at the last price now, and to know nothing of any more.
+        end_orders: accept orders, and end them afterwards.
+        slices: split orders so, whatever the book has; ``null`` lets the book decide again.
+        delay_lists: milliseconds by which a list (its path) or a private topic is late; replaces what was set before.
     """
 
     reset: bool = False
@@ -58,6 +112,9 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
     clock_shift_ms: int | None = None
     lose_stops: bool | None = None
     delist: list[str] = []
+    end_orders: EndOrders | None = None
+    slices: Slices | msgspec.UnsetType | None = msgspec.UNSET
+    delay_lists: dict[str, Delay] | None = None
 
 
 @dataclass(slots=True)
@@ -74,6 +131,9 @@ class Faults:
     lost: list[LoseAnswer] = field(default_factory=list)
     clock_shift_ms: int = 0
     lose_stops: bool = False
+    ends: list[EndOrders] = field(default_factory=list)
+    slices: Slices | None = None
+    delays: dict[str, int] = field(default_factory=dict)
 
     def apply(self, body: bytes) -> Change:
         """Change the switches as a JSON request says.
@@ -85,20 +145,35 @@ class Faults:
             change = msgspec.json.decode(body, type=Change)
         except msgspec.MsgspecError as error:
             raise BadData(f"control request: {error}") from error
+        unknown = sorted(set(change.delay_lists or {}) - {*LISTS, *TOPICS})
+        if unknown:
+            raise BadData(f"control request: delay_lists: {unknown[0]} is none of {', '.join((*LISTS, *TOPICS))}")
         if change.reset:
             for name, value in _defaults().items():
                 setattr(self, name, value)
+        self._set(change)
+        self._queue(change)
+        return change
+
+    def _set(self, change: Change) -> None:
         for name in ("refuse", "delay_ms", "duplicate", "reorder", "clock_shift_ms", "lose_stops"):
             if getattr(change, name) is not None:
                 setattr(self, name, getattr(change, name))
         for name in ("silence", "withhold_confirm"):
             if getattr(change, name) is not None:
                 setattr(self, name, set(getattr(change, name)))
+        if change.slices is not msgspec.UNSET:
+            self.slices = change.slices
+        if change.delay_lists is not None:
+            self.delays = dict(change.delay_lists)
+
+    def _queue(self, change: Change) -> None:
         if change.answer:
             self.answers.append(change.answer)
         if change.lose_answer:
             self.lost.append(change.lose_answer)
-        return change
+        if change.end_orders:
+            self.ends.append(change.end_orders)
 
     def canned(self, path: str) -> Answer | None:
         """Take a canned answer for a path, if one is left."""
@@ -108,6 +183,30 @@ class Faults:
     def loses(self, path: str) -> bool:
         """Take the order to lose an answer to a path, if one is left."""
         return _take(self.lost, path) is not None
+
+
+class FaultDirector:
+    """Tells the account what the switches want; ``market_ms`` turns the host's milliseconds into the market's."""
+
+    def __init__(
+        self, faults: Faults, venue_id: Callable[[str], str], market_ms: Callable[[int], int]
+    ) -> None:  # fmt: skip
+        self._faults, self._venue_id, self._market_ms = faults, venue_id, market_ms
+
+    def fate(self, order: VenueOrder) -> Fate | None:
+        """Return what an order must come to, and count it."""
+        for one in self._faults.ends:
+            if one.matches(order, self._venue_id(order.symbol)):
+                one.times -= 1
+                if one.times <= 0:
+                    self._faults.ends.remove(one)
+                return Fate(Decimal(repr(one.share)), one.status, one.reason, self._market_ms(one.after_ms))
+        return None
+
+    def slicing(self, order: VenueOrder) -> Slicing | None:  # noqa: ARG002  all orders alike
+        """Return how orders must be split."""
+        forced = self._faults.slices
+        return None if forced is None else Slicing(forced.parts, self._market_ms(forced.apart_ms))
 
 
 def _defaults() -> dict[str, Any]:

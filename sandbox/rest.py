@@ -12,6 +12,7 @@ from domain.errors import Rejected
 from domain.order import OrderKind, OrderSide
 from sandbox import shapes
 from sandbox.clock import wire_ms
+from sandbox.delays import HISTORY, OPEN, WORKING
 from sandbox.exchange import FUNDING_RATE
 
 if TYPE_CHECKING:
@@ -205,6 +206,7 @@ class Rest:
             id="", link_id=link_id, symbol=symbol, side=side, kind=kind, qty=_decimal(params, "qty") or Decimal(0),
             price=price if limit else None, trigger=trigger, reduce_only=_flag(params, "reduceOnly"),
             stop=_decimal(params, "stopLoss") or Decimal(0), target=_decimal(params, "takeProfit") or Decimal(0),
+            time_in_force=str(params.get("timeInForce") or "GTC"), close_on_trigger=_flag(params, "closeOnTrigger"),
         )  # fmt: skip
         self._publish(self._exchange.place(order))
         return {"orderId": order.id, "orderLinkId": link_id}
@@ -242,9 +244,10 @@ class Rest:
             found = self._exchange.store.order(
                 order_id=str(params.get("orderId", "")), link_id=str(params.get("orderLinkId", ""))
             )
+            found = self._exchange.delays.order(OPEN if is_open else HISTORY, found)
             rows = [found] if found and (not symbol or found.symbol == symbol) else []
             if not is_open:
-                rows = [held for held in rows if held.id not in self._exchange.account.state.orders]
+                rows = [held for held in rows if held.status not in WORKING]
             more = ""
         else:
             limit = _limit(params, 20, 50)
@@ -252,6 +255,8 @@ class Rest:
                 symbol, is_open=is_open, before=_integer(params, "cursor", FAR), limit=limit
             )
             more = str(rows[-1].sequence) if len(rows) == limit else ""
+            delays = self._exchange.delays
+            rows = delays.open_orders(rows, symbol) if is_open else delays.ended_orders(rows)
         shown = [shapes.order(held, self._venue_id(held.symbol)) for held in rows]
         return {"category": "linear", "list": shown, "nextPageCursor": more}
 
@@ -263,7 +268,9 @@ class Rest:
         more = str(rows[-1].sequence) if len(rows) == limit else ""
         link = params.get("orderLinkId")
         shown = [
-            shapes.execution(held, self._venue_id(held.symbol)) for held in rows if not link or held.link_id == link
+            shapes.execution(held, self._venue_id(held.symbol))
+            for held in self._exchange.delays.executions(rows)
+            if not link or held.link_id == link
         ]
         return {"category": "linear", "list": shown, "nextPageCursor": more}
 
@@ -273,7 +280,7 @@ class Rest:
         symbol = self._symbol(params) if params.get("symbol") else ""
         rows = self._exchange.store.closed_pnl(symbol, start, end, before=_integer(params, "cursor", FAR), limit=limit)
         more = str(rows[-1][0]) if len(rows) == limit else ""
-        shown = [shapes.closed_pnl(held, self._venue_id(held.symbol)) for _, held in rows]
+        shown = [shapes.closed_pnl(held, self._venue_id(held.symbol)) for _, held in self._exchange.delays.closed(rows)]
         return {"category": "linear", "list": shown, "nextPageCursor": more}
 
     def _window(self, params: Params) -> tuple[int, int]:
@@ -289,9 +296,9 @@ class Rest:
     def _positions(self, params: Params) -> Result:
         account = self._exchange.account
         if params.get("symbol"):
-            held = [account.position(self._symbol(params))]
+            held = self._exchange.delays.positions([account.position(self._symbol(params))])
         elif params.get("settleCoin"):
-            held = [held for held in account.state.positions.values() if held.qty]
+            held = [one for one in self._exchange.delays.positions(account.state.positions.values()) if one.qty]
         else:
             raise Rejected("params error: symbol or settleCoin is required", BAD_REQUEST)
         ordered = sorted(held, key=lambda one: one.symbol)

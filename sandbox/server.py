@@ -20,7 +20,7 @@ from aiohttp import web
 from domain.errors import BadData, ConfigError, Rejected
 from sandbox.clock import wire_ms
 from sandbox.exchange import Exchange, Terms
-from sandbox.faults import Faults
+from sandbox.faults import FaultDirector, Faults
 from sandbox.replay import replay
 from sandbox.rest import Rest, check_signature
 from sandbox.store import SandboxStore
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 REQUESTS_PER_S = 200
 CATCH_UP_STEPS = 50
+GLANCE_S = 0.1
+"""How often orders that are being filled are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Server:
         self._exchange = exchange
         self._faults = Faults()
         self._streams = Streams(exchange, self._faults)
+        exchange.account.director = FaultDirector(self._faults, exchange.venue_id, exchange.market_ms)
         self._rest = Rest(exchange, self._streams.events)
         self._idle_exit_s = idle_exit_s
         self._heard = asyncio.get_running_loop().time()
@@ -98,13 +101,15 @@ class Server:
             if exchange.ended:
                 log.info("the replay has ended; the market stands still")
                 await asyncio.sleep(1)
+                self._streams.events(exchange.go_on())
                 self._leave_when_idle()
                 continue
             due = exchange.processed_until + exchange.tape.base_ms
             if exchange.terms.step:
                 await self._wait_for_acknowledgement()
             elif exchange.clock.now() < due:
-                await asyncio.sleep(min(1.0, exchange.clock.wait_s(due)))
+                await asyncio.sleep(min(GLANCE_S, exchange.clock.wait_s(due)))
+                self._streams.events(exchange.go_on())
                 self._leave_when_idle()
                 continue
             behind = not exchange.terms.step and exchange.clock.now() - due > 2 * exchange.tape.base_ms
@@ -195,6 +200,7 @@ class Server:
             change = self._faults.apply(await request.read())
         except BadData as error:
             return web.json_response({"error": str(error)}, status=400)
+        self._exchange.delays.by_list = self._faults.delays
         try:
             for venue_id in change.delist:
                 self._streams.events(self._exchange.delist(venue_id))

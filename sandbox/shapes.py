@@ -22,14 +22,16 @@ def text(value: Decimal | float) -> str:
 def order(held: VenueOrder, venue_id: str) -> dict[str, Any]:
     """Return an order as /v5/order/realtime and the order topic show it."""
     rises = (held.side is OrderSide.BUY) == (held.kind is OrderKind.STOP)
+    ended = held.reject_reason != "EC_NoError"
     return {
         "category": "linear", "symbol": venue_id, "orderId": held.id, "orderLinkId": held.link_id,
         "parentOrderLinkId": held.parent_link_id, "blockTradeId": "", "side": held.side.value, "positionIdx": 0,
-        "orderStatus": held.status, "cancelType": "CancelByUser" if held.status == "Cancelled" else "UNKNOWN",
-        "rejectReason": held.reject_reason, "timeInForce": "GTC" if held.price is not None else "IOC", "isLeverage": "",
+        "orderStatus": held.status, "rejectReason": held.reject_reason, "isLeverage": "",
+        "cancelType": "CancelByUser" if held.status == "Cancelled" and not ended else "UNKNOWN",
+        "timeInForce": "IOC" if held.price is None else held.time_in_force,
         "price": text(held.price or Decimal(0)), "qty": text(held.qty),
         "avgPrice": text(round(held.value / held.filled, 12)) if held.filled else "",
-        "leavesQty": text(held.qty - held.filled) if held.status in {"New", "Untriggered"} else "0",
+        "leavesQty": text(held.qty - held.filled) if held.status in {"New", "PartiallyFilled", "Untriggered"} else "0",
         "leavesValue": "0", "cumExecQty": text(held.filled), "cumExecValue": text(held.value),
         "cumExecFee": text(held.fee), "orderType": "Limit" if held.price is not None else "Market",
         "stopOrderType": held.stop_type, "orderIv": "", "triggerPrice": text(held.trigger or Decimal(0)),

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import WSMsgType, web
 
-from domain.account import Execution, VenueOrder, VenuePosition
+from domain.account import ClosedPnl, Execution, VenueOrder, VenuePosition
 from sandbox import shapes
 from sandbox.clock import wire_ms
 from sandbox.rest import INTERVALS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from domain.account import Event
     from domain.candle import Bar
@@ -108,11 +108,13 @@ class Streams:
         if not events or not any(peer.authorised for peer in self._peers):
             return
         account = self._exchange.account
-        for event in events:
+        for event, fellows in _together(events):
             if isinstance(event, VenueOrder):
                 self._publish_private("order", [shapes.order(event, self._venue_id(event.symbol))])
             elif isinstance(event, Execution):
-                self._publish_private("execution", [shapes.execution(event, self._venue_id(event.symbol))])
+                self._publish_private(
+                    "execution", [shapes.execution(one, self._venue_id(one.symbol)) for one in fellows]
+                )
             elif isinstance(event, VenuePosition):
                 row = shapes.position(event, self._venue_id(event.symbol), account, "entryPrice")
                 self._publish_private("position", [row])
@@ -207,6 +209,13 @@ class Streams:
     def _publish_private(self, topic: str, data: list[dict[str, Any]]) -> None:
         if topic in self._faults.silence:
             return
+        late = self._faults.delays.get(topic, 0)
+        if late:
+            asyncio.get_running_loop().call_later(late / 1000, self._publish_late, topic, data)
+        else:
+            self._publish_late(topic, data)
+
+    def _publish_late(self, topic: str, data: list[dict[str, Any]]) -> None:
         frame = _encode(
             {"id": f"{topic}-{next(self._numbers)}", "topic": topic, "creationTime": wire_ms(), "data": data}
         )
@@ -236,6 +245,26 @@ class Streams:
 
     def _venue_id(self, symbol: str) -> str:
         return self._exchange.tape.instruments[symbol].venue_id
+
+
+def _together(events: Sequence[Event]) -> Iterator[tuple[Event, list[Execution]]]:
+    """Yield events; executions of one order that happened in one go come as one, as Bybit reports them."""
+    fellows: list[Execution] = []
+    for event in events:
+        if isinstance(event, Execution):
+            if fellows and fellows[-1].order_id != event.order_id:
+                yield fellows[0], fellows
+                fellows = []
+            fellows.append(event)
+        elif isinstance(event, ClosedPnl):
+            continue
+        else:
+            if fellows:
+                yield fellows[0], fellows
+                fellows = []
+            yield event, []
+    if fellows:
+        yield fellows[0], fellows
 
 
 def _answer(peer: Peer, operation: str, number: str, problem: str, said: str = "") -> bytes:

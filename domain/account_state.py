@@ -1,0 +1,165 @@
+"""What a simulated account is made of: orders, positions, executions, closed profits; field values are Bybit's."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from domain.order import OrderKind, OrderSide
+from domain.trade import ZERO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class Slice(NamedTuple):
+    """One execution to be: how much, at which price."""
+
+    qty: Decimal
+    price: Decimal
+
+
+class Batch(NamedTuple):
+    """Executions that are reported in one message, once ``due`` (UTC ms) has come."""
+
+    due: int
+    slices: tuple[Slice, ...]
+
+
+class Remainder(msgspec.Struct):
+    """What is still to happen to an order that is being filled.
+
+    When the batches are through and something is left, the order ends with ``status`` and ``reason`` at ``due`` (UTC
+    ms); an empty status leaves it working.
+    """
+
+    batches: list[Batch]
+    maker: bool
+    status: str = ""
+    reason: str = ""
+    due: int = 0
+
+
+class VenueOrder(msgspec.Struct, kw_only=True):
+    """An order on the exchange's side; ``status`` and the type names are Bybit's.
+
+    ``attached`` tells that its stop and target have been given to the position; ``rest`` is what is still to happen to
+    it while it is being filled.
+    """
+
+    id: str
+    link_id: str
+    symbol: str
+    side: OrderSide
+    kind: OrderKind
+    qty: Decimal
+    price: Decimal | None = None
+    trigger: Decimal | None = None
+    reduce_only: bool = False
+    stop: Decimal = ZERO
+    target: Decimal = ZERO
+    created: int = 0
+    updated: int = 0
+    status: str = "New"
+    filled: Decimal = ZERO
+    value: Decimal = ZERO
+    fee: Decimal = ZERO
+    stop_type: str = ""
+    create_type: str = "CreateByUser"
+    parent_link_id: str = ""
+    reject_reason: str = "EC_NoError"
+    sequence: int = 0
+    time_in_force: str = "GTC"
+    close_on_trigger: bool = False
+    attached: bool = False
+    rest: Remainder | None = None
+
+    @property
+    def level(self) -> Decimal | None:
+        """The price that the order waits for."""
+        return self.trigger if self.trigger is not None else self.price
+
+
+class VenuePosition(msgspec.Struct, kw_only=True):
+    """A position on the exchange's side; ``qty`` is signed, ``open_fee`` not yet charged to a close."""
+
+    symbol: str
+    qty: Decimal = ZERO
+    avg_price: Decimal = ZERO
+    leverage: Decimal = Decimal(1)
+    stop: Decimal = ZERO
+    target: Decimal = ZERO
+    open_fee: Decimal = ZERO
+    realised: Decimal = ZERO
+    created: int = 0
+    updated: int = 0
+
+    def add(self, side: OrderSide, qty: Decimal, price: Decimal, fee: Decimal, now: int) -> None:
+        """Make the position larger by an execution."""
+        if not self.qty:
+            self.created, self.avg_price = now, ZERO
+        value = abs(self.qty) * self.avg_price + qty * price
+        self.qty += side.sign * qty
+        self.avg_price = value / abs(self.qty)
+        self.open_fee += fee
+
+
+class Execution(msgspec.Struct, kw_only=True, frozen=True):
+    """One fill, or one funding payment (``kind`` Funding, paid amount in ``fee``)."""
+
+    id: str
+    sequence: int
+    time: int
+    order_id: str
+    link_id: str
+    symbol: str
+    side: OrderSide
+    order_type: str
+    qty: Decimal
+    price: Decimal
+    fee: Decimal
+    fee_rate: Decimal
+    maker: bool
+    closed: Decimal
+    leaves: Decimal
+    order_qty: Decimal
+    kind: str = "Trade"
+    stop_type: str = ""
+    create_type: str = "CreateByUser"
+
+
+class ClosedPnl(msgspec.Struct, kw_only=True, frozen=True):
+    """What one closing order realised, net of the opening and closing fees."""
+
+    order_id: str
+    time: int
+    symbol: str
+    side: OrderSide
+    qty: Decimal
+    entry_price: Decimal
+    exit_price: Decimal
+    pnl: Decimal
+    open_fee: Decimal
+    close_fee: Decimal
+    leverage: Decimal
+
+
+class AccountState(msgspec.Struct):
+    """All that has to survive a restart; ``orders`` holds the open ones by exchange id, ``name`` seeds the ids."""
+
+    wallet: Decimal
+    name: str = "account"
+    positions: dict[str, VenuePosition] = {}
+    orders: dict[str, VenueOrder] = {}
+    sequence: int = 0
+    link_ids: dict[str, str] = {}
+
+
+Event = VenueOrder | VenuePosition | Execution | ClosedPnl
+
+
+def executions(events: Iterable[Event]) -> list[Execution]:
+    """Return the executions among events."""
+    return [event for event in events if isinstance(event, Execution)]
