@@ -166,7 +166,7 @@ async def test_what_lowers_the_risk_is_done_at_once_and_needs_no_code(server):
         await talk.ask("/stop", "Stopped")
         await talk.ask("/pause", "Paused")
         await talk.ask("/forceexit all", "BTC: closed")
-        await talk.ask(f"/forceexit {POSITION['id']}", "Closing")
+        await talk.ask(f"/forceexit {POSITION['id']}", "BTC: closed")
         await talk.ask("/panic", "Stopped. BTC: closed")
         await talk.ask("/blacklist eth 1000pepe", "No new entries in ETH")
         await talk.ask("/risk 0.25", "0.25%")

@@ -102,8 +102,13 @@ async def _handovers(place: Practice, url: str, count: int) -> dict[str, Any]:
         wrong += [] if again == "superseded" else [f"{number}: a later order of the older one was {again}"]
         await older.close()
         older = newer
-    orders = await older.client.get("v5/execution/list", {"category": "linear", "limit": 100})
-    ids = [row["orderLinkId"] for row in orders["list"] if row["orderLinkId"]]
+    # by order, not by execution: one order may fill in many
+    orders = {
+        row["orderId"]: row["orderLinkId"]
+        async for page in older.client.pages("v5/execution/list", {"category": "linear", "limit": 100})
+        for row in page if row["orderLinkId"]
+    }  # fmt: skip
+    ids = list(orders.values())
     await older.close()
     tier.close()
     return {
