@@ -53,6 +53,8 @@ class VenueOrder(msgspec.Struct, kw_only=True):
     parent_link_id: str = ""
     reject_reason: str = "EC_NoError"
     sequence: int = 0
+    index: int = 0
+    cancel_type: str = ""
 
     @property
     def level(self) -> Decimal | None:
@@ -61,7 +63,10 @@ class VenueOrder(msgspec.Struct, kw_only=True):
 
 
 class VenuePosition(msgspec.Struct, kw_only=True):
-    """A position on the exchange's side; ``qty`` is signed, ``open_fee`` not yet charged to a close."""
+    """A position on the exchange's side; ``qty`` is signed, ``open_fee`` not yet charged to a close.
+
+    ``index`` is 1 or 2 for a leg of hedge mode; ``extra`` is margin added to an isolated position.
+    """
 
     symbol: str
     qty: Decimal = ZERO
@@ -73,6 +78,9 @@ class VenuePosition(msgspec.Struct, kw_only=True):
     realised: Decimal = ZERO
     created: int = 0
     updated: int = 0
+    index: int = 0
+    status: str = "Normal"
+    extra: Decimal = ZERO
 
 
 class Execution(msgspec.Struct, kw_only=True, frozen=True):
@@ -113,10 +121,15 @@ class ClosedPnl(msgspec.Struct, kw_only=True, frozen=True):
     open_fee: Decimal
     close_fee: Decimal
     leverage: Decimal
+    kind: str = "Trade"
 
 
 class AccountState(msgspec.Struct):
-    """All that has to survive a restart; ``orders`` holds the open ones by exchange id, ``name`` seeds the ids."""
+    """All that has to survive a restart; ``orders`` holds the open ones by exchange id, ``name`` seeds the ids.
+
+    ``legs`` are positions of hedge mode, which only the practice exchange knows, as it does ``margin_mode`` and whether
+    its terms for stocks and commodities were ``agreed`` to.
+    """
 
     wallet: Decimal
     name: str = "account"
@@ -124,6 +137,9 @@ class AccountState(msgspec.Struct):
     orders: dict[str, VenueOrder] = {}
     sequence: int = 0
     link_ids: dict[str, str] = {}
+    margin_mode: str = "REGULAR_MARGIN"
+    legs: list[VenuePosition] = []
+    agreed: bool = False
 
 
 Event = VenueOrder | VenuePosition | Execution | ClosedPnl
@@ -147,17 +163,21 @@ class SimulatedAccount:
         """Take the last price of a symbol."""
         self._marks[symbol] = price
 
+    def mark_price(self, held: VenuePosition) -> Decimal:
+        """Return the price that a position is valued at; here it is the last one."""
+        return self._marks.get(held.symbol, held.avg_price)
+
     def unrealised(self, symbol: str) -> Decimal:
         """Return the open profit of a position at the last price."""
         held = self.position(symbol)
-        return held.qty * (self._marks.get(symbol, held.avg_price) - held.avg_price)
+        return held.qty * (self.mark_price(held) - held.avg_price)
 
     def equity(self) -> Decimal:
         """Return wallet plus open profit."""
         total = self.state.wallet
-        for symbol, held in self.state.positions.items():
+        for held in self.state.positions.values():
             if held.qty:
-                total += held.qty * (self._marks.get(symbol, held.avg_price) - held.avg_price)
+                total += held.qty * (self.mark_price(held) - held.avg_price)
         return total
 
     def margin(self) -> Decimal:
@@ -264,7 +284,7 @@ class SimulatedAccount:
         held = self.position(symbol)
         if not held.qty:
             return []
-        mark = self._marks.get(symbol, held.avg_price)
+        mark = self.mark_price(held)
         paid = fills.funding_payment(held.qty, mark, rate)
         self.state.wallet -= paid
         held.realised -= paid
