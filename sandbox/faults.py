@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from domain.errors import BadData
+from sandbox.market_events import Happenings
 
 
 class Answer(msgspec.Struct):
@@ -26,8 +27,10 @@ class LoseAnswer(msgspec.Struct):
     times: int = 1
 
 
-class Change(msgspec.Struct, forbid_unknown_fields=True):
+class Change(Happenings, forbid_unknown_fields=True):
     """A request to the control endpoint; what is not named stays as it is.
+
+    What happens to contracts and positions is Happenings'; the rest makes the exchange misbehave.
 
     Attributes:
         reset: switch everything off first.
@@ -42,7 +45,7 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
         lose_answer: REST answers to lose.
         clock_shift_ms: move the exchange's idea of the time.
         lose_stops: accept orders, and forget the stop and target that they carry.
-        delist: exchange ids of contracts to settle at the last price now, and to know nothing of any more.
+        delist: exchange ids of contracts to settle at the mark price now, and to know nothing of any more.
     """
 
     reset: bool = False
@@ -57,7 +60,7 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
     lose_answer: LoseAnswer | None = None
     clock_shift_ms: int | None = None
     lose_stops: bool | None = None
-    delist: list[str] = []
+    delist: list[str] = msgspec.field(default_factory=list)
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from domain import fills
@@ -12,8 +13,6 @@ from domain.trade import ZERO
 from sandbox.margin_account import MarginAccount
 
 if TYPE_CHECKING:
-    from decimal import Decimal
-
     from domain.account import Event, VenueOrder
     from domain.candle import Bar
 
@@ -44,6 +43,9 @@ class PracticeAccount(MarginAccount):
         orders = [one for one in self.state.orders.values() if one.symbol == symbol]
         if self.position(symbol).qty or orders:
             raise Rejected("You have an existing position, so the position mode cannot be switched.", HAS_POSITION)
+        rules = self._instruments[symbol]
+        if any(rules.floor_qty(size) != size for size in (long, short)):
+            raise Rejected(f"Qty invalid: {long}, {short} (step {rules.step})", BAD_REQUEST)
         self.state.legs = [leg for leg in self.state.legs if leg.symbol != symbol]
         price, leverage = self._marks.get(symbol, ZERO), self.position(symbol).leverage
         for index, qty in ((1, long), (2, -short)) if long or short else ():
@@ -165,7 +167,7 @@ class PracticeAccount(MarginAccount):
     def deleverage(self, symbol: str, share: Decimal, now: int) -> list[Event]:
         """Close a share of a profitable position against somebody who went bankrupt; raises Rejected for others."""
         rules, held = self._instruments[symbol], self.position(symbol)
-        qty = rules.floor_qty(abs(held.qty) * share)
+        qty = rules.floor_qty(abs(held.qty) * min(share, Decimal(1)))
         if self._profit(held) <= 0 or not qty:
             raise Rejected(f"{rules.venue_id} has no profitable position to deleverage", BAD_REQUEST)
         held.status = "Adl"
