@@ -31,8 +31,8 @@ class Delays:
         self.by_list: Mapping[str, int] = {}
         self._now = now
         self._orders: dict[str, list[tuple[int, VenueOrder]]] = {}
-        self._positions: dict[str, list[tuple[int, VenuePosition]]] = {}
-        self._last: dict[str, VenuePosition] = {}
+        self._positions: dict[tuple[str, int], list[tuple[int, VenuePosition]]] = {}
+        self._last: dict[tuple[str, int], VenuePosition] = {}
         self._working: dict[str, VenueOrder] = {}
         self._born: dict[str, int] = {}
 
@@ -41,10 +41,11 @@ class Delays:
         now, delayed = self._now(), bool(self.by_list)
         for event in events:
             if isinstance(event, VenuePosition):
+                leg = event.symbol, event.index
                 if delayed:
-                    before = self._last.get(event.symbol, VenuePosition(symbol=event.symbol))
-                    self._positions.setdefault(event.symbol, [(0, before)]).append((now, event))
-                self._last[event.symbol] = event
+                    before = self._last.get(leg, VenuePosition(symbol=event.symbol, index=event.index))
+                    self._positions.setdefault(leg, [(0, before)]).append((now, event))
+                self._last[leg] = event
             elif isinstance(event, VenueOrder):
                 known = self._working.pop(event.id, None)
                 if delayed:
@@ -94,7 +95,7 @@ class Delays:
         if limit is None:
             return list(rows)
         return [
-            next((one for at, one in reversed(self._positions.get(row.symbol, [])) if at <= limit), row)
+            next((one for at, one in reversed(self._positions.get((row.symbol, row.index), [])) if at <= limit), row)
             for row in rows
         ]  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from domain.account import BAD_REQUEST, NOT_FOUND, VenueOrder
 from domain.errors import Rejected
 from domain.order import OrderKind, OrderSide
-from sandbox import shapes
+from sandbox import margin_shapes, shapes
 from sandbox.clock import wire_ms
 from sandbox.delays import HISTORY, OPEN, WORKING
 from sandbox.exchange import FUNDING_RATE
@@ -104,7 +104,7 @@ class Rest:
         more = str(offset + limit) if offset + limit < len(rules) else ""
         return {"category": "linear", "list": page, "nextPageCursor": more}
 
-    def _kline(self, params: Params) -> Result:
+    def _kline(self, params: Params, *, mark: bool = False) -> Result:
         symbol = self._symbol(params)
         step = INTERVALS.get(str(params.get("interval")))
         if step is None:
@@ -112,14 +112,14 @@ class Rest:
         limit = _limit(params, 200, 1000)
         end = min(_integer(params, "end", FAR), self._exchange.processed_until) + 1
         start = max(_integer(params, "start", 0), end - limit * step)
-        closed, forming = self._exchange.bars(symbol, step, start, end)
+        closed, forming = self._exchange.bars(symbol, step, start, end, mark=mark)
         rows = [shapes.kline_row(bar) for bar in closed.rows()]
         if forming is not None:
             rows.append(shapes.kline_row(forming))
         return {"category": "linear", "symbol": params["symbol"], "list": rows[::-1][:limit]}
 
     def _mark_kline(self, params: Params) -> Result:
-        answer = self._kline(params)
+        answer = self._kline(params, mark=True)
         return {**answer, "list": [row[:5] for row in answer["list"]]}
 
     def _tickers(self, params: Params) -> Result:
@@ -147,17 +147,12 @@ class Rest:
             "bid1Price": shapes.text(rules.price_down(last - half)), "bid1Size": "100", "basis": "", "basisRate": "",
             "ask1Price": shapes.text(rules.price_up(last + half)), "ask1Size": "100", "deliveryTime": "0",
             "deliveryFeeRate": "", "predictedDeliveryPrice": "",
-        }  # fmt: skip
+        } | margin_shapes.ticker(exchange, rules)  # fmt: skip
 
     def _risk_limit(self, params: Params) -> Result:
         wanted = [params["symbol"]] if params.get("symbol") else sorted(self._exchange.by_venue_id)
-        rows = [
-            {"id": 1, "symbol": name, "riskLimitValue": "2000000", "maintenanceMargin": "0.005",
-             "initialMargin": "0.02",
-             "isLowestRisk": 1, "maxLeverage": shapes.text(self._exchange.by_venue_id[name].max_leverage),
-             "mmDeduction": ""}
-            for name in wanted if name in self._exchange.by_venue_id
-        ]  # fmt: skip
+        held = self._exchange.by_venue_id
+        rows = [row for name in wanted if name in held for row in margin_shapes.risk_tiers(held[name])]
         return {"category": "linear", "list": rows, "nextPageCursor": ""}
 
     def _funding_history(self, params: Params) -> Result:
@@ -173,7 +168,8 @@ class Rest:
 
     def _account_info(self, _: Params) -> Result:
         return {
-            "marginMode": "REGULAR_MARGIN", "updatedTime": "0", "unifiedMarginStatus": 5, "dcpStatus": "OFF",
+            "marginMode": self._exchange.account.state.margin_mode, "updatedTime": "0", "unifiedMarginStatus": 5,
+            "dcpStatus": "OFF",
             "timeWindow": 10, "smpGroup": 0, "isMasterTrader": False, "spotHedgingStatus": "OFF",
         }  # fmt: skip
 
@@ -207,6 +203,7 @@ class Rest:
             price=price if limit else None, trigger=trigger, reduce_only=_flag(params, "reduceOnly"),
             stop=_decimal(params, "stopLoss") or Decimal(0), target=_decimal(params, "takeProfit") or Decimal(0),
             time_in_force=str(params.get("timeInForce") or "GTC"), close_on_trigger=_flag(params, "closeOnTrigger"),
+            index=_integer(params, "positionIdx", 0),
         )  # fmt: skip
         self._publish(self._exchange.place(order))
         return {"orderId": order.id, "orderLinkId": link_id}
@@ -296,12 +293,13 @@ class Rest:
     def _positions(self, params: Params) -> Result:
         account = self._exchange.account
         if params.get("symbol"):
-            held = self._exchange.delays.positions([account.position(self._symbol(params))])
+            held = self._exchange.delays.positions(account.legs(self._symbol(params)))
         elif params.get("settleCoin"):
-            held = [one for one in self._exchange.delays.positions(account.state.positions.values()) if one.qty]
+            known = [*account.state.positions.values(), *account.state.legs]
+            held = [one for one in self._exchange.delays.positions(known) if one.qty]
         else:
             raise Rejected("params error: symbol or settleCoin is required", BAD_REQUEST)
-        ordered = sorted(held, key=lambda one: one.symbol)
+        ordered = sorted(held, key=lambda one: (one.symbol, one.index))
         offset, limit = _integer(params, "cursor", 0), _limit(params, 20, 200)
         page = ordered[offset : offset + limit]
         rows = [shapes.position(one, self._venue_id(one.symbol), account, "avgPrice") for one in page]
@@ -317,8 +315,8 @@ class Rest:
         return {}
 
     def _trading_stop(self, params: Params) -> Result:
-        events = self._exchange.account.set_stops(
-            self._symbol(params), self._exchange.now(),
+        events = self._exchange.account.set_leg_stops(
+            self._symbol(params), _integer(params, "positionIdx", 0), self._exchange.now(),
             stop=_decimal(params, "stopLoss"), target=_decimal(params, "takeProfit"),
         )  # fmt: skip
         self._publish(self._exchange.keep(events))

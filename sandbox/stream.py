@@ -86,16 +86,26 @@ class Streams:
         return {topic for peer in self._peers if not peer.private for topic in peer.topics}
 
     def tick(self, rest: Rest) -> None:
-        """Publish the bar that has just closed to everybody who listens."""
-        for topic in sorted(self.topics()):
+        """Publish the bar that has just closed to everybody who listens; markets in which nothing trades are silent."""
+        exchange = self._exchange
+        while exchange.settled:
+            self.forget(exchange.settled.pop())
+        now, topics = exchange.processed_until, sorted(self.topics())
+        traded = {
+            venue_id for venue_id in {topic.rpartition(".")[2] for topic in topics}
+            if exchange.traded(exchange.by_venue_id[venue_id].symbol, now - exchange.tape.base_ms, now)
+        }  # fmt: skip
+        for topic in topics:
             channel, _, rest_of_topic = topic.partition(".")
             if channel == "kline":
                 interval, _, venue_id = rest_of_topic.partition(".")
-                self._publish(topic, self._kline(topic, interval, venue_id))
+                frame = self._kline(topic, interval, venue_id, traded=venue_id in traded)
+                if frame is not None:
+                    self._publish(topic, frame)
             elif channel == "tickers":
                 symbol = self._exchange.by_venue_id[rest_of_topic].symbol
                 self._publish(topic, self._frame(topic, "snapshot", rest.ticker(symbol)))
-            else:
+            elif rest_of_topic in traded:
                 self._publish(topic, self._frame(topic, "snapshot", self._trades(rest_of_topic)))
 
     def forget(self, venue_id: str) -> None:
@@ -176,14 +186,21 @@ class Streams:
             )
         return channel in {"tickers", "publicTrade"} and rest[0] in self._exchange.by_venue_id
 
-    def _kline(self, topic: str, interval: str, venue_id: str) -> bytes:
+    def _kline(self, topic: str, interval: str, venue_id: str, *, traded: bool) -> bytes | None:
+        """Return the frame of a bar's progress, None when there is nothing to tell.
+
+        A bar that traded is confirmed at its end, whether or not its last minute did; of one without a trade nothing is
+        told at all. Bybit's documentation does not say what it does then; only frames with trades have been seen.
+        """
         exchange, step, now = self._exchange, INTERVALS[interval], self._exchange.processed_until
         symbol = exchange.by_venue_id[venue_id].symbol
         items = []
         if now % step == 0 and topic not in self._faults.withhold_confirm:
             closed: Bar = exchange.partial(symbol, now - step, now)
-            if closed.volume or closed.turnover or len(exchange.tape.bars(symbol, now - step, now)):
+            if closed.volume or closed.turnover:
                 items.append(shapes.kline_item(closed, interval, step, now - 1, confirm=True))
+        if not items and not traded:
+            return None
         items.append(shapes.kline_item(exchange.forming(symbol, step), interval, step, now, confirm=False))
         return self._frame(topic, "snapshot", items)
 
