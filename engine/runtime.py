@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from engine.commands import Command
     from engine.learning import Learning
     from engine.phantoms import Phantoms
+    from engine.positions import Position
     from engine.tasks import Tasks
 
 log = structlog.get_logger(__name__)
@@ -64,8 +65,9 @@ class Runtime:
         self.progress = Progress()
         self.reconciler = Reconciler(parts.trader, parts.broker, self, parts.reconcile)
         self.exits = ExitRetries(
-            parts.trader, self.dispatch, self.market_time, lambda failing: parts.told("exit failing", failing)
-        )
+            parts.trader, self.dispatch, self.market_time, lambda failing: parts.told("exit failing", failing),
+            lambda symbol: symbol in self.reconciler.found.ghosts,
+        )  # fmt: skip
         self.intake = Intake(parts.trader, parts.broker, self, self.reconciler, self.exits, parts.told)
         self._lookup = recovery.OrderLookup()
         self._batch_at = self._settled_at = 0.0
@@ -457,6 +459,10 @@ class Runtime:
             or any(order.market for order in book.unsettled())
             or any(held.flat or held.leaving for held in book.positions())
         )
+
+    def exit_again(self, held: Position) -> None:
+        """Have an exit that came to nothing sent again, unless that is under way."""
+        self.exits.ensure(held)
 
     def nudge(self) -> None:
         """Have the book compared with the exchange now."""
