@@ -59,9 +59,10 @@ from engine.trader import Plan, Trader, TraderTerms
 from engine.watchdog import Watchdog
 from engine.writer import CandleWriter
 from history.jobs import BACKUP, JOBS
-from market.feed import Feed, FeedLimits
+from market.feed import Feed
 from market.frames import Frames
 from market.klines import BybitKlines
+from market.limits import FeedLimits
 from market.polling import PollingFeed, PollLimits
 from persistence.files import AtomicFile
 from persistence.healing_candles import HealingCandleStorage
@@ -305,6 +306,7 @@ def _feed(ground: Ground, frames: Frames, klines: Klines) -> Feed | PollingFeed:
     feed = ground.settings.feed
     if ground.venue.client is None:
         return PollingFeed(frames, klines, PollLimits(stale_s=feed.stale_s, grace_s=feed.grace_s))
+    assert isinstance(klines, BybitKlines)
     venue_ids = {symbol: rules.venue_id for symbol, rules in ground.instruments.items()}
     return Feed(ground.venue.streams, venue_ids, frames, klines, _feed_limits(ground.settings))
 

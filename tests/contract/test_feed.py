@@ -11,9 +11,10 @@ from dataclasses import replace
 import pytest
 
 from domain.candle import ClosedBar, Series, timeframe_ms
-from market.feed import Feed, FeedLimits
+from market.feed import Feed
 from market.frames import Frames
 from market.klines import BybitKlines
+from market.limits import FeedLimits
 from tests.pace import followable, slowness
 from tests.practice import practice, until
 
