@@ -92,6 +92,10 @@ class Desk:
         """Return why no entry can be made now."""
         return self._bot.runtime.reasons()
 
+    def notes(self) -> list[str]:
+        """Return what keeps entries from some symbols while the others can be traded."""
+        return self._bot.runtime.notes()
+
     def prices(self) -> dict[str, tuple[float, int]]:
         """Return the last price of each symbol with its market time (UTC ms)."""
         return self._bot.feed.prices

@@ -97,7 +97,11 @@ class MarketFeed(Protocol):
         ...
 
     def connected(self) -> bool:
-        """Say whether every stream is subscribed."""
+        """Return whether every stream is subscribed, or refused."""
+        ...
+
+    def refused(self) -> dict[str, str]:
+        """Return the streams that the exchange does not send, with its words."""
         ...
 
 

@@ -87,6 +87,7 @@ def pulse(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str, A
     return {
         "ready": not runtime.reasons(),
         "reasons": runtime.reasons(),
+        "notes": runtime.notes(),
         "market_time": trader.situation.market_time,
         "bars": trader.counts["bars"],
         "signals": trader.counts["signals"],

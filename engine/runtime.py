@@ -13,7 +13,7 @@ from domain.candle import Bars, ClosedBar
 from domain.errors import BadData, OutcomeUnknown, Rejected, RevenantError, Unavailable
 from domain.order import Cause
 from domain.records import Fill, Level, Mended, OrderEnded, Receipt, StopMoved, finished
-from engine import recovery
+from engine import readiness, recovery
 from engine.commands import CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
 from engine.following import Following
 from engine.lag import Lags
@@ -205,24 +205,12 @@ class Runtime:
         await self._p.tiers.phantoms.call(self._p.phantoms.trail.close, deadline_s)
 
     def reasons(self) -> list[str]:
-        """Say why the bot is not able to trade, an empty list when it is."""
-        p, said = self._p, []
-        if not self.progress.recovered:
-            said.append("recovery has not finished")
-        if not p.feed.connected():
-            said.append("feed is not connected")
-        stale = p.feed.stale()
-        if stale and self.progress.recovered:
-            said.append(f"{len(stale)} streams are silent, among them {stale[0].symbol} {stale[0].timeframe}")
-        if self.progress.broker_error:
-            said.append(f"exchange: {self.progress.broker_error}")
-        if not self.progress.durable:
-            said.append("the journal cannot be written, or its disk is full: no new entries")
-        if p.fence.superseded:
-            said.append(f"another instance has taken over ({p.fence.successor}): this one sends no orders")
-        if p.trader.situation.switch != "running":
-            said.append(f"trading is {p.trader.situation.switch.value}")
-        return said
+        """Return why the bot is not able to trade, an empty list when it is."""
+        return readiness.reasons(self._p, self.progress)
+
+    def notes(self) -> list[str]:
+        """Return what keeps entries from some symbols while the others can be traded."""
+        return readiness.notes(self._p, self.progress)
 
     def report(self) -> dict[str, Any]:
         """Return the state of the tiers, of the right to send orders, and what reconciliation has found."""

@@ -69,8 +69,8 @@ class Feed:
                 stream = Stream(names[topic], names[topic].symbol, topic, shard)
                 self._streams[stream.series] = self._by_topic[topic] = stream
             self._shards.append(shard)
-            if self._opened is not None:
-                self._opened.create_task(shard.connection.run(), name="feed beside")
+            if (group := self._opened) is not None:
+                group.create_task(shard.connection.run(), name="feed beside")
 
     async def run(self, deliver: Callable[[list[ClosedBar]], Awaitable[None]]) -> None:
         """Stream until cancelled, passing each batch of bars to ``deliver``."""

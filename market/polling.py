@@ -105,6 +105,10 @@ class PollingFeed:
         """Say whether every series has been answered for once."""
         return len(self._answered) >= len(self._frames.series)
 
+    def refused(self) -> dict[str, str]:
+        """Return nothing: what cannot be polled fails when it is asked for."""
+        return {}
+
     async def _poll(self) -> None:
         while True:
             due = [series for series in self._frames.series if self._due(series) <= self._now()]

@@ -117,7 +117,7 @@ def test_ready_tells_alive_from_able_to_trade(make_bot):
     bot.wait_ready()
 
     assert bot.get("/healthz") == (200, {"alive": True})
-    assert bot.get("/readyz") == (200, {"ready": True, "reasons": []})
+    assert bot.get("/readyz") == (200, {"ready": True, "reasons": [], "notes": []})
     bot.tell_exchange(refuse=True, drop=True)
     code, body = until(lambda: (found := bot.get("/readyz")) and found[0] == 503 and found, "the bot to notice")
 
