@@ -12,10 +12,11 @@ from bootstrap.drawer import DrawingProcess
 from domain import ids, reports
 from domain.candle import Bars, Series, timeframe_ms
 from domain.errors import BadData
-from domain.names import nearest
 from domain.picture import Chart, Curve
 from domain.records import SwitchState
+from domain.symbols import Symbols, nearest
 from domain.version import VERSION
+from engine import universe
 from engine.adjustments import EVERYTHING
 from engine.threads import Tier
 
@@ -180,14 +181,14 @@ class Desk:
         return self._bot.trader.adjustments.banned
 
     async def ban(self, names: Sequence[str], reason: str) -> list[str]:
-        """Let no new entries into symbols; return them. Raises BadData."""
-        symbols = [self.symbol(name) for name in names]
+        """Let no new entries into symbols, written in any way; return them. Raises BadData."""
+        symbols = [symbol for name in names for symbol in self._meant(name)]
         await self._adjust(self._bot.trader.adjustments.with_banned(symbols, self._now()), reason)
         return symbols
 
     async def unban(self, names: Sequence[str], reason: str) -> list[str]:
         """Let entries into symbols again; return them. Raises BadData."""
-        symbols = [self.symbol(name) for name in names]
+        symbols = [symbol for name in names for symbol in self._meant(name)]
         await self._adjust(self._bot.trader.adjustments.without_banned(symbols, self._now()), reason)
         return symbols
 
@@ -283,6 +284,7 @@ class Desk:
             ConfigError: when it is wrong; what is in force stays.
         """
         fresh = await self._tier.call(settings_module.load)
+        universe.banned(self._ground.known, fresh.trading.blacklist)
         now: list[str] = []
         later: list[str] = []
         old, new = _flat(self.settings.model_dump()), _flat(fresh.model_dump())
@@ -298,7 +300,8 @@ class Desk:
         telegram = self.settings.telegram.model_copy(update={"notices": fresh.telegram.notices})
         self.settings = self.settings.model_copy(update={"risk": fresh.risk, "trading": trading, "telegram": telegram})
         adjustments = self._bot.trader.adjustments
-        adjustments.configure(parts.limits(self.settings), self.settings.trading.blacklist)
+        blacklist = universe.banned(self._ground.known, self.settings.trading.blacklist)
+        adjustments.configure(parts.limits(self.settings), blacklist)
         await self._adjust(adjustments.with_risk(None, self._now()), reason)
         for told in self.reloaded:
             told(self.settings)
@@ -346,6 +349,11 @@ class Desk:
             BadData: when it is not followed.
         """
         return nearest(text, self.symbols())
+
+    def _meant(self, text: str) -> list[str]:
+        """Return all symbols that somebody means, of those that are followed or banned. Raises BadData."""
+        known = dict.fromkeys((*self.symbols(), *self.banned()))
+        return Symbols(known).matches(text) or [nearest(text, known)]
 
     def _position(self, held: Position) -> dict[str, Any]:
         row = next(one for one in self.status()["positions"] if one["id"] == held.digest)

@@ -18,9 +18,9 @@ from bootstrap.stored import Watched
 from domain import reports
 from domain.candle import timeframe_ms
 from domain.errors import BadData, Rejected, Unavailable
-from domain.names import nearest
 from domain.records import PhantomClosed, PhantomOpened, finished
 from domain.statistics import Statistics, summarise
+from domain.symbols import nearest
 from domain.version import VERSION
 from engine.tasks import Tasks
 from engine.threads import Tier

@@ -18,6 +18,7 @@ class Notice(StrEnum):
     ORDER_REFUSED = "order_refused"
     SWITCH = "switch"
     DAILY_LOSS = "daily_loss"
+    DELISTING = "delisting"
     FEED = "feed"
     TIER = "tier"
     TRADING = "trading"

@@ -11,6 +11,7 @@ import structlog
 from domain import ids
 from domain.trade import ZERO, Trade
 from engine.commands import PlaceOrder, Refused
+from engine.delivery import Nearing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,6 +60,11 @@ class Reporter:
             log.info(
                 "trade closed", symbol=what.symbol, strategy=what.strategy_name, side=what.side,
                 pnl=f"{what.pnl_usd:+.2f}", r=f"{what.r_multiple:+.2f}", reason=what.exit_reason, trade=what.trade_id,
+            )  # fmt: skip
+        elif isinstance(what, Nearing):
+            log.warning(
+                "the contract of a position is delisted soon", symbol=what.symbol, time=what.time,
+                trade=ids.trade_id(what.digest), closing=what.closing, way_out="trading.before_delivery",
             )  # fmt: skip
         elif kind == "fill":
             self._fill(what)

@@ -15,6 +15,7 @@ from domain.order import Cause
 from domain.records import Fill, Level, Mended, OrderEnded, Receipt, StopMoved, finished
 from engine import readiness, recovery
 from engine.commands import CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
+from engine.delivery import Deliveries
 from engine.following import Following
 from engine.lag import Lags
 from engine.orders import LANES, Orders
@@ -68,6 +69,7 @@ class Runtime:
         self._batch_at = self._settled_at = 0.0
         self._consuming = self._leaving = False
         self._recall, self._following = Recall(parts), Following(parts)
+        self._deliveries = Deliveries(parts.delivery)
 
     async def recover(self) -> None:
         """Bring everything back to where it was, and catch up with what happened since.
@@ -429,6 +431,7 @@ class Runtime:
 
     async def _refresh_instruments(self) -> None:
         while True:
+            await self._look_at_deliveries()
             await asyncio.sleep(INSTRUMENTS_S)
             try:
                 fresh = await self._p.broker.instruments()
@@ -437,6 +440,12 @@ class Runtime:
                 continue
             for symbol in self._p.trader.update_instruments(fresh):
                 log.warning("symbol is not traded any more: no new entries", symbol=symbol)
+
+    async def _look_at_deliveries(self) -> None:
+        news, commands = self._deliveries.look(self._p.trader, self.market_time())
+        for one in news:
+            self._p.told("delivery", one)
+        await self.dispatch(commands)
 
     async def settle(self, seconds: float) -> None:
         """Wait so long for finished trades to be recorded and to reach the database."""

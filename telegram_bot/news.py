@@ -11,7 +11,8 @@ from domain.order import Cause, OrderState
 from domain.records import Adjusted, Fill, OrderEnded, Switch
 from domain.trade import Trade
 from engine.commands import PlaceOrder, Refused
-from telegram_bot.texts import bold, coin, escape, lasted, money, percent, price
+from engine.delivery import Nearing
+from telegram_bot.texts import bold, coin, escape, lasted, moment, money, percent, price
 from telegram_bot.trading import ARROWS
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ class News:
         elif isinstance(what, Switch):
             self._put(Notice.SWITCH, f"{SIGNS[what.state]} {self._mark()} Trading is {bold(what.state)} "
                       f"({escape(what.reason[:200])})")  # fmt: skip
+        elif isinstance(what, Nearing):
+            done = "its position is being closed" if what.closing else "close its position, or it is settled then"
+            when = f"{bold(what.symbol)} is delisted at {moment(what.time)} UTC"
+            self._put(Notice.DELISTING, f"⏳ {self._mark()} {when}: {done}.")
         elif isinstance(what, Adjusted):
             self._put(Notice.SWITCH, f"⚖️ {self._mark()} Limits changed: {escape(_adjusted(what))}")
 
