@@ -182,13 +182,13 @@ class Desk:
 
     async def ban(self, names: Sequence[str], reason: str) -> list[str]:
         """Let no new entries into symbols, written in any way; return them. Raises BadData."""
-        symbols = [symbol for name in names for symbol in self._meant(name)]
+        symbols = self.meant(names)
         await self._adjust(self._bot.trader.adjustments.with_banned(symbols, self._now()), reason)
         return symbols
 
     async def unban(self, names: Sequence[str], reason: str) -> list[str]:
         """Let entries into symbols again; return them. Raises BadData."""
-        symbols = [symbol for name in names for symbol in self._meant(name)]
+        symbols = self.meant(names)
         await self._adjust(self._bot.trader.adjustments.without_banned(symbols, self._now()), reason)
         return symbols
 
@@ -350,10 +350,11 @@ class Desk:
         """
         return nearest(text, self.symbols())
 
-    def _meant(self, text: str) -> list[str]:
-        """Return all symbols that somebody means, of those that are followed or banned. Raises BadData."""
-        known = dict.fromkeys((*self.symbols(), *self.banned()))
-        return Symbols(known).matches(text) or [nearest(text, known)]
+    def meant(self, names: Sequence[str]) -> list[str]:
+        """Return every symbol, followed or banned, that somebody means; names may be patterns. Raises BadData."""
+        known = list(dict.fromkeys((*self.symbols(), *self.banned())))
+        found = Symbols(known)
+        return list(dict.fromkeys(one for name in names for one in found.matches(name) or [nearest(name, known)]))
 
     def _position(self, held: Position) -> dict[str, Any]:
         row = next(one for one in self.status()["positions"] if one["id"] == held.digest)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from decimal import Decimal as D
+from types import SimpleNamespace
 
 import pytest
 
+from domain.notice import Notice
 from domain.order import Cause, Side
 from engine import admission
 from engine.commands import PlaceOrder, Refused
 from engine.delivery import Deliveries, DeliveryTerms, Nearing
+from engine.reports import Reporter
+from engine.runtime import Runtime
 from engine.trader import TraderTerms
+from telegram_bot.news import News
 from tests.unit.test_trader import RULES, A, World
 
 HOUR = 3_600_000
@@ -57,6 +62,38 @@ def test_what_is_closed_is_forgotten():
     world.fill(exit_order, price="100", cause=Cause.FORCE_EXIT)
     assert deliveries.look(world.trader, 99 * HOUR) == ([], [])
     assert world.trader.book.positions() == []
+
+
+async def test_the_running_bot_tells_of_it_and_sends_the_exit():
+    world, told, done = held_position(), [], []
+    runtime = Runtime.__new__(Runtime)
+    runtime._deliveries = Deliveries(DeliveryTerms(True, 12 * HOUR))
+    runtime._p = SimpleNamespace(trader=world.trader, told=lambda kind, what: told.append((kind, what.symbol)))
+    runtime.market_time = lambda: 95 * HOUR
+
+    async def dispatch(commands):
+        done.extend(commands)
+
+    runtime.dispatch = dispatch
+    await runtime._look_at_deliveries()
+    await runtime._look_at_deliveries()
+    assert told == [("delivery", A)]
+    assert [one.request.reduce_only for one in done] == [True]
+
+
+def test_it_is_told_in_words(capfd):
+    put = []
+    News(lambda kind, text: put.append((kind, text)), lambda: "LIVE").told(
+        "delivery", Nearing(A, "d" * 24, DELIVERY, True)
+    )
+    assert put == [
+        (
+            Notice.DELISTING,
+            "⏳ <b>LIVE</b> <b>A/USDT:USDT</b> is delisted at 01-05 04:00 UTC: its position is being closed.",
+        )
+    ]
+    Reporter().told("delivery", Nearing(A, "d" * 24, DELIVERY, False))
+    assert "delisted soon" in capfd.readouterr().out
 
 
 def test_an_entry_after_the_announcement_is_refused_by_its_gate():
