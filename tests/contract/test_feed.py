@@ -409,6 +409,32 @@ async def test_a_frame_that_claims_a_far_future_makes_nobody_ask_for_it(tmp_path
         listener.check()
 
 
+async def test_a_refusal_that_names_nobody_is_narrowed_down_and_kept_in_words():
+    """Readiness is not held up for ever: the one topic to blame is told, and asked for again later."""
+    series = [Series(symbol, "3m") for symbol in SYMBOLS]
+    ids = {symbol: symbol.partition("/")[0] + "USDT" for symbol in SYMBOLS}
+    feed = Feed(["ws://nowhere"], ids, Frames(dict.fromkeys(series, 10)), None, LIMITS)
+    (shard,) = feed._shards
+    waiting = list(shard.opened())
+    while waiting:
+        request = json.loads(waiting.pop())
+        bad = "kline.3.ETHUSDT" in request["args"]
+        answer = {"success": not bad, "ret_msg": "Internal error" if bad else "", "conn_id": "x", "op": "subscribe"}
+        feed._take(shard, json.dumps({**answer, "req_id": request["req_id"]}).encode())
+        while not shard.connection._requests.empty():
+            waiting.append(shard.connection._requests.get_nowait())
+    assert shard.subscription.answered
+    assert feed.refused() == {"kline.3.ETHUSDT": "Internal error"}
+    assert feed.stale() == [series[1]]
+    feed._retried = -LIMITS.refused_s
+    feed._ask_again()
+    assert shard.connection._requests.empty(), "while the socket is closed nothing is asked for"
+    request = json.loads(shard.subscription.ask(["kline.3.ETHUSDT"]))
+    frame = {"success": True, "ret_msg": "", "conn_id": "x", "op": "subscribe", "req_id": request["req_id"]}
+    feed._take(shard, json.dumps(frame).encode())
+    assert (feed.refused(), feed.stale()) == ({}, [])
+
+
 async def test_rest_gives_closed_bars_only_over_any_number_of_pages(tmp_path):
     async with practice(tmp_path, speed=0.001) as exchange:
         listener = Listener(exchange)
