@@ -101,8 +101,8 @@ class MarketFeed(Protocol):
         """Return whether every stream is subscribed, or refused."""
         ...
 
-    def refused(self) -> dict[str, str]:
-        """Return the streams that the exchange does not send, with its words."""
+    def refused(self) -> dict[Series, str]:
+        """Return the series whose streams the exchange does not send, with its words."""
         ...
 
 

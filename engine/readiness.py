@@ -21,11 +21,11 @@ def reasons(parts: Parts, progress: Progress) -> list[str]:
         found.append("feed is not connected")
     silent = _silent(parts)
     if progress.recovered and _fails(parts, silent):
-        stale = parts.feed.stale()
+        streams = [*parts.feed.stale(), *parts.feed.refused()]
         followed = len({series.symbol for series in parts.wanted})
         found.append(
-            f"{len(stale)} streams are silent, of {len(silent)} of {followed} symbols, among them "
-            f"{stale[0].symbol} {stale[0].timeframe}{_refusal(parts)}"
+            f"{len(set(streams))} streams are silent, of {len(silent)} of {followed} symbols, among them "
+            f"{streams[0].symbol} {streams[0].timeframe}{_refusal(parts)}"
         )
     if progress.broker_error:
         found.append(f"exchange: {progress.broker_error}")
@@ -46,14 +46,14 @@ def notes(parts: Parts, progress: Progress) -> list[str]:
         found.append(f"no entries in {_listed(silent)}: the feed is silent there")
     refused = parts.feed.refused()
     if refused:
-        topic, words = next(iter(refused.items()))
-        found.append(f"the exchange refuses to stream {_listed(sorted(refused))}; of {topic} it says: {words}")
+        names = [f"{series.symbol} {series.timeframe}" for series in refused]
+        found.append(f"the exchange refuses to stream {_listed(names)}: {next(iter(refused.values()))}")
     return found
 
 
 def _silent(parts: Parts) -> list[str]:
-    """Return the symbols of which a stream is silent: entries there are refused by the gate stale_feed."""
-    return sorted({series.symbol for series in parts.feed.stale()})
+    """Return the symbols of which a stream is silent or refused: no entry can be made there."""
+    return sorted({series.symbol for series in (*parts.feed.stale(), *parts.feed.refused())})
 
 
 def _fails(parts: Parts, silent: list[str]) -> bool:

@@ -45,7 +45,7 @@ class Feed:
         self._streams: dict[Series, Stream] = {}
         self._by_topic: dict[str, Stream] = {}
         self._shards: list[Shard] = []
-        self._dropped: dict[str, str] = {}
+        self._dropped: dict[Series, str] = {}
         self._batches = Batches([], limits.grace_s)
         self._gaps = Gaps(frames, klines, limits.confirm_s, self._release, self._look)
         self._added = asyncio.Event()
@@ -118,10 +118,10 @@ class Feed:
         """Return whether every socket is open and every topic answered for."""
         return all(shard.connection.open and shard.subscription.answered for shard in self._shards)
 
-    def refused(self) -> dict[str, str]:
-        """Return the topics that the exchange does not send, with its words."""
+    def refused(self) -> dict[Series, str]:
+        """Return the series that the exchange does not stream, with its words."""
         kept = (shard.subscription.refused for shard in self._shards)
-        return self._dropped | {topic: words for one in kept for topic, words in one.items()}
+        return self._dropped | {self._by_topic[topic].series: words for one in kept for topic, words in one.items()}
 
     def _take(self, shard: Shard, frame: bytes) -> None:
         shard.connection.frames += 1
@@ -181,16 +181,16 @@ class Feed:
                       way_out="check trading.symbols")  # fmt: skip
         self._counters.refused_topics += len(fresh)
         for topic in answered.dropped:
-            self._dropped[topic] = message.message
-            self._forget(topic)
+            self._forget(topic, message.message)
         if answered.reopen:
             # one bad topic must not cost the others theirs
             shard.connection.cut()
         shard.connection.send(*answered.requests)
 
-    def _forget(self, topic: str) -> None:
+    def _forget(self, topic: str, words: str) -> None:
         stream = self._by_topic.pop(topic, None)
         if stream is not None:
+            self._dropped[stream.series] = words
             del self._streams[stream.series]
             self._batches.forget(stream.series)
             self._gaps.drop(stream.series)

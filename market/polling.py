@@ -125,7 +125,7 @@ class PollingFeed:
         """Say whether every series has been answered for once."""
         return len(self._answered) >= len(self._frames.series)
 
-    def refused(self) -> dict[str, str]:
+    def refused(self) -> dict[Series, str]:
         """Return nothing: what cannot be polled fails when it is asked for."""
         return {}
 

@@ -164,7 +164,7 @@ class Market:
     def connected(self) -> bool:
         return True
 
-    def refused(self) -> dict[str, str]:
+    def refused(self) -> dict[Series, str]:
         return {}
 
     async def run(self, deliver: Any) -> None:

@@ -54,14 +54,20 @@ def test_two_silent_streams_of_a_symbol_count_once():
 
 
 def test_a_refusal_is_told_in_the_exchanges_words():
-    refused = {"kline.3.COIN0USDT": "args size >10"}
+    refused = {Series(SYMBOLS[0], "3m"): "args size >10"}
     held = world(silent=SYMBOLS[:1], refused=refused)
     assert readiness.reasons(*held) == []
-    assert readiness.notes(*held)[1] == (
-        "the exchange refuses to stream kline.3.COIN0USDT; of kline.3.COIN0USDT it says: args size >10"
-    )
+    assert readiness.notes(*held)[1] == "the exchange refuses to stream COIN0/USDT:USDT 3m: args size >10"
     held = world(silent=SYMBOLS, refused=refused)
     assert readiness.reasons(*held)[0].endswith("(args size >10)")
+
+
+def test_a_feed_of_which_everything_was_refused_is_not_ready():
+    """What is refused is dropped from the feed, so that nothing there is silent any more."""
+    held = world(refused={Series(symbol, timeframe): "gone" for symbol in SYMBOLS for timeframe in ("3m", "15m")})
+    assert readiness.reasons(*held) == [
+        "40 streams are silent, of 20 of 20 symbols, among them COIN0/USDT:USDT 3m (gone)"
+    ]
 
 
 def test_everything_that_keeps_the_bot_from_trading_is_told_at_once():
