@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -45,7 +46,6 @@ from settings import Settings
 from strategies.table import TABLE
 
 if TYPE_CHECKING:
-    import contextlib
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
@@ -178,10 +178,19 @@ def known_owner(settings: Settings) -> Identity:
     return Identity(settings.source.value, settings.mode, account)
 
 
-def keep_rules(settings: Settings, instruments: Mapping[str, Instrument]) -> None:
-    """Keep the exchange's trading rules for who asks without a connection."""
+def keep_rules(settings: Settings, instruments: Mapping[str, Instrument]) -> dict[str, Instrument]:
+    """Keep the exchange's trading rules for who asks without a connection; return them.
+
+    Those of contracts that are gone since the last start stay, marked as not traded: they are still what a blacklist
+    or a backtest means by them.
+    """
     path = settings.data_dir / f"rules-{settings.source}.json"
-    AtomicFile(path).write(msgspec.json.encode(instruments))
+    before: dict[str, Instrument] = {}
+    with contextlib.suppress(ConfigError):
+        before = known_rules(settings, settings.source)
+    kept = {symbol: replace(rules, trading=False) for symbol, rules in before.items()} | dict(instruments)
+    AtomicFile(path).write(msgspec.json.encode(kept))
+    return kept
 
 
 def known_rules(settings: Settings, source: Source) -> dict[str, Instrument]:
@@ -344,7 +353,14 @@ def exchange_of(client: BybitClient) -> BybitBroker:
     return BybitBroker(client)
 
 
-def symbols_of(settings: Settings, instruments: Mapping[str, Instrument]) -> list[str]:
-    """Return the symbols that the settings choose; raises ConfigError when none can be traded."""
+def symbols_of(
+    settings: Settings, instruments: Mapping[str, Instrument], known: Mapping[str, Instrument] | None = None
+) -> list[str]:
+    """Return the symbols that the settings choose; ``known`` are those that the exchange had before.
+
+    Raises:
+        ConfigError: when none can be traded, or an entry of the blacklist matches nothing.
+    """
     chosen = settings.trading
-    return universe.choose(instruments, chosen.symbols, chosen.blacklist, chosen.top)
+    blacklist = universe.banned({**(known or {}), **instruments}, chosen.blacklist)
+    return universe.choose(instruments, chosen.symbols, blacklist, chosen.top, chosen.allow)

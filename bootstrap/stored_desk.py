@@ -18,9 +18,9 @@ from bootstrap.stored import Watched
 from domain import reports
 from domain.candle import timeframe_ms
 from domain.errors import BadData, Rejected, Unavailable
-from domain.names import nearest
 from domain.records import PhantomClosed, PhantomOpened, finished
 from domain.statistics import Statistics, summarise
+from domain.symbols import nearest
 from domain.version import VERSION
 from engine.tasks import Tasks
 from engine.threads import Tier
@@ -81,10 +81,15 @@ class StoredDesk:
         """Return why no entry can be made."""
         return [AT_REST]
 
+    def notes(self) -> list[str]:
+        """Return nothing: no symbol is traded."""
+        return []
+
     def pulse(self) -> dict[str, Any]:
         """Return a pulse that stands still."""
         return {
-            "mode": self.mode, "ready": False, "reasons": self.reasons(), "switch": "stopped", "positions": [],
+            "mode": self.mode, "ready": False, "reasons": self.reasons(), "notes": [], "switch": "stopped",
+            "positions": [],
             "equity": None, "open_pnl": None, "day_pnl": None, "open": 0, "pending": 0, "opened": 0, "signals": 0,
             "taken": 0, "closed": len(self._trades), "bars": 0, "refused": {}, "connected": False, "stale": [],
             "durable": False, "market_time": int(self._now().timestamp() * 1000), "prices": {}, "feed": {},

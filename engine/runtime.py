@@ -13,8 +13,9 @@ from domain.candle import Bars, ClosedBar
 from domain.errors import BadData, OutcomeUnknown, Rejected, RevenantError, Unavailable
 from domain.order import Cause, OrderReport, PositionReport
 from domain.records import Fill, Level, Mended, OrderEnded, Receipt, StopMoved, finished
-from engine import recovery
+from engine import readiness, recovery
 from engine.commands import CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
+from engine.delivery import Deliveries
 from engine.exit_retries import ExitRetries
 from engine.following import Following
 from engine.intake import Intake
@@ -73,6 +74,7 @@ class Runtime:
         self._batch_at = self._settled_at = 0.0
         self._consuming = self._leaving = False
         self._recall, self._following = Recall(parts), Following(parts)
+        self._deliveries = Deliveries(parts.delivery)
 
     async def recover(self) -> None:
         """Bring everything back to where it was, and catch up with what happened since.
@@ -211,25 +213,12 @@ class Runtime:
         await self._p.tiers.phantoms.call(self._p.phantoms.trail.close, deadline_s)
 
     def reasons(self) -> list[str]:
-        """Say why the bot is not able to trade, an empty list when it is."""
-        p, said = self._p, []
-        if not self.progress.recovered:
-            said.append("recovery has not finished")
-        if not p.feed.connected():
-            said.append("feed is not connected")
-        stale = p.feed.stale()
-        if stale and self.progress.recovered:
-            said.append(f"{len(stale)} streams are silent, among them {stale[0].symbol} {stale[0].timeframe}")
-        if self.progress.broker_error:
-            said.append(f"exchange: {self.progress.broker_error}")
-        if not self.progress.durable:
-            said.append("the journal cannot be written, or its disk is full: no new entries")
-        said += p.broker.obstacles()
-        if p.fence.superseded:
-            said.append(f"another instance has taken over ({p.fence.successor}): this one sends no orders")
-        if p.trader.situation.switch != "running":
-            said.append(f"trading is {p.trader.situation.switch.value}")
-        return said
+        """Return why the bot is not able to trade, an empty list when it is."""
+        return readiness.reasons(self._p, self.progress)
+
+    def notes(self) -> list[str]:
+        """Return what keeps entries from some symbols while the others can be traded."""
+        return readiness.notes(self._p, self.progress)
 
     def report(self) -> dict[str, Any]:
         """Return the state of the tiers, of the right to send orders, and what reconciliation has found."""
@@ -404,6 +393,7 @@ class Runtime:
 
     async def _refresh_instruments(self) -> None:
         while True:
+            await self._look_at_deliveries()
             await asyncio.sleep(INSTRUMENTS_S)
             try:
                 fresh = await self._p.broker.instruments()
@@ -412,6 +402,12 @@ class Runtime:
                 continue
             for symbol in self._p.trader.update_instruments(fresh):
                 log.warning("symbol is not traded any more: no new entries", symbol=symbol)
+
+    async def _look_at_deliveries(self) -> None:
+        news, commands = self._deliveries.look(self._p.trader, self.market_time())
+        for one in news:
+            self._p.told("delivery", one)
+        await self.dispatch(commands)
 
     async def settle(self, seconds: float) -> None:
         """Wait so long for finished trades to be recorded and to reach the database."""

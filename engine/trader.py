@@ -71,6 +71,7 @@ class TraderTerms:
     completeness_min: float = 0.0
     resting: Callable[[Series, Span], Sequence[Span]] = lambda _series, _span: ()
     blacklist: frozenset[str] = frozenset()
+    admission: Callable[[Instrument | None], tuple[str, str] | None] = lambda _: None
 
 
 class Trader:
@@ -352,7 +353,7 @@ class Trader:
             return "blacklist", "the operator wants no entries there"
         if signal.symbol in self.situation.stale:
             return "stale_feed", "the feed has fallen silent"
-        return None
+        return self._terms.admission(self._instruments.get(signal.symbol))
 
     def _density(self, series: Series) -> float:
         """Return how many percent of the bars of a series' window are there."""

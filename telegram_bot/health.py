@@ -22,6 +22,7 @@ async def health(ask: Ask) -> Answer:
     seen = ask.desk.status()
     able = "✅ able to trade" if seen["ready"] else "⛔ not trading"
     lines = [f"{bold(ask.desk.mode)} · {able}", *(f"⚠️ {texts.escape(reason)}" for reason in seen["reasons"])]
+    lines += [f"💤 {texts.escape(note)}" for note in seen.get("notes", [])]
     feed, naked = seen.get("feed", {}), seen["naked_seconds"]
     rows: list[tuple[str, object]] = [
         ("market", moment(seen["market_time"])), ("bars", seen["bars"]), ("loop p99", f"{seen['loop_lag_p99_ms']} ms"),

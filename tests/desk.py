@@ -136,6 +136,9 @@ class FakeDesk:
                 return one
         raise BadData(f"{text[:40]!r} is not followed; /whitelist shows what is followed")
 
+    def meant(self, names):
+        return [self.symbol(one) for one in names]
+
     def timeframes(self):
         return ["3m", "15m"]
 

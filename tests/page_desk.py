@@ -46,14 +46,18 @@ class PageDesk(FakeDesk):
 
     running = True
     why: list[str] = []
+    told: list[str] = []
     held_phantoms = [phantom(i, "" if i % 4 == 0 else "score", "1.2" if i % 3 else "-1", 30.0 + i) for i in range(40)]
 
     def reasons(self) -> list[str]:
         return list(self.why)
 
+    def notes(self) -> list[str]:
+        return list(self.told)
+
     def pulse(self) -> dict[str, Any]:
         return {
-            "mode": self.mode, "ready": not self.why, "reasons": self.reasons(), "switch": self.state.value,
+            "mode": self.mode, "ready": not self.why, "reasons": self.reasons(), "notes": self.notes(), "switch": self.state.value,
             "positions": self.positions, "equity": "10250.50", "open_pnl": "+9.59", "day_pnl": "-12.00",
             "open": len(self.positions), "pending": 0, "opened": 31, "closed": 30, "signals": 90, "taken": 31, "bars": 500,
             "refused": {"score": 40, "cooldown": 19}, "connected": True, "stale": [], "durable": True, "prices": self.prices(),

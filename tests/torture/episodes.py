@@ -165,6 +165,9 @@ class Market:
     def connected(self) -> bool:
         return True
 
+    def refused(self) -> dict[Series, str]:
+        return {}
+
     async def run(self, deliver: Any) -> None:
         self.deliver = deliver
         await asyncio.Event().wait()
