@@ -38,8 +38,8 @@ from bootstrap.parts import (
 )
 from bootstrap.polled import PolledMarket, SourceKlines
 from bootstrap.trainer import TrainingProcess
-from broker.arming import arm
-from broker.key import KeyWatch
+from broker.bybit.api_key import KeyWatch
+from broker.bybit.preflight import arm
 from broker.paper import PaperBroker
 from domain.candle import Series, timeframe_ms
 from domain.errors import ConfigError, Rejected, Unavailable
@@ -73,7 +73,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.bybit import BybitBroker
-    from broker.client import BybitClient
+    from broker.bybit.rest import BybitClient
     from domain.instrument import Instrument
     from domain.ports import Broker, Klines
     from domain.schedule import Job

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.bybit import BybitBroker
-    from broker.client import BybitClient
+    from broker.bybit.rest import BybitClient
     from domain.phantom import PhantomTrade
     from domain.ports import Ledger
     from history.port import CandleSource
@@ -304,7 +304,7 @@ async def open_venue(settings: Settings, stack: contextlib.AsyncExitStack, *, be
 
     ``beside`` a running bot, its practice exchange is left running in the end.
     """
-    from broker.client import EXITS_RESERVE, BybitClient, Endpoint  # noqa: PLC0415  ccxt takes a second, and many commands ask no exchange
+    from broker.bybit.rest import EXITS_RESERVE, BybitClient, Endpoint  # noqa: PLC0415  ccxt takes a second, and many commands ask no exchange
 
     if settings.source.polled:
         # of several ways to a source the last is the one that knows the newest bars

@@ -85,7 +85,8 @@ class Cause(StrEnum):
 class OrderRequest(msgspec.Struct, frozen=True):
     """An order to be sent; ``order_id`` is ours and unique, so that a repeat is refused by the exchange.
 
-    ``stop`` and ``target`` are attached to an entry and protect the position from its first fill on.
+    ``stop`` and ``target`` are attached to an entry and protect the position from its first fill on. ``index`` names
+    the leg of a hedge-mode position (1 long, 2 short), 0 the position of one-way mode.
     """
 
     order_id: str
@@ -97,6 +98,7 @@ class OrderRequest(msgspec.Struct, frozen=True):
     stop: Decimal | None = None
     target: Decimal | None = None
     reduce_only: bool = False
+    index: int = 0
 
 
 class OrderState(StrEnum):

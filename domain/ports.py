@@ -115,8 +115,8 @@ class Broker(Protocol):
         """Cancel an order; one that is already gone is no error."""
         ...
 
-    async def set_stop(self, symbol: str, stop: Decimal, target: Decimal | None) -> None:
-        """Move the protective stop, and the target when given, of an open position."""
+    async def set_stop(self, symbol: str, stop: Decimal, target: Decimal | None, *, index: int = 0) -> None:
+        """Move the protective stop, and the target when given, of an open position; ``index`` is that of its leg."""
         ...
 
     async def order(self, symbol: str, order_id: str) -> OrderReport:

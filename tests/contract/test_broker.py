@@ -10,15 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from broker.arming import against_modes, arm, key_checks
 from broker.bybit import BybitBroker
-from broker.client import BybitClient, Endpoint
+from broker.bybit.preflight import against_modes, arm, key_checks
+from broker.bybit.rest import BybitClient, Endpoint
 from broker.paper import PaperBroker
 from domain.candle import Bar, Bars
 from domain.errors import ConfigError, OutcomeUnknown, Rejected, Unavailable
 from domain.fills import Costs
 from domain.ids import order_id
 from domain.order import Cause, OrderKind, OrderRequest, OrderSide, OrderState
+from domain.records import Fill
 from persistence.files import AtomicFile
 from tests.practice import START, practice
 
@@ -196,11 +197,12 @@ async def test_executions_are_told_as_they_happen(venue):
     broker, price, _ = venue
     stream = broker.stream()
     assert list(await anext(stream)) == []
-    told = asyncio.ensure_future(anext(stream))
-    await asyncio.sleep(0.3)
+    # the subscriptions stand before that is said: nothing has to be waited for
     await broker.place(entry(price))
-    (fill,) = await asyncio.wait_for(told, 5)
-    assert (fill.order_id, fill.cause) == (entry(price).order_id, Cause.ENTRY)
+    async with asyncio.timeout(5):
+        while not (fills := [one for one in await anext(stream) if isinstance(one, Fill)]):
+            pass
+    assert [(fill.order_id, fill.cause) for fill in fills] == [(entry(price).order_id, Cause.ENTRY)]
     await stream.aclose()
 
 
@@ -236,16 +238,17 @@ async def test_only_private_requests_wait_for_what_an_account_may_ask(tmp_path):
     async with practice(tmp_path, speed=0.001) as exchange:
         terms, waited = exchange.exchange.terms, []
         client = BybitClient(Endpoint(exchange.rest, exchange.stream, terms.key, terms.secret))
+        take = client._pacing.take
 
-        async def throttler(cost):
-            waited.append(cost)
+        async def noted(path, **more):
+            waited.append(path)
+            await take(path, **more)
 
-        client.exchange.throttler = throttler
+        client._pacing.take = noted
         await client.get("v5/market/tickers", {"category": "linear", "symbol": "BTCUSDT"})
         assert waited == []
         await client.get("v5/position/list", {"category": "linear", "settleCoin": "USDT"})
-        assert len(waited) == 1
-        assert waited[0] > 0
+        assert waited == ["v5/position/list"]
         await client.close()
 
 
@@ -265,8 +268,11 @@ async def bybit(tmp_path):
         ({"answer": {"path": "/v5/order/create", "code": 10016}}, OutcomeUnknown),
         ({"answer": {"path": "/v5/order/create", "status": 502}}, OutcomeUnknown),
         ({"lose_answer": {"path": "/v5/order/create"}}, OutcomeUnknown),
-        ({"answer": {"path": "/v5/order/create", "code": 10006}}, Unavailable),
-        ({"answer": {"path": "/v5/order/create", "status": 403}}, Unavailable),
+        ({"answer": {"path": "/v5/order/create", "code": 10006, "times": 99}}, Unavailable),
+        ({"answer": {"path": "/v5/order/create", "status": 429}}, Unavailable),
+        ({"answer": {"path": "/v5/order/create", "code": 987654}}, OutcomeUnknown),
+        ({"answer": {"path": "/v5/order/create", "code": 10014}}, OutcomeUnknown),
+        ({"answer": {"path": "/v5/order/create", "code": 33004}}, Rejected),
         ({"answer": {"path": "/v5/order/create", "code": 110007}}, Rejected),
         ({"answer": {"path": "/v5/order/create", "code": 10001}}, Rejected),
     ],
@@ -307,11 +313,15 @@ async def test_arming_names_everything_that_stands_against_it(bybit):
 def test_keys_that_may_withdraw_or_cannot_trade_are_refused():
     facts = {
         "uid": "1",
-        "permissions": {"ContractTrade": ["Order"], "Wallet": []},
+        "permissions": {"ContractTrade": ["Order", "Position"], "Wallet": []},
         "read_only": False,
         "margin_mode": "REGULAR_MARGIN",
     }
     assert [check.name for check in key_checks(facts, "1") if not check.good] == []
+    for rights, missing in ((["Order"], "Positions"), (["Position"], "Orders"), ([], "Orders and Positions")):
+        checks = key_checks({**facts, "permissions": {"ContractTrade": rights}}, "1")
+        (short,) = [check for check in checks if not check.good]
+        assert (short.name, f"tick Contract - {missing} for it" in short.cure) == ("key trades", True)
     bad = {
         "uid": "1",
         "permissions": {"Wallet": ["AccountTransfer", "Withdraw"]},
