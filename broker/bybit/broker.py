@@ -24,6 +24,7 @@ from broker.bybit.messages import (
     page_of,
     reading,
     report,
+    shown,
     together,
 )
 from broker.bybit.stream import PrivateStream
@@ -81,7 +82,7 @@ class BybitBroker(Rows):
                     found = instrument(row, turnover.get(name, ZERO), self._tiers.get(name, ()))
                 except UNREADABLE as error:
                     self.malformed += 1
-                    log.warning("trading rules cannot be read: symbol left out", row=str(row)[:80], reason=repr(error))
+                    log.warning("trading rules cannot be read: symbol left out", row=shown(row, 80), reason=repr(error))
                     continue
                 if found is not None:
                     held[found.symbol] = found
@@ -179,9 +180,12 @@ class BybitBroker(Rows):
         for path in ("v5/order/realtime", "v5/order/history"):
             rows = page_of(path, await self._client.get(path, query))
             with reading(path):
-                for row in rows:
-                    if row.get("orderLinkId", order_id) == order_id:
-                        return report(row, order_id, symbol)
+                reports = [
+                    report(row, order_id, symbol) for row in rows if row.get("orderLinkId", order_id) == order_id
+                ]
+            if reports:
+                # a list that moved on while it was read may show an order twice: what has ended stays so
+                return max(reports, key=lambda one: (one.state is not OrderState.WORKING, one.filled_qty))
         fills = page_of("executions", await self._client.get("v5/execution/list", query))
         if fills:
             with reading("executions"):
@@ -227,9 +231,9 @@ class BybitBroker(Rows):
         seen: set[str] = set()
         async for page in self._windows("v5/position/closed-pnl", time, until, symbol):
             # what was booked while the pages were being turned moves rows to the next one
-            fresh = [row for row in page if str(row) not in seen]
-            seen |= {str(row) for row in page}
             with reading("closed profits"):
+                fresh = [row for row in page if str(row) not in seen]
+                seen |= {str(row) for row in page}
                 parts += [closed_part(row, symbol) for row in fresh if row["symbol"] == self._venue_id(symbol)]
         turned = together(parts)[::-1]
         return sorted(turned, key=lambda part: part.time)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 COIN, SETTLED, LINEAR = "USDT", ":USDT", "linear"
+CATEGORIES = ("linear", "spot", "inverse", "option")
 TRADE, FUNDING = "Trade", "Funding"
 KINDS = {
     "AdlTrade": Cause.ADL, "BustTrade": Cause.LIQUIDATION, "Settle": Cause.SETTLEMENT, "Delivery": Cause.SETTLEMENT,
@@ -105,22 +106,22 @@ class Rows:
             return None
 
     def _keep(self, what: str, row: Any) -> None:
-        text = str(row)[:ROW_CHARS]
+        text = shown(row, ROW_CHARS)
         if text in self._kept:
             return
         self._kept[text] = None
         if len(self._kept) > 5 * UNREAD_MAX:
             self._kept.popitem(last=False)
         held = row if isinstance(row, dict) else {}
-        venue_id, time = held.get("symbol"), str(held.get("execTime") or held.get("updatedTime") or "")
+        venue_id, time = held.get("symbol"), shown(held.get("execTime") or held.get("updatedTime") or "", 20)
         self._unread.append(Unread(
             time=int(time) if time.isascii() and time.isdecimal() and len(time) <= TIME_DIGITS_MAX else 0,
-            symbol=self._symbol(venue_id) if isinstance(venue_id, str) else "", what=what, row=text,
+            symbol=self._symbol(venue_id) if isinstance(venue_id, str) and venue_id else "", what=what, row=text,
         ))  # fmt: skip
         log.error("what the exchange reported cannot be interpreted", what=what, row=text[:200])
 
     def _fill(self, row: dict[str, Any]) -> Fill | None:
-        if row.get("category", LINEAR) != LINEAR:
+        if _elsewhere(row):
             return None
         symbol, kind = self._symbol(row["symbol"]), _text(row.get("execType", TRADE))
         if not symbol.endswith(SETTLED):
@@ -157,14 +158,14 @@ class Rows:
 
     def _report(self, row: dict[str, Any]) -> OrderReport | None:
         order_id = _text(row.get("orderLinkId", ""))
-        if row.get("category", LINEAR) != LINEAR or not parse_order_id(order_id):
+        if _elsewhere(row) or not parse_order_id(order_id):
             return None
         if row["orderStatus"] not in STATES:
-            self._keep(f"order with an unknown status: {str(row['orderStatus'])[:40]}", row)
+            self._keep(f"order with an unknown status: {shown(row['orderStatus'], 40)}", row)
         return report(row, order_id, self._symbol(row["symbol"]))
 
     def _moved(self, row: dict[str, Any]) -> PositionReport | None:
-        if row.get("category", LINEAR) != LINEAR or not self._symbol(row["symbol"]).endswith(SETTLED):
+        if _elsewhere(row) or not self._symbol(row["symbol"]).endswith(SETTLED):
             return None
         return self._position(row)
 
@@ -191,6 +192,8 @@ class Rows:
 
     def _symbol(self, venue_id: str) -> str:
         """Return the unified name of a contract: what was delisted, or is none of ours, has no rules but a name."""
+        if not venue_id:
+            raise ValueError("a contract without a name")
         found = self._by_venue_id.get(venue_id)
         return found.symbol if found is not None else _symbol_of(venue_id)
 
@@ -206,7 +209,7 @@ def report(row: dict[str, Any], order_id: str, symbol: str) -> OrderReport:
     # an order that filled while it was being cancelled carries the refusal of that
     ended = state in {OrderState.CANCELLED, OrderState.REJECTED}
     reason = next((one for one in reasons if one not in NO_REASON), "") if ended else ""
-    return OrderReport(order_id, symbol, state, number(row, "cumExecQty"), reason[:100])
+    return OrderReport(order_id, symbol, state, number({"cumExecQty": row["cumExecQty"]}, "cumExecQty"), reason[:100])
 
 
 def closed_part(row: dict[str, Any], symbol: str) -> ClosedPart:
@@ -234,6 +237,14 @@ def together(parts: Sequence[ClosedPart]) -> list[ClosedPart]:
     return list(held.values())
 
 
+def shown(row: Any, chars: int) -> str:
+    """Return the beginning of a row as text, also of one that Python refuses to write out."""
+    try:
+        return str(row)[:chars]
+    except (ValueError, RecursionError):
+        return "(a number too long, or too deeply nested, to be shown)"
+
+
 def page_of(path: str, result: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the rows of an answer.
 
@@ -244,7 +255,7 @@ def page_of(path: str, result: dict[str, Any]) -> list[dict[str, Any]]:
     if rows is None:
         rows = []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise Unavailable(f"{path}: unreadable answer {str(result)[:120]}")
+        raise Unavailable(f"{path}: unreadable answer {shown(result, 120)}")
     return rows
 
 
@@ -255,6 +266,14 @@ def reading(what: str) -> Iterator[None]:
         yield
     except UNREADABLE as error:
         raise Unavailable(f"{what}: unreadable answer ({error!r})") from error
+
+
+def _elsewhere(row: dict[str, Any]) -> bool:
+    """Return whether a row belongs to another product of the same account; symbols there may be spelled like ours."""
+    category = row.get("category", LINEAR)
+    if category not in CATEGORIES:
+        raise ValueError(f"category {shown(category, 20)}")
+    return bool(category != LINEAR)
 
 
 def _trade_cause(row: dict[str, Any]) -> Cause:
@@ -281,7 +300,12 @@ def _symbol_of(venue_id: str) -> str:
 
 def number(row: dict[str, Any], name: str) -> Decimal:
     """Return a field's number, zero where it is missing or empty; raise a ValueError for what is none."""
-    found = Decimal(str(row.get(name) or "0"))
+    value = row.get(name)
+    if value is None or value == "":
+        return ZERO
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise TypeError(f"{name} is no number")
+    found = Decimal(str(value))
     if not found.is_finite() or abs(found.adjusted()) > DIGITS_MAX:
         raise ValueError(f"{name} is {found}")
     return found
