@@ -2,4 +2,4 @@
 
 from broker.bybit.preflight import against_modes, arm, key_checks
 
-__all__ = ["against_modes", "arm", "key_checks"]
+__all__ = ("against_modes", "arm", "key_checks")

@@ -4,4 +4,4 @@ from broker.bybit.broker import BybitBroker
 from broker.bybit.instruments import instrument as _instrument
 from broker.bybit.messages import page_of
 
-__all__ = ["BybitBroker", "_instrument", "page_of"]
+__all__ = ("BybitBroker", "_instrument", "page_of")

@@ -86,7 +86,7 @@ def order(number, leg="x"):
 
 async def test_a_panic_with_fifty_positions_stays_inside_the_limits_and_overtakes_entries():
     server = Counting()
-    async with exchange(server) as (client, broker):
+    async with exchange(server) as (_, broker):
         entries = [asyncio.ensure_future(broker.place(order(number, "e"))) for number in range(12)]
         await asyncio.sleep(0)
         exits = [asyncio.ensure_future(broker.place(order(number))) for number in range(50)]
@@ -166,7 +166,7 @@ class Clock:
 async def test_a_ban_stops_every_request_for_ten_minutes_and_lets_exits_out_first():
     server, clock = Counting(), Clock()
     access = Access(now=clock, wall=lambda: 1_700_000_000.0)
-    async with exchange(server, access=access) as (client, broker):
+    async with exchange(server, access=access) as (_, broker):
         server.answers = [(403, FORBIDDEN)]
         with pytest.raises(Banned):
             await broker.balance()
