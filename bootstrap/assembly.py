@@ -42,7 +42,7 @@ from broker.bybit.api_key import KeyWatch
 from broker.bybit.preflight import arm
 from broker.paper import PaperBroker
 from domain.candle import Series, timeframe_ms
-from domain.errors import ConfigError, Rejected, Unavailable
+from domain.errors import ConfigError, OutcomeUnknown, Rejected, Unavailable
 from domain.ids import Identity
 from engine.fence import Fence
 from engine.learning import Learning
@@ -153,8 +153,10 @@ async def stand(settings: Settings, stack: contextlib.AsyncExitStack, stopping: 
     instruments = await _patiently(exchange.instruments, stopping)
     if instruments is None:
         return None
-    keep_rules(settings, instruments)
     symbols = symbols_of(settings, instruments)
+    if not isinstance(exchange, PolledMarket):
+        instruments |= await exchange.learn_tiers(symbols)
+    keep_rules(settings, instruments)
     who = await _patiently(lambda: _owner(settings, exchange, symbols), stopping)
     return Ground(settings, stack, main, venue, exchange, instruments, symbols, who) if who is not None else None
 
@@ -387,11 +389,15 @@ async def _check_database(main: Database, stopping: asyncio.Event) -> bool:
 
 
 async def _patiently(call: Any, stopping: asyncio.Event) -> Any:
+    said = ""
     while not stopping.is_set():
         try:
             return await call()
-        except Unavailable as error:
-            log.warning("start waits for the exchange", reason=str(error))
+        except (Unavailable, OutcomeUnknown) as error:
+            # an address may be shut out for ten minutes: that is said once
+            if said != str(error):
+                log.warning("start waits for the exchange", reason=str(error))
+            said = str(error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE_S):
                     await stopping.wait()

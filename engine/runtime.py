@@ -216,6 +216,7 @@ class Runtime:
             said.append(f"{len(stale)} streams are silent, among them {stale[0].symbol} {stale[0].timeframe}")
         if self.progress.broker_error:
             said.append(f"exchange: {self.progress.broker_error}")
+        said += p.broker.obstacles()
         if not self.progress.durable:
             said.append("the journal cannot be written, or its disk is full: no new entries")
         if p.fence.superseded:
@@ -232,8 +233,8 @@ class Runtime:
             "connected": p.feed.connected(), "stale": [" ".join(series) for series in p.feed.stale()],
             "durable": self.progress.durable, "ledger": p.ledger.report(),
             "tiers": {**p.trades.tiers(), **p.phantoms.trail.tiers()},
-            "lease": p.fence.state(),
-            "reconciled": found.rounds,
+            "private_stream": p.broker.private_stream.report(asyncio.get_running_loop().time()),
+            "lease": p.fence.state(), "reconciled": found.rounds,
             "foreign_positions": found.foreign, "ghosts": found.ghosts, "mismatched": found.mismatched,
             "adopted": found.adopted, "rebuilt": found.rebuilt, "naked": sorted(found.naked),
             "naked_seconds": {"positions": len(naked), **{

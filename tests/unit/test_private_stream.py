@@ -241,3 +241,18 @@ def test_no_row_of_any_topic_ever_raises_and_what_is_reported_is_sound():
                 assert value.is_finite()
             assert not isinstance(told, Fill) or (told.qty > 0 and told.cause in set(Cause))
     assert len(rows.unread()) <= 200
+
+
+async def test_how_long_it_has_been_so_is_told_in_seconds(venue):
+    status = venue.stream.status
+    assert status.report(100.0) == {
+        "connected": False,
+        "seconds": 0.0,
+        "connects": 0,
+        "failures": 0,
+        "reason": "not opened yet",
+    }
+    async with contextlib.aclosing(venue.stream.events()) as events:
+        assert await next_of(events) == []
+        told = status.report(status.since + 2.0)
+        assert told == {"connected": True, "seconds": 2.0, "connects": 1, "failures": 0, "reason": ""}
