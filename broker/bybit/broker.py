@@ -297,7 +297,7 @@ class BybitBroker(Rows):
         info = await self._client.get("v5/account/info", {})
         with reading("account"):
             return {
-                "uid": str(key.get("userID") or key.get("id") or ""), "permissions": key.get("permissions") or {},
+                "uid": str(key.get("userID") or key.get("id") or ""), "permissions": _rights(key),
                 "read_only": bool(int(key.get("readOnly") or 0)), "margin_mode": str(info.get("marginMode", "")),
                 "expires": ends(key),
             }  # fmt: skip
@@ -320,3 +320,11 @@ class BybitBroker(Rows):
         """Return the highest leverage that a symbol allows, None when its rules are not known."""
         rules = self._by_symbol.get(symbol)
         return rules.max_leverage if rules is not None else None
+
+
+def _rights(key: dict[str, Any]) -> dict[str, list[str]]:
+    """Return what a key may do, by product; raise a TypeError when that cannot be read."""
+    held = key.get("permissions") or {}
+    if not isinstance(held, dict) or not all(isinstance(rights, list) for rights in held.values()):
+        raise TypeError("permissions are no lists by product")
+    return {str(product): [str(right) for right in rights] for product, rights in held.items()}
