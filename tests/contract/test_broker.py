@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gzip
 import json
 from decimal import Decimal as D
@@ -395,3 +396,69 @@ async def test_the_recorded_trading_rules_of_the_real_exchange_are_understood():
     assert len(rules) > 300
     assert rules["1000000MOG/USDT:USDT"].venue_id == "1000000MOGUSDT"
     assert all(held.tick > 0 and held.step > 0 and held.min_qty >= held.step for held in rules.values())
+
+
+def changes(client) -> list[str]:
+    """Note the symbols whose leverage is set, in order."""
+    asked, post = [], client.post
+
+    async def noted(path, params):
+        if path.endswith("set-leverage"):
+            asked.append(params["symbol"])
+        return await post(path, params)
+
+    client.post = noted
+    return asked
+
+
+async def test_arming_sets_only_what_differs(bybit):
+    exchange, broker = bybit
+    symbols, uid = sorted(await broker.instruments()), exchange.exchange.terms.uid
+    await arm(broker, uid, symbols, D(7))
+    await broker.set_leverage(symbols[1], D(3))
+    asked = changes(broker._client)
+    assert await arm(broker, uid, symbols, D(7)) == uid
+    assert asked == [broker._venue_id(symbols[1])]
+
+
+async def test_a_leverage_above_a_symbols_maximum_is_its_maximum_and_says_so(bybit, capsys):
+    exchange, broker = bybit
+    symbols = sorted(await broker.instruments())
+    low = broker._by_symbol[symbols[0]]
+    broker._by_symbol[symbols[0]] = dataclasses.replace(low, max_leverage=D("12.5"))
+    await arm(broker, exchange.exchange.terms.uid, symbols, D(20))
+    modes = await broker.position_modes(symbols)
+    assert [modes[symbol] for symbol in symbols[:2]] == [(0, D("12.5")), (0, D(20))]
+    assert f"symbol={symbols[0]}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("code", "good"), [(110013, True), (110043, False), (110125, True)])
+async def test_a_symbol_that_refuses_its_leverage_is_named_and_stops_nobody(bybit, capsys, code, good):
+    exchange, broker = bybit
+    symbols, uid = sorted(await broker.instruments())[:3], exchange.exchange.terms.uid
+    await exchange.faults(answer={"path": "/v5/position/set-leverage", "code": code})
+    if good:
+        assert await arm(broker, uid, symbols, D(9)) == uid
+        assert f"symbol={symbols[0]}" in capsys.readouterr().out
+    else:
+        # "not modified", and yet it reads back otherwise: that is no success
+        with pytest.raises(ConfigError, match=symbols[0]):
+            await arm(broker, uid, symbols, D(9))
+
+
+async def test_a_leverage_whose_outcome_is_unknown_lets_the_start_wait(bybit):
+    exchange, broker = bybit
+    symbols, uid = sorted(await broker.instruments())[:3], exchange.exchange.terms.uid
+    await exchange.faults(lose_answer={"path": "/v5/position/set-leverage"})
+    with pytest.raises(Unavailable):
+        await arm(broker, uid, symbols, D(9))
+    asked = changes(broker._client)
+    assert await arm(broker, uid, symbols, D(9)) == uid
+    assert broker._venue_id(symbols[0]) not in asked
+
+
+@pytest.mark.parametrize("code", [110001, 110008, 110010])
+async def test_an_order_that_is_gone_is_cancelled(bybit, code):
+    exchange, broker = bybit
+    await exchange.faults(answer={"path": "/v5/order/cancel", "code": code})
+    await broker.cancel(BTC, order_id(DIGEST, "e", 0, paper=False))
