@@ -137,12 +137,28 @@ class StrategyChoice(Section):
 
 
 class Bybit(Section):
-    """Bybit's addresses and our key there; the stream addresses are tried in turn."""
+    """Where Bybit serves the account, and our key there.
 
-    rest: str = "https://api.bybit.com"
-    streams: tuple[str, ...] = ("wss://stream.bybit.com", "wss://stream.bytick.com")
-    testnet_rest: str = "https://api-testnet.bybit.com"
-    testnet_streams: tuple[str, ...] = ("wss://stream-testnet.bybit.com",)
+    Attributes:
+        region: the site that the account is registered at: ``global`` (www.bybit.com), ``eu``, ``nl``, ``tr``, ``kz``,
+            ``ge``, ``ae``, ``id`` or ``jp``; it chooses the addresses.
+        rest: the REST address instead of the region's.
+        streams: addresses of the streams instead of the region's, tried in turn.
+        testnet_rest: the test net's REST address instead of the documented one.
+        testnet_streams: addresses of the test net's streams instead of the documented ones.
+        demo_rest: demo trading's REST address instead of the documented one.
+        demo_streams: addresses of demo trading's private stream instead of the documented one.
+        api_key: the API key; it needs the rights Orders and Positions for contracts, and none to withdraw.
+        api_secret: the key's secret.
+    """
+
+    region: Literal["global", "eu", "nl", "tr", "kz", "ge", "ae", "id", "jp"] = "global"
+    rest: str = ""
+    streams: tuple[str, ...] = ()
+    testnet_rest: str = ""
+    testnet_streams: tuple[str, ...] = ()
+    demo_rest: str = ""
+    demo_streams: tuple[str, ...] = ()
     api_key: SecretStr = SecretStr("")
     api_secret: SecretStr = SecretStr("")
 

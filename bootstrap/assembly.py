@@ -39,11 +39,11 @@ from bootstrap.parts import (
 )
 from bootstrap.polled import PolledMarket, SourceKlines
 from bootstrap.trainer import TrainingProcess
-from broker.arming import arm
-from broker.key import KeyWatch
+from broker.bybit.api_key import KeyWatch
+from broker.bybit.preflight import arm
 from broker.paper import PaperBroker
 from domain.candle import Series, timeframe_ms
-from domain.errors import ConfigError, Rejected, Unavailable
+from domain.errors import ConfigError, OutcomeUnknown, Rejected, Unavailable
 from domain.ids import Identity
 from engine import admission, universe
 from engine.delivery import DeliveryTerms
@@ -77,7 +77,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.bybit import BybitBroker
-    from broker.client import BybitClient
+    from broker.bybit.rest import BybitClient
     from domain.instrument import Instrument
     from domain.ports import Broker, Klines
     from domain.schedule import Job
@@ -166,6 +166,9 @@ async def stand(settings: Settings, stack: contextlib.AsyncExitStack, stopping: 
         return None
     known = keep_rules(settings, instruments)
     symbols = symbols_of(settings, instruments, known)
+    if not isinstance(exchange, PolledMarket):
+        instruments |= await exchange.learn_tiers(symbols)
+        known = keep_rules(settings, instruments)
     who = await _patiently(lambda: _owner(settings, exchange, symbols), stopping)
     if who is None:
         return None
@@ -409,11 +412,15 @@ async def _check_database(main: Database, stopping: asyncio.Event) -> bool:
 
 
 async def _patiently(call: Any, stopping: asyncio.Event) -> Any:
+    said = ""
     while not stopping.is_set():
         try:
             return await call()
-        except Unavailable as error:
-            log.warning("start waits for the exchange", reason=str(error))
+        except (Unavailable, OutcomeUnknown) as error:
+            # an address may be shut out for ten minutes: that is said once
+            if said != str(error):
+                log.warning("start waits for the exchange", reason=str(error))
+            said = str(error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE_S):
                     await stopping.wait()

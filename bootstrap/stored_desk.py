@@ -18,6 +18,7 @@ from bootstrap.stored import Watched
 from domain import reports
 from domain.candle import timeframe_ms
 from domain.errors import BadData, Rejected, Unavailable
+from domain.order import StreamStatus
 from domain.records import PhantomClosed, PhantomOpened, finished
 from domain.statistics import Statistics, summarise
 from domain.symbols import nearest
@@ -100,6 +101,7 @@ class StoredDesk:
             "loop_lag_max_ms": 0.0,
             "bar_to_order_ms": NOTHING, "add_trade_ms": NOTHING, "naked_seconds": {"positions": 0, **NOTHING},
             "orders_placed": 0, "unknown_orders": 0, "recovery_s": 0.0,
+            "private_stream": StreamStatus(reason="no bot runs").report(0.0),
         }  # fmt: skip
 
     def status(self) -> dict[str, Any]:

@@ -228,8 +228,8 @@ class Runtime:
             "connected": p.feed.connected(), "stale": [" ".join(series) for series in p.feed.stale()],
             "durable": self.progress.durable, "ledger": p.ledger.report(),
             "tiers": {**p.trades.tiers(), **p.phantoms.trail.tiers()},
-            "lease": p.fence.state(),
-            "reconciled": found.rounds,
+            "private_stream": p.broker.private_stream.report(asyncio.get_running_loop().time()),
+            "lease": p.fence.state(), "reconciled": found.rounds,
             "foreign_positions": found.foreign, "ghosts": found.ghosts, "mismatched": found.mismatched,
             "adopted": found.adopted, "rebuilt": found.rebuilt, "naked": sorted(found.naked),
             "naked_seconds": {"positions": len(naked), **{

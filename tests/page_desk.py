@@ -68,6 +68,7 @@ class PageDesk(FakeDesk):
             "candles_saved": 480, "candles_waiting": 20, "candle_failures": 0, "loop_lag_p99_ms": 3, "loop_lag_max_ms": 12.5,
             "bar_to_order_ms": {"p50": 2, "p99": 7}, "add_trade_ms": TOOK, "orders_placed": 62, "unknown_orders": 0,
             "naked_seconds": {"positions": 31, "p99": 0.2, "max": 0.3}, "recovery_s": 1.1,
+            "private_stream": {"connected": True, "seconds": 60.0, "connects": 3, "failures": 2, "reason": ""},
         }  # fmt: skip
 
     def status(self) -> dict[str, Any]:

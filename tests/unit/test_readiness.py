@@ -10,17 +10,19 @@ from domain.candle import Series
 from domain.records import SwitchState
 from engine import readiness
 from engine.parts import Progress
+from engine.situation import Situation
 
 SYMBOLS = [f"COIN{i}/USDT:USDT" for i in range(20)]
 
 
-def world(silent=(), refused=None, *, connected=True, switch="running", superseded=False):
+def world(silent=(), refused=None, *, connected=True, switch="running", superseded=False, obstacles=(), doubtful=None):
     stale = [Series(symbol, "3m") for symbol in silent]
     held = SimpleNamespace(
         wanted={Series(symbol, timeframe): 100 for symbol in SYMBOLS for timeframe in ("3m", "15m")},
         feed=SimpleNamespace(stale=lambda: stale, connected=lambda: connected, refused=lambda: refused or {}),
         fence=SimpleNamespace(superseded=superseded, successor="host:7"),
-        trader=SimpleNamespace(situation=SimpleNamespace(switch=SwitchState(switch))),
+        broker=SimpleNamespace(obstacles=lambda: list(obstacles)),
+        trader=SimpleNamespace(situation=Situation(switch=SwitchState(switch), doubtful=doubtful or {})),
     )
     return held, Progress(recovered=True, broker_error="")
 
@@ -78,3 +80,9 @@ def test_everything_that_keeps_the_bot_from_trading_is_told_at_once():
         assert words in told
     # before the recovery has finished nothing has been streamed yet: that is no silence
     assert "silent" not in told
+
+
+def test_what_the_account_cannot_do_is_a_reason_and_a_doubt_about_one_symbol_a_note():
+    held = world(obstacles=["the API key has expired"], doubtful={SYMBOLS[0]: "an execution could not be read"})
+    assert readiness.reasons(*held) == ["the API key has expired"]
+    assert readiness.notes(*held) == [f"no entries in {SYMBOLS[0]}: an execution could not be read"]
