@@ -125,6 +125,29 @@ def test_a_market_order_walks_and_what_finds_no_maker_is_cancelled():
     assert held.state.orders == {}
 
 
+def test_what_the_exchange_itself_closes_is_closed_whole_however_thin_the_book():
+    held = account(THIN)
+    held.state.positions[SYMBOL] = VenuePosition(symbol=SYMBOL, qty=D(90_000), avg_price=D(100))
+    held.director = ends(Fate(D(0), "Cancelled", "EC_Others"))
+    closing = order(SELL, qty="90000", reduce_only=True, create_type="CreateBySettle")
+    (fill,) = executions(held.place(closing, 0, at_once=True))
+    assert (fill.qty, held.position(SYMBOL).qty) == (D(90_000), 0)
+
+
+def test_slices_of_one_moment_are_one_closed_profit_that_adds_up():
+    held = account(THIN)
+    held.place(order(qty="300"), 0, at_once=True)
+    finish(held)
+    events = [*held.place(order(SELL, qty="300", reduce_only=True), 1, at_once=True), *finish(held)]
+    closed = [one for one in events if isinstance(one, ClosedPnl)]
+    sold = executions(events)
+    assert sum(one.fills for one in closed) == len(sold) > len(closed)
+    assert sum(one.qty for one in closed) == 300
+    assert sum(one.close_fee for one in closed) == sum(one.fee for one in sold)
+    value = sum(one.qty * one.exit_price for one in closed)
+    assert abs(value - sum(one.qty * one.price for one in sold)) < D("1e-12")
+
+
 def test_a_price_band_stops_a_market_order():
     made = books(THIN)
     taken = made.take(SYMBOL, BUY, D("100.1"), D(5_000), worst=D(101), key="")
@@ -194,6 +217,9 @@ def test_an_order_that_is_being_filled_can_be_cancelled_and_keeps_what_it_has():
     held.director = sliced(2, 1_000)
     held.place(order(), 0, at_once=True)
     (working,) = held.state.orders.values()
+    with pytest.raises(Rejected) as refused:
+        held.amend(working.id, 1, qty=D(6), price=None, trigger=None)
+    assert refused.value.code == 110079
     (ended,) = held.cancel(working.id, 1)
     assert (ended.status, ended.filled) == ("Cancelled", D(5))
     assert (finish(held), held.position(SYMBOL).qty) == ([], D(5))
