@@ -448,7 +448,7 @@ class SimulatedAccount:
                 if resting.reduce_only:
                     self._end(resting, "Deactivated" if resting.status == "Untriggered" else "Cancelled", now)
             held.stop = held.target = ZERO
-        elif (order.stop or order.target) and not order.attached:
+        elif (order.stop or order.target) and not order.attached and held.qty * order.side.sign > 0:
             order.attached = True
             self._protect(held, order.stop, order.target, now, order.link_id)
         elif any(one.stop_type and one.side.sign * held.qty > 0 for one in self._waiting(held.symbol)):

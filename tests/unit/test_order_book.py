@@ -429,6 +429,21 @@ def test_a_position_turned_round_loses_what_protected_its_old_side():
     assert (held.position(SYMBOL).qty, held.position(SYMBOL).stop, held.state.orders) == (D(-20), 0, {})
 
 
+@pytest.mark.parametrize("parts", [1, 2, 4])
+def test_an_order_that_turns_a_position_round_protects_the_new_side_only(parts):
+    held = account()
+    held.place(order(stop=D(95), target=D(110)), 0, at_once=True)
+    finish(held)
+    held.director = sliced(parts, 1_000)
+    held.place(order(SELL, qty="12", stop=D(104), target=D(90)), 1, at_once=True)
+    if parts > 1:
+        assert (held.position(SYMBOL).stop, held.position(SYMBOL).target) == (D(95), D(110))
+    finish(held)
+    assert {(one.side, one.trigger, one.qty) for one in held.state.orders.values()} == {
+        (BUY, D(104), D(2)), (BUY, D(90), D(2))
+    }  # fmt: skip
+
+
 def test_equal_slices_are_whole_steps_and_never_more_than_there_are():
     for steps in (1, 2, 7, 100):
         for parts in (1, 2, 3, 8):
@@ -489,7 +504,7 @@ def summary(held: SimulatedAccount, events) -> tuple:
     return totals, waiting, held.position(SYMBOL).qty
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(actions)
 def test_slices_change_no_trades_plan(moves):
     """What fits the first level comes to the same money, positions and protection in one execution or in many."""
