@@ -410,3 +410,34 @@ async def test_the_recorded_trading_rules_of_the_real_exchange_are_understood():
     assert len(rules) > 300
     assert rules["1000000MOG/USDT:USDT"].venue_id == "1000000MOGUSDT"
     assert all(held.tick > 0 and held.step > 0 and held.min_qty >= held.step for held in rules.values())
+
+
+async def test_paper_in_slices_fills_by_the_book_and_goes_on_with_the_next_price(tmp_path):
+    async with practice(tmp_path / "exchange", speed=0.001) as exchange:
+        client = exchange.client()
+        bybit = BybitBroker(client)
+        rules = await bybit.instruments()
+        file = AtomicFile(tmp_path / "paper.json")
+        told: list[int] = []
+        for attempt in range(30):
+            broker = PaperBroker(
+                file, "paper:test", D(10_000_000), Costs(), "3m", bybit.instruments, rules, slices=True
+            )  # fmt: skip
+            broker.on_bars(BTC, Bars.of([Bar(180_000 * attempt, 60_000, 60_000, 60_000, 60_000, 1, 300_000)]))
+            broker.on_price(BTC, 60_000.0, 180_000 * (attempt + 1))
+            request = entry(D(60_000), attempt, stop=None, target=None, qty=D("0.5"))
+            await broker.place(request)
+            first = [fill for fill in await broker.fills_since(0, 2**50) if fill.order_id == request.order_id]
+            # a restart in between forgets nothing
+            broker = PaperBroker(
+                file, "paper:test", D(10_000_000), Costs(), "3m", bybit.instruments, rules, slices=True
+            )  # fmt: skip
+            broker.on_price(BTC, 60_000.0, 180_000 * (attempt + 1) + 10_000)
+            fills = [fill for fill in await broker.fills_since(0, 2**50) if fill.order_id == request.order_id]
+            assert sum(fill.qty for fill in fills) == D("0.5")
+            assert (await broker.order(BTC, request.order_id)).state is OrderState.FILLED
+            assert len({fill.exec_id for fill in fills}) == len(fills)
+            told.append(len(fills) - len(first))
+        assert 0 in told
+        assert any(told)
+        await client.close()

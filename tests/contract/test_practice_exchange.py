@@ -13,13 +13,16 @@ import ccxt
 import pytest
 import websockets
 
+from bootstrap.parts import sandbox_process
 from domain.account import VenueOrder
 from domain.candle import Bars
 from domain.order import OrderKind, OrderSide
+from sandbox.__main__ import _parser
 from sandbox.clock import wire_ms
 from sandbox.exchange import Exchange, Terms
 from sandbox.store import SandboxStore
 from sandbox.tape import GeneratedTape, ReplayTape
+from settings import Settings
 from tests.practice import START, practice, until
 
 BTC = "BTC/USDT:USDT"
@@ -441,3 +444,10 @@ async def test_without_slices_orders_fill_whole_however_large(tmp_path):
         await client.post("v5/order/create", {**BUY, "qty": "900"})
         assert len(exchange.exchange.store.executions("", 0, 2**62, before=2**62, limit=100)) == 1
         await client.close()
+
+
+@pytest.mark.parametrize("slices", [True, False])
+def test_the_setting_reaches_the_exchange(slices):
+    settings = Settings(sandbox={"slices": slices})
+    asked = _parser().parse_args(sandbox_process(settings)._arguments)
+    assert asked.slices is slices
