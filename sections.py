@@ -30,9 +30,16 @@ class Trading(Section):
 
     Attributes:
         mode: ``paper`` fills in the process from the live feed, ``live`` sends orders (needs LIVE_CONFIRM).
-        symbols: symbols to trade; empty means the ``top`` ones by turnover.
+        symbols: symbols to trade, written in any way; empty means the ``top`` ones by turnover.
         top: how many symbols to take by turnover of 24 hours.
-        blacklist: symbols never traded.
+        blacklist: symbols never traded, such as BTC, BTCUSDT, BTC/USDT:USDT or 1000*; an entry that matches nothing
+            is an error.
+        allow: kinds of contracts that may be entered besides plain coins: ``innovation`` (young coins), ``stock``,
+            ``commodity``, ``forex``, ``other``, ``pre_listing`` (not fully listed), ``delisting`` (delivery announced).
+            All others are never chosen by turnover, and their entries are refused.
+        before_delivery: what is done about a position in a contract that is about to be delisted: ``tell`` only, or
+            ``close`` it.
+        before_delivery_h: how many hours before.
         leverage: highest leverage of a position; less where its stop would come too near to liquidation.
         history_bars: bars kept in memory per series.
         entry_order: ``market``, or ``limit`` at the signal's price.
@@ -46,6 +53,11 @@ class Trading(Section):
     symbols: tuple[str, ...] = ()
     top: int = Field(20, ge=1, le=1_000)
     blacklist: tuple[str, ...] = ()
+    allow: tuple[Literal["innovation", "stock", "commodity", "forex", "other", "pre_listing", "delisting"], ...] = (
+        "innovation",
+    )
+    before_delivery: Literal["tell", "close"] = "close"
+    before_delivery_h: float = Field(12.0, gt=0, le=720)
     leverage: Decimal = Field(Decimal(5), ge=1, le=100)
     history_bars: int = Field(1000, ge=100, le=5000)
     entry_order: Literal["market", "limit"] = "market"
@@ -125,12 +137,28 @@ class StrategyChoice(Section):
 
 
 class Bybit(Section):
-    """Bybit's addresses and our key there; the stream addresses are tried in turn."""
+    """Where Bybit serves the account, and our key there.
 
-    rest: str = "https://api.bybit.com"
-    streams: tuple[str, ...] = ("wss://stream.bybit.com", "wss://stream.bytick.com")
-    testnet_rest: str = "https://api-testnet.bybit.com"
-    testnet_streams: tuple[str, ...] = ("wss://stream-testnet.bybit.com",)
+    Attributes:
+        region: the site that the account is registered at: ``global`` (www.bybit.com), ``eu``, ``nl``, ``tr``, ``kz``,
+            ``ge``, ``ae``, ``id`` or ``jp``; it chooses the addresses.
+        rest: the REST address instead of the region's.
+        streams: addresses of the streams instead of the region's, tried in turn.
+        testnet_rest: the test net's REST address instead of the documented one.
+        testnet_streams: addresses of the test net's streams instead of the documented ones.
+        demo_rest: demo trading's REST address instead of the documented one.
+        demo_streams: addresses of demo trading's private stream instead of the documented one.
+        api_key: the API key; it needs the rights Orders and Positions for contracts, and none to withdraw.
+        api_secret: the key's secret.
+    """
+
+    region: Literal["global", "eu", "nl", "tr", "kz", "ge", "ae", "id", "jp"] = "global"
+    rest: str = ""
+    streams: tuple[str, ...] = ()
+    testnet_rest: str = ""
+    testnet_streams: tuple[str, ...] = ()
+    demo_rest: str = ""
+    demo_streams: tuple[str, ...] = ()
     api_key: SecretStr = SecretStr("")
     api_secret: SecretStr = SecretStr("")
 
@@ -185,7 +213,8 @@ class Feed(Section):
     """Limits of the live feed, in seconds of the host's clock.
 
     Attributes:
-        stale_s: a stream with no frame for so long is asked about over REST and blocks entries.
+        stale_s: a stream blocks entries when neither a frame nor an answer over REST has shown for so long that it
+            misses nothing; a market in which nothing is traded misses nothing.
         grace_s: how long bars that close together are waited for.
         topics_per_connection: streams that share a socket.
     """

@@ -118,16 +118,19 @@ class Settings(Section):
     @model_validator(mode="after")
     def _fits_together(self) -> Settings:
         if self.trading.mode == "live" and self.source.practice:
-            raise ValueError(f"trading.mode: live does not go with source {self.source}; use bybit or bybit_testnet")
+            raise ValueError(
+                f"trading.mode: live does not go with source {self.source}; use bybit, bybit_testnet or bybit_demo"
+            )
         if self.source.polled and self.trading.mode == "live":
             raise ValueError(
                 f"trading.mode: live does not go with source {self.source}, which is for paper trading only"
             )
         if self.source.polled and not self.trading.symbols:
             raise ValueError(f"trading.symbols: source {self.source} has to be told which symbols to follow")
-        if not (self.source.polled or self.source.practice or self.source in {Source.BYBIT, Source.BYBIT_TESTNET}):
+        if not (self.source.polled or self.source.practice or self.source.tradable):
             raise ValueError(
                 f"source: {self.source} has history only; the bot runs on synthetic, mock, test, bybit, bybit_testnet, "
+                "bybit_demo, "
                 "and for paper trading on binance, okx, alpaca, polygon"
             )
         if self.source in {Source.MOCK, Source.TEST} and not self.sandbox.replay:

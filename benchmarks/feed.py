@@ -19,8 +19,9 @@ from websockets.asyncio.client import connect
 from benchmarks.measured import Measured, compared
 from domain.candle import Bars, Series
 from market.bybit_messages import kline_topic
-from market.feed import Feed, FeedLimits
+from market.feed import Feed
 from market.frames import Frames
+from market.limits import FeedLimits
 from tests.servers import free_port
 
 if TYPE_CHECKING:
@@ -97,6 +98,10 @@ class NoKlines:
     def resting(self, series: Series, span: Span) -> tuple[Span, ...]:  # noqa: ARG002
         """Return nothing."""
         return ()
+
+    async def newest(self, series: Series, count: int) -> Bars:
+        """Return nothing."""
+        raise AssertionError((series, count))
 
     async def latest(self, series: Series, count: int) -> Bars:
         """Return nothing."""

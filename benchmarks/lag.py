@@ -21,7 +21,7 @@ from engine.risk import RiskLimits
 from engine.threads import Tier
 from engine.trader import Plan, Trader, TraderTerms
 from engine.writer import CandleWriter
-from market.feed import FRAMES_AT_ONCE
+from market.connection import FRAMES_AT_ONCE
 from market.frames import Frames
 from persistence.candles import PostgresCandleStorage
 from persistence.database import Database

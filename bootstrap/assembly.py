@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import os
 import socket
 from dataclasses import asdict, dataclass
@@ -38,12 +39,14 @@ from bootstrap.parts import (
 )
 from bootstrap.polled import PolledMarket, SourceKlines
 from bootstrap.trainer import TrainingProcess
-from broker.arming import arm
-from broker.key import KeyWatch
+from broker.bybit.api_key import KeyWatch
+from broker.bybit.preflight import arm
 from broker.paper import PaperBroker
 from domain.candle import Series, timeframe_ms
-from domain.errors import ConfigError, Rejected, Unavailable
+from domain.errors import ConfigError, OutcomeUnknown, Rejected, Unavailable
 from domain.ids import Identity
+from engine import admission, universe
+from engine.delivery import DeliveryTerms
 from engine.fence import Fence
 from engine.learning import Learning
 from engine.operations import Operations
@@ -59,9 +62,10 @@ from engine.trader import Plan, Trader, TraderTerms
 from engine.watchdog import Watchdog
 from engine.writer import CandleWriter
 from history.jobs import BACKUP, JOBS
-from market.feed import Feed, FeedLimits
+from market.feed import Feed
 from market.frames import Frames
 from market.klines import BybitKlines
+from market.limits import FeedLimits
 from market.polling import PollingFeed, PollLimits
 from persistence.files import AtomicFile
 from persistence.healing_candles import HealingCandleStorage
@@ -73,7 +77,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.bybit import BybitBroker
-    from broker.client import BybitClient
+    from broker.bybit.rest import BybitClient
     from domain.instrument import Instrument
     from domain.ports import Broker, Klines
     from domain.schedule import Job
@@ -87,6 +91,7 @@ log = structlog.get_logger(__name__)
 PATIENCE_S = 2.0
 STEP_GRACE_S = 60.0
 ALWAYS = ("3m", "15m")
+HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,12 @@ class Ground:
     instruments: dict[str, Instrument]
     symbols: list[str]
     who: Identity
+    known: Mapping[str, Instrument]
+
+    @property
+    def blacklist(self) -> list[str]:
+        """The symbols of the configured blacklist. Raises ConfigError."""
+        return universe.banned(self.known, self.settings.trading.blacklist)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,10 +164,15 @@ async def stand(settings: Settings, stack: contextlib.AsyncExitStack, stopping: 
     instruments = await _patiently(exchange.instruments, stopping)
     if instruments is None:
         return None
-    keep_rules(settings, instruments)
-    symbols = symbols_of(settings, instruments)
+    known = keep_rules(settings, instruments)
+    symbols = symbols_of(settings, instruments, known)
+    if not isinstance(exchange, PolledMarket):
+        instruments |= await exchange.learn_tiers(symbols)
+        known = keep_rules(settings, instruments)
     who = await _patiently(lambda: _owner(settings, exchange, symbols), stopping)
-    return Ground(settings, stack, main, venue, exchange, instruments, symbols, who) if who is not None else None
+    if who is None:
+        return None
+    return Ground(settings, stack, main, venue, exchange, instruments, symbols, who, known)
 
 
 def assemble(ground: Ground) -> Bot:
@@ -174,7 +190,7 @@ def assemble(ground: Ground) -> Bot:
     # phantoms of symbols that are followed no more are still to be shown their bars
     klines = _klines(ground)
     judge = judge_of(settings, strategy_plans, frames.bars, wanted)
-    trader = Trader(_terms(settings, who, strategy_plans, klines), ground.instruments, frames.bars, judge)
+    trader = Trader(_terms(ground, strategy_plans, klines), ground.instruments, frames.bars, judge)
     tiers = _tiers(stack)
     state = state_database(settings)
     stack.callback(state.close)
@@ -210,6 +226,7 @@ def assemble(ground: Ground) -> Bot:
             enabled=settings.ml.enabled,
             ended=lambda: phantoms.ended,
         ),
+        delivery=_delivery_terms(settings),
         reconcile=_reconcile_terms(settings, finest),
         told=reporter.told,
         acknowledge=venue.sandbox.acknowledge if venue.sandbox and settings.sandbox.step else None,
@@ -232,9 +249,10 @@ def _phantoms(ground: Ground, used: Mapping[str, Plan], trader: Trader, judge: J
     return Phantoms(phantom_tracker(settings, who, used, trader.rules), judge, trail)
 
 
-def _terms(settings: Settings, who: Identity, strategy_plans: Mapping[str, Plan], klines: Klines) -> TraderTerms:
+def _terms(ground: Ground, strategy_plans: Mapping[str, Plan], klines: Klines) -> TraderTerms:
+    settings = ground.settings
     return TraderTerms(
-        who,
+        ground.who,
         limits(settings),
         strategy_plans,
         paper=settings.mode == "paper",
@@ -242,7 +260,8 @@ def _terms(settings: Settings, who: Identity, strategy_plans: Mapping[str, Plan]
         limit_entries=settings.trading.entry_order == "limit",
         completeness_min=settings.history.completeness_min,
         resting=klines.resting,
-        blacklist=frozenset(settings.trading.blacklist),
+        blacklist=frozenset(ground.blacklist),
+        admission=functools.partial(admission.refusal, allow=settings.trading.allow),
     )
 
 
@@ -278,6 +297,11 @@ def _reconcile_terms(settings: Settings, finest: str) -> ReconcileTerms:
     )
 
 
+def _delivery_terms(settings: Settings) -> DeliveryTerms:
+    trading = settings.trading
+    return DeliveryTerms(trading.before_delivery == "close", int(trading.before_delivery_h * HOUR_MS))
+
+
 async def _owner(settings: Settings, exchange: BybitBroker | PolledMarket, symbols: list[str]) -> Identity:
     account = "paper"
     if isinstance(exchange, PolledMarket):
@@ -305,6 +329,7 @@ def _feed(ground: Ground, frames: Frames, klines: Klines) -> Feed | PollingFeed:
     feed = ground.settings.feed
     if ground.venue.client is None:
         return PollingFeed(frames, klines, PollLimits(stale_s=feed.stale_s, grace_s=feed.grace_s))
+    assert isinstance(klines, BybitKlines)
     venue_ids = {symbol: rules.venue_id for symbol, rules in ground.instruments.items()}
     return Feed(ground.venue.streams, venue_ids, frames, klines, _feed_limits(ground.settings))
 
@@ -387,11 +412,15 @@ async def _check_database(main: Database, stopping: asyncio.Event) -> bool:
 
 
 async def _patiently(call: Any, stopping: asyncio.Event) -> Any:
+    said = ""
     while not stopping.is_set():
         try:
             return await call()
-        except Unavailable as error:
-            log.warning("start waits for the exchange", reason=str(error))
+        except (Unavailable, OutcomeUnknown) as error:
+            # an address may be shut out for ten minutes: that is said once
+            if said != str(error):
+                log.warning("start waits for the exchange", reason=str(error))
+            said = str(error)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PATIENCE_S):
                     await stopping.wait()

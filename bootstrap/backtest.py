@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from domain.errors import ConfigError
 from domain.ids import SHORT, Identity
 from domain.judgement import UNJUDGED
 from domain.source import Source
+from engine import admission
 from engine.trader import Plan, Trader, TraderTerms
 from history.calendar import closed
 from history.port import PERPETUAL, market_of
@@ -249,6 +251,8 @@ def _terms(settings: Settings, request: Request, replayed: Mapping[str, Plan]) -
         unfilled_timeout_ms=settings.trading.unfilled_timeout_s * 1000,
         limit_entries=settings.trading.entry_order == "limit", completeness_min=settings.history.completeness_min,
         resting=closed,
+        # who repeats what a bot did is refused what the bot was; the past itself knows nothing of today's kinds
+        admission=partial(admission.refusal, allow=settings.trading.allow) if request.who else lambda _: None,
     )  # fmt: skip
 
 

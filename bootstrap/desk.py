@@ -12,10 +12,11 @@ from bootstrap.drawer import DrawingProcess
 from domain import ids, reports
 from domain.candle import Bars, Series, timeframe_ms
 from domain.errors import BadData
-from domain.names import nearest
 from domain.picture import Chart, Curve
 from domain.records import SwitchState
+from domain.symbols import Symbols, nearest
 from domain.version import VERSION
+from engine import universe
 from engine.adjustments import EVERYTHING
 from engine.threads import Tier
 
@@ -92,6 +93,10 @@ class Desk:
     def reasons(self) -> list[str]:
         """Return why no entry can be made now."""
         return self._bot.runtime.reasons()
+
+    def notes(self) -> list[str]:
+        """Return what keeps entries from some symbols while the others can be traded."""
+        return self._bot.runtime.notes()
 
     def prices(self) -> dict[str, tuple[float, int]]:
         """Return the last price of each symbol with its market time (UTC ms)."""
@@ -177,14 +182,14 @@ class Desk:
         return self._bot.trader.adjustments.banned
 
     async def ban(self, names: Sequence[str], reason: str) -> list[str]:
-        """Let no new entries into symbols; return them. Raises BadData."""
-        symbols = [self.symbol(name) for name in names]
+        """Let no new entries into symbols, written in any way; return them. Raises BadData."""
+        symbols = self.meant(names)
         await self._adjust(self._bot.trader.adjustments.with_banned(symbols, self._now()), reason)
         return symbols
 
     async def unban(self, names: Sequence[str], reason: str) -> list[str]:
         """Let entries into symbols again; return them. Raises BadData."""
-        symbols = [self.symbol(name) for name in names]
+        symbols = self.meant(names)
         await self._adjust(self._bot.trader.adjustments.without_banned(symbols, self._now()), reason)
         return symbols
 
@@ -280,6 +285,7 @@ class Desk:
             ConfigError: when it is wrong; what is in force stays.
         """
         fresh = await self._tier.call(settings_module.load)
+        universe.banned(self._ground.known, fresh.trading.blacklist)
         now: list[str] = []
         later: list[str] = []
         old, new = _flat(self.settings.model_dump()), _flat(fresh.model_dump())
@@ -295,7 +301,8 @@ class Desk:
         telegram = self.settings.telegram.model_copy(update={"notices": fresh.telegram.notices})
         self.settings = self.settings.model_copy(update={"risk": fresh.risk, "trading": trading, "telegram": telegram})
         adjustments = self._bot.trader.adjustments
-        adjustments.configure(parts.limits(self.settings), self.settings.trading.blacklist)
+        blacklist = universe.banned(self._ground.known, self.settings.trading.blacklist)
+        adjustments.configure(parts.limits(self.settings), blacklist)
         await self._adjust(adjustments.with_risk(None, self._now()), reason)
         for told in self.reloaded:
             told(self.settings)
@@ -343,6 +350,12 @@ class Desk:
             BadData: when it is not followed.
         """
         return nearest(text, self.symbols())
+
+    def meant(self, names: Sequence[str]) -> list[str]:
+        """Return every symbol, followed or banned, that somebody means; names may be patterns. Raises BadData."""
+        known = list(dict.fromkeys((*self.symbols(), *self.banned())))
+        found = Symbols(known)
+        return list(dict.fromkeys(one for name in names for one in found.matches(name) or [nearest(name, known)]))
 
     def _position(self, held: Position) -> dict[str, Any]:
         row = next(one for one in self.status()["positions"] if one["id"] == held.digest)

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from broker.arming import arm, key_checks
-from broker.key import NOTICE_DAYS
+from broker.bybit.api_key import NOTICE_DAYS
+from broker.bybit.preflight import arm, key_checks
 from domain.errors import ConfigError
 from domain.finding import Finding, State
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import msgspec
 import structlog
 
 from bootstrap.sources import Budgets, sources
+from broker.bybit.hosts import Hosts, hosts
 from dashboard import logs
 from domain.candle import timeframe_ms
 from domain.errors import ConfigError
@@ -45,12 +47,11 @@ from settings import Settings
 from strategies.table import TABLE
 
 if TYPE_CHECKING:
-    import contextlib
     from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from broker.bybit import BybitBroker
-    from broker.client import BybitClient
+    from broker.bybit.rest import BybitClient
     from domain.phantom import PhantomTrade
     from domain.ports import Ledger
     from history.port import CandleSource
@@ -178,10 +179,19 @@ def known_owner(settings: Settings) -> Identity:
     return Identity(settings.source.value, settings.mode, account)
 
 
-def keep_rules(settings: Settings, instruments: Mapping[str, Instrument]) -> None:
-    """Keep the exchange's trading rules for who asks without a connection."""
+def keep_rules(settings: Settings, instruments: Mapping[str, Instrument]) -> dict[str, Instrument]:
+    """Keep the exchange's trading rules for who asks without a connection; return them.
+
+    Those of contracts that are gone since the last start stay, marked as not traded: they are still what a blacklist
+    or a backtest means by them.
+    """
     path = settings.data_dir / f"rules-{settings.source}.json"
-    AtomicFile(path).write(msgspec.json.encode(instruments))
+    before: dict[str, Instrument] = {}
+    with contextlib.suppress(ConfigError):
+        before = known_rules(settings, settings.source)
+    kept = {symbol: replace(rules, trading=False) for symbol, rules in before.items()} | dict(instruments)
+    AtomicFile(path).write(msgspec.json.encode(kept))
+    return kept
 
 
 def known_rules(settings: Settings, source: Source) -> dict[str, Instrument]:
@@ -303,12 +313,24 @@ def host_budget(settings: Settings, host: str, reserve: float = 0.0) -> SharedBu
     return SharedBudget(settings.data_dir / "budgets" / f"{host}.rate", terms.limit, terms.window_s, reserve)
 
 
+def bybit_hosts(settings: Settings) -> Hosts:
+    """Return Bybit's addresses for the source and region; what the settings name themselves comes first."""
+    held, source = settings.bybit, settings.source
+    testnet, demo = source is Source.BYBIT_TESTNET, source is Source.BYBIT_DEMO
+    found = hosts(held.region, testnet=testnet, demo=demo)
+    if demo:
+        # prices are the main site's, and an address of that must never become one that orders go to
+        return Hosts(held.demo_rest or found.rest, held.streams or found.public, held.demo_streams or found.private)
+    rest, streams = (held.testnet_rest, held.testnet_streams) if testnet else (held.rest, held.streams)
+    return Hosts(rest or found.rest, streams or found.public, streams or found.private)
+
+
 async def open_venue(settings: Settings, stack: contextlib.AsyncExitStack, *, beside: bool = False) -> Venue:
     """Connect to the configured exchange, starting the practice exchange when that is the one.
 
     ``beside`` a running bot, its practice exchange is left running in the end.
     """
-    from broker.client import EXITS_RESERVE, BybitClient, Endpoint  # noqa: PLC0415  ccxt takes a second, and many commands ask no exchange
+    from broker.bybit.rest import EXITS_RESERVE, BybitClient, Endpoint  # noqa: PLC0415  ccxt takes a second, and many commands ask no exchange
 
     if settings.source.polled:
         # of several ways to a source the last is the one that knows the newest bars
@@ -326,17 +348,17 @@ async def open_venue(settings: Settings, stack: contextlib.AsyncExitStack, *, be
         endpoint = Endpoint(address.rest, address.stream, terms.key, terms.secret, loopback=True)
         streams = [address.stream]
     else:
-        sandbox, bybit = None, settings.bybit
-        test = settings.source is Source.BYBIT_TESTNET
-        streams = list(bybit.testnet_streams if test else bybit.streams)
-        key, secret = bybit.api_key.get_secret_value(), bybit.api_secret.get_secret_value()
-        endpoint = Endpoint(bybit.testnet_rest if test else bybit.rest, streams[0], key, secret)
+        sandbox, found = None, bybit_hosts(settings)
+        streams = list(found.public)
+        key, secret = (held.get_secret_value() for held in (settings.bybit.api_key, settings.bybit.api_secret))
+        endpoint = Endpoint(found.rest, streams[0], key, secret, private=found.private)
     client = BybitClient(endpoint)
     stack.push_async_callback(client.close)
     if not endpoint.loopback:
         budget = host_budget(settings, urlsplit(endpoint.rest).hostname or "bybit")
         stack.callback(budget.close)
         client.pace = budget.take
+        client.access.share, client.access.shared = budget.ban, budget.banned_s
     return Venue(client, [f"{stream}/v5/public/linear" for stream in streams], sandbox)
 
 
@@ -347,7 +369,14 @@ def exchange_of(client: BybitClient) -> BybitBroker:
     return BybitBroker(client)
 
 
-def symbols_of(settings: Settings, instruments: Mapping[str, Instrument]) -> list[str]:
-    """Return the symbols that the settings choose; raises ConfigError when none can be traded."""
+def symbols_of(
+    settings: Settings, instruments: Mapping[str, Instrument], known: Mapping[str, Instrument] | None = None
+) -> list[str]:
+    """Return the symbols that the settings choose; ``known`` are those that the exchange had before.
+
+    Raises:
+        ConfigError: when none can be traded, or an entry of the blacklist matches nothing.
+    """
     chosen = settings.trading
-    return universe.choose(instruments, chosen.symbols, chosen.blacklist, chosen.top)
+    blacklist = universe.banned({**(known or {}), **instruments}, chosen.blacklist)
+    return universe.choose(instruments, chosen.symbols, blacklist, chosen.top, chosen.allow)

@@ -18,9 +18,10 @@ from bootstrap.stored import Watched
 from domain import reports
 from domain.candle import timeframe_ms
 from domain.errors import BadData, Rejected, Unavailable
-from domain.names import nearest
+from domain.order import StreamStatus
 from domain.records import PhantomClosed, PhantomOpened, finished
 from domain.statistics import Statistics, summarise
+from domain.symbols import nearest
 from domain.version import VERSION
 from engine.tasks import Tasks
 from engine.threads import Tier
@@ -81,10 +82,15 @@ class StoredDesk:
         """Return why no entry can be made."""
         return [AT_REST]
 
+    def notes(self) -> list[str]:
+        """Return nothing: no symbol is traded."""
+        return []
+
     def pulse(self) -> dict[str, Any]:
         """Return a pulse that stands still."""
         return {
-            "mode": self.mode, "ready": False, "reasons": self.reasons(), "switch": "stopped", "positions": [],
+            "mode": self.mode, "ready": False, "reasons": self.reasons(), "notes": [], "switch": "stopped",
+            "positions": [],
             "equity": None, "open_pnl": None, "day_pnl": None, "open": 0, "pending": 0, "opened": 0, "signals": 0,
             "taken": 0, "closed": len(self._trades), "bars": 0, "refused": {}, "connected": False, "stale": [],
             "durable": False, "market_time": int(self._now().timestamp() * 1000), "prices": {}, "feed": {},
@@ -95,6 +101,7 @@ class StoredDesk:
             "loop_lag_max_ms": 0.0,
             "bar_to_order_ms": NOTHING, "add_trade_ms": NOTHING, "naked_seconds": {"positions": 0, **NOTHING},
             "orders_placed": 0, "unknown_orders": 0, "recovery_s": 0.0,
+            "private_stream": StreamStatus(reason="no bot runs").report(0.0),
         }  # fmt: skip
 
     def status(self) -> dict[str, Any]:

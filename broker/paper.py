@@ -135,7 +135,7 @@ class PaperBroker:
         venue_id = self._account.state.link_ids.get(order_id, "")
         self._tolerate(NOT_FOUND, lambda: self._account.cancel(venue_id, self._time))
 
-    async def set_stop(self, symbol: str, stop: Decimal, target: Decimal | None, *, index: int = 0) -> None:  # noqa: ARG002  paper knows no hedge mode
+    async def set_stop(self, symbol: str, stop: Decimal, target: Decimal | None, *, index: int = 0) -> None:  # noqa: ARG002  paper has one-way mode only
         """Move the stop of a position."""
         self._tolerate(SAME_STOPS, lambda: self._account.set_stops(symbol, self._time, stop=stop, target=target))
 

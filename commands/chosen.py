@@ -12,6 +12,7 @@ from domain.candle import timeframe_ms
 from domain.coverage import Span, known_timeframe
 from domain.errors import BadData
 from domain.source import Source
+from domain.symbols import Symbols as Names
 
 if TYPE_CHECKING:
     from persistence.history import CandleHistory, Entry
@@ -32,14 +33,17 @@ def chosen(
     """Return the stored series that are named, all where none is. Raises BadData when there are none."""
     names, frames = several(symbols), [known_timeframe(one) for one in several(timeframes)]
     held = [entry for entry in store.entries(source) if entry.rows]
+    stored = sorted({entry.series.symbol for entry in held})
+    known, wanted = Names(stored), set[str]()
     for name in names:
-        if all(entry.series.symbol != name for entry in held):
-            stored = sorted({entry.series.symbol for entry in held})
+        meant = known.matches(name)
+        if not meant:
             where = f" from {source}" if source else ""
             raise BadData(f"{name}: nothing stored of it{where}; stored are {', '.join(stored[:20]) or 'none'}")
+        wanted.update(meant)
     found = [
         entry for entry in held
-        if (not names or entry.series.symbol in names) and (not frames or entry.series.timeframe in frames)
+        if (not names or entry.series.symbol in wanted) and (not frames or entry.series.timeframe in frames)
     ]  # fmt: skip
     if not found:
         raise BadData(

@@ -34,6 +34,7 @@ class Ready(BaseModel):
 
     ready: bool
     reasons: list[str]
+    notes: list[str] = []
 
 
 class SessionState(BaseModel):
@@ -79,6 +80,7 @@ class Status(Said):
     mode: str
     ready: bool
     reasons: list[str]
+    notes: list[str] = []
     positions: list[Position]
 
 

@@ -34,6 +34,10 @@ class Desk(Protocol):
         """Return why no entry can be made now; nothing when it can."""
         ...
 
+    def notes(self) -> list[str]:
+        """Return what keeps entries from some symbols while the others can be traded."""
+        ...
+
     def pulse(self) -> dict[str, Any]:
         """Return what changes by the second: money, positions with their prices, tiers, feed."""
         ...

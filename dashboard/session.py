@@ -22,9 +22,10 @@ async def alive() -> dict[str, Any]:
 
 @router.get("/readyz", response_model=models.Ready, tags=["health"], responses={503: {"model": models.Ready}})
 async def ready(services: Held) -> Response:
-    """Say whether the bot is able to trade, and why not: lease, reconciliation, feed, durable tier."""
+    """Return whether the bot is able to trade, why not, and which symbols take no entries though it is."""
     reasons = services.desk.reasons()
-    return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+    told = {"ready": not reasons, "reasons": reasons, "notes": services.desk.notes()}
+    return JSONResponse(told, 503 if reasons else 200)
 
 
 @router.get("/api/v1/session", response_model=models.SessionState, tags=["session"])

@@ -20,6 +20,7 @@ class Notice(StrEnum):
     NOT_UNDERSTOOD = "not_understood"
     SWITCH = "switch"
     DAILY_LOSS = "daily_loss"
+    DELISTING = "delisting"
     FEED = "feed"
     TIER = "tier"
     TRADING = "trading"

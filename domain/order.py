@@ -146,6 +146,13 @@ class StreamStatus:
     failures: int = 0
     reason: str = "not opened yet"
 
+    def report(self, now: float) -> dict[str, bool | float | str]:
+        """Return the status for people, with for how many seconds it has been so; ``now`` is the monotonic time."""
+        return {
+            "connected": self.connected, "seconds": round(now - self.since, 1) if self.since else 0.0,
+            "connects": self.connects, "failures": self.failures, "reason": self.reason,
+        }  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class PositionReport:

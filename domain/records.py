@@ -81,6 +81,7 @@ class Fill(msgspec.Struct, frozen=True, tag="fill"):
 
     ``order_id`` is our own id, empty for orders that the exchange made for us (attached stops and targets).
     For ``cause`` FUNDING, ``fee`` is what was paid (negative: received) and ``qty`` the position it was paid on.
+    ``fee`` is in the settlement coin; ``fee_coin`` names the coin that was paid instead, empty when none was.
     """
 
     time: int
@@ -95,6 +96,7 @@ class Fill(msgspec.Struct, frozen=True, tag="fill"):
     closed_qty: Decimal
     cause: Cause
     maker: bool = False
+    fee_coin: str = ""
 
 
 class Unread(msgspec.Struct, frozen=True, tag="unread"):

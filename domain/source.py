@@ -13,6 +13,7 @@ class Source(StrEnum):
     TEST = "test"
     BYBIT = "bybit"
     BYBIT_TESTNET = "bybit_testnet"
+    BYBIT_DEMO = "bybit_demo"
     BINANCE = "binance"
     OKX = "okx"
     ALPACA = "alpaca"
@@ -24,6 +25,11 @@ class Source(StrEnum):
     def practice(self) -> bool:
         """Whether it is the practice exchange."""
         return self in {Source.SYNTHETIC, Source.MOCK, Source.TEST}
+
+    @property
+    def tradable(self) -> bool:
+        """Whether it is Bybit in one of its environments, where orders can be sent with a key."""
+        return self in {Source.BYBIT, Source.BYBIT_TESTNET, Source.BYBIT_DEMO}
 
     @property
     def made_up(self) -> bool:

@@ -39,14 +39,15 @@ class ExitFailing:
 class ExitRetries:
     """Repeats exits that ended with something still open.
 
-    ``dispatch`` carries commands out, ``now`` gives the market time, ``alarm`` takes exits that keep failing.
+    ``dispatch`` carries commands out, ``now`` gives the market time, ``alarm`` takes exits that keep failing; where the
+    position is ``gone`` from the exchange, as far as that says, nothing is sent until its executions have been found.
     """
 
     def __init__(
         self, trader: Trader, dispatch: Callable[[Sequence[Command]], Awaitable[None]], now: Callable[[], int],
-        alarm: Callable[[ExitFailing], None],
+        alarm: Callable[[ExitFailing], None], gone: Callable[[str], bool] = lambda _symbol: False,
     ) -> None:  # fmt: skip
-        self._trader, self._dispatch, self._now, self._alarm = trader, dispatch, now, alarm
+        self._trader, self._dispatch, self._now, self._alarm, self._gone = trader, dispatch, now, alarm, gone
         self._due: dict[str, float] = {}
         self._reasons: dict[str, str] = {}
         self._changed = asyncio.Event()
@@ -62,13 +63,22 @@ class ExitRetries:
             return
         attempts = held.exit_attempts
         self._reasons[held.digest] = ended.reason or ended.state.value
-        pause = PAUSES_S[min(attempts - 1, len(PAUSES_S) - 1)]
-        self._due[held.digest] = asyncio.get_running_loop().time() + pause * self._jitter.uniform(0.8, 1.2)
-        self._changed.set()
+        pause = self._schedule(held)
         log.error("exit not filled: trying again", symbol=held.symbol, left=str(held.qty), attempt=attempts,
                   reason=self._reasons[held.digest], pause_s=round(pause, 1))  # fmt: skip
         if attempts == ALARM_AT or (attempts > ALARM_AT and attempts % 10 == 0):
             self._alarm(ExitFailing(held.symbol, held.digest, attempts, self._reasons[held.digest]))
+
+    def ensure(self, held: Position) -> None:
+        """Schedule the next exit of a position that is to be closed, unless that has been done."""
+        if held.leaving and held.digest not in self._due:
+            self._schedule(held)
+
+    def _schedule(self, held: Position) -> float:
+        pause = PAUSES_S[min(held.exit_attempts - 1, len(PAUSES_S) - 1)]
+        self._due[held.digest] = asyncio.get_running_loop().time() + pause * self._jitter.uniform(0.8, 1.2)
+        self._changed.set()
+        return pause
 
     async def run(self) -> None:
         """Send what is due, until cancelled."""
@@ -89,5 +99,7 @@ class ExitRetries:
         held = self._trader.book.find(digest)
         if held is None or not held.leaving:
             self._reasons.pop(digest, None)
+            return
+        if self._gone(held.symbol):
             return
         await self._dispatch(self._trader.exit(held, held.exit_cause, self._now()))

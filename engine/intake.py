@@ -52,6 +52,9 @@ class Intake:
         await self._shell.dispatch(commands)
         if name is not None and held is not None and name.leg == "x":
             self._exits.note(ended, held)
+            if held.leaving:
+                # it may have been refused because the position is gone already
+                self._shell.nudge()
 
     async def take_report(self, report: OrderReport) -> None:
         """Take what the private stream reports of an order of ours: its end, or that executions are missing here."""

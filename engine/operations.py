@@ -11,6 +11,7 @@ import structlog
 from domain import ids
 from domain.errors import BadData
 from domain.records import SwitchState
+from domain.symbols import Symbols
 
 if TYPE_CHECKING:
     from domain.records import Adjusted
@@ -126,6 +127,6 @@ class Operations:
 
 
 def _called(held: Position, what: str) -> bool:
-    base, name = held.symbol.partition("/")[0], ids.trade_id(held.digest)
+    name = ids.trade_id(held.digest)
     begins = len(what) >= ID_LEAST and (held.digest.startswith(what.upper()) or name.startswith(what.lower()))
-    return begins or what in {"all", held.symbol} or what.upper() == base
+    return begins or what == "all" or Symbols([held.symbol]).one(what) is not None

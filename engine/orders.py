@@ -65,6 +65,7 @@ class Orders:
         self.in_flight: set[str] = set()
         self._born: dict[str, float] = {}
         self._cancelling: set[str] = set()
+        self._moves: dict[str, MoveStop] = {}
         self._withdrawn: set[str] = set()
         self.to_wire = Lags()
         self.unknown = 0
@@ -79,6 +80,12 @@ class Orders:
             self._cancelling.add(command.order_id)
             if command.order_id in self.in_flight:
                 self._withdrawn.add(command.order_id)
+        if isinstance(command, MoveStop):
+            waits = command.digest in self._moves
+            # of several moves of one stop that wait, only the last is worth a request
+            self._moves[command.digest] = command
+            if waits:
+                return
         if isinstance(command, PlaceOrder):
             self.in_flight.add(command.request.order_id)
             self._born[command.request.order_id] = born or asyncio.get_running_loop().time()
@@ -119,7 +126,7 @@ class Orders:
         elif isinstance(command, CancelOrder):
             await self._cancel(command)
         elif isinstance(command, MoveStop):
-            await self._move(command)
+            await self._move(self._moves.pop(command.digest, command))
 
     async def _place(self, command: PlaceOrder) -> None:
         known = True

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from domain.candle import ClosedBar, Series
+from engine.delivery import DeliveryTerms
 from engine.lag import Lags
 from engine.reconciliation import ReconcileTerms
 
@@ -97,7 +98,11 @@ class MarketFeed(Protocol):
         ...
 
     def connected(self) -> bool:
-        """Say whether every stream is subscribed."""
+        """Return whether every stream is subscribed, or refused."""
+        ...
+
+    def refused(self) -> dict[Series, str]:
+        """Return the series whose streams the exchange does not send, with its words."""
         ...
 
 
@@ -149,6 +154,7 @@ class Parts:
     phantoms: Phantoms
     learning: Learning
     reconcile: ReconcileTerms = field(default_factory=ReconcileTerms)
+    delivery: DeliveryTerms = field(default_factory=DeliveryTerms)
     acknowledge: Callable[[int], Awaitable[None]] | None = None
     told: Callable[[str, object], None] = lambda _kind, _what: None
 

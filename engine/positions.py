@@ -316,6 +316,10 @@ class Book:
         """Say whether an execution has been taken before."""
         return exec_id in self._seen or exec_id in self._strays
 
+    def claimed(self, exec_id: str) -> bool:
+        """Return whether an execution has been taken by a position, open or ended."""
+        return exec_id in self._seen
+
     def drop(self, digest: str) -> None:
         """Forget a position that is flat, or never came to be."""
         held = self._by_digest.pop(digest, None)

@@ -102,6 +102,10 @@ class Shell(Protocol):
         """Have the book compared with the exchange now."""
         ...
 
+    def exit_again(self, held: Position) -> None:
+        """Have an exit that came to nothing sent again, unless that is under way."""
+        ...
+
 
 async def is_flat(broker: Broker, symbol: str) -> bool:
     """Say whether the exchange says that there is no position; one symbol that it refuses must not hold up others."""
@@ -168,10 +172,8 @@ class Reconciler:
         self._settle_doubts(reported)
         await self._shell.dispatch(self._trader.tidy())
         for position in self._open().values():
-            if position.leaving:
-                # an exit that came to nothing is asked for again until the position is flat
-                time = self._shell.market_time()
-                await self._shell.dispatch(self._trader.exit(position, position.exit_cause, time))
+            if position.leaving and position.symbol not in self.found.ghosts:
+                self._shell.exit_again(position)
         self.found.rounds += 1
 
     async def restore_closed(self, fills: Sequence[Fill]) -> None:
@@ -278,6 +280,10 @@ class Reconciler:
             return True
         if run is not None and run.digest:
             late = self._trader.knows(run.digest)
+            if late and all(self._trader.book.claimed(fill.exec_id) for fill in run.fills):
+                # every execution of it belongs to a trade that has ended: what is reported is older than that
+                self.doubt(there.symbol)
+                return True
             await self._take_over(there, run, "our order opened it", late=late)
             return True
         if self._terms.policy is Policy.ADOPT:

@@ -12,6 +12,7 @@ from domain import ids
 from domain.order import Cause
 from domain.trade import ZERO, Trade
 from engine.commands import PlaceOrder, Refused
+from engine.delivery import Nearing
 from engine.published import Entered, PartlyTaken
 
 if TYPE_CHECKING:
@@ -62,6 +63,11 @@ class Reporter:
                 "trade closed", symbol=what.symbol, strategy=what.strategy_name, side=what.side,
                 pnl=f"{what.pnl_usd:+.2f}", r=f"{what.r_multiple:+.2f}", reason=what.exit_reason, trade=what.trade_id,
             )  # fmt: skip
+        elif isinstance(what, Nearing):
+            log.warning(
+                "the contract of a position is delisted soon", symbol=what.symbol, time=what.time,
+                trade=ids.trade_id(what.digest), closing=what.closing, way_out="trading.before_delivery",
+            )  # fmt: skip
         elif kind == "fill":
             self._fill(what)
         elif isinstance(what, Entered | PartlyTaken):
@@ -95,6 +101,7 @@ def pulse(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str, A
     return {
         "ready": not runtime.reasons(),
         "reasons": runtime.reasons(),
+        "notes": runtime.notes(),
         "market_time": trader.situation.market_time,
         "bars": trader.counts["bars"],
         "signals": trader.counts["signals"],

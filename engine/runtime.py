@@ -13,8 +13,9 @@ from domain.candle import Bars, ClosedBar
 from domain.errors import BadData, OutcomeUnknown, Rejected, RevenantError, Unavailable
 from domain.order import Cause, OrderReport, PositionReport
 from domain.records import Fill, Level, Mended, OrderEnded, Receipt, StopMoved, finished
-from engine import recovery
+from engine import readiness, recovery
 from engine.commands import CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
+from engine.delivery import Deliveries
 from engine.exit_retries import ExitRetries
 from engine.following import Following
 from engine.intake import Intake
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from engine.commands import Command
     from engine.learning import Learning
     from engine.phantoms import Phantoms
+    from engine.positions import Position
     from engine.tasks import Tasks
 
 log = structlog.get_logger(__name__)
@@ -64,13 +66,15 @@ class Runtime:
         self.progress = Progress()
         self.reconciler = Reconciler(parts.trader, parts.broker, self, parts.reconcile)
         self.exits = ExitRetries(
-            parts.trader, self.dispatch, self.market_time, lambda failing: parts.told("exit failing", failing)
-        )
+            parts.trader, self.dispatch, self.market_time, lambda failing: parts.told("exit failing", failing),
+            lambda symbol: symbol in self.reconciler.found.ghosts,
+        )  # fmt: skip
         self.intake = Intake(parts.trader, parts.broker, self, self.reconciler, self.exits, parts.told)
         self._lookup = recovery.OrderLookup()
         self._batch_at = self._settled_at = 0.0
         self._consuming = self._leaving = False
         self._recall, self._following = Recall(parts), Following(parts)
+        self._deliveries = Deliveries(parts.delivery)
 
     async def recover(self) -> None:
         """Bring everything back to where it was, and catch up with what happened since.
@@ -209,25 +213,12 @@ class Runtime:
         await self._p.tiers.phantoms.call(self._p.phantoms.trail.close, deadline_s)
 
     def reasons(self) -> list[str]:
-        """Say why the bot is not able to trade, an empty list when it is."""
-        p, said = self._p, []
-        if not self.progress.recovered:
-            said.append("recovery has not finished")
-        if not p.feed.connected():
-            said.append("feed is not connected")
-        stale = p.feed.stale()
-        if stale and self.progress.recovered:
-            said.append(f"{len(stale)} streams are silent, among them {stale[0].symbol} {stale[0].timeframe}")
-        if self.progress.broker_error:
-            said.append(f"exchange: {self.progress.broker_error}")
-        if not self.progress.durable:
-            said.append("the journal cannot be written, or its disk is full: no new entries")
-        said += p.broker.obstacles()
-        if p.fence.superseded:
-            said.append(f"another instance has taken over ({p.fence.successor}): this one sends no orders")
-        if p.trader.situation.switch != "running":
-            said.append(f"trading is {p.trader.situation.switch.value}")
-        return said
+        """Return why the bot is not able to trade, an empty list when it is."""
+        return readiness.reasons(self._p, self.progress)
+
+    def notes(self) -> list[str]:
+        """Return what keeps entries from some symbols while the others can be traded."""
+        return readiness.notes(self._p, self.progress)
 
     def report(self) -> dict[str, Any]:
         """Return the state of the tiers, of the right to send orders, and what reconciliation has found."""
@@ -237,8 +228,8 @@ class Runtime:
             "connected": p.feed.connected(), "stale": [" ".join(series) for series in p.feed.stale()],
             "durable": self.progress.durable, "ledger": p.ledger.report(),
             "tiers": {**p.trades.tiers(), **p.phantoms.trail.tiers()},
-            "lease": p.fence.state(),
-            "reconciled": found.rounds,
+            "private_stream": p.broker.private_stream.report(asyncio.get_running_loop().time()),
+            "lease": p.fence.state(), "reconciled": found.rounds,
             "foreign_positions": found.foreign, "ghosts": found.ghosts, "mismatched": found.mismatched,
             "adopted": found.adopted, "rebuilt": found.rebuilt, "naked": sorted(found.naked),
             "naked_seconds": {"positions": len(naked), **{
@@ -402,6 +393,7 @@ class Runtime:
 
     async def _refresh_instruments(self) -> None:
         while True:
+            await self._look_at_deliveries()
             await asyncio.sleep(INSTRUMENTS_S)
             try:
                 fresh = await self._p.broker.instruments()
@@ -410,6 +402,12 @@ class Runtime:
                 continue
             for symbol in self._p.trader.update_instruments(fresh):
                 log.warning("symbol is not traded any more: no new entries", symbol=symbol)
+
+    async def _look_at_deliveries(self) -> None:
+        news, commands = self._deliveries.look(self._p.trader, self.market_time())
+        for one in news:
+            self._p.told("delivery", one)
+        await self.dispatch(commands)
 
     async def settle(self, seconds: float) -> None:
         """Wait so long for finished trades to be recorded and to reach the database."""
@@ -457,6 +455,10 @@ class Runtime:
             or any(order.market for order in book.unsettled())
             or any(held.flat or held.leaving for held in book.positions())
         )
+
+    def exit_again(self, held: Position) -> None:
+        """Have an exit that came to nothing sent again, unless that is under way."""
+        self.exits.ensure(held)
 
     def nudge(self) -> None:
         """Have the book compared with the exchange now."""

@@ -71,6 +71,7 @@ class TraderTerms:
     completeness_min: float = 0.0
     resting: Callable[[Series, Span], Sequence[Span]] = lambda _series, _span: ()
     blacklist: frozenset[str] = frozenset()
+    admission: Callable[[Instrument | None], tuple[str, str] | None] = lambda _: None
 
 
 class Trader:
@@ -179,7 +180,8 @@ class Trader:
         late = held.closed > 0 and fill.order_id == held.entry_order
         if held.leaving or held.unwanted or late:
             return self.exit(held, Cause.FORCE_EXIT if held.exit_cause is Cause.UNKNOWN else held.exit_cause, fill.time)
-        return self._exits.pursue_partial(held, fill.time)
+        ours = fill.cause is Cause.PARTIAL or fill.order_id == held.entry_order
+        return self._exits.pursue_partial(held, fill.time) if ours else []
 
     def adopt(self, adopted: Adopted) -> list[Command]:
         """Take over a position that no intent of ours led to; one that is flat already waits for ``finish``."""
@@ -351,7 +353,7 @@ class Trader:
             return "blacklist", "the operator wants no entries there"
         if signal.symbol in self.situation.stale:
             return "stale_feed", "the feed has fallen silent"
-        return None
+        return self._terms.admission(self._instruments.get(signal.symbol))
 
     def _density(self, series: Series) -> float:
         """Return how many percent of the bars of a series' window are there."""

@@ -7,43 +7,83 @@ from typing import TYPE_CHECKING
 import structlog
 
 from domain.errors import ConfigError
+from domain.symbols import GLOB, Symbols
+from engine import admission
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from domain.instrument import Instrument
 
 log = structlog.get_logger(__name__)
 
+USUAL = ("innovation",)
+
 
 def choose(
-    instruments: Mapping[str, Instrument], listed: Sequence[str], blacklist: Sequence[str], top: int
-) -> list[str]:
-    """Return the symbols listed, or without a list the ``top`` ones by turnover, less the blacklist.
+    instruments: Mapping[str, Instrument], listed: Sequence[str], blacklist: Collection[str], top: int,
+    allow: Collection[str] = USUAL,
+) -> list[str]:  # fmt: skip
+    """Return the symbols listed, or without a list the ``top`` ones by turnover, less those of the blacklist.
 
-    Names may be unified (``BTC/USDT:USDT``) or the exchange's own (``BTCUSDT``).
+    What ``listed`` has may be written in any way (``BTC``, ``BTCUSDT``, ``1000*``); ``blacklist`` are symbols, as
+    ``banned`` returns them. An entry of the list that is gone, or that the exchange does not trade, is left out: a
+    contract that was delisted must not keep the bot from guarding the others. Contracts that may not be entered
+    (``admission``) are never chosen by turnover; one that is listed by hand is followed, and its entries are refused.
 
     Raises:
         ConfigError: when none is left.
     """
-    by_venue_id = {held.venue_id: held.symbol for held in instruments.values()}
-    banned = {by_venue_id.get(name, name) for name in blacklist}
     if listed:
-        chosen = [symbol for name in listed if (symbol := _tradable(by_venue_id.get(name, name), instruments))]
+        chosen = _listed(instruments, listed, allow)
     else:
         ranked = sorted(instruments.values(), key=lambda held: (-held.turnover_24h, held.symbol))
-        chosen = [held.symbol for held in ranked if held.trading and held.symbol not in banned][:top]
-    left = [symbol for symbol in dict.fromkeys(chosen) if symbol not in banned]
+        fit = (held for held in ranked if held.trading and admission.refusal(held, allow) is None)
+        chosen = [held.symbol for held in fit if held.symbol not in blacklist][:top]
+    left = [symbol for symbol in dict.fromkeys(chosen) if symbol not in blacklist]
     if not left:
         raise ConfigError("trading.symbols: none of them can be traded; list symbols such as BTC/USDT:USDT, or set top")
     return left
 
 
-def _tradable(symbol: str, instruments: Mapping[str, Instrument]) -> str:
-    if symbol not in instruments:
-        log.error("symbol left out: the exchange has none of that name", symbol=symbol, way_out="trading.symbols")
-        return ""
-    if not instruments[symbol].trading:
-        log.error("symbol left out: the exchange does not trade it any more", symbol=symbol, way_out="trading.symbols")
-        return ""
-    return symbol
+def banned(known: Mapping[str, Instrument], blacklist: Iterable[str]) -> list[str]:
+    """Return the symbols that a blacklist names: all that each entry may mean, so that none is traded by mistake.
+
+    ``known`` are all symbols that the exchange has, or had when this bot was started before.
+
+    Raises:
+        ConfigError: naming an entry that matches nothing: what was to be kept out would be traded.
+    """
+    names, found = _names(known), list[str]()
+    for entry in blacklist:
+        matches = names.matches(entry)
+        if not matches:
+            hint = names.hint(entry) or "write BTC, BTCUSDT, BTC/USDT:USDT or a pattern such as 1000*"
+            raise ConfigError(f"trading.blacklist: {entry!r} matches no symbol of the exchange; {hint}")
+        found += matches
+    return sorted(set(found))
+
+
+def _names(instruments: Mapping[str, Instrument]) -> Symbols:
+    return Symbols(instruments, {held.symbol: held.venue_id for held in instruments.values()})
+
+
+def _listed(instruments: Mapping[str, Instrument], listed: Iterable[str], allow: Collection[str]) -> list[str]:
+    names, chosen = _names(instruments), list[str]()
+    for entry in listed:
+        one = names.one(entry)
+        found = names.matches(entry) if GLOB.search(entry) else [one] if one else []
+        if not found:
+            log.error("symbol left out: the exchange has none of that name", symbol=entry,
+                      way_out=f"trading.symbols; {names.hint(entry)}".rstrip("; "))  # fmt: skip
+        for symbol in found:
+            rules = instruments[symbol]
+            if not rules.trading:
+                log.error("symbol left out: the exchange does not trade it any more", symbol=symbol,
+                          way_out="trading.symbols")  # fmt: skip
+                continue
+            if refused := admission.refusal(rules, allow):
+                log.warning("entries will be refused in a symbol", symbol=symbol, gate=refused[0], reason=refused[1],
+                            way_out="trading.symbols or trading.allow")  # fmt: skip
+            chosen.append(symbol)
+    return chosen

@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from domain.errors import BadData
+from domain.symbols import base_of
 from history.port import PERPETUAL, market_of
 
 if TYPE_CHECKING:
@@ -52,15 +53,6 @@ class Market(NamedTuple):
     delisted: int | None
     active: bool
     rank: int | None = None
-
-
-def base_of(symbol: str) -> str:
-    """Return the coin that a symbol is of; contracts on a thousand or a million of them count as the coin's."""
-    base = symbol.partition("/")[0]
-    for prefix in ("1000000", "10000", "1000", "1M"):
-        if base.startswith(prefix) and len(base) > len(prefix):
-            return base.removeprefix(prefix)
-    return base
 
 
 def renamed_life(symbol: str) -> tuple[int | None, int | None]:

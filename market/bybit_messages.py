@@ -121,6 +121,11 @@ def subscription(topics: list[str], number: str) -> bytes:
     return msgspec.json.encode({"req_id": number, "op": "subscribe", "args": topics})
 
 
+def unsubscription(topics: list[str], number: str) -> bytes:
+    """Return the request that ends the subscription to topics."""
+    return msgspec.json.encode({"req_id": number, "op": "unsubscribe", "args": topics})
+
+
 def ping(number: str) -> bytes:
     """Return the heartbeat that Bybit wants every 20 s."""
     return msgspec.json.encode({"req_id": number, "op": "ping"})

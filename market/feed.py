@@ -1,117 +1,35 @@
-"""Keeps Bybit's public streams open, heals their holes, and hands out batches of closed bars."""
+"""Keeps Bybit's public streams alive, heals their holes, and hands out batches of closed bars."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
+import heapq
 import random
-import socket
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import structlog
-from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWSTimeout, WSMsgType
 
-from domain.candle import ClosedBar, Series, timeframe_ms
-from domain.errors import BadData, RevenantError
+from domain.candle import Bars, ClosedBar, Series, timeframe_ms
+from domain.errors import BadData
 from market import bybit_messages as bybit
-from market.allowance import Allowance
+from market.connection import Connection
 from market.frames import Batches, Frames, disagreement
+from market.gaps import Gaps
+from market.limits import FeedCounters
+from market.silence import ASK_SHARE, Evidence
+from market.streams import Shard, Stream
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from aiohttp import ClientWebSocketResponse
-
-    from domain.ports import Klines
+    from market.gaps import NewestKlines
+    from market.limits import FeedLimits
 
 log = structlog.get_logger(__name__)
 
-CONNECT_WINDOW_S, FRAMES_AT_ONCE = 300.0, 50
-OPEN_S, CLOSE_S = 10.0, 2.0
-FRAME_BYTES_MAX = 1 << 20
-STREAMS_MAX = 100_000
-DATA = {WSMsgType.TEXT, WSMsgType.BINARY}
-EARNED_S = 5.0
-"""A session that lasted so long earns a short pause before the next."""
-
-LATEST = -1
-"""Asks for a silent stream: everything that closed in the meantime, as far as REST knows."""
-
-
-@dataclass(frozen=True, slots=True)
-class FeedLimits:
-    """Every limit of the feed, seconds of the host's monotonic clock.
-
-    Attributes:
-        topics_per_connection: how many streams share a socket.
-        args_chars: Bybit's limit on the length of one subscribe request.
-        ping_s: time between heartbeats.
-        silence_s: a socket with no frame of any kind for so long is dead.
-        stale_s: a stream with no frame for so long is asked about over REST; thrice, and its socket is reopened.
-        confirm_s: how long a bar may stay unconfirmed after its successor was seen.
-        grace_s: how long a batch waits for its last bar.
-        backoff_s: first and longest pause before connecting again; the actual one is drawn below it.
-        connects_max: attempts to connect that one socket may make in a row; they are regained evenly over five
-            minutes. Bybit bans who makes too many.
-        fills_at_once: REST requests for holes at a time.
-        batches_waiting: batches not yet taken by the engine; beyond it the sockets are dropped and healed later.
-    """
-
-    topics_per_connection: int = 200
-    args_chars: int = 20_000
-    ping_s: float = 20.0
-    silence_s: float = 30.0
-    stale_s: float = 75.0
-    confirm_s: float = 2.0
-    grace_s: float = 1.5
-    backoff_s: tuple[float, float] = (0.5, 30.0)
-    connects_max: int = 20
-    fills_at_once: int = 8
-    batches_waiting: int = 5_000
-
-
-@dataclass(slots=True)
-class FeedCounters:
-    """What the sockets went through."""
-
-    frames: int = 0
-    malformed: int = 0
-    unknown: int = 0
-    connects: int = 0
-    failures: int = 0
-    refused_topics: int = 0
-    holes: int = 0
-    stale: int = 0
-    mismatches: int = 0
-
-
-@dataclass(slots=True)
-class _Stream:
-    series: Series
-    symbol: str
-    topic: str
-    heard: float = 0.0
-    asked: float = 0.0
-    pushes: int = 0
-    pushes_seen: int = 0
-    price_time: int = 0
-    forming: int = 0
-    strikes: int = 0
-    unconfirmed: tuple[int, float] | None = None
-    filling: bool = False
-
-
-@dataclass(slots=True)
-class _Shard:
-    topics: list[str]
-    socket: ClientWebSocketResponse[Any] | None = None
-    acked: set[str] = field(default_factory=set)
-    request: str = ""
-    frames: int = 0
-    silent: bool = False
+STRIKES = 2
+"""After so many answers with trades that a topic has not told it is subscribed to anew; then after twice as many."""
 
 
 class Feed:
@@ -121,38 +39,38 @@ class Feed:
     """
 
     def __init__(
-        self, urls: list[str], venue_ids: Mapping[str, str], frames: Frames, klines: Klines, limits: FeedLimits
+        self, urls: list[str], venue_ids: Mapping[str, str], frames: Frames, klines: NewestKlines, limits: FeedLimits
     ) -> None:
-        self._urls, self._venue_ids, self._frames = urls, venue_ids, frames
-        self._klines, self._limits = klines, limits
-        self._streams: dict[Series, _Stream] = {}
-        self._by_topic: dict[str, _Stream] = {}
-        self._shards: list[_Shard] = []
+        self._urls, self._venue_ids, self._frames, self._limits = urls, venue_ids, frames, limits
+        self._streams: dict[Series, Stream] = {}
+        self._by_topic: dict[str, Stream] = {}
+        self._shards: list[Shard] = []
+        self._dropped: dict[Series, str] = {}
         self._batches = Batches([], limits.grace_s)
+        self._gaps = Gaps(frames, klines, limits.confirm_s, self._release, self._look)
         self._added = asyncio.Event()
-        # each series waits there at most once
-        self._wanted: asyncio.Queue[tuple[Series, int | None]] = asyncio.Queue(STREAMS_MAX)
         self._opened: asyncio.TaskGroup | None = None
-        self._numbers = itertools.count(1)
-        self._jitter = random.Random()  # noqa: S311  spreads reconnects, guards nothing
+        self._market, self._market_time, self._retried = dict[str, int](), 0, 0.0
+        self._jitter = random.Random()  # noqa: S311  spreads requests, guards nothing
         self._counters = FeedCounters()
         self.prices: dict[str, tuple[float, int]] = {}
         self.follow(frames.series)
 
     def follow(self, series: Sequence[Series]) -> None:
         """Stream more series, whose windows are there already; at once when others are being streamed."""
-        names = [bybit.kline_topic(self._venue_ids[one.symbol], one.timeframe) for one in series]
-        fresh = [_Stream(one, one.symbol, name) for one, name in zip(series, names, strict=True)]
-        self._streams |= {stream.series: stream for stream in fresh}
-        self._by_topic |= {stream.topic: stream for stream in fresh}
+        names = {bybit.kline_topic(self._venue_ids[one.symbol], one.timeframe): one for one in series}
         self._batches.follow(series)
         limits = self._limits
-        groups = bybit.split_topics(names, count_max=limits.topics_per_connection, chars_max=limits.args_chars)
-        shards = [_Shard(group) for group in groups]
-        self._shards += shards
-        if (group := self._opened) is not None:
-            for shard in shards:
-                group.create_task(self._keep_open(shard), name="feed beside")
+        groups = bybit.split_topics(list(names), count_max=limits.topics_per_connection, chars_max=limits.args_chars)
+        for topics in groups:
+            shard = Shard(topics, self._take)
+            shard.connection = Connection(self._urls, limits, self._counters, shard)
+            for topic in topics:
+                stream = Stream(names[topic], names[topic].symbol, topic, shard)
+                self._streams[stream.series] = self._by_topic[topic] = stream
+            self._shards.append(shard)
+            if (group := self._opened) is not None:
+                group.create_task(shard.connection.run(), name="feed beside")
 
     async def run(self, deliver: Callable[[list[ClosedBar]], Awaitable[None]]) -> None:
         """Stream until cancelled, passing each batch of bars to ``deliver``."""
@@ -160,9 +78,9 @@ class Feed:
             async with asyncio.TaskGroup() as group:
                 self._opened = group
                 for number, shard in enumerate(self._shards):
-                    group.create_task(self._keep_open(shard), name=f"feed {number}")
+                    group.create_task(shard.connection.run(), name=f"feed {number}")
                 for number in range(self._limits.fills_at_once):
-                    group.create_task(self._fill_holes(), name=f"fill {number}")
+                    group.create_task(self._gaps.run(), name=f"fill {number}")
                 group.create_task(self._watch(), name="feed watch")
                 group.create_task(self._hand_out(deliver), name="feed batches")
         finally:
@@ -172,95 +90,41 @@ class Feed:
     def counters(self) -> FeedCounters:
         """What the sockets went through so far."""
         # counted once for each frame: that is often enough
-        self._counters.frames = sum(shard.frames for shard in self._shards)
+        self._counters.frames = sum(shard.connection.frames for shard in self._shards)
+        self._counters.holes = self._gaps.holes
         return self._counters
 
     def stale(self) -> list[Series]:
-        """Return the series that have said nothing for too long."""
+        """Return the series of which nothing has shown for too long that they are up to date.
+
+        A market in which nothing is traded is up to date as long as REST shows nothing newer.
+        """
         now, longest = _now(), self._limits.stale_s
         # a push that the watch has not seen yet is news all the same
-        silent = (s for s in self._streams.values() if s.pushes == s.pushes_seen and now - s.heard > longest)
-        return [stream.series for stream in silent]
+        return [
+            one.series for one in self._streams.values()
+            if one.pushes == one.pushes_seen and one.silence.lasts(now) > longest
+        ]  # fmt: skip
 
     def ages(self) -> dict[Series, float]:
         """Return of each series how many seconds ago it was heard last; one that never was is left out."""
         now = _now()
         return {
-            one.series: 0.0 if one.pushes != one.pushes_seen else round(now - one.heard, 1)
+            one.series: 0.0 if one.pushes != one.pushes_seen else round(now - one.silence.heard, 1)
             for one in self._streams.values() if one.pushes
         }  # fmt: skip
 
     def connected(self) -> bool:
-        """Say whether every socket is open and every topic acknowledged."""
-        return all(shard.socket is not None and len(shard.acked) >= len(shard.topics) for shard in self._shards)
+        """Return whether every socket is open and every topic answered for."""
+        return all(shard.connection.open and shard.subscription.answered for shard in self._shards)
 
-    async def _keep_open(self, shard: _Shard) -> None:
-        first, longest = self._limits.backoff_s
-        pause, hosts = first, itertools.cycle(self._urls)
-        allowance = Allowance(self._limits.connects_max, CONNECT_WINDOW_S)
-        while True:
-            if wait := allowance.take(_now()):
-                log.error("feed has used up its connection attempts: waiting", seconds=round(wait))
-                await asyncio.sleep(wait)
-            opened = _now()
-            url = next(hosts)
-            try:
-                await self._session(shard, url)
-            except (OSError, ClientError, TimeoutError) as error:
-                log.warning("feed connection lost", url=url, reason=str(error) or type(error).__name__)
-            finally:
-                shard.socket = None
-                shard.acked.clear()
-            self._counters.failures += 1
-            # a session that lasted earns a fresh start, one that did not waits longer
-            pause = first if _now() - opened > EARNED_S else min(longest, pause * 2)
-            await asyncio.sleep(self._jitter.uniform(first / 2, pause))
+    def refused(self) -> dict[Series, str]:
+        """Return the series that the exchange does not stream, with its words."""
+        kept = (shard.subscription.refused for shard in self._shards)
+        return self._dropped | {self._by_topic[topic].series: words for one in kept for topic, words in one.items()}
 
-    async def _session(self, shard: _Shard, url: str) -> None:
-        async with ClientSession(timeout=ClientTimeout(total=None)) as client:
-            async with asyncio.timeout(OPEN_S):
-                stream = await client.ws_connect(
-                    url, timeout=ClientWSTimeout(ws_close=CLOSE_S), max_msg_size=FRAME_BYTES_MAX, decode_text=False
-                )
-            async with stream:
-                self._counters.connects += 1
-                shard.socket, shard.silent = stream, False
-                shard.request = f"sub-{next(self._numbers)}"
-                await stream.send_str(bybit.subscription(shard.topics, shard.request).decode())
-                async with asyncio.TaskGroup() as group:
-                    pinging = group.create_task(self._ping(shard, stream), name="feed ping")
-                    await self._listen(shard, stream)
-                    pinging.cancel()
-        raise ConnectionError(f"silent for {self._limits.silence_s:.0f} s" if shard.silent else "closed")
-
-    async def _listen(self, shard: _Shard, stream: ClientWebSocketResponse[Any]) -> None:
-        """Take what comes until the connection ends.
-
-        There is no deadline per frame: the pinging task watches for silence, and cuts the connection.
-        """
-        while (message := await stream.receive()).type in DATA:
-            self._take(shard, message.data)
-            if not shard.frames % FRAMES_AT_ONCE:
-                # a full socket hands out hundreds without ever waiting, and all else would wait for them
-                await asyncio.sleep(0)
-
-    async def _ping(self, shard: _Shard, stream: ClientWebSocketResponse[Any]) -> None:
-        # frames are counted, not timed: looking at the clock for each of them would cost more than decoding it
-        pause = min(self._limits.ping_s, self._limits.silence_s / 2)
-        seen, since = shard.frames, _now()
-        while True:
-            await asyncio.sleep(pause)
-            if shard.frames != seen:
-                seen, since = shard.frames, _now()
-            elif _now() - since > self._limits.silence_s:
-                shard.silent = True
-                _cut(stream)
-                return
-            with contextlib.suppress(ClientError, ConnectionError):
-                await stream.send_str(bybit.ping(f"ping-{next(self._numbers)}").decode())
-
-    def _take(self, shard: _Shard, frame: bytes) -> None:
-        shard.frames += 1
+    def _take(self, shard: Shard, frame: bytes) -> None:
+        shard.connection.frames += 1
         try:
             # almost every frame is one of these
             message = bybit.pushes(frame)
@@ -276,14 +140,17 @@ class Feed:
         for item in message.items:
             if item.timestamp >= stream.price_time:
                 stream.price_time = item.timestamp
+                stream.close = item.close
                 self.prices[stream.symbol] = (item.close, item.timestamp)
-            if item.confirm and not whole:
-                whole = True
-                self._take_whole(shard, frame)
-            elif not item.confirm and (item.start != stream.forming or stream.unconfirmed is not None):
+            if item.confirm:
+                stream.forming = max(stream.forming, item.start)
+                if not whole:
+                    whole = True
+                    self._take_whole(shard, frame)
+            elif item.start != stream.forming or stream.unconfirmed is not None:
                 self._see_forming(stream, item.start)
 
-    def _take_whole(self, shard: _Shard, frame: bytes) -> None:
+    def _take_whole(self, shard: Shard, frame: bytes) -> None:
         """Take a frame that has a closed bar, or is no kline frame at all."""
         try:
             message = bybit.decode(frame)
@@ -291,7 +158,7 @@ class Feed:
             self._counters.malformed += 1
             log.warning("malformed frame ignored", reason=str(error))
             return
-        if isinstance(message, bybit.Klines):
+        if isinstance(message, bybit.Klines) and message.topic in self._by_topic:
             for item in message.items:
                 if item.confirm:
                     self._close_bar(self._by_topic[message.topic], item)
@@ -300,32 +167,35 @@ class Feed:
         else:
             self._counters.unknown += 1
 
-    def _take_ack(self, shard: _Shard, message: bybit.Ack) -> None:
-        if message.request != shard.request and message.operation != "subscribe":
-            return
-        if message.success:
-            shard.acked.update(shard.topics)
-            for topic in shard.topics:
-                # what the exchange has agreed to send has until it is stale to come: no bar, no decision
-                if stream := self._by_topic.get(topic):
-                    stream.heard = stream.heard or _now()
-            return
-        self._counters.refused_topics += 1
-        log.error("exchange refused a subscription", reason=message.message, way_out="check trading.symbols")
-        refused = message.message.partition("topic:")[2]
-        if refused in shard.topics:
+    def _take_ack(self, shard: Shard, message: bybit.Ack) -> None:
+        subscription, now = shard.subscription, _now()
+        before, told = set(subscription.acked), subscription.refused.copy()
+        answered = subscription.take(message)
+        for topic in subscription.acked - before:
+            # what the exchange has agreed to send has its time to come: no bar, no decision
+            if stream := self._by_topic.get(topic):
+                stream.silence.heard = stream.silence.heard or now
+        fresh = [*answered.dropped, *(topic for topic in subscription.refused if topic not in told)]
+        if fresh or answered.requests:
+            log.error("exchange refused a subscription", reason=message.message, topics=fresh,
+                      way_out="check trading.symbols")  # fmt: skip
+        self._counters.refused_topics += len(fresh)
+        for topic in answered.dropped:
+            self._forget(topic, message.message)
+        if answered.reopen:
             # one bad topic must not cost the others theirs
-            shard.topics.remove(refused)
-            self._forget(refused)
-            self._close(shard)
+            shard.connection.cut()
+        shard.connection.send(*answered.requests)
 
-    def _forget(self, topic: str) -> None:
+    def _forget(self, topic: str, words: str) -> None:
         stream = self._by_topic.pop(topic, None)
         if stream is not None:
+            self._dropped[stream.series] = words
             del self._streams[stream.series]
             self._batches.forget(stream.series)
+            self._gaps.drop(stream.series)
 
-    def _close_bar(self, stream: _Stream, item: bybit.KlineItem) -> None:
+    def _close_bar(self, stream: Stream, item: bybit.KlineItem) -> None:
         try:
             released = self._frames.offer(stream.series, item.bar())
         except BadData as error:
@@ -333,11 +203,12 @@ class Feed:
             return
         self._release(released)
         if not released and self._frames.hole(stream.series):
-            self._want(stream, None)
+            self._gaps.fill(stream.series)
 
-    def _see_forming(self, stream: _Stream, start: int) -> None:
+    def _see_forming(self, stream: Stream, start: int) -> None:
         # a bar being formed proves that all before it are closed, confirmed or not
-        stream.forming = start
+        stream.forming = max(stream.forming, start)
+        self._market[stream.symbol] = max(start, self._market.get(stream.symbol, 0))
         if self._frames.hole(stream.series, start) is None:
             stream.unconfirmed = None
         else:
@@ -359,83 +230,103 @@ class Feed:
             bars = self._frames.bars(parts)
             inside = (bars.open_time >= closed.bar.open_time) & (bars.open_time < closed.close_time)
             if inside.sum() == timeframe_ms("15m") // timeframe_ms("3m"):
-                differs = disagreement(closed.bar, type(bars)(*(column[inside] for column in bars.columns())))
+                differs = disagreement(closed.bar, Bars(*(column[inside] for column in bars.columns())))
                 if differs:
                     self._counters.mismatches += 1
                     log.warning("15m bar differs from its 3m bars", series=closed.series, reason=differs)
 
-    def _want(self, stream: _Stream, seen_open: int | None) -> None:
-        if not stream.filling:
-            stream.filling = True
-            self._counters.holes += 1
-            self._wanted.put_nowait((stream.series, seen_open))
+    def _look(self, series: Series, newest: Bars) -> int:
+        """Take what REST has of a stream that was asked about; return the time that the market has reached."""
+        stream, now = self._streams.get(series), _now()
+        if stream is not None and stream.pushes == stream.pushes_seen:
+            evidence = stream.silence.judge(newest, stream.told, now)
+            if evidence is Evidence.QUIET:
+                self._counters.quiet += 1
+            elif evidence is Evidence.TRADED and stream.silence.lasts(now) > self._limits.stale_s:
+                # before, the frame may still be under way: Bybit sends one every 60 s at the slowest
+                self._strike(stream, now)
+        return self._market_time
 
-    async def _fill_holes(self) -> None:
-        while True:
-            series, seen_open = await self._wanted.get()
-            stream = self._streams.get(series)
-            if stream is None:
-                continue
-            try:
-                await self._fill(series, seen_open)
-            except RevenantError as error:
-                log.warning("hole not filled yet", series=series, reason=str(error))
-                await asyncio.sleep(self._jitter.uniform(0.2, 1.0))
-            finally:
-                stream.filling = False
-            if self._frames.hole(series):
-                self._want(stream, None)
-
-    async def _fill(self, series: Series, seen_open: int | None) -> None:
-        if seen_open == LATEST:
-            newest = await self._klines.latest(series, 2)
-            seen_open = int(newest.open_time[-1]) + timeframe_ms(series.timeframe) if len(newest) else None
-        hole = self._frames.hole(series, seen_open)
-        if hole is None:
+    def _strike(self, stream: Stream, now: float) -> None:
+        silence, shard = stream.silence, stream.shard
+        silence.strikes += 1
+        self._counters.stale += 1
+        log.warning("stream is silent though there are trades", series=stream.series, strikes=silence.strikes)
+        if silence.strikes < STRIKES or silence.strikes & (silence.strikes - 1):
             return
-        bars = await self._klines.closed(series, *hole)
-        if len(bars) < (hole[1] - hole[0]) // timeframe_ms(series.timeframe):
-            # REST may lag a moment: only what is absent twice was never there
-            await asyncio.sleep(self._limits.confirm_s)
-            bars = await self._klines.closed(series, *hole)
-        log.info("hole filled", series=series, bars=len(bars), start=hole[0], end=hole[1])
-        self._release(self._frames.confirm_absent(series, *hole, bars))
+        alive = (self._by_topic[topic].silence.heard for topic in shard.subscription.topics)
+        if now - max(alive) > self._limits.stale_s:
+            log.warning("no stream of a connection is heard: opening it anew", topics=len(shard.subscription.topics))
+            shard.connection.cut()
+        else:
+            # the others are well: theirs is not touched
+            self._counters.resubscribed += 1
+            shard.connection.send(*shard.subscription.renew(stream.topic))
 
     async def _watch(self) -> None:
-        """Look for streams that fell silent and bars that were never confirmed."""
+        """Look for streams that fell silent, bars that were never confirmed, and topics that were refused."""
         while True:
             await asyncio.sleep(min(1.0, self._limits.confirm_s / 2))
             now = _now()
+            # one frame may claim any time: what two symbols agree on has passed
+            self._market_time = min(heapq.nlargest(2, self._market.values())) if len(self._market) > 1 else 0
             for shard in self._shards:
-                if shard.socket is None:
-                    continue
-                for topic in shard.topics:
-                    self._inspect(shard, self._by_topic[topic], now)
+                if shard.unanswered(now, self._limits.silence_s):
+                    log.warning("subscription is not answered: opening the connection anew")
+                    shard.connection.cut()
+                elif shard.connection.open:
+                    for topic in shard.subscription.topics:
+                        self._inspect(self._by_topic[topic], now)
+            self._batches.excuse(one.series for one in self._streams.values() if self._quiet(one, now))
+            if now - self._retried > self._limits.refused_s:
+                self._retried = now
+                self._ask_again()
             if len(self._batches) > self._limits.batches_waiting:
                 log.error("engine does not keep up with the market: dropping the feed to catch up over REST")
                 for shard in self._shards:
-                    self._close(shard)
+                    shard.connection.cut()
 
-    def _inspect(self, shard: _Shard, stream: _Stream, now: float) -> None:
+    def _inspect(self, stream: Stream, now: float) -> None:
+        silence, stale_s = stream.silence, self._limits.stale_s
         if stream.unconfirmed and now - stream.unconfirmed[1] > self._limits.confirm_s:
-            self._want(stream, stream.unconfirmed[0])
+            self._gaps.fill(stream.series, stream.unconfirmed[0])
             stream.unconfirmed = None
         if stream.pushes != stream.pushes_seen:
-            stream.pushes_seen, stream.heard, stream.strikes = stream.pushes, now, 0
-        if not stream.heard:
-            stream.heard = now
-        if now - max(stream.heard, stream.asked) > self._limits.stale_s:
-            stream.asked, stream.strikes = now, stream.strikes + 1
-            self._counters.stale += 1
-            log.warning("stream fell silent", series=stream.series, strikes=stream.strikes)
-            self._want(stream, LATEST)
-            if stream.strikes >= 3:  # noqa: PLR2004  the third time, asking politely has failed
-                stream.strikes = 0
-                self._close(shard)
+            stream.pushes_seen = stream.pushes
+            silence.hear(now)
+        expected = bool(silence.heard) or stream.topic in stream.shard.subscription.refused
+        if expected and (silence.due(now, stale_s * stream.share) or self._overdue(stream, now)):
+            stream.share = self._jitter.uniform(*ASK_SHARE)
+            if self._gaps.ask(stream.series):
+                silence.asked = now
+                self._counters.asked += 1
 
-    def _close(self, shard: _Shard) -> None:
-        if shard.socket is not None:
-            _cut(shard.socket)
+    def _overdue(self, stream: Stream, now: float) -> bool:
+        """Return whether a bar has to be asked for whose time is over, as other symbols show, and that has not come."""
+        step = timeframe_ms(stream.series.timeframe)
+        hole = self._frames.hole(stream.series, self._market_time - self._market_time % step)
+        if hole is None:
+            stream.overdue = None
+            return False
+        if stream.overdue is None or stream.overdue[0] != hole[0]:
+            pause = self._limits.overdue_s
+            stream.overdue = (hole[0], now + pause * self._jitter.uniform(1, 2), pause)
+            return False
+        start, next_at, pause = stream.overdue
+        if now < next_at:
+            return False
+        pause = min(2 * pause, self._limits.stale_s * ASK_SHARE[0])
+        stream.overdue = (start, now + pause * self._jitter.uniform(1, 2), pause)
+        return True
+
+    def _quiet(self, stream: Stream, now: float) -> bool:
+        return stream.pushes == stream.pushes_seen and now - stream.silence.heard > self._limits.stale_s * ASK_SHARE[0]
+
+    def _ask_again(self) -> None:
+        for shard in self._shards:
+            if shard.connection.open:
+                for topic in list(shard.subscription.refused):
+                    shard.connection.send(shard.subscription.ask([topic]))
 
     async def _hand_out(self, deliver: Callable[[list[ClosedBar]], Awaitable[None]]) -> None:
         while True:
@@ -448,14 +339,6 @@ class Feed:
             self._added.clear()
             for batch in self._batches.due(_now()):
                 await deliver(batch)
-
-
-def _cut(stream: ClientWebSocketResponse[Any]) -> None:
-    """End a connection without waiting for a word from the other side."""
-    held = stream.get_extra_info("socket")
-    if held is not None:
-        with contextlib.suppress(OSError):
-            held.shutdown(socket.SHUT_RDWR)
 
 
 def _now() -> float:

@@ -18,6 +18,9 @@ HELD_MAX = 2_000
 
 ABSENT_MAX = 1_000
 
+GIVEN_MAX = 1_000
+"""Batches that are remembered to have been given out."""
+
 
 class Window:
     """The newest bars of one series in arrays that never grow; ``capacity`` bars are always at hand."""
@@ -201,7 +204,8 @@ class Batches:
     """Gathers bars that close at the same time into one batch, longer timeframe first, then by symbol.
 
     A batch is due when every series that closes then has come, or ``grace_s`` after its first bar; batches are
-    given out in the order of time.
+    given out in the order of time. Series that are ``excused`` are not waited for, and a bar whose batch has been given
+    out already follows at once, by itself.
     """
 
     def __init__(self, series: list[Series], grace_s: float) -> None:
@@ -209,6 +213,8 @@ class Batches:
         self._grace_s = grace_s
         self._pending: dict[int, dict[Series, ClosedBar]] = {}
         self._first_seen: dict[int, float] = {}
+        self._excused: frozenset[Series] = frozenset()
+        self._given: dict[int, None] = {}
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -221,6 +227,10 @@ class Batches:
         """Wait for a series no longer."""
         self._steps.pop(series, None)
 
+    def excuse(self, quiet: Iterable[Series]) -> None:
+        """Wait for all but these series: markets in which nothing is traded, whose bars come late."""
+        self._excused = frozenset(quiet)
+
     def add(self, bars: list[ClosedBar], now_s: float) -> None:
         """Take released bars at monotonic time ``now_s``."""
         for closed in bars:
@@ -231,10 +241,13 @@ class Batches:
         """Take out the batches that are due."""
         ready = []
         for time in sorted(self._pending):
-            if not self._complete(time) and now_s - self._first_seen[time] < self._grace_s:
+            if time not in self._given and not self._complete(time) and now_s - self._first_seen[time] < self._grace_s:
                 break
             bars = self._pending.pop(time).values()
             del self._first_seen[time]
+            self._given[time] = None
+            while len(self._given) > GIVEN_MAX:
+                del self._given[next(iter(self._given))]
             ready.append(sorted(bars, key=lambda one: (-timeframe_ms(one.series.timeframe), one.series.symbol)))
         return ready
 
@@ -242,11 +255,18 @@ class Batches:
         """Return the seconds until the oldest batch is due by grace, None when nothing waits."""
         if not self._pending:
             return None
-        return max(0.0, self._first_seen[min(self._pending)] + self._grace_s - now_s)
+        oldest = min(self._pending)
+        if oldest in self._given:
+            return 0.0
+        return max(0.0, self._first_seen[oldest] + self._grace_s - now_s)
 
     def _complete(self, time: int) -> bool:
-        expected = sum(time % step == 0 for step in self._steps.values())
-        return len(self._pending[time]) >= expected
+        held = self._pending[time]
+        due = sum(time % step == 0 for step in self._steps.values())
+        if len(held) >= due:
+            return True
+        missing = (series for series, step in self._steps.items() if time % step == 0 and series not in held)
+        return self._excused.issuperset(missing)
 
 
 def disagreement(whole: Bar, parts: Bars) -> str | None:

@@ -47,6 +47,10 @@ class BybitKlines:
         """Return nothing: these markets never close."""
         return ()
 
+    async def newest(self, series: Series, count: int) -> Bars:
+        """Return the newest ``count`` bars, oldest first, the unfinished one included as the last."""
+        return await self._page(series, {"limit": min(PAGE, count)})
+
     async def latest(self, series: Series, count: int) -> Bars:
         """Return the newest ``count`` closed bars: a bar counts as closed when a later one exists."""
         step = timeframe_ms(series.timeframe)

@@ -73,6 +73,7 @@ class PollingFeed:
         self._not_before: dict[Series, int] = {}
         self._misses: dict[Series, int] = {}
         self._answered: set[Series] = set()
+        self._empty: dict[Series, int] = {}
         self._jitter = random.Random()  # noqa: S311  spreads requests, guards nothing
         self.counters = PollCounters()
         self.prices: dict[str, tuple[float, int]] = {}
@@ -88,9 +89,28 @@ class PollingFeed:
         self._batches.follow(series)
 
     def stale(self) -> list[Series]:
-        """Return the series whose next bar is overdue."""
+        """Return the series whose next bar is overdue, unless nothing was traded meanwhile."""
         late = int((self._limits.settle_s + self._limits.stale_s) * 1000)
-        return [series for series in self._frames.series if self._now() - self._closes(series) > late]
+        return [
+            series for series in self._frames.series
+            if self._now() - self._closes(series) > late and not self._quiet(series)
+        ]  # fmt: skip
+
+    def _quiet(self, series: Series) -> bool:
+        """Return whether the source has just answered that there is no newer bar, while it has newer ones of others.
+
+        Many sources have no bars of times in which nothing was traded. A source that tells of nobody any more is dead.
+        """
+        last = self._frames.last_time(series)
+        recent = int((self._limits.settle_s + self._limits.stale_s) * 1000)
+        if last is None or self._now() - self._empty.get(series, -recent) > recent:
+            return False
+        others = (self._frames.last_time(one) for one in self._frames.series
+                  if one.timeframe == series.timeframe and one.symbol != series.symbol)  # fmt: skip
+        newest = max((time for time in others if time is not None), default=last)
+        return newest > last and self._now() - newest - timeframe_ms(series.timeframe) <= (
+            recent + timeframe_ms(series.timeframe)
+        )
 
     def ages(self) -> dict[Series, float]:
         """Return of each series how many seconds ago its newest bar closed."""
@@ -104,6 +124,10 @@ class PollingFeed:
     def connected(self) -> bool:
         """Say whether every series has been answered for once."""
         return len(self._answered) >= len(self._frames.series)
+
+    def refused(self) -> dict[Series, str]:
+        """Return nothing: what cannot be polled fails when it is asked for."""
+        return {}
 
     async def _poll(self) -> None:
         while True:
@@ -147,6 +171,8 @@ class PollingFeed:
             log.warning("bars not had", series=series, reason=str(error))
             return
         self._answered.add(series)
+        if not len(bars):
+            self._empty[series] = self._now()
         self._take(series, start, end, bars)
 
     def _take(self, series: Series, start: int, end: int, bars: Bars) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 180.0
 LOCKED_S = 0.002
+BANNED_MAX_S = 86_400.0
 BURST = 0.4
 """How much of a window's limit may go out at once; the rest trickles in, so that no window ever sees more than it."""
 
@@ -71,6 +72,16 @@ class SharedBudget:
             time.sleep(LOCKED_S)
             held = self._locked()
         self._write(0.0, held[1], max(held[2], time.monotonic() + seconds))
+
+    def banned_s(self) -> float:
+        """Return for how many seconds the host still lets nobody in, 0 when it does."""
+        raw = os.pread(self._file, _RECORD.size, 0)
+        if len(raw) != _RECORD.size:
+            return 0.0
+        _, stamp, banned = _RECORD.unpack(raw)
+        now = time.monotonic()
+        # another boot's clock, or torn: as for the tokens
+        return max(0.0, banned - now) if 0 <= stamp <= now and banned - now < BANNED_MAX_S else 0.0
 
     def _try(self, cost: float, kept: float) -> float:
         """Take the tokens and return 0, or return how long to wait before it is worth trying again."""

@@ -171,7 +171,7 @@ async def blacklist_delete(ask: Ask) -> Answer | Change:
     """Let entries into symbols again."""
     if not ask.arguments:
         return await blacklist(Ask(ask.desk))
-    symbols = [ask.desk.symbol(name) for name in ask.arguments]
+    symbols = ask.desk.meant(ask.arguments)
 
     async def do() -> Answer:
         allowed = await ask.desk.unban(symbols, ask.reason)

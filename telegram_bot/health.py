@@ -22,6 +22,7 @@ async def health(ask: Ask) -> Answer:
     seen = ask.desk.status()
     able = "✅ able to trade" if seen["ready"] else "⛔ not trading"
     lines = [f"{bold(ask.desk.mode)} · {able}", *(f"⚠️ {texts.escape(reason)}" for reason in seen["reasons"])]
+    lines += [f"💤 {texts.escape(note)}" for note in seen.get("notes", [])]
     feed, naked = seen.get("feed", {}), seen["naked_seconds"]
     rows: list[tuple[str, object]] = [
         ("market", moment(seen["market_time"])), ("bars", seen["bars"]), ("loop p99", f"{seen['loop_lag_p99_ms']} ms"),
@@ -29,12 +30,17 @@ async def health(ask: Ask) -> Answer:
         ("reconnects", feed.get("reconnects", 0)), ("naked p99", f"{naked['p99']} s"),
         ("reconciled", seen["reconciled"]), ("foreign", len(seen["foreign_positions"])),
         ("unknown", seen["unknown_orders"]), ("candles", f"{seen['candles_waiting']} waiting"),
+        ("private", _stream(seen["private_stream"])),
         ("started in", f"{seen['recovery_s']} s"), ("right", str(seen["lease"].get("state", "held"))),
     ]  # fmt: skip
     tiers = [_tier(name, state) for name, state in seen["tiers"].items()]
     tiers.append(_tier("journal", {**seen["ledger"], "waiting": seen["ledger"]["memory_only"], "oldest_s": 0}))
     text = "\n".join([*lines, texts.pairs(rows), texts.table(("tier", "state", "waits", "old"), tiers, left=2)])
     return Answer(text, refresh=True)
+
+
+def _stream(status: Mapping[str, Any]) -> str:
+    return "connected" if status["connected"] else f"down {lasted(float(status['seconds']))}"
 
 
 def _tier(name: str, state: Mapping[str, Any]) -> tuple[str, str, object, str]:

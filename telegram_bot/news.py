@@ -11,9 +11,10 @@ from domain.order import OrderState
 from domain.records import Adjusted, OrderEnded, Switch, Unread
 from domain.trade import Trade
 from engine.commands import PlaceOrder, Refused
+from engine.delivery import Nearing
 from engine.exit_retries import ExitFailing
 from engine.published import Entered, PartlyTaken
-from telegram_bot.texts import bold, coin, escape, lasted, money, percent, price
+from telegram_bot.texts import bold, coin, escape, lasted, moment, money, percent, price
 from telegram_bot.trading import ARROWS
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class News:
         self._words: dict[type, Callable[[Any], None]] = {
             PlaceOrder: self._signal, Refused: self._refused, Entered: self._entered, PartlyTaken: self._partly_taken,
             Trade: self._exit, OrderEnded: self._order_ended, ExitFailing: self._exit_failing, Unread: self._unread,
-            Switch: self._switch, Adjusted: self._adjusted,
+            Switch: self._switch, Adjusted: self._adjusted, Nearing: self._nearing,
         }  # fmt: skip
 
     def told(self, _kind: str, what: object) -> None:
@@ -73,6 +74,11 @@ class News:
 
     def _adjusted(self, what: Adjusted) -> None:
         self._put(Notice.SWITCH, f"⚖️ {self._mark()} Limits changed: {escape(_adjusted(what))}")
+
+    def _nearing(self, what: Nearing) -> None:
+        done = "its position is being closed" if what.closing else "close its position, or it is settled then"
+        when = f"{bold(what.symbol)} is delisted at {moment(what.time)} UTC"
+        self._put(Notice.DELISTING, f"⏳ {self._mark()} {when}: {done}.")
 
     def _mark(self) -> str:
         return bold(self._mode())

@@ -83,6 +83,10 @@ class Desk(Protocol):
         """Return the symbol that somebody means."""
         ...
 
+    def meant(self, names: Sequence[str]) -> list[str]:
+        """Return every symbol, followed or banned, that somebody means; names may be patterns. Raises BadData."""
+        ...
+
     def timeframes(self) -> list[str]:
         """Return the timeframes of which bars are at hand."""
         ...

@@ -52,6 +52,7 @@ def _head(ask: Ask, seen: dict[str, Any]) -> str:
     ]
     if not seen["ready"]:
         lines += [f"⚠️ {texts.escape(reason)}" for reason in seen["reasons"]]
+    lines += [f"💤 {texts.escape(note)}" for note in seen.get("notes", [])]
     return "\n".join(lines)
 
 

@@ -86,6 +86,7 @@ class FakeDesk:
             "ledger": {"state": "ok", "reason": "", "records": 100, "missing": 0, "memory_only": 0}, "daily_loss_reached": False,
             "bar_to_order_ms": {"p50": 4.0, "p99": 12.0}, "candles_waiting": 0, "recovery_s": 1.2, "loop_lag_p99_ms": 1.1,
             "loop_lag_max_ms": 5.5, "candles_loaded": 100, "candles_fetched": 3, "missed_signals": 1, "frames": {"absent": 0},
+            "private_stream": {"connected": True, "seconds": 60.0, "connects": 2, "failures": 1, "reason": ""},
             "feed": {"reconnects": 2}, **self.overrides,
         }  # fmt: skip
 
@@ -135,6 +136,9 @@ class FakeDesk:
             if text.upper() in {one, one.partition("/")[0], one.replace("/", "").partition(":")[0]}:
                 return one
         raise BadData(f"{text[:40]!r} is not followed; /whitelist shows what is followed")
+
+    def meant(self, names):
+        return [self.symbol(one) for one in names]
 
     def timeframes(self):
         return ["3m", "15m"]

@@ -46,14 +46,18 @@ class PageDesk(FakeDesk):
 
     running = True
     why: list[str] = []
+    told: list[str] = []
     held_phantoms = [phantom(i, "" if i % 4 == 0 else "score", "1.2" if i % 3 else "-1", 30.0 + i) for i in range(40)]
 
     def reasons(self) -> list[str]:
         return list(self.why)
 
+    def notes(self) -> list[str]:
+        return list(self.told)
+
     def pulse(self) -> dict[str, Any]:
         return {
-            "mode": self.mode, "ready": not self.why, "reasons": self.reasons(), "switch": self.state.value,
+            "mode": self.mode, "ready": not self.why, "reasons": self.reasons(), "notes": self.notes(), "switch": self.state.value,
             "positions": self.positions, "equity": "10250.50", "open_pnl": "+9.59", "day_pnl": "-12.00",
             "open": len(self.positions), "pending": 0, "opened": 31, "closed": 30, "signals": 90, "taken": 31, "bars": 500,
             "refused": {"score": 40, "cooldown": 19}, "connected": True, "stale": [], "durable": True, "prices": self.prices(),
@@ -64,6 +68,7 @@ class PageDesk(FakeDesk):
             "candles_saved": 480, "candles_waiting": 20, "candle_failures": 0, "loop_lag_p99_ms": 3, "loop_lag_max_ms": 12.5,
             "bar_to_order_ms": {"p50": 2, "p99": 7}, "add_trade_ms": TOOK, "orders_placed": 62, "unknown_orders": 0,
             "naked_seconds": {"positions": 31, "p99": 0.2, "max": 0.3}, "recovery_s": 1.1,
+            "private_stream": {"connected": True, "seconds": 60.0, "connects": 3, "failures": 2, "reason": ""},
         }  # fmt: skip
 
     def status(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from aiohttp import web
 
-from broker.client import BybitClient, Endpoint
+from broker.bybit.rest import BybitClient, Endpoint
 from sandbox.exchange import Exchange, Terms
 from sandbox.server import Server
 from sandbox.store import SandboxStore

@@ -112,6 +112,7 @@ function App() {
     <main id="content" tabindex="-1">
       <h1 class="unseen">${VIEWS.find((one) => one[0] === view)[1]}</h1>
       ${pulse && !pulse.ready && html`<div class="notice" role="status"><strong>No entries are made:</strong> ${pulse.reasons.join("; ")}</div>`}
+      ${pulse && pulse.ready && pulse.notes?.length > 0 && html`<div class="notice" role="status">${pulse.notes.join("; ")}</div>`}
       ${content}
     </main>
     <footer>Times are UTC. Charts by <a href="https://www.tradingview.com/" rel="noreferrer noopener">TradingView Lightweight Charts™</a>.</footer>

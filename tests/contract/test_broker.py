@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import gzip
 import json
 from decimal import Decimal as D
@@ -10,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from broker.arming import against_modes, arm, key_checks
 from broker.bybit import BybitBroker
-from broker.client import BybitClient, Endpoint
+from broker.bybit.preflight import against_modes, arm, key_checks
+from broker.bybit.rest import BybitClient, Endpoint
 from broker.paper import PaperBroker
 from domain.candle import Bar, Bars
+from domain.direction import Slicing
 from domain.errors import ConfigError, OutcomeUnknown, Rejected, Unavailable
 from domain.fills import Costs
 from domain.ids import order_id
 from domain.order import Cause, OrderKind, OrderRequest, OrderSide, OrderState
+from domain.records import Fill
 from persistence.files import AtomicFile
 from tests.practice import START, practice
 
@@ -34,20 +37,37 @@ async def paper_on(bybit: BybitBroker, folder) -> PaperBroker:
     )  # fmt: skip
 
 
-@pytest.fixture(params=["bybit", "paper"])
+class Parts:
+    """Has every order fall into so many executions."""
+
+    def __init__(self, parts: int) -> None:
+        self.parts = parts
+
+    def fate(self, _):
+        return None
+
+    def slicing(self, _):
+        return Slicing(self.parts)
+
+
+@pytest.fixture(params=["bybit whole", "bybit in slices", "paper whole", "paper in slices"])
 async def venue(request, tmp_path):
     """(broker, price, is paper)"""
+    name, _, how = request.param.partition(" ")
+    parts = 3 if how == "in slices" else 1
     async with practice(tmp_path / "exchange", speed=0.001) as exchange:
         client = exchange.client()
         bybit = BybitBroker(client)
         rules = await bybit.instruments()
         price = exchange.exchange.account.last_price(BTC)
         broker = bybit
-        if request.param == "paper":
+        await exchange.faults(slices={"parts": parts})
+        if name == "paper":
             broker = await paper_on(bybit, tmp_path)
             assert await broker.instruments() == rules
             broker.on_price(BTC, float(price), 1_000)
-        yield broker, price, request.param == "paper"
+            broker._account.director = Parts(parts)
+        yield broker, price, name == "paper"
         await client.close()
 
 
@@ -72,12 +92,15 @@ async def test_a_market_entry_is_filled_and_protected(venue):
         request.target,
         D(5),
     )
-    (fill,) = await broker.fills_since(0 if paper else START, START + 30 * 86_400_000)
-    assert (fill.order_id, fill.qty, fill.cause, fill.side) == (request.order_id, D("0.01"), Cause.ENTRY, OrderSide.BUY)
-    assert fill.fee == fill.qty * fill.price * D("0.00055")
+    fills = await broker.fills_since(0 if paper else START, START + 30 * 86_400_000)
+    assert len(fills) in {1, 3}
+    assert sum(fill.qty for fill in fills) == D("0.01")
+    for fill in fills:
+        assert (fill.order_id, fill.cause, fill.side) == (request.order_id, Cause.ENTRY, OrderSide.BUY)
+        assert fill.fee == fill.qty * fill.price * D("0.00055")
     assert (await broker.order(BTC, request.order_id)).state is OrderState.FILLED
     balance = await broker.balance()
-    assert balance.wallet == 10_000 - fill.fee
+    assert balance.wallet == 10_000 - sum(fill.fee for fill in fills)
 
 
 async def test_a_stop_moves_and_moving_it_again_is_no_error(venue):
@@ -148,13 +171,14 @@ async def test_flat_is_said_in_so_many_words_and_what_was_closed_is_told(venue):
     assert await broker.flat(BTC)
     since, until_ = (0 if paper else START), START + 30 * 86_400_000
     fills = await broker.fills_since(since, until_, BTC)
-    assert [fill.side for fill in fills] == [OrderSide.BUY, OrderSide.SELL]
+    sold = [fill for fill in fills if fill.side is OrderSide.SELL]
+    assert sum(fill.qty for fill in sold) == sum(fill.qty for fill in fills if fill.side is OrderSide.BUY) == D("0.01")
     assert await broker.fills_since(since, until_, other) == []
     parts = await broker.closed_since(since, until_, BTC)
     assert len(parts) == (0 if paper else 1)
     for part in parts:
-        assert (part.side, part.qty, part.venue_order_id) == (OrderSide.SELL, D("0.01"), fills[1].venue_order_id)
-        assert (part.exit_price, part.fee) == (fills[1].price, fills[1].fee)
+        assert (part.side, part.qty, part.venue_order_id) == (OrderSide.SELL, D("0.01"), sold[0].venue_order_id)
+        assert (part.exit_price, part.fee) == (sold[0].price, sum(fill.fee for fill in sold))
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["since before", "since after"])
@@ -162,6 +186,8 @@ async def test_what_was_settled_in_a_contract_that_is_no_longer_listed_is_still_
     async with practice(tmp_path / "exchange", speed=0.001) as exchange:
         client = exchange.client()
         broker, span = BybitBroker(client), (START, START + 30 * 86_400_000)
+        # how many executions there are is not what this is about
+        await exchange.faults(slices={"parts": 1})
         await broker.instruments()
         await broker.place(entry(exchange.exchange.account.last_price(BTC)))
         (opening,) = await broker.fills_since(*span)
@@ -196,11 +222,13 @@ async def test_executions_are_told_as_they_happen(venue):
     broker, price, _ = venue
     stream = broker.stream()
     assert list(await anext(stream)) == []
-    told = asyncio.ensure_future(anext(stream))
-    await asyncio.sleep(0.3)
+    # the subscriptions stand before that is said: nothing has to be waited for
     await broker.place(entry(price))
-    (fill,) = await asyncio.wait_for(told, 5)
-    assert (fill.order_id, fill.cause) == (entry(price).order_id, Cause.ENTRY)
+    fills: list[Fill] = []
+    async with asyncio.timeout(5):
+        while sum(fill.qty for fill in fills) < D("0.01"):
+            fills += [one for one in await anext(stream) if isinstance(one, Fill)]
+    assert {(fill.order_id, fill.cause) for fill in fills} == {(entry(price).order_id, Cause.ENTRY)}
     await stream.aclose()
 
 
@@ -236,16 +264,17 @@ async def test_only_private_requests_wait_for_what_an_account_may_ask(tmp_path):
     async with practice(tmp_path, speed=0.001) as exchange:
         terms, waited = exchange.exchange.terms, []
         client = BybitClient(Endpoint(exchange.rest, exchange.stream, terms.key, terms.secret))
+        take = client._pacing.take
 
-        async def throttler(cost):
-            waited.append(cost)
+        async def noted(path, **more):
+            waited.append(path)
+            await take(path, **more)
 
-        client.exchange.throttler = throttler
+        client._pacing.take = noted
         await client.get("v5/market/tickers", {"category": "linear", "symbol": "BTCUSDT"})
         assert waited == []
         await client.get("v5/position/list", {"category": "linear", "settleCoin": "USDT"})
-        assert len(waited) == 1
-        assert waited[0] > 0
+        assert waited == ["v5/position/list"]
         await client.close()
 
 
@@ -265,8 +294,11 @@ async def bybit(tmp_path):
         ({"answer": {"path": "/v5/order/create", "code": 10016}}, OutcomeUnknown),
         ({"answer": {"path": "/v5/order/create", "status": 502}}, OutcomeUnknown),
         ({"lose_answer": {"path": "/v5/order/create"}}, OutcomeUnknown),
-        ({"answer": {"path": "/v5/order/create", "code": 10006}}, Unavailable),
-        ({"answer": {"path": "/v5/order/create", "status": 403}}, Unavailable),
+        ({"answer": {"path": "/v5/order/create", "code": 10006, "times": 99}}, Unavailable),
+        ({"answer": {"path": "/v5/order/create", "status": 429}}, Unavailable),
+        ({"answer": {"path": "/v5/order/create", "code": 987654}}, OutcomeUnknown),
+        ({"answer": {"path": "/v5/order/create", "code": 10014}}, OutcomeUnknown),
+        ({"answer": {"path": "/v5/order/create", "code": 33004}}, Rejected),
         ({"answer": {"path": "/v5/order/create", "code": 110007}}, Rejected),
         ({"answer": {"path": "/v5/order/create", "code": 10001}}, Rejected),
     ],
@@ -307,11 +339,15 @@ async def test_arming_names_everything_that_stands_against_it(bybit):
 def test_keys_that_may_withdraw_or_cannot_trade_are_refused():
     facts = {
         "uid": "1",
-        "permissions": {"ContractTrade": ["Order"], "Wallet": []},
+        "permissions": {"ContractTrade": ["Order", "Position"], "Wallet": []},
         "read_only": False,
         "margin_mode": "REGULAR_MARGIN",
     }
     assert [check.name for check in key_checks(facts, "1") if not check.good] == []
+    for rights, missing in ((["Order"], "Positions"), (["Position"], "Orders"), ([], "Orders and Positions")):
+        checks = key_checks({**facts, "permissions": {"ContractTrade": rights}}, "1")
+        (short,) = [check for check in checks if not check.good]
+        assert (short.name, f"tick Contract - {missing} for it" in short.cure) == ("key trades", True)
     bad = {
         "uid": "1",
         "permissions": {"Wallet": ["AccountTransfer", "Withdraw"]},
@@ -385,3 +421,100 @@ async def test_the_recorded_trading_rules_of_the_real_exchange_are_understood():
     assert len(rules) > 300
     assert rules["1000000MOG/USDT:USDT"].venue_id == "1000000MOGUSDT"
     assert all(held.tick > 0 and held.step > 0 and held.min_qty >= held.step for held in rules.values())
+
+
+def changes(client) -> list[str]:
+    """Note the symbols whose leverage is set, in order."""
+    asked, post = [], client.post
+
+    async def noted(path, params):
+        if path.endswith("set-leverage"):
+            asked.append(params["symbol"])
+        return await post(path, params)
+
+    client.post = noted
+    return asked
+
+
+async def test_arming_sets_only_what_differs(bybit):
+    exchange, broker = bybit
+    symbols, uid = sorted(await broker.instruments()), exchange.exchange.terms.uid
+    await arm(broker, uid, symbols, D(7))
+    await broker.set_leverage(symbols[1], D(3))
+    asked = changes(broker._client)
+    assert await arm(broker, uid, symbols, D(7)) == uid
+    assert asked == [broker._venue_id(symbols[1])]
+
+
+async def test_a_leverage_above_a_symbols_maximum_is_its_maximum_and_says_so(bybit, capsys):
+    exchange, broker = bybit
+    symbols = sorted(await broker.instruments())
+    low = broker._by_symbol[symbols[0]]
+    broker._by_symbol[symbols[0]] = dataclasses.replace(low, max_leverage=D("12.5"))
+    await arm(broker, exchange.exchange.terms.uid, symbols, D(20))
+    modes = await broker.position_modes(symbols)
+    assert [modes[symbol] for symbol in symbols[:2]] == [(0, D("12.5")), (0, D(20))]
+    assert f"symbol={symbols[0]}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("code", "good"), [(110013, True), (110043, False), (110125, True)])
+async def test_a_symbol_that_refuses_its_leverage_is_named_and_stops_nobody(bybit, capsys, code, good):
+    exchange, broker = bybit
+    symbols, uid = sorted(await broker.instruments())[:3], exchange.exchange.terms.uid
+    await exchange.faults(answer={"path": "/v5/position/set-leverage", "code": code})
+    if good:
+        assert await arm(broker, uid, symbols, D(9)) == uid
+        assert f"symbol={symbols[0]}" in capsys.readouterr().out
+    else:
+        # "not modified", and yet it reads back otherwise: that is no success
+        with pytest.raises(ConfigError, match=symbols[0]):
+            await arm(broker, uid, symbols, D(9))
+
+
+async def test_a_leverage_whose_outcome_is_unknown_lets_the_start_wait(bybit):
+    exchange, broker = bybit
+    symbols, uid = sorted(await broker.instruments())[:3], exchange.exchange.terms.uid
+    await exchange.faults(lose_answer={"path": "/v5/position/set-leverage"})
+    with pytest.raises(Unavailable):
+        await arm(broker, uid, symbols, D(9))
+    asked = changes(broker._client)
+    assert await arm(broker, uid, symbols, D(9)) == uid
+    assert broker._venue_id(symbols[0]) not in asked
+
+
+@pytest.mark.parametrize("code", [110001, 110008, 110010])
+async def test_an_order_that_is_gone_is_cancelled(bybit, code):
+    exchange, broker = bybit
+    await exchange.faults(answer={"path": "/v5/order/cancel", "code": code})
+    await broker.cancel(BTC, order_id(DIGEST, "e", 0, paper=False))
+
+
+async def test_paper_in_slices_fills_by_the_book_and_goes_on_with_the_next_price(tmp_path):
+    async with practice(tmp_path / "exchange", speed=0.001) as exchange:
+        client = exchange.client()
+        bybit = BybitBroker(client)
+        rules = await bybit.instruments()
+        file = AtomicFile(tmp_path / "paper.json")
+        told: list[int] = []
+        for attempt in range(30):
+            broker = PaperBroker(
+                file, "paper:test", D(10_000_000), Costs(), "3m", bybit.instruments, rules, slices=True
+            )  # fmt: skip
+            broker.on_bars(BTC, Bars.of([Bar(180_000 * attempt, 60_000, 60_000, 60_000, 60_000, 1, 300_000)]))
+            broker.on_price(BTC, 60_000.0, 180_000 * (attempt + 1))
+            request = entry(D(60_000), attempt, stop=None, target=None, qty=D("0.5"))
+            await broker.place(request)
+            first = [fill for fill in await broker.fills_since(0, 2**50) if fill.order_id == request.order_id]
+            # a restart in between forgets nothing
+            broker = PaperBroker(
+                file, "paper:test", D(10_000_000), Costs(), "3m", bybit.instruments, rules, slices=True
+            )  # fmt: skip
+            broker.on_price(BTC, 60_000.0, 180_000 * (attempt + 1) + 10_000)
+            fills = [fill for fill in await broker.fills_since(0, 2**50) if fill.order_id == request.order_id]
+            assert sum(fill.qty for fill in fills) == D("0.5")
+            assert (await broker.order(BTC, request.order_id)).state is OrderState.FILLED
+            assert len({fill.exec_id for fill in fills}) == len(fills)
+            told.append(len(fills) - len(first))
+        assert 0 in told
+        assert any(told)
+        await client.close()

@@ -8,14 +8,17 @@ import json
 from collections import defaultdict
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
-from domain.candle import ClosedBar, Series, timeframe_ms
-from market.feed import Feed, FeedLimits
+from domain.candle import Bars, ClosedBar, Series, timeframe_ms
+from market.feed import Feed
 from market.frames import Frames
 from market.klines import BybitKlines
+from market.limits import FeedLimits
+from sandbox.tape import GeneratedTape
 from tests.pace import followable, slowness
-from tests.practice import practice, until
+from tests.practice import START, practice, until
 
 # the market goes slower where the machine is slow, and so does all that is measured against it
 SLOW = slowness()
@@ -24,6 +27,21 @@ LIMITS = FeedLimits(
     grace_s=0.2 * SLOW, backoff_s=(0.05, 0.3),
 )  # fmt: skip
 SYMBOLS = ["BTC/USDT:USDT", "ETH/USDT:USDT", "SOL/USDT:USDT"]
+
+
+class QuietTape(GeneratedTape):
+    """A generated market in which one symbol is not traded any more from a time on: flat bars without volume."""
+
+    quiet, since = "", 0
+
+    def bars(self, symbol, start, end):
+        held = super().bars(symbol, start, end)
+        if symbol != self.quiet or not len(held) or held.open_time[-1] < self.since:
+            return held
+        still = held.open_time >= self.since
+        price = super().bars(symbol, self.since - self.base_ms, self.since).close[0]
+        prices = [np.where(still, price, column) for column in (held.open, held.high, held.low, held.close)]
+        return Bars(held.open_time, *prices, np.where(still, 0.0, held.volume), np.where(still, 0.0, held.turnover))
 
 
 class Listener:
@@ -198,6 +216,7 @@ async def test_a_topic_the_exchange_refuses_costs_the_others_nothing(tmp_path):
             await until(lambda: listener.feed.connected() and not listener.feed.stale(), "the feed to be whole")
             listener.check()
             assert listener.feed.counters.refused_topics == 2
+            assert set(listener.feed.refused()) == set(gone)
 
 
 async def test_a_stream_is_not_silent_from_its_first_push_on(tmp_path):
@@ -230,6 +249,66 @@ async def test_a_silent_stream_is_told_as_long_as_it_is_silent(tmp_path):
         assert listener.feed.stale() == [silent]
         await exchange.faults(reset=True)
         await until(lambda: listener.feed.stale() == [], "the stream to be heard again")
+
+
+async def test_a_market_without_trades_is_neither_silent_nor_late_and_costs_the_others_nothing(tmp_path):
+    """A quiet symbol on a shared socket: its flat bars come over REST, its last bar is the truth, nothing is cut."""
+    tape = QuietTape(3, 4, START)
+    quiet = Series("SOL/USDT:USDT", "3m")
+    patient = replace(LIMITS, topics_per_connection=6, overdue_s=0.05 * SLOW, stale_s=1.5 * SLOW)
+    async with practice(tmp_path, speed=followable(600), tape=tape) as exchange:
+        async with Listener(exchange, patient) as listener:
+            await until(lambda: listener.count() >= 2, "the feed to run")
+            tape.since = exchange.exchange.processed_until // 900_000 * 900_000 + 900_000
+            tape.quiet = quiet.symbol
+            await until(lambda: exchange.exchange.processed_until > tape.since, "the market to become quiet")
+            await exchange.faults(silence=["kline.3.SOLUSDT", "kline.15.SOLUSDT"])
+            reached = len(listener.bars()[quiet])
+            await until(lambda: listener.feed.ages()[quiet] > 4 * patient.stale_s, "a long silence", 60)
+            assert listener.feed.stale() == []
+            await until(lambda: len(listener.bars()[quiet]) >= reached + 10, "its bars", 40)
+            listener.check()
+            newest = listener.bars()[quiet][-1]
+            assert (newest.volume, newest.high) == (0.0, newest.low)
+            counters = listener.feed.counters
+            assert counters.quiet > 0
+            assert (counters.connects, counters.resubscribed, counters.stale) == (1, 0, 0)
+            await exchange.faults(reset=True)
+            tape.quiet = ""
+            await until(lambda: listener.feed.ages()[quiet] < patient.stale_s / 2, "trades again")
+            assert listener.feed.connected()
+
+
+async def test_a_dead_topic_is_subscribed_to_anew_alone_while_its_bars_come_over_rest(tmp_path):
+    silent = Series("ETH/USDT:USDT", "3m")
+    patient = replace(LIMITS, topics_per_connection=6, overdue_s=0.05 * SLOW)
+    async with practice(tmp_path, speed=followable(600)) as exchange, Listener(exchange, patient) as listener:
+        await until(lambda: listener.count() >= 2, "the feed to run")
+        await exchange.faults(silence=["kline.3.ETHUSDT"])
+        await until(lambda: listener.feed.counters.resubscribed >= 2, "two attempts", 60)
+        assert listener.feed.stale() == [silent]
+        assert listener.feed.counters.connects == 1
+        reached = listener.count()
+        await until(lambda: listener.count() >= reached + 5, "bars of all, its own among them", 40)
+        await exchange.faults(reset=True)
+        await until(lambda: listener.feed.stale() == [], "the stream to be heard again")
+        listener.check()
+        assert listener.feed.counters.connects == 1
+        assert listener.feed.connected()
+
+
+async def test_a_socket_that_only_answers_pings_is_opened_anew(tmp_path):
+    topics = [f"kline.{interval}.{coin}USDT" for interval in ("3", "15") for coin in ("BTC", "ETH", "SOL")]
+    patient = replace(LIMITS, topics_per_connection=6)
+    async with practice(tmp_path, speed=followable(600)) as exchange, Listener(exchange, patient) as listener:
+        await until(lambda: listener.count() >= 2, "the feed to run")
+        await exchange.faults(silence=topics)
+        await until(lambda: listener.feed.counters.connects >= 2, "another connection", 60)
+        assert listener.feed.counters.resubscribed == 0
+        await exchange.faults(reset=True)
+        reached = listener.count()
+        await until(lambda: listener.count() >= reached + 4, "bars", 40)
+        listener.check()
 
 
 async def test_a_stream_that_was_agreed_to_has_its_time_to_be_heard_and_no_more(tmp_path):
@@ -304,6 +383,57 @@ async def test_a_frame_may_close_several_bars_and_of_one_that_forms_only_what_is
     assert prices == [4.0, 5.0, 6.0, 8.0]
     assert (feed.counters.malformed, feed.counters.frames) == (1, 4)
     handing.cancel()
+
+
+async def test_a_frame_that_claims_a_far_future_makes_nobody_ask_for_it(tmp_path):
+    """Neither its own hole nor those of others are believed to reach there."""
+    async with practice(tmp_path, speed=followable(600)) as exchange, Listener(exchange) as listener:
+        await until(lambda: listener.count() >= 2, "the feed to run")
+        far = 180_000 * 10**9
+        item = {
+            "start": far, "open": "1", "close": "1", "high": "1", "low": "1", "volume": "1", "turnover": "1",
+            "confirm": False, "timestamp": 1,
+        }  # fmt: skip
+        frame = json.dumps({"topic": "kline.3.BTCUSDT", "data": [item]}).encode()
+        listener.feed._take(listener.feed._shards[0], frame)
+        asked = []
+        held, closed = listener.klines, listener.klines.closed
+
+        async def counted(series, start, end):
+            asked.append(end - start)
+            return await closed(series, start, end)
+
+        held.closed = counted
+        reached = listener.count()
+        await until(lambda: listener.count() >= reached + 5, "bars to go on", 40)
+        assert max(asked, default=0) <= 1_000 * 180_000
+        listener.check()
+
+
+async def test_a_refusal_that_names_nobody_is_narrowed_down_and_kept_in_words():
+    """Readiness is not held up for ever: the one topic to blame is told, and asked for again later."""
+    series = [Series(symbol, "3m") for symbol in SYMBOLS]
+    ids = {symbol: symbol.partition("/")[0] + "USDT" for symbol in SYMBOLS}
+    feed = Feed(["ws://nowhere"], ids, Frames(dict.fromkeys(series, 10)), None, LIMITS)
+    (shard,) = feed._shards
+    waiting = list(shard.opened())
+    while waiting:
+        request = json.loads(waiting.pop())
+        bad = "kline.3.ETHUSDT" in request["args"]
+        answer = {"success": not bad, "ret_msg": "Internal error" if bad else "", "conn_id": "x", "op": "subscribe"}
+        feed._take(shard, json.dumps({**answer, "req_id": request["req_id"]}).encode())
+        while not shard.connection._requests.empty():
+            waiting.append(shard.connection._requests.get_nowait())
+    assert shard.subscription.answered
+    assert feed.refused() == {series[1]: "Internal error"}
+    assert feed.stale() == [series[1]]
+    feed._retried = -LIMITS.refused_s
+    feed._ask_again()
+    assert shard.connection._requests.empty(), "while the socket is closed nothing is asked for"
+    request = json.loads(shard.subscription.ask(["kline.3.ETHUSDT"]))
+    frame = {"success": True, "ret_msg": "", "conn_id": "x", "op": "subscribe", "req_id": request["req_id"]}
+    feed._take(shard, json.dumps(frame).encode())
+    assert (feed.refused(), feed.stale()) == ({}, [])
 
 
 async def test_rest_gives_closed_bars_only_over_any_number_of_pages(tmp_path):

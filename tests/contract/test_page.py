@@ -120,7 +120,11 @@ async def test_probes_are_answered_without_a_password_and_say_nothing_of_money()
     served = Served(password=PASSWORD)
     async with served.client() as client:
         assert (await client.get("/healthz")).json() == {"alive": True}
-        assert (await client.get("/readyz")).json() == {"ready": True, "reasons": []}
+        assert (await client.get("/readyz")).json() == {"ready": True, "reasons": [], "notes": []}
+        served.desk.told = ["no entries in BSV/USDT:USDT: the feed is silent there"]
+        told = await client.get("/readyz")
+        assert (told.status_code, told.json()) == (200, {"ready": True, "reasons": [], "notes": served.desk.told})
+        assert (await client.head("/readyz")).status_code == 200
         served.desk.why = ["waits for the right to send orders"]
         waiting = await client.get("/readyz")
         assert (waiting.status_code, waiting.json()["reasons"]) == (503, served.desk.why)

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 
 from broker.bybit import BybitBroker
-from broker.client import BybitClient, Endpoint
+from broker.bybit.rest import BybitClient, Endpoint
 from domain.order import OrderKind, OrderRequest, OrderSide
 from sandbox.exchange import Terms
 from tests.bot import until

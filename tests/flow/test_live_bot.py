@@ -117,12 +117,33 @@ def test_ready_tells_alive_from_able_to_trade(make_bot):
     bot.wait_ready()
 
     assert bot.get("/healthz") == (200, {"alive": True})
-    assert bot.get("/readyz") == (200, {"ready": True, "reasons": []})
+    assert bot.get("/readyz") == (200, {"ready": True, "reasons": [], "notes": []})
     bot.tell_exchange(refuse=True, drop=True)
     code, body = until(lambda: (found := bot.get("/readyz")) and found[0] == 503 and found, "the bot to notice")
 
     assert code == 503
     assert "feed is not connected" in body["reasons"]
+
+
+def test_one_silent_symbol_closes_that_symbol_and_not_the_bot(make_bot):
+    """Its topics are dead though it is traded: it is named, the others go on, and no socket is cut for it."""
+    bot = make_bot(REVENANT__FEED__STALE_S="4")
+    bot.start()
+    bot.wait_ready()
+    begun = bot.status()["feed"]["connects"]
+    bot.tell_exchange(silence=["kline.3.ETHUSDT", "kline.15.ETHUSDT"])
+    named = "no entries in ETH/USDT:USDT: the feed is silent there"
+    code, body = until(lambda: (found := bot.get("/readyz")) and found[1]["notes"] and found, "it to be named")
+
+    assert (code, body) == (200, {"ready": True, "reasons": [], "notes": [named]})
+    bars = bot.status()["bars"]
+    seen = bot.wait_for("the others to go on", lambda s: s["bars"] > bars + 100 and s["feed"]["resubscribed"] > 0)
+    assert (seen["ready"], seen["notes"], seen["feed"]["connects"]) == (True, [named], begun)
+    assert {name.partition(" ")[0] for name in seen["stale"]} == {"ETH/USDT:USDT"}
+    shown = json.loads(bot.manage("status", "--json").stdout)
+    assert shown["notes"] == [named]
+    bot.tell_exchange(reset=True)
+    until(lambda: bot.get("/readyz") == (200, {"ready": True, "reasons": [], "notes": []}), "it to be heard again")
 
 
 def test_the_practice_exchange_outlives_the_bot_and_is_found_again(make_bot):
@@ -221,6 +242,7 @@ def test_operator_commands_answer_in_json(make_bot):
         ({"REVENANT__RISK__PERCENTT": "1"}, "did you mean percent?"),
         ({"REVENANT__TRADING__MODE": "live"}, "does not go with source synthetic"),
         ({"REVENANT__TRADING__SYMBOLS": '["NOPE/USDT:USDT"]'}, "none of them can be traded"),
+        ({"REVENANT__TRADING__BLACKLIST": '["ETH", "BTCC"]'}, "trading.blacklist: 'BTCC' matches no symbol"),
         ({"REVENANT__DATA_DIR": "/proc/nowhere"}, "data_dir"),
         ({"DATA_SOURCE": "mock"}, "sandbox.replay"),
     ],

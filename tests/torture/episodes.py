@@ -21,11 +21,12 @@ from domain.fills import Costs
 from domain.ids import Identity, parse_order_id
 from domain.instrument import Instrument
 from domain.judgement import Judgement
-from domain.records import Close, Level
+from domain.records import Close, Level, SwitchState
 from domain.trade import Trade
 from engine.fence import Fence
 from engine.parts import Parts, Tiers
 from engine.phantoms import Phantoms
+from engine.positions import Position
 from engine.reconciliation import Policy, ReconcileTerms
 from engine.recovery import CandleReport
 from engine.risk import RiskLimits
@@ -142,7 +143,7 @@ class Market:
             start = rows[-1].close if rows else 100.0
             moves = [start * (1 + self.draw.gauss(0, 0.0015)) for _ in range(3)]
             path = [round(one, 1) for one in (start, *moves)]
-            bar = Bar(self.now, path[0], max(path), min(path), path[-1], 1.0, 1.0)
+            bar = Bar(self.now, path[0], max(path), min(path), path[-1], 20_000.0, 2_000_000.0)
             rows.append(bar)
             self.venue.bar(symbol, bar, self.now + STEP)
             batch.append(ClosedBar(Series(symbol, "3m"), bar))
@@ -163,6 +164,9 @@ class Market:
 
     def connected(self) -> bool:
         return True
+
+    def refused(self) -> dict[Series, str]:
+        return {}
 
     async def run(self, deliver: Any) -> None:
         self.deliver = deliver
@@ -196,14 +200,17 @@ class Life:
     """One life of the bot; with ``archives`` its start puts the journal of the earlier ones away."""
 
     def __init__(
-        self, folder: Path, venue: Venue, market: Market, held: dict[str, Trade], *, archives: bool = False
-    ) -> None:
+        self, folder: Path, venue: Venue, market: Market, held: dict[str, Trade], *, archives: bool = False,
+        limited: bool = False,
+    ) -> None:  # fmt: skip
         self.journal = Journal(folder, WHO, reserve_bytes=1)
         ledger = LayeredLedger(self.journal, archive_bytes=1 if archives else ARCHIVE_BYTES)
         self.trades = Shelf(ledger, held)
         limits = RiskLimits(D("0.1"), 5, D(10), D(10), D(99), D(5), D("0.0006"), D(0))
         plan = Plan(Churn(Churn.Parameters(reach=0.004)), ExitPlan(partial_r=0.5, timeout_ms=4 * STEP))
-        terms = TraderTerms(WHO, limits, {"churn": plan}, paper=False, unfilled_timeout_ms=2 * STEP)
+        terms = TraderTerms(
+            WHO, limits, {"churn": plan}, paper=False, unfilled_timeout_ms=2 * STEP, limit_entries=limited
+        )
         self.trader = Trader(terms, {symbol: rules(symbol) for symbol in SYMBOLS}, market.bars)
         known = {symbol: rules(symbol) for symbol in SYMBOLS}
         self.tracker = PhantomTradeTracker(WHO, {"churn": plan.exits}, known.get, Costs())
@@ -227,10 +234,11 @@ async def episode(loop: VirtualLoop, seed: int, folder: Path) -> dict[str, int]:
     market = Market(draw, venue)
     lives, bars = draw.randint(1, 3), 0
     held: dict[str, Trade] = {}
-    life = Life(folder, venue, market, held)
+    limited = draw.random() < 0.4
+    life = Life(folder, venue, market, held, limited=limited)
     for number in range(lives):
         last = number == lives - 1
-        life = Life(folder, venue, market, held, archives=draw.random() < 0.5) if number else life
+        life = Life(folder, venue, market, held, archives=draw.random() < 0.5, limited=limited) if number else life
         life.runtime.orders._jitter.seed(seed)
         async with Tasks() as tasks:
             tasks._jitter.seed(seed)
@@ -258,11 +266,12 @@ async def episode(loop: VirtualLoop, seed: int, folder: Path) -> dict[str, int]:
 
 
 async def calm_down(life: Life, venue: Venue, market: Market) -> None:
-    """No more faults; entries paused; sixty virtual seconds for everything to be found out."""
+    """No more faults; no more entries; sixty virtual seconds for everything to be found out."""
     venue.trouble = 0.0
-    life.trader.situation.superseded = True
-    for _ in range(20):
-        await life.runtime._events.put([])
+    life.trader.situation.switch = SwitchState.STOPPED
+    for number in range(20):
+        # a few more bars, for entries that rest to be withdrawn in time
+        await life.runtime._events.put(market.step() if number < 5 else [])
         await asyncio.sleep(BAR_S)
     await life.runtime.catch_up()
     await life.runtime.reconciler.compare()
@@ -281,7 +290,15 @@ def check(life: Life, venue: Venue) -> None:
     assert {symbol: abs(held.qty) for symbol, held in there.items()} == {
         symbol: held.qty for symbol, held in here.items()
     }
-    assert all(held.stop for held in there.values()), "a position without a stop"
+    assert {symbol: held.stop for symbol, held in there.items()} == {
+        symbol: held.bracket.stop for symbol, held in here.items()
+    }, "a stop is elsewhere than it is believed to be"
+    working = {o.link_id for o in state.orders.values() if parse_order_id(o.link_id)}
+    assert working == {o.order_id for o in life.trader.book.unsettled()}, "working orders differ"
+    assert not life.trader.book.leftovers, f"left over: {life.trader.book.leftovers}"
+    assert not life.runtime.reconciler.found.foreign, "something of ours counts as foreign"
+    for one in here.values():
+        check_partial(one)
     assert not life.runtime.orders.in_flight, f"unknown orders: {life.runtime.orders.in_flight}"
     pending = [held for held in life.trader.book.positions() if held.pending]
     assert not pending, f"pending for ever: {[held.entry_order for held in pending]}"
@@ -294,6 +311,18 @@ def check(life: Life, venue: Venue) -> None:
     assert abs(recorded + held_back - true) < D("1e-8"), f"profit {recorded + held_back}, true {true}"
     ids = [leg.exec_id for trade in life.trades.held.values() for leg in trade.legs]
     assert len(ids) == len(set(ids)), "an execution in two trades"
+
+
+def check_partial(held: Position) -> None:
+    """The partial target takes its share of the whole position, in however many parts the entry filled."""
+    planned = rules(held.symbol).floor_qty(held.opened * D("0.5"))
+    alone = held.opening.strategy != "churn" or held.leaving or held.exit_attempts
+    order = held.orders.get(held.partial_order)
+    if not alone and order is not None:
+        assert held.partial_filled + order.rest == planned, f"partial target of {order.qty}, not {planned}"
+    if not alone and order is None and not held.partial_taken:
+        spent = held.partial_attempts or planned < rules(held.symbol).min_qty
+        assert spent, "no partial target"
 
 
 def run(count: int, seed: int, told: Any = None) -> dict[str, Any]:

@@ -109,7 +109,7 @@ class Bodies:
         return body
 
     async def pages(self, path: str, params: Any) -> Any:
-        from broker.client import page_of
+        from broker.bybit.messages import page_of
 
         yield page_of(path, await self.get(path, params))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg2
 
-from market.feed import EARNED_S
+from market.connection import EARNED_S
 from tests.torture.world import World
 
 AWAY_S = 3.0

@@ -6,19 +6,27 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal as D
-
-import msgspec
+from typing import TYPE_CHECKING, Any
 
 from broker.paper import fill_of
-from domain.account import LEVERAGE_SAME, NOT_FOUND, SAME_STOPS, AccountState, Execution, SimulatedAccount, VenueOrder
+from domain.account import (
+    LEVERAGE_SAME,
+    NOT_FOUND,
+    SAME_STOPS,
+    AccountState,
+    Execution,
+    SimulatedAccount,
+    VenueOrder,
+    VenuePosition,
+)  # fmt: skip
 from domain.candle import Bar
+from domain.direction import Fate, Slicing
 from domain.errors import OutcomeUnknown, Rejected, Unavailable
 from domain.fills import Costs
 from domain.ids import parse_order_id
 from domain.instrument import Instrument
 from domain.order import (
     Balance,
-    Cause,
     ClosedPart,
     OpenOrder,
     OrderReport,
@@ -27,67 +35,133 @@ from domain.order import (
     PositionReport,
     StreamStatus,
 )
+from domain.order_book import OrderBooks
 from domain.records import Fill, Unread
+
+if TYPE_CHECKING:
+    from domain.ports import Told
 
 LAG_S = 1.5
 WINDOW_S = 5.0
 
 
+STATES = {
+    "Filled": OrderState.FILLED, "Cancelled": OrderState.CANCELLED, "Deactivated": OrderState.CANCELLED,
+    "PartiallyFilledCanceled": OrderState.CANCELLED, "Rejected": OrderState.REJECTED,
+}  # fmt: skip
+REASONS = ("EC_NoImmediateQtyToFill", "EC_ReachMarketPriceLimit")
+MS_PER_S = 60_000
+"""Market milliseconds in a virtual second: a bar of three minutes takes three seconds."""
+
+
 class Venue:
-    """The truth: one account, every execution; it outlives the bot. ``trouble`` is the chance of each kind of fault."""
+    """The truth: one account, every execution; it outlives the bot. ``trouble`` is the chance of each kind of fault.
+
+    Orders fill in slices from a book, some of them later; resting ones in parts and slivers; some that were accepted
+    are cancelled by the exchange, filled in part or not at all: entries, partial targets, exits, and stops too.
+    """
 
     def __init__(self, draw: random.Random, rules: dict[str, Instrument], trouble: float) -> None:
         self.draw, self.rules, self.trouble = draw, rules, trouble
-        self.account = SimulatedAccount(AccountState(wallet=D(1_000_000), name=f"v{draw.random()}"), rules, Costs())
+        self.account = SimulatedAccount(
+            AccountState(wallet=D(1_000_000), name=f"v{draw.random()}"),
+            rules,
+            Costs(),
+            books=OrderBooks(rules, Costs()),
+        )
+        self.account.director = self
         self.time = 0
+        self.barred_at = 0.0
         self.fills: list[tuple[float, Fill]] = []
-        self.cancelled: dict[str, D] = {}
-        self.accepted_at: dict[str, float] = {}
-        self.listeners: list[asyncio.Queue[list[Fill]]] = []
+        self.orders: dict[str, tuple[float, VenueOrder]] = {}
+        self.positions: list[tuple[float, list[PositionReport]]] = [(float("-inf"), [])]
+        self.listeners: list[asyncio.Queue[list[Told]]] = []
         self.clock_offset = 0
+        self.slicings: dict[str, Slicing | None] = {}
 
     def hits(self, weight: float = 1.0) -> bool:
         return self.draw.random() < self.trouble * weight
 
+    def fate(self, order: VenueOrder) -> Fate | None:
+        """Decide that an accepted order is cancelled later, filled in part or not at all."""
+        if not self.hits(1.5):
+            return None
+        share = D(self.draw.choice(["0", "0.01", "0.3", "0.6", "0.99"]))
+        return Fate(share, "Cancelled", self.draw.choice(REASONS), self.draw.choice([0, 0, 30_000]))
+
+    def slicing(self, order: VenueOrder) -> Slicing | None:
+        """Decide that an order fills in so many parts, at once or one after the other; mostly the book decides."""
+        if order.id not in self.slicings:
+            chosen = Slicing(self.draw.randint(2, 6), self.draw.choice([0, 0, 12_000])) if self.hits(4) else None
+            self.slicings[order.id] = chosen
+        return self.slicings[order.id]
+
+    def now(self) -> int:
+        """Return the market time: bars move it in steps, and what lies between follows the virtual clock."""
+        passed = asyncio.get_running_loop().time() - self.barred_at
+        return self.time + int(min(passed * MS_PER_S, 179_000))
+
     def bar(self, symbol: str, bar: Bar, closes: int) -> None:
-        self.time = max(self.time, closes)
         events = self.account.on_bar(symbol, bar, closes)
+        self.time, self.barred_at = max(self.time, closes), loop_time()
         interval = self.rules[symbol].funding_interval_ms
         if closes % interval == 0:
             events += self.account.on_funding(symbol, D("0.0001"), closes)
         self.publish(events)
 
-    def publish(self, events: list[object]) -> None:
-        told = []
+    def go_on(self) -> None:
+        """Let what is due of orders that are being filled happen."""
+        self.publish(self.account.on_time(self.now()))
+
+    def publish(self, events: list[Any]) -> None:
+        told: list[Told] = []
         for event in events:
             if isinstance(event, Execution):
-                parts = self._split(fill_of(event))
-                told += parts
-                self.fills += [(asyncio.get_running_loop().time(), part) for part in parts]
-        if not told:
+                fill = fill_of(event)
+                told.append(fill)
+                self.fills.append((loop_time(), fill))
+            elif isinstance(event, VenueOrder) and parse_order_id(event.link_id):
+                self.orders[event.link_id] = loop_time(), event
+                told.append(report_of(event))
+            elif isinstance(event, VenuePosition):
+                told.append(self.position(event))
+        if not events:
             return
-        for queue in self.listeners:
-            if self.hits(2):
-                continue
-            again = told + told if self.hits(2) else told
-            if self.hits(2):
-                again = again[::-1]
-            queue.put_nowait(again)
-
-    def _split(self, fill: Fill) -> list[Fill]:
-        step = self.rules[fill.symbol].step
-        half = (fill.qty / 2) // step * step
-        if fill.cause is Cause.FUNDING or not self.hits(3) or half <= 0 or half >= fill.qty:
-            return [fill]
-        share = half / fill.qty
-        first = msgspec.structs.replace(
-            fill, exec_id=f"{fill.exec_id}a", qty=half, fee=fill.fee * share, closed_qty=min(fill.closed_qty, half)
+        self.positions.append(
+            (loop_time(), [self.position(one) for one in self.account.state.positions.values() if one.qty])
         )
-        rest = msgspec.structs.replace(
-            fill, exec_id=f"{fill.exec_id}b", qty=fill.qty - half, fee=fill.fee - first.fee,
-            closed_qty=fill.closed_qty - first.closed_qty,
+        if (due := self.account.next_due) is not None:
+            asyncio.get_running_loop().call_later(max(0.01, (due - self.now()) / MS_PER_S), self.go_on)
+        self._tell(told)
+
+    def _tell(self, told: list[Told]) -> None:
+        for queue in self.listeners:
+            # each topic may lose, double and swap on its own
+            for kind in (Fill, OrderReport, PositionReport):
+                some = [one for one in told if isinstance(one, kind)]
+                if not some or self.hits(2):
+                    continue
+                again = some + some if self.hits(2) else some
+                queue.put_nowait(again[::-1] if self.hits(2) else again)
+
+    def position(self, held: VenuePosition) -> PositionReport:
+        return PositionReport(
+            held.symbol, held.qty, held.avg_price, held.stop, held.target, held.leverage,
+            self.account.last_price(held.symbol) or held.avg_price, D(0),
         )  # fmt: skip
-        return [first, rest]
+
+
+def loop_time() -> float:
+    """Return the virtual time, 0 before there is any."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return 0.0
+
+
+def report_of(order: VenueOrder) -> OrderReport:
+    state = STATES.get(order.status, OrderState.WORKING)
+    return OrderReport(order.link_id, order.symbol, state, order.filled, order.reject_reason)
 
 
 class FlakyBroker:
@@ -95,7 +169,7 @@ class FlakyBroker:
 
     def __init__(self, venue: Venue) -> None:
         self.v = venue
-        self.queue: asyncio.Queue[list[Fill]] = asyncio.Queue()
+        self.queue: asyncio.Queue[list[Told]] = asyncio.Queue()
         venue.listeners = [self.queue]
 
     async def _ask(self) -> None:
@@ -116,13 +190,12 @@ class FlakyBroker:
         await self._ask()
         if self.v.hits():
             return []
-        return [
-            PositionReport(
-                held.symbol, held.qty, held.avg_price, held.stop, held.target, held.leverage,
-                self.v.account.last_price(held.symbol) or held.avg_price, D(0),
-            )
-            for held in self.v.account.state.positions.values() if held.qty
-        ]  # fmt: skip
+        horizon = self._horizon()
+        return next(shown for at, shown in reversed(self.v.positions) if at <= horizon)
+
+    def _horizon(self) -> float:
+        """Return how new what a list shows is: each of them is late by turns."""
+        return loop_time() - (LAG_S if self.v.hits(2) else 0.0)
 
     async def flat(self, symbol: str) -> bool:
         await self._ask()
@@ -134,7 +207,7 @@ class FlakyBroker:
 
     async def set_leverage(self, symbol: str, leverage: D) -> None:
         await self._change(
-            lambda: self._tolerate(LEVERAGE_SAME, lambda: self.v.account.set_leverage(symbol, leverage, self.v.time))
+            lambda: self._tolerate(LEVERAGE_SAME, lambda: self.v.account.set_leverage(symbol, leverage, self.v.now()))
         )
 
     async def place(self, request: OrderRequest) -> None:
@@ -142,31 +215,26 @@ class FlakyBroker:
 
     async def cancel(self, symbol: str, order_id: str) -> None:
         venue_id = self.v.account.state.link_ids.get(order_id, "")
-        await self._change(lambda: self._tolerate(NOT_FOUND, lambda: self.v.account.cancel(venue_id, self.v.time)))
+        await self._change(lambda: self._tolerate(NOT_FOUND, lambda: self.v.account.cancel(venue_id, self.v.now())))
 
     async def set_stop(self, symbol: str, stop: D, target: D | None, *, index: int = 0) -> None:
         await self._change(
             lambda: self._tolerate(
-                SAME_STOPS, lambda: self.v.account.set_stops(symbol, self.v.time, stop=stop, target=target)
+                SAME_STOPS, lambda: self.v.account.set_stops(symbol, self.v.now(), stop=stop, target=target)
             )
         )
 
     async def order(self, symbol: str, order_id: str) -> OrderReport:
         await self._ask()
-        now = asyncio.get_running_loop().time()
-        venue_id = self.v.account.state.link_ids.get(order_id)
-        if venue_id is None or now - self.v.accepted_at.get(order_id, -99) < self.v.draw.uniform(0, LAG_S):
+        at, found = self.v.orders.get(order_id, (0.0, None))
+        if found is None or loop_time() - at < self.v.draw.uniform(0, LAG_S):
             return OrderReport(order_id, symbol, OrderState.NOT_FOUND)
-        if venue_id in self.v.account.state.orders:
-            return OrderReport(order_id, symbol, OrderState.WORKING)
-        filled = sum((fill.qty for _, fill in self.v.fills if fill.order_id == order_id), D(0))
-        state = OrderState.CANCELLED if order_id in self.v.cancelled or not filled else OrderState.FILLED
-        return OrderReport(order_id, symbol, state, filled)
+        return report_of(found)
 
     async def fills_since(self, time: int, until: int, symbol: str = "") -> list[Fill]:
         await self._ask()
         # the newest executions show up in this list a little later
-        horizon = asyncio.get_running_loop().time() - (LAG_S if self.v.hits(2) else 0)
+        horizon = self._horizon()
         return sorted(
             (
                 fill
@@ -178,6 +246,8 @@ class FlakyBroker:
 
     async def open_orders(self) -> list[OpenOrder]:
         await self._ask()
+        if self.v.hits(2):
+            return []
         return [
             OpenOrder(o.link_id, o.symbol, o.side, o.qty, o.filled, o.price or D(0), o.reduce_only, o.created)
             for o in self.v.account.state.orders.values() if parse_order_id(o.link_id)
@@ -194,7 +264,7 @@ class FlakyBroker:
     def unread(self) -> list[Unread]:
         return []
 
-    async def stream(self) -> AsyncIterator[Sequence[Fill]]:
+    async def stream(self) -> AsyncIterator[Sequence[Told]]:
         yield []
         while True:
             told = await self.queue.get()
@@ -247,15 +317,7 @@ class FlakyBroker:
             qty=request.qty, price=request.price, reduce_only=request.reduce_only, stop=request.stop or D(0),
             target=request.target or D(0),
         )  # fmt: skip
-        step = self.v.rules[request.symbol].step
-        part = (request.qty * D("0.6")) // step * step
-        if request.price is None and self.v.hits(2) and part > 0:
-            # a market order that finds too little on the other side: the rest of it is cancelled
-            order.qty = part
-            self.v.cancelled[request.order_id] = part
-        events = self.v.account.place(order, self.v.time, at_once=True)
-        self.v.accepted_at[request.order_id] = asyncio.get_running_loop().time()
-        self.v.publish(events)
+        self.v.publish(self.v.account.place(order, self.v.now(), at_once=True))
 
     def _tolerate(self, code: int, call) -> None:
         try:

@@ -60,7 +60,7 @@ HOME = {
     "sqlite3": {"persistence", "sandbox"},
     "redis": {"persistence"},
     "ccxt": {"broker", "history"},
-    "aiohttp": {"sandbox", "dashboard", "history", "market"},
+    "aiohttp": {"sandbox", "dashboard", "history", "market", "broker"},
     "fastapi": {"dashboard"},
     "starlette": {"dashboard"},
     "uvicorn": {"dashboard"},

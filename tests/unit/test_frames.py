@@ -92,6 +92,26 @@ def test_a_batch_does_not_wait_longer_than_its_grace_nor_overtake_an_older_one()
     assert [batch[0].bar.open_time // STEP for batch in batches.due(1.6)] == [1, 2]
 
 
+def test_a_quiet_market_is_not_waited_for_and_its_bar_follows_at_once():
+    """Whoever is excused comes with the others when it is there in time, and alone, without a pause, when it is not."""
+    quiet = Series("B", "3m")
+    batches = Batches([THREE, quiet], 1.5)
+    batches.add([ClosedBar(THREE, bar(1))], 0.0)
+    assert batches.due(0.1) == []
+    batches.excuse([quiet])
+    assert [len(batch) for batch in batches.due(0.2)] == [1]
+    batches.add([ClosedBar(THREE, bar(2))], 1.0)
+    batches.add([ClosedBar(quiet, bar(2))], 1.0)
+    assert [len(batch) for batch in batches.due(1.0)] == [2]
+    batches.add([ClosedBar(quiet, bar(1))], 4.0)
+    assert batches.wait_s(4.0) == 0.0
+    (late,) = batches.due(4.0)
+    assert [closed.series for closed in late] == [quiet]
+    batches.excuse([])
+    batches.add([ClosedBar(THREE, bar(3))], 5.0)
+    assert batches.due(6.0) == []
+
+
 def test_a_long_bar_is_compared_with_its_parts():
     parts = Bars.of([bar(i) for i in range(5)])
     assert disagreement(Bar(0, 10.0, 12.0, 9.0, 10.0, 5, 50), parts) is None

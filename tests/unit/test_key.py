@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from bootstrap.going_live import key_end
-from broker.key import KeyWatch, ends
+from broker.bybit.api_key import KeyWatch, ends
 from domain.errors import Unavailable
 from domain.finding import State
 

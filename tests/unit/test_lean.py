@@ -18,7 +18,7 @@ def test_one_exchange_is_imported_and_not_all_of_them():
 import sys, broker.client as client
 print(sum(name.startswith("ccxt.") for name in sys.modules) < 60, client.BybitClient.__module__)
 """
-    assert told(code) == "True broker.client"
+    assert told(code) == "True broker.bybit.rest"
 
 
 def test_what_is_imported_is_what_the_whole_has():

@@ -127,6 +127,34 @@ async def test_silence_is_told_and_ends_with_everything_that_was_missed():
     assert world.times == [9, 10, 11, 12]
 
 
+async def test_a_market_without_trades_is_not_silent_while_the_source_has_newer_bars_of_others():
+    """Many sources leave out bars in which nothing was traded; one that has nothing of anybody is dead."""
+    world = World(BTC, ETH)
+    closed, rests = world.klines.closed, True
+
+    async def without_eth(series, start, end):
+        bars = await closed(series, start, end)
+        return Bars.empty() if rests and series == ETH else bars
+
+    world.klines.closed = without_eth
+    for _ in range(40):
+        await world.look(10)
+        assert world.feed.stale() == []
+    rests = False
+    for _ in range(9):
+        await world.look(10)
+    # what was traded since comes with everything before it
+    assert world.frames.last_time(ETH) == world.frames.last_time(BTC)
+
+    async def nothing(series, start, end):
+        return Bars.empty()
+
+    world.klines.closed = nothing
+    for _ in range(40):
+        await world.look(10)
+    assert world.feed.stale() == [BTC, ETH]
+
+
 async def test_while_the_market_is_closed_nobody_is_silent_and_nothing_is_missing():
     world = World(BTC)
     night = Span(START + 12 * STEP, START + 60 * STEP)

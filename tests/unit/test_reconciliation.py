@@ -3,6 +3,7 @@
 import random
 from decimal import Decimal as D
 
+import msgspec
 import pytest
 
 from domain import ids
@@ -75,6 +76,9 @@ class Shell:
     async def take(self, fills):
         for one in fills:
             self.trader.on_fill(one)
+
+    def exit_again(self, held):
+        self.commands += self.trader.exit(held, held.exit_cause, self.market_time())
 
 
 class Case:
@@ -356,3 +360,18 @@ def test_a_report_that_was_not_understood_closes_its_symbol_until_book_and_excha
     case.report(str(qty), stop="98", target="105")
     case.compare()
     assert (case.trader.situation.doubtful, case.reconciler.doubts) == ({}, False)
+
+
+def test_a_list_that_is_older_than_the_end_of_a_trade_revives_nothing():
+    """Found by lists that are late by turns: a position that had been closed and recorded was taken over once more."""
+    case = opened()
+    entry = case.entry.request
+    first = [
+        msgspec.structs.replace(one, time=8_640_000_000 - 5) for one in case.world.records if isinstance(one, Fill)
+    ]
+    case.world.fill(side=SELL, qty=str(entry.qty), price="98", cause=Cause.STOP_LOSS)
+    case.exchange.fills = first
+    case.report(str(entry.qty), stop="98", target="105")
+    found = case.compare()
+    assert (found.adopted, found.foreign, case.shell.commands) == (0, [], [])
+    assert case.reconciler.doubts

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from domain.errors import BadData
-from history.symbols import CORE, RENAMES, Market, base_of, choose, hint, ranked, renamed_life
+from domain.symbols import base_of
+from history.symbols import CORE, RENAMES, Market, choose, hint, ranked, renamed_life
 
 MARKETS = [
     Market("BTC/USDT:USDT", 1, None, True), Market("BTC/USDT", 1, None, True), Market("1000PEPE/USDT:USDT", 1, None, True),

@@ -121,6 +121,7 @@ function Parts({ pulse }) {
   const oldest = Math.max(0, ...(pulse.feed_ages || []).map((one) => one[2]));
   const rows = [
     ["feed", pulse.connected && !pulse.stale.length, pulse.connected ? `${pulse.stale.length} silent, oldest ${lasted(oldest)}` : "not connected"],
+    ["private stream", pulse.private_stream.connected, pulse.private_stream.connected ? `open for ${lasted(pulse.private_stream.seconds)}` : pulse.private_stream.reason],
     ["journal", pulse.ledger.state === "ok", `${pulse.ledger.records} records`],
     ...Object.entries(pulse.tiers).map(([name, one]) => [name, one.state === "ok", one.waiting ? `${one.waiting} wait, oldest ${lasted(one.oldest_s)}` : "nothing waits"]),
     ["candles", pulse.candles_waiting < 5000, `${pulse.candles_waiting} wait, ${pulse.candles_saved} saved`],

@@ -25,6 +25,7 @@ function Loop({ pulse }) {
     <${Figure} name="Loop lag p99" value=${`${pulse.loop_lag_p99_ms} ms`} note=${`at most ${number(pulse.loop_lag_max_ms, 1)} ms`} />
     <${Figure} name="Bar to order p99" value=${`${pulse.bar_to_order_ms.p99} ms`} />
     <${Figure} name="Without a stop, p99" value=${`${number(pulse.naked_seconds.p99, 2)} s`} note=${`${pulse.naked_seconds.positions} positions`} />
+    <${Figure} name="Private stream" value=${pulse.private_stream.connected ? "connected" : "down"} note=${pulse.private_stream.connected ? `for ${lasted(pulse.private_stream.seconds)}, ${pulse.private_stream.failures} losses` : pulse.private_stream.reason} />
     <${Figure} name="Unknown orders" value=${pulse.unknown_orders} />
     <${Figure} name="Started in" value=${`${number(pulse.recovery_s, 1)} s`} />
     ${version.data && html`<${Figure} name="Up" value=${version.data.up} note=${`${version.data.revenant} on Python ${version.data.python}`} />`}

@@ -1,0 +1,122 @@
+"""Whether the exchange lets us in: bans of the address, and keys that it refuses."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import structlog
+
+from broker.bybit.errors import CURES, PERMISSION, AddressBlocked, Banned, KeyRefused
+
+log = structlog.get_logger(__name__)
+
+BAN_S = 600.0
+"""How long Bybit shuts an address out that has asked too often."""
+
+BAN_LONGEST_S = 3_600.0
+EXITS_FIRST_S = 2.0
+"""When a ban ends, nothing but exits goes out for so long."""
+
+FORGET_S = 300.0
+"""A permission that was refused is tried again after so long."""
+
+COUNTRY = "block access from your country"
+"""How the content delivery network in front of the exchange words that it does not serve a country."""
+
+
+class Access:
+    """Keeps what the exchange has refused us; ``share`` and ``shared`` tie bans to other programs of this host.
+
+    ``share`` announces a ban of so many seconds, ``shared`` returns how many are left of one that anybody announced.
+    """
+
+    def __init__(
+        self, ban_s: float = BAN_S, now: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._ban_s, self._now, self._wall = ban_s, now, wall
+        self._banned_until, self._ban_ends = 0.0, ""
+        self._bans = 0
+        self._refused: dict[str, tuple[str, float]] = {}
+        self._said: set[tuple[str, int]] = set()
+        self._blocked = ""
+        self.clock_off = ""
+        self.share: Callable[[float], None] | None = None
+        self.shared: Callable[[], float] | None = None
+
+    def check(self, *, leaving: bool) -> None:
+        """Raise Banned while the address is shut out; exits may go as soon as that ends, the rest a little later."""
+        left = self._ban_left()
+        grace = 0.0 if leaving else EXITS_FIRST_S
+        if left > 0 or -left < grace:
+            raise Banned(self._ban_text())
+
+    def forbidden(self, body: str) -> Banned | AddressBlocked:
+        """Take an HTTP 403; return what to raise."""
+        if COUNTRY in body:
+            self._say(("country", 403), "the exchange does not serve this address's country")
+            self._blocked = "the exchange does not serve the country of this address"
+            return AddressBlocked(f"{self._blocked} (HTTP 403): run the bot on a server in another region", 403)
+        now = self._now()
+        if now >= self._banned_until:
+            self._bans = self._bans + 1 if now < self._banned_until + self._ban_s else 1
+            seconds = min(BAN_LONGEST_S, self._ban_s * 2 ** (self._bans - 1))
+            self._ban(seconds)
+            if self.share is not None:
+                self.share(seconds)
+            log.error(
+                "the exchange has shut this address out: no request until then", until=self._ban_ends,
+                seconds=round(seconds), hint="something on this address asks too often, or its country is not served",
+            )  # fmt: skip
+        return Banned(self._ban_text())
+
+    def refused(self, path: str, error: KeyRefused) -> None:
+        """Take a refusal of the key or the account."""
+        where = path if error.code == PERMISSION else ""
+        self._refused[where] = (str(error), self._now())
+        self._say((where, error.code), str(error))
+
+    def accepted(self, path: str) -> None:
+        """Take that a signed request to a path succeeded."""
+        for where in ("", path):
+            if self._refused.pop(where, None) is not None:
+                log.info("the exchange accepts the API key again", path=path)
+                self._said = {told for told in self._said if told[0] != where}
+        self._blocked = ""
+
+    def obstacles(self) -> list[str]:
+        """Return what keeps us out, in words for the operator."""
+        said = [text for text, _ in self._current()]
+        if self._ban_left() > 0:
+            said.append(self._ban_text())
+        return [*said, *(one for one in (self._blocked, self.clock_off) if one)]
+
+    def barred(self) -> str:
+        """Return why no entry may be sent, empty when entries may be."""
+        return next(iter(self.obstacles()), "")
+
+    def _current(self) -> list[tuple[str, float]]:
+        now = self._now()
+        # nothing but another attempt can show that a permission has been given
+        return [held for where, held in self._refused.items() if not where or now - held[1] < FORGET_S]
+
+    def _say(self, what: tuple[str, int], text: str) -> None:
+        if what not in self._said:
+            self._said.add(what)
+            log.error("the exchange refuses us: no new entries", reason=text, do=CURES.get(what[1], "see the reason"))
+
+    def _ban(self, seconds: float) -> None:
+        self._banned_until = self._now() + seconds
+        self._ban_ends = datetime.fromtimestamp(self._wall() + seconds, UTC).strftime("%H:%M:%S UTC")
+
+    def _ban_left(self) -> float:
+        """Return for how many seconds the address is still shut out, less than zero for how long it no longer is."""
+        if self.shared is not None:
+            elsewhere = self.shared()
+            if elsewhere > max(0.0, self._banned_until - self._now()) + 1.0:
+                self._ban(elsewhere)
+        return self._banned_until - self._now() if self._banned_until else -BAN_LONGEST_S
+
+    def _ban_text(self) -> str:
+        return f"the exchange has shut this address out until {self._ban_ends} (HTTP 403)"

@@ -1,0 +1,330 @@
+"""Orders, positions and executions on Bybit, in our own terms."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from broker.bybit.api_key import ends
+from broker.bybit.errors import CANCEL, CREATE, SET_LEVERAGE, TRADING_STOP
+from broker.bybit.instruments import instrument, risk_tiers
+from broker.bybit.messages import (
+    COIN,
+    STATES,
+    UNREADABLE,
+    ZERO,
+    Rows,
+    closed_part,
+    number,
+    page_of,
+    reading,
+    report,
+    shown,
+    together,
+)
+from broker.bybit.stream import PrivateStream
+from domain.errors import Rejected, Unavailable
+from domain.ids import parse_order_id
+from domain.order import (
+    Balance,
+    ClosedPart,
+    OpenOrder,
+    OrderKind,
+    OrderReport,
+    OrderRequest,
+    OrderState,
+    PositionReport,
+    StreamStatus,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+
+    from broker.bybit.rest import BybitClient
+    from domain.candle import Bars
+    from domain.instrument import Instrument, RiskTier
+    from domain.ports import Told
+    from domain.records import Fill
+
+log = structlog.get_logger(__name__)
+
+WINDOW_MS = 7 * 86_400_000
+AT_ONCE = 8
+
+
+class BybitBroker(Rows):
+    """Trades USDT perpetuals in one-way mode; implements the Broker port.
+
+    Positions in hedge mode are seen leg by leg, and can be protected and closed by their ``index``.
+    """
+
+    def __init__(self, client: BybitClient) -> None:
+        super().__init__()
+        self._client = client
+        self._tiers: dict[str, tuple[RiskTier, ...]] = {}
+        self._stream: PrivateStream | None = None
+
+    async def instruments(self) -> dict[str, Instrument]:
+        """Return the rules of every USDT perpetual, with its turnover of the last 24 hours."""
+        tickers = page_of("tickers", await self._client.get("v5/market/tickers", {"category": "linear"}))
+        with reading("tickers"):
+            turnover = {row["symbol"]: number(row, "turnover24h") for row in tickers}
+        held: dict[str, Instrument] = {}
+        async for page in self._client.pages("v5/market/instruments-info", {"category": "linear", "limit": 1000}):
+            for row in page:
+                try:
+                    name = row.get("symbol", "")
+                    found = instrument(row, turnover.get(name, ZERO), self._tiers.get(name, ()))
+                except UNREADABLE as error:
+                    self.malformed += 1
+                    log.warning("trading rules cannot be read: symbol left out", row=shown(row, 80), reason=repr(error))
+                    continue
+                if found is not None:
+                    held[found.symbol] = found
+        self._by_symbol = held
+        self._by_venue_id = {one.venue_id: one for one in held.values()}
+        return held
+
+    async def learn_tiers(self, symbols: Sequence[str]) -> dict[str, Instrument]:
+        """Fetch the margin tiers of some symbols and keep them; return the rules of those whose tiers are known now.
+
+        Without them an instrument assumes Bybit's lowest tier, so a request that fails costs nothing but precision.
+        """
+        gate, fresh = asyncio.Semaphore(AT_ONCE), {}
+
+        async def fetch(symbol: str) -> None:
+            query = {"category": "linear", "symbol": self._venue_id(symbol)}
+            try:
+                async with gate:
+                    rows = page_of("risk limits", await self._client.get("v5/market/risk-limit", query))
+                with reading("risk limits"):
+                    self._tiers |= risk_tiers(rows)
+            except (Unavailable, Rejected) as error:
+                log.warning("margin tiers unknown: the lowest one is assumed", symbol=symbol, reason=str(error))
+
+        async with asyncio.TaskGroup() as group:
+            for symbol in symbols:
+                group.create_task(fetch(symbol))
+        for symbol in symbols:
+            held, tiers = self._by_symbol.get(symbol), self._tiers.get(self._venue_id(symbol))
+            if held is not None and tiers:
+                fresh[symbol] = dataclasses.replace(held, tiers=tiers)
+        self._by_symbol |= fresh
+        self._by_venue_id |= {one.venue_id: one for one in fresh.values()}
+        return fresh
+
+    async def balance(self) -> Balance:
+        """Return the account's USDT."""
+        result = await self._client.get("v5/account/wallet-balance", {"accountType": "UNIFIED"})
+        with reading("wallet balance"):
+            account = result["list"][0]
+            coin: dict[str, Any] = next((row for row in account["coin"] if row["coin"] == COIN), {})
+            return Balance(
+                number(coin, "equity"), number(coin, "walletBalance"), number(account, "totalAvailableBalance")
+            )
+
+    async def positions(self) -> list[PositionReport]:
+        """Return all open USDT positions, every page of them; each leg of a hedge-mode position by itself."""
+        held: list[PositionReport] = []
+        query = {"category": "linear", "settleCoin": COIN, "limit": 200}
+        async for page in self._client.pages("v5/position/list", query):
+            with reading("positions"):
+                held += [position for row in page if (position := self._position(row)).qty]
+        return held
+
+    async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
+        """Set the leverage of a symbol; setting it to what it is already is no error."""
+        text = format(leverage, "f")
+        params = {"category": "linear", "symbol": self._venue_id(symbol), "buyLeverage": text, "sellLeverage": text}
+        await self._client.post(SET_LEVERAGE, params)
+
+    async def place(self, request: OrderRequest) -> None:
+        """Send an order; that its id is a duplicate means that an earlier attempt may have arrived."""
+        params: dict[str, Any] = {
+            "category": "linear", "symbol": self._venue_id(request.symbol), "side": request.side.value,
+            "orderType": "Limit" if request.kind is OrderKind.LIMIT else "Market", "qty": format(request.qty, "f"),
+            "orderLinkId": request.order_id, "positionIdx": request.index, "reduceOnly": request.reduce_only,
+            "timeInForce": "GTC" if request.kind is OrderKind.LIMIT else "IOC",
+        }  # fmt: skip
+        if request.price is not None:
+            params["price"] = format(request.price, "f")
+        if request.stop is not None:
+            params |= {"stopLoss": format(request.stop, "f"), "slTriggerBy": "LastPrice", "tpslMode": "Full"}
+        if request.target is not None:
+            params |= {"takeProfit": format(request.target, "f"), "tpTriggerBy": "LastPrice", "tpslMode": "Full"}
+        await self._client.post(CREATE, params)
+
+    async def cancel(self, symbol: str, order_id: str) -> None:
+        """Cancel an order; one that is gone already is no error."""
+        params = {"category": "linear", "symbol": self._venue_id(symbol), "orderLinkId": order_id}
+        await self._client.post(CANCEL, params)
+
+    async def set_stop(self, symbol: str, stop: Decimal, target: Decimal | None, *, index: int = 0) -> None:
+        """Move the stop of an open position; the same stop again is no error."""
+        params = {
+            "category": "linear", "symbol": self._venue_id(symbol), "stopLoss": format(stop, "f"), "positionIdx": index,
+            "tpslMode": "Full", "slTriggerBy": "LastPrice",
+        }  # fmt: skip
+        if target is not None:
+            params |= {"takeProfit": format(target, "f"), "tpTriggerBy": "LastPrice"}
+        await self._client.post(TRADING_STOP, params)
+
+    async def order(self, symbol: str, order_id: str) -> OrderReport:
+        """Look an order up in open orders, then history, then executions."""
+        query = {"category": "linear", "symbol": self._venue_id(symbol), "orderLinkId": order_id}
+        for path in ("v5/order/realtime", "v5/order/history"):
+            rows = page_of(path, await self._client.get(path, query))
+            with reading(path):
+                reports = [
+                    report(row, order_id, symbol) for row in rows if row.get("orderLinkId", order_id) == order_id
+                ]
+            if reports:
+                # a list that moved on while it was read may show an order twice: what has ended stays so
+                return max(reports, key=lambda one: (one.state is not OrderState.WORKING, one.filled_qty))
+        fills = page_of("executions", await self._client.get("v5/execution/list", query))
+        if fills:
+            with reading("executions"):
+                filled = sum((number(row, "execQty") for row in fills), ZERO)
+            return OrderReport(order_id, symbol, OrderState.FILLED, filled)
+        return OrderReport(order_id, symbol, OrderState.NOT_FOUND)
+
+    async def flat(self, symbol: str) -> bool:
+        """Return whether the exchange lists the symbol with a size of zero; an answer without it says nothing.
+
+        A contract that it does not list any more has been settled, unless it is among all positions.
+        """
+        query = {"category": "linear", "symbol": self._venue_id(symbol)}
+        try:
+            rows = page_of("position", await self._client.get("v5/position/list", query))
+        except Rejected:
+            if not await self._delisted(symbol):
+                raise
+            rows = []
+        if not rows and await self._delisted(symbol):
+            return symbol not in {held.symbol for held in await self.positions()}
+        with reading("position"):
+            return bool(rows) and all(str(row["size"]) != "" and not number(row, "size") for row in rows)
+
+    async def _delisted(self, symbol: str) -> bool:
+        if symbol in self._by_symbol:
+            await self.instruments()
+        return symbol not in self._by_symbol
+
+    async def fills_since(self, time: int, until: int, symbol: str = "") -> list[Fill]:
+        """Return every execution with a time in [time, until], oldest first, in windows of seven days."""
+        held: dict[str, Fill] = {}
+        # no execType: every kind of execution is asked for, those included that nobody knows yet
+        async for page in self._windows("v5/execution/list", time, until, symbol):
+            held |= {fill.exec_id: fill for fill in self._fills(page) if symbol in {"", fill.symbol}}
+        # pages come newest first: turned round, executions of one moment keep their order
+        turned = [*held.values()][::-1]
+        return sorted(turned, key=lambda fill: fill.time)
+
+    async def closed_since(self, time: int, until: int, symbol: str) -> list[ClosedPart]:
+        """Return what has been booked as closed, oldest first, in windows of seven days; one part for each order."""
+        parts: list[ClosedPart] = []
+        seen: set[str] = set()
+        async for page in self._windows("v5/position/closed-pnl", time, until, symbol):
+            # what was booked while the pages were being turned moves rows to the next one
+            with reading("closed profits"):
+                fresh = [row for row in page if str(row) not in seen]
+                seen |= {str(row) for row in page}
+                parts += [closed_part(row, symbol) for row in fresh if row["symbol"] == self._venue_id(symbol)]
+        turned = together(parts)[::-1]
+        return sorted(turned, key=lambda part: part.time)
+
+    async def _windows(self, path: str, time: int, until: int, symbol: str) -> AsyncIterator[list[dict[str, Any]]]:
+        query: dict[str, Any] = {"category": "linear", "limit": 100}
+        # what is not listed any more may not be asked for by name
+        if symbol in self._by_symbol:
+            query["symbol"] = self._venue_id(symbol)
+        for start in range(time, until + 1, WINDOW_MS):
+            # both ends are inclusive: a window that shared its end with the next would report that moment twice
+            window = {**query, "startTime": start, "endTime": start + WINDOW_MS - 1}
+            async for page in self._client.pages(path, window):
+                yield page
+
+    async def open_orders(self) -> list[OpenOrder]:
+        """Return every working order that carries an id of ours."""
+        held: list[OpenOrder] = []
+        query = {"category": "linear", "settleCoin": COIN, "openOnly": 0, "limit": 50}
+        async for page in self._client.pages("v5/order/realtime", query):
+            with reading("open orders"):
+                ours = [row for row in page if parse_order_id(str(row.get("orderLinkId", "")))]
+                held += [
+                    self._open_order(row) for row in ours
+                    if STATES.get(row["orderStatus"], OrderState.WORKING) is OrderState.WORKING
+                ]  # fmt: skip
+        return held
+
+    @property
+    def private_stream(self) -> StreamStatus:
+        """How the private stream is doing."""
+        return self._stream.status if self._stream is not None else StreamStatus()
+
+    def obstacles(self) -> list[str]:
+        """Return what keeps the account from being traded at this moment."""
+        stream = self._stream.obstacle() if self._stream is not None else ""
+        return [*self._client.access.obstacles(), *([stream] if stream else [])]
+
+    def barred(self) -> str:
+        """Return why no entry may be sent."""
+        return self._client.access.barred()
+
+    async def stream(self) -> AsyncGenerator[Sequence[Told], None]:
+        """Yield executions, orders of ours and positions as they change; an empty list after each (re)connection."""
+        endpoint = self._client.endpoint
+        hosts = endpoint.private or (endpoint.stream,)
+        self._stream = PrivateStream(hosts, endpoint.key, endpoint.secret, self.told, clock_ms=self._client.clock_ms)
+        async with contextlib.aclosing(self._stream.events()) as events:
+            async for told in events:
+                yield told
+
+    def on_bars(self, symbol: str, bars: Bars) -> None:
+        """Do nothing: a real exchange matches by itself."""
+
+    def on_price(self, symbol: str, price: float, time: int) -> None:
+        """Do nothing: a real exchange has prices of its own."""
+
+    async def account_facts(self) -> dict[str, Any]:
+        """Return what arming checks need: uid, permissions, read-only flag, margin mode, and when the key ends."""
+        key = await self._client.get("v5/user/query-api", {})
+        info = await self._client.get("v5/account/info", {})
+        with reading("account"):
+            return {
+                "uid": str(key.get("userID") or key.get("id") or ""), "permissions": _rights(key),
+                "read_only": bool(int(key.get("readOnly") or 0)), "margin_mode": str(info.get("marginMode", "")),
+                "expires": ends(key),
+            }  # fmt: skip
+
+    async def position_modes(self, symbols: Sequence[str]) -> dict[str, tuple[int, Decimal]]:
+        """Return (positionIdx, leverage) as the exchange has them for each symbol; an index above 0 is hedge mode."""
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def ask(symbol: str) -> tuple[int, Decimal]:
+            query = {"category": "linear", "symbol": self._venue_id(symbol)}
+            async with gate:
+                rows = page_of("position modes", await self._client.get("v5/position/list", query))
+            with reading("position modes"):
+                return max(int(row["positionIdx"]) for row in rows), number(rows[0], "leverage")
+
+        asked = await asyncio.gather(*(ask(symbol) for symbol in symbols))
+        return dict(zip(symbols, asked, strict=True))
+
+    def leverage_limit(self, symbol: str) -> Decimal | None:
+        """Return the highest leverage that a symbol allows, None when its rules are not known."""
+        rules = self._by_symbol.get(symbol)
+        return rules.max_leverage if rules is not None else None
+
+
+def _rights(key: dict[str, Any]) -> dict[str, list[str]]:
+    """Return what a key may do, by product; raise a TypeError when that cannot be read."""
+    held = key.get("permissions") or {}
+    if not isinstance(held, dict) or not all(isinstance(rights, list) for rights in held.values()):
+        raise TypeError("permissions are no lists by product")
+    return {str(product): [str(right) for right in rights] for product, rights in held.items()}

@@ -1,0 +1,73 @@
+"""Whether the bot is able to trade: what keeps it from all entries, and what from some."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.parts import Parts, Progress
+
+SHOWN = 5
+MOST = 0.5
+"""When more than this share of the symbols is silent, it is the feed that fails and not a market that rests."""
+
+
+def reasons(parts: Parts, progress: Progress) -> list[str]:
+    """Return why the bot is not able to trade, an empty list when it is."""
+    found = []
+    if not progress.recovered:
+        found.append("recovery has not finished")
+    if not parts.feed.connected():
+        found.append("feed is not connected")
+    silent = _silent(parts)
+    if progress.recovered and _fails(parts, silent):
+        streams = [*parts.feed.stale(), *parts.feed.refused()]
+        followed = len({series.symbol for series in parts.wanted})
+        found.append(
+            f"{len(set(streams))} streams are silent, of {len(silent)} of {followed} symbols, among them "
+            f"{streams[0].symbol} {streams[0].timeframe}{_refusal(parts)}"
+        )
+    if progress.broker_error:
+        found.append(f"exchange: {progress.broker_error}")
+    if not progress.durable:
+        found.append("the journal cannot be written, or its disk is full: no new entries")
+    found += parts.broker.obstacles()
+    if parts.fence.superseded:
+        found.append(f"another instance has taken over ({parts.fence.successor}): this one sends no orders")
+    if parts.trader.situation.switch != "running":
+        found.append(f"trading is {parts.trader.situation.switch.value}")
+    return found
+
+
+def notes(parts: Parts, progress: Progress) -> list[str]:
+    """Return what keeps entries from some symbols while the others can be traded; the bot is ready all the same."""
+    found = []
+    silent = _silent(parts)
+    if progress.recovered and silent and not _fails(parts, silent):
+        found.append(f"no entries in {_listed(silent)}: the feed is silent there")
+    refused = parts.feed.refused()
+    if refused:
+        names = [f"{series.symbol} {series.timeframe}" for series in refused]
+        found.append(f"the exchange refuses to stream {_listed(names)}: {next(iter(refused.values()))}")
+    doubtful = parts.trader.situation.doubtful
+    found += [f"no entries in {symbol}: {reason}" for symbol, reason in list(doubtful.items())[:SHOWN]]
+    return found
+
+
+def _silent(parts: Parts) -> list[str]:
+    """Return the symbols of which a stream is silent or refused: no entry can be made there."""
+    return sorted({series.symbol for series in (*parts.feed.stale(), *parts.feed.refused())})
+
+
+def _fails(parts: Parts, silent: list[str]) -> bool:
+    return len(silent) > MOST * len({series.symbol for series in parts.wanted})
+
+
+def _refusal(parts: Parts) -> str:
+    refused = parts.feed.refused()
+    return f" ({next(iter(refused.values()))})" if refused else ""
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
