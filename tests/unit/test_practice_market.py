@@ -40,6 +40,13 @@ def store(tmp_path):
     held.close()
 
 
+def test_a_seed_gives_the_prices_that_it_always_gave():
+    """Markets may learn to be silent, yet not without being asked."""
+    tape = GeneratedTape(7, 40, 0)
+    assert tape.bars(BTC, DAY - 60_000, DAY).close.tolist() == [63184.3]
+    assert tape.bars("BSV/USDT:USDT", DAY - 60_000, DAY).close.tolist() == [47.67]
+
+
 def test_the_lesser_markets_are_silent_now_and_then():
     tape = GeneratedTape(1, 20, 0, quiet=0.2)
     calm = GeneratedTape(1, 20, 0)
