@@ -174,11 +174,8 @@ class SimulatedAccount:
 
     def equity(self) -> Decimal:
         """Return wallet plus open profit."""
-        total = self.state.wallet
-        for held in self.state.positions.values():
-            if held.qty:
-                total += held.qty * (self.mark_price(held) - held.avg_price)
-        return total
+        held = (one for one in self.state.positions.values() if one.qty)
+        return sum((one.qty * (self.mark_price(one) - one.avg_price) for one in held), self.state.wallet)
 
     def margin(self) -> Decimal:
         """Return the initial margin of all positions."""
