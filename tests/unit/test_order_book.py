@@ -343,6 +343,7 @@ def test_a_book_too_thin_fills_an_ioc_in_part_and_a_fok_not_at_all_and_leaves_th
         ({"kind": OrderKind.LIMIT, "price": D("84.9"), "side": SELL}, 110003),
         ({"qty": "0", "side": SELL, "reduce_only": True, "close_on_trigger": True}, 10001),
         ({"qty": "0"}, 10001),
+        ({"kind": OrderKind.LIMIT, "price": D(99), "time_in_force": "Forever"}, 10001),
     ],
 )
 def test_what_the_exchange_refuses(change, code):
