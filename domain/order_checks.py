@@ -26,6 +26,14 @@ limit order at this price that does not rest.
 """
 
 
+def complete(order: VenueOrder, held: Decimal) -> None:
+    """Fill in what an order leaves to the exchange; ``held`` is the signed position in its symbol."""
+    if not order.qty and order.reduce_only and order.close_on_trigger:
+        order.qty = abs(held)
+    if order.kind is OrderKind.MARKET:
+        order.time_in_force = "IOC"
+
+
 def check_size(order: VenueOrder, rules: Instrument) -> None:
     """Refuse what is not a quantity, a price or a time in force; a reduction may be larger than the largest order."""
     if order.time_in_force not in TIMES_IN_FORCE:

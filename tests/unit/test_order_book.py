@@ -394,6 +394,16 @@ def test_amendments_that_change_nothing_or_cannot_be_are_refused():
     assert (held.state.orders[name].qty, held.state.orders[name].price) == (D(11), D(98))
 
 
+def test_an_order_amended_to_cross_the_market_fills_at_once_or_is_cancelled_when_it_may_only_rest():
+    for force, status in (("GTC", "Filled"), ("PostOnly", "Cancelled")):
+        held = account()
+        held.place(order(kind=OrderKind.LIMIT, price=D(99), time_in_force=force), 0, at_once=True)
+        (name,) = held.state.orders
+        events = held.amend(name, 1, qty=None, price=D("100.5"), trigger=None, at_once=True) + finish(held)
+        assert [one.status for one in events if isinstance(one, VenueOrder)][-1] == status
+        assert held.state.orders == {}
+
+
 @pytest.mark.parametrize("turnover", [None, DEEP])
 @pytest.mark.parametrize(("share", "status"), [("0", "Cancelled"), ("0.4", "Cancelled"), ("0.4", "Rejected")])
 def test_an_accepted_order_ends_as_directed(turnover, share, status):
