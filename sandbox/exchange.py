@@ -115,6 +115,8 @@ class Exchange:
                 self.account.mark(symbol, self.tape.instruments[symbol].price(float(bars.close[0])))
             if end % self.tape.instruments[symbol].funding_interval_ms == 0:
                 events += self.account.on_funding(symbol, FUNDING_RATE, end)
+        # a symbol without a bar fills what is due all the same
+        events += self.account.on_time(end - 1)
         self.processed_until = end
         self.keep(events)
         return events + self._deliver(end)

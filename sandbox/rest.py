@@ -212,7 +212,7 @@ class Rest:
         held = self._find(params)
         events = self._exchange.account.amend(
             held.id, self._exchange.now(), qty=_decimal(params, "qty"), price=_decimal(params, "price"),
-            trigger=_decimal(params, "triggerPrice"),
+            trigger=_decimal(params, "triggerPrice"), at_once=not self._exchange.terms.step,
         )  # fmt: skip
         self._publish(self._exchange.keep(events))
         return {"orderId": held.id, "orderLinkId": held.link_id}
