@@ -216,7 +216,7 @@ class Runtime:
             said.append(f"{len(stale)} streams are silent, among them {stale[0].symbol} {stale[0].timeframe}")
         if self.progress.broker_error:
             said.append(f"exchange: {self.progress.broker_error}")
-        said += p.broker.obstacles()
+        said += [one for one in p.broker.obstacles() if one not in self.progress.broker_error]
         if not self.progress.durable:
             said.append("the journal cannot be written, or its disk is full: no new entries")
         if p.fence.superseded:
