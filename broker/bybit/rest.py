@@ -37,6 +37,7 @@ RESET_S = 1.0
 
 RESET_LONGEST_S = 5.0
 CLOCK_NEWS_MS = 500
+HEADER_DIGITS = 15
 EXITS_RESERVE = 0.1
 
 RAISING = {CREATE, SET_LEVERAGE}
@@ -75,7 +76,7 @@ class _Heard:
     def number(self, name: str) -> int:
         """Return a header's number, -1 when there is none."""
         text = (self.headers or {}).get(name, "")
-        return int(text) if text.isascii() and text.isdecimal() else -1
+        return int(text) if text.isascii() and text.isdecimal() and len(text) <= HEADER_DIGITS else -1
 
 
 class _Stamped(ccxt.pro.bybit):  # type: ignore[misc]
@@ -224,7 +225,8 @@ class BybitClient:
             raise failed from error
         finally:
             self.exchange.heard.reset(token)
-        self._hear(path, heard)
+        if api == "private":
+            self._hear(path, heard)
         if not isinstance(body, dict) or not isinstance(body.get("result"), dict):
             raise Unavailable(f"{path}: unreadable answer {str(body)[:120]}")
         if api == "private":
@@ -235,7 +237,7 @@ class BybitClient:
 
     async def _failed(self, failed: RevenantError, path: str, heard: _Heard) -> RevenantError:
         """Draw the conclusions from a failure that go beyond its request; return what to raise."""
-        if heard.status == FORBIDDEN:
+        if heard.status == FORBIDDEN and not isinstance(failed, Rejected):
             return self.access.forbidden(heard.body)
         if isinstance(failed, KeyRefused):
             self.access.refused(path, failed)

@@ -12,12 +12,13 @@ from decimal import Decimal as D
 import pytest
 from aiohttp import web
 
+from bootstrap.assembly import _patiently
 from broker.bybit import BybitBroker
 from broker.bybit.access import Access
 from broker.bybit.errors import AddressBlocked, Banned, KeyRefused
 from broker.bybit.pacing import EXITS_ONLY, PER_SECOND, WINDOW_S, Pacing
-from broker.bybit.rest import BybitClient, Endpoint
-from domain.errors import Rejected, Unavailable
+from broker.bybit.rest import BybitClient, Endpoint, _Heard
+from domain.errors import ConfigError, OutcomeUnknown, Rejected, Unavailable
 from domain.ids import order_id
 from domain.order import OrderKind, OrderRequest, OrderSide
 from persistence.budget import SharedBudget
@@ -323,3 +324,44 @@ async def test_a_clock_that_cannot_be_measured_stays_as_it_is():
         with pytest.raises(Unavailable, match="retCode -1"):
             await client.post(STOP, {"symbol": "C"})
         assert client.exchange.clock_ahead_ms == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "left"),
+    [("", ""), ("10", ""), ("9" * 6_000, "0"), ("1000000000", "0"), ("-1", "5"), ("5", "50"), ("ten", "1"), ("٣", "1")],
+)
+async def test_headers_that_make_no_sense_change_nothing(limit, left):
+    async with exchange(Counting()) as (client, _):
+        heard = _Heard(200, {"x-bapi-limit": limit, "x-bapi-limit-status": left})
+        client._hear(CREATE, heard)
+        assert client._pacing._lane(CREATE).limit == 10
+        assert client._pacing._lane(CREATE).wait_s(0.0, urgent=False) == 0.0
+        assert client._reset_s(_Heard(200, {"x-bapi-limit-reset-timestamp": limit})) == 1.0
+
+
+async def test_an_answer_with_a_code_is_no_ban_whatever_its_status():
+    server = Counting()
+    async with exchange(server) as (client, broker):
+        server.answers = [(403, {"retCode": 10009, "retMsg": "Service Restricted", "result": {}})]
+        with pytest.raises(KeyRefused, match="another one"):
+            await client.get("v5/account/info", {})
+        await client.get("v5/account/info", {})
+        assert broker.obstacles() == []
+
+
+async def test_the_start_says_once_what_it_waits_for_and_ends_where_waiting_is_no_use(monkeypatch, capsys):
+    monkeypatch.setattr("bootstrap.assembly.PATIENCE_S", 0.001)
+    answers = (
+        [Banned("shut out until 10:00:00 UTC")] * 5 + [OutcomeUnknown("lost")] * 3 + [Banned("until 11:00:00 UTC")]
+    )
+
+    async def call():
+        if not answers:
+            raise AddressBlocked(
+                "the exchange does not serve the country of this address (HTTP 403): another region", 403
+            )
+        raise answers.pop(0)
+
+    with pytest.raises(ConfigError, match="another region"):
+        await _patiently(call, asyncio.Event())
+    assert capsys.readouterr().out.count("start waits for the exchange") == 3
