@@ -210,6 +210,8 @@ class BybitClient:
             await self._pacing.take(path, urgent=leaving)
         if self.pace is not None:
             await self.pace(reserve=0.0 if leaving else EXITS_RESERVE)
+        # the ban may have come while others were ahead of this request
+        self.access.check(leaving=leaving)
 
     async def _send(self, method: str, path: str, params: dict[str, Any]) -> dict[str, Any]:
         self.counts["sent"] += 1

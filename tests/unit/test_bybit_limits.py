@@ -15,13 +15,14 @@ from aiohttp import web
 from bootstrap.assembly import _patiently
 from broker.bybit import BybitBroker
 from broker.bybit.access import Access
-from broker.bybit.errors import AddressBlocked, Banned, KeyRefused
+from broker.bybit.errors import CURES, AddressBlocked, Banned, KeyRefused
 from broker.bybit.pacing import EXITS_ONLY, PER_SECOND, WINDOW_S, Pacing
 from broker.bybit.rest import BybitClient, Endpoint, _Heard
 from domain.errors import ConfigError, OutcomeUnknown, Rejected, Unavailable
 from domain.ids import order_id
 from domain.order import OrderKind, OrderRequest, OrderSide
 from persistence.budget import SharedBudget
+from tests.practice import until
 
 DIGEST = "ABCDEFGHIJKLMNOPQRSTUVWX"
 CREATE, LEVERAGE, STOP = "v5/order/create", "v5/position/set-leverage", "v5/position/trading-stop"
@@ -274,15 +275,16 @@ async def test_a_refused_key_ends_entries_says_so_once_and_heals_by_itself(capsy
         assert broker.barred()
 
 
-async def test_a_missing_permission_concerns_its_path_and_is_tried_again_later():
+@pytest.mark.parametrize("code", [10005, 10024, 110080, 110124])
+async def test_a_missing_permission_concerns_its_path_and_is_tried_again_later(code, capsys):
     server, clock = Counting(), Clock()
-    denied = {"retCode": 10005, "retMsg": "Permission denied", "result": {}}
+    denied = {"retCode": code, "retMsg": "Permission denied", "result": {}}
     async with exchange(server, access=Access(now=clock)) as (client, broker):
         server.answers = [(200, denied)]
         with pytest.raises(Rejected):
             await broker.set_stop("C/USDT:USDT", D(1), None)
         await client.get("v5/account/info", {})
-        assert "Orders and Positions" in broker.barred()
+        assert CURES[code] in broker.barred()
         clock.now += 301.0
         assert broker.barred() == ""
         server.answers = [(200, denied)]
@@ -290,6 +292,20 @@ async def test_a_missing_permission_concerns_its_path_and_is_tried_again_later()
             await broker.set_stop("C/USDT:USDT", D(1), None)
         await broker.set_stop("C/USDT:USDT", D(1), None)
         assert broker.barred() == ""
+        assert capsys.readouterr().out.count("the exchange refuses us") == 1
+
+
+async def test_requests_that_wait_their_turn_when_the_ban_comes_stay_here():
+    server = Counting()
+    async with exchange(server) as (_, broker):
+        waiting = [asyncio.ensure_future(broker.place(order(number))) for number in range(15)]
+        await until(lambda: len(server.bodies) >= 10, "ten are out, and the others wait")
+        server.answers = [(403, FORBIDDEN)] * 99
+        with pytest.raises(Banned):
+            await broker.balance()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(one) for one in found] == [type(None)] * 10 + [Banned] * 5
+        assert len(server.bodies) == 11
 
 
 LATE = "invalid request, please check your server timestamp or recv_window param. req_timestamp[1],server_timestamp[{}],recv_window[5000]"
