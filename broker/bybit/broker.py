@@ -55,6 +55,8 @@ log = structlog.get_logger(__name__)
 
 WINDOW_MS = 7 * 86_400_000
 AT_ONCE = 8
+TIERS_S = 6 * 3600.0
+"""Margin tiers change seldom, and with notice."""
 
 
 class BybitBroker(Rows):
@@ -67,6 +69,7 @@ class BybitBroker(Rows):
         super().__init__()
         self._client = client
         self._tiers: dict[str, tuple[RiskTier, ...]] = {}
+        self._learned = 0.0
         self._stream: PrivateStream | None = None
 
     async def instruments(self) -> dict[str, Instrument]:
@@ -88,6 +91,8 @@ class BybitBroker(Rows):
                     held[found.symbol] = found
         self._by_symbol = held
         self._by_venue_id = {one.venue_id: one for one in held.values()}
+        if self._tiers and asyncio.get_running_loop().time() - self._learned > TIERS_S:
+            await self.learn_tiers([one.symbol for one in held.values() if one.tiers])
         return held
 
     async def learn_tiers(self, symbols: Sequence[str]) -> dict[str, Instrument]:
@@ -96,6 +101,7 @@ class BybitBroker(Rows):
         Without them an instrument assumes Bybit's lowest tier, so a request that fails costs nothing but precision.
         """
         gate, fresh = asyncio.Semaphore(AT_ONCE), {}
+        self._learned = asyncio.get_running_loop().time()
 
         async def fetch(symbol: str) -> None:
             query = {"category": "linear", "symbol": self._venue_id(symbol)}
