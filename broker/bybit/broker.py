@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -282,14 +281,12 @@ class BybitBroker(Rows):
         """Return why no entry may be sent."""
         return self._client.access.barred()
 
-    async def stream(self) -> AsyncGenerator[Sequence[Told], None]:
-        """Yield executions, orders of ours and positions as they change; an empty list after each (re)connection."""
+    def stream(self) -> AsyncGenerator[Sequence[Told], None]:
+        """Report executions, orders of ours and positions as they change; an empty list after each (re)connection."""
         endpoint = self._client.endpoint
         hosts = endpoint.private or (endpoint.stream,)
         self._stream = PrivateStream(hosts, endpoint.key, endpoint.secret, self.told, clock_ms=self._client.clock_ms)
-        async with contextlib.aclosing(self._stream.events()) as events:
-            async for told in events:
-                yield told
+        return self._stream.events()
 
     def on_bars(self, symbol: str, bars: Bars) -> None:
         """Do nothing: a real exchange matches by itself."""
