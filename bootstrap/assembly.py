@@ -229,6 +229,7 @@ def assemble(ground: Ground) -> Bot:
         delivery=_delivery_terms(settings),
         reconcile=_reconcile_terms(settings, finest),
         told=reporter.told,
+        refused=feed.refused,
         acknowledge=venue.sandbox.acknowledge if venue.sandbox and settings.sandbox.step else None,
     )
     runtime = Runtime(parts)
