@@ -21,6 +21,7 @@ from domain.candle import Bar, Bars, resample
 from domain.errors import Rejected
 from domain.fills import Costs
 from domain.order import OrderKind, OrderSide
+from sandbox.book import OrderBook, simple_book
 from sandbox.clock import MarketClock
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ class Terms:
     key_ends: str = "1970-01-01T00:00:00Z"
     """When the key ends; 1970 for never, as Bybit says it."""
     costs: Costs = field(default_factory=Costs)
+    limits: bool = True
+    """Whether it limits how fast it may be asked, as Bybit does."""
 
 
 class Exchange:
@@ -74,6 +77,11 @@ class Exchange:
     def now(self) -> int:
         """Return the market time (UTC ms); in step mode it stands still between steps."""
         return self.processed_until if self.terms.step else max(self.processed_until, self.clock.now())
+
+    @property
+    def update_id(self) -> int:
+        """Return a number that grows with every change of the market or the account."""
+        return self.processed_until // self.tape.base_ms + self.account.state.sequence
 
     def instrument_symbol(self, venue_id: str) -> str:
         """Return the unified symbol of an exchange id; raises Rejected 10001 for an unknown one."""
@@ -157,6 +165,12 @@ class Exchange:
             open_time, float(bars.open[0]), float(bars.high.max()), float(bars.low.min()), float(bars.close[-1]),
             round(float(bars.volume.sum()), 8), round(float(bars.turnover.sum()), 8),
         )  # fmt: skip
+
+    def order_book(self, symbol: str, depth: int) -> OrderBook:
+        """Return up to ``depth`` levels a side of a symbol's order book."""
+        rules = self.tape.instruments[symbol]
+        last = self.account.last_price(symbol) or rules.tick
+        return simple_book(rules, last, self.terms.costs.half_spread, depth)
 
     def last_day(self, symbol: str) -> Bars:
         """Return the base bars of the last 24 hours."""

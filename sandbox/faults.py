@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from domain.errors import BadData
+from sandbox.limits import BAN_S
 
 
 class Answer(msgspec.Struct):
@@ -42,6 +43,7 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
         lose_answer: REST answers to lose.
         clock_shift_ms: move the exchange's idea of the time.
         lose_stops: accept orders, and forget the stop and target that they carry.
+        ban_s: how long an address that asked too often hears nothing but 403 (host's seconds).
         delist: exchange ids of contracts to settle at the last price now, and to know nothing of any more.
     """
 
@@ -57,6 +59,7 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
     lose_answer: LoseAnswer | None = None
     clock_shift_ms: int | None = None
     lose_stops: bool | None = None
+    ban_s: float | None = None
     delist: list[str] = []
 
 
@@ -74,6 +77,7 @@ class Faults:
     lost: list[LoseAnswer] = field(default_factory=list)
     clock_shift_ms: int = 0
     lose_stops: bool = False
+    ban_s: float = BAN_S
 
     def apply(self, body: bytes) -> Change:
         """Change the switches as a JSON request says.
@@ -88,7 +92,7 @@ class Faults:
         if change.reset:
             for name, value in _defaults().items():
                 setattr(self, name, value)
-        for name in ("refuse", "delay_ms", "duplicate", "reorder", "clock_shift_ms", "lose_stops"):
+        for name in ("refuse", "delay_ms", "duplicate", "reorder", "clock_shift_ms", "lose_stops", "ban_s"):
             if getattr(change, name) is not None:
                 setattr(self, name, getattr(change, name))
         for name in ("silence", "withhold_confirm"):

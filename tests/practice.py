@@ -57,10 +57,10 @@ class Practice:
 async def practice(
     folder: Path, *, tape: Tape | None = None, symbols: int = 4, **terms: Any
 ) -> AsyncIterator[Practice]:
-    """Serve a practice exchange until the block is left."""
+    """Serve a practice exchange until the block is left; its limits are lifted unless a test is about them."""
     folder.mkdir(parents=True, exist_ok=True)
     store = SandboxStore(folder / "exchange.sqlite")
-    exchange = Exchange(tape or GeneratedTape(3, symbols, START), store, Terms(**terms))
+    exchange = Exchange(tape or GeneratedTape(3, symbols, START), store, Terms(**{"limits": False, **terms}))
     server = Server(exchange, 900)
     runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.1)
     await runner.setup()
