@@ -8,7 +8,7 @@ from domain.account import BAD_REQUEST
 from domain.errors import Rejected
 from sandbox import shapes
 from sandbox.parameters import Parameters
-from sandbox.routes import ALL, Reply, Result, Route, Routes
+from sandbox.routes import ALL, LINEAR, Reply, Result, Route, Routes
 
 if TYPE_CHECKING:
     from sandbox.dcp import Dcp
@@ -30,7 +30,7 @@ class AccountRest:
         return {
             ("GET", "/v5/account/info"): Route(self._info),
             ("GET", "/v5/account/wallet-balance"): Route(self._wallet),
-            ("GET", "/v5/account/fee-rate"): Route(self._fee_rate, ALL, "", self._other_fees),
+            ("GET", "/v5/account/fee-rate"): Route(self._fee_rate, ALL, LINEAR, self._other_fees),
             ("POST", "/v5/account/set-margin-mode"): Route(self._set_margin_mode),
             ("GET", "/v5/account/query-dcp-info"): Route(self._dcp_info),
             ("POST", "/v5/order/disconnected-cancel-all"): Route(self._set_dcp),
@@ -108,7 +108,7 @@ class AccountRest:
     def _coins(self, params: Parameters) -> Result:
         chain = {
             "chain": "ETH", "chainType": "Ethereum (ERC20)", "confirmation": "6", "withdrawFee": "1", "depositMin": "0",
-            "withdrawMin": "2", "minAccuracy": "6", "chainDeposit": "0", "chainWithdraw": "0",
+            "withdrawMin": "2", "withdrawMax": "1000000", "minAccuracy": "6", "chainDeposit": "0", "chainWithdraw": "0",
             "withdrawPercentageFee": "0", "contractAddress": "", "safeConfirmNumber": "65",
         }  # fmt: skip
         row = {"name": "USDT", "coin": "USDT", "remainAmount": "0", "chains": [chain]}

@@ -17,6 +17,7 @@ LOG_TYPES = {
 }  # fmt: skip
 """Executions as the transaction log names them. Source: docs, enum, type(uta-translog)."""
 
+LEAST_TAKER_FEE = Decimal("0.00055")
 OPEN = {"New", "Untriggered", "PartiallyFilled"}
 
 
@@ -50,6 +51,7 @@ def order(held: VenueOrder, venue_id: str) -> dict[str, Any]:
         "reduceOnly": held.reduce_only, "closeOnTrigger": bool(held.stop_type), "placeType": "", "smpGroup": 0,
         "smpOrderId": "", "createType": held.create_type, "feeCurrency": "USDT",
         "slippageToleranceType": "UNKNOWN", "slippageTolerance": "", "extraFees": "", "closedPnl": "0",
+        "marketUnit": "", "rpiTakerAccess": False, "rpiMatchedQty": "0",
         "createdTime": str(held.created), "updatedTime": str(held.updated),
     }  # fmt: skip
 
@@ -114,12 +116,19 @@ def position(
         "leverage": text(held.leverage), "positionBalance": "0", "markPrice": text(mark), "liqPrice": "",
         "bustPrice": "", "positionMM": "0", "positionIM": text(round(value / held.leverage, 8)), "tpslMode": "Full",
         "takeProfit": text(held.target), "stopLoss": text(held.stop), "trailingStop": text(trailing),
-        "sessionAvgPrice": "",
-        "unrealisedPnl": text(account.unrealised(held.symbol)), "curRealisedPnl": text(held.realised),
-        "cumRealisedPnl": text(held.realised), "seq": account.state.sequence, "isReduceOnly": False,
+        "sessionAvgPrice": "", "unrealisedPnl": text(account.unrealised(held.symbol)),
+        "curRealisedPnl": text(held.realised), "cumRealisedPnl": text(held.realised),
+        "seq": account.state.sequence, "isReduceOnly": False,
         "mmrSysUpdatedTime": "", "leverageSysUpdatedTime": "", "createdTime": str(held.created),
-        "updatedTime": str(held.updated),
+        "updatedTime": str(held.updated), "openTime": held.created if held.qty else 0,
+        "breakEvenPrice": text(_break_even(held)) if held.qty else "",
     }  # fmt: skip
+
+
+def _break_even(held: VenuePosition) -> Decimal:
+    """Return the price at which a position closes without a loss. Source: docs, position/position."""
+    exact = (held.avg_price * held.qty - held.realised) / (held.qty - abs(held.qty) * LEAST_TAKER_FEE)
+    return max(Decimal(0), round(exact, 8))
 
 
 def wallet(account: SimulatedAccount) -> dict[str, Any]:
@@ -130,7 +139,8 @@ def wallet(account: SimulatedAccount) -> dict[str, Any]:
         "accountType": "UNIFIED", "accountIMRate": "0", "accountMMRate": "0", "accountLTV": "0",
         "totalEquity": text(equity), "totalWalletBalance": text(held), "totalMarginBalance": text(equity),
         "totalAvailableBalance": text(free), "totalPerpUPL": text(equity - held), "totalInitialMargin": text(margin),
-        "totalMaintenanceMargin": "0",
+        "accountIMRateByMp": "0", "accountMMRateByMp": "0", "totalInitialMarginByMp": text(margin),
+        "totalMaintenanceMarginByMp": "0", "totalMaintenanceMargin": "0",
         "coin": [
             {
                 "coin": "USDT", "equity": text(equity), "walletBalance": text(held), "usdValue": text(equity),
@@ -138,6 +148,7 @@ def wallet(account: SimulatedAccount) -> dict[str, Any]:
                 "accruedInterest": "0", "totalOrderIM": "0", "totalPositionIM": text(margin), "totalPositionMM": "0",
                 "unrealisedPnl": text(equity - held), "cumRealisedPnl": "0", "bonus": "0", "locked": "0",
                 "collateralSwitch": True, "marginCollateral": True, "spotBorrow": "0", "spotHedgingQty": "0",
+                "colRes": "0",
             }
         ],
     }  # fmt: skip

@@ -133,7 +133,10 @@ class TradeSocket:
             headers |= spent.headers()
             if not spent.granted:
                 raise too_fast()
-        return self._rest.private["POST", path].answer(Parameters(args[0], body=True))
+        route, params = self._rest.private["POST", path], Parameters(args[0], body=True)
+        if params.text("category") not in route.categories:
+            raise Rejected("category is not correct", NOT_FOUND)
+        return route.answer(params)
 
     def _authorise(self, connection: Connection, args: Sequence[Any]) -> None:
         if connection.authorised:
