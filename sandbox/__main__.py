@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop; return the exit code."""
     asked = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    terms = Terms(speed=asked.speed, step=asked.step, wallet=asked.wallet)
+    terms = Terms(speed=asked.speed, step=asked.step, wallet=asked.wallet, limits=not asked.no_limits)
     options = Options(
         asked.state, port=asked.port, seed=asked.seed, symbols=asked.symbols, replay=tuple(asked.replay),
         idle_exit_s=asked.idle_exit, terms=terms,
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--wallet", type=_decimal, default=Decimal(10_000), help="USDT to begin with")
     made.add_argument("--replay", action="append", default=[], help="candle file to play, PATH or SYMBOL=PATH")
     made.add_argument("--step", action="store_true", help="move on only when told")
+    made.add_argument("--no-limits", action="store_true", help="answer however fast it is asked")
     made.add_argument("--idle-exit", type=_between(float, 1), default=900.0, help="leave after so many silent seconds")
     return made
 

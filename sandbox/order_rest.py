@@ -6,8 +6,6 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from domain.account import BAD_REQUEST, NOT_FOUND, VenueOrder
 from domain.errors import Rejected
 from domain.ids import name_uuid
@@ -16,6 +14,7 @@ from domain.trade import ZERO
 from sandbox.filters import OrderFilter
 from sandbox.limits import too_fast
 from sandbox.market_shapes import price_band
+from sandbox.order_params import TRIGGERS, check_leg, check_protection, in_force, missing
 from sandbox.parameters import Parameters
 from sandbox.routes import ALL, BATCH_MAX, CONTRACTS, LINEAR, Reply, Result, Route, Routes, no_order, no_symbol
 
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 
     Grant = Callable[[str, int], int]
 
-TIME_IN_FORCE = ("GTC", "IOC", "FOK", "PostOnly")
-TRIGGERS = ("LastPrice", "IndexPrice", "MarkPrice")
+ACTIVE_MAX, CONDITIONAL_MAX = 500, 10
+"""Orders of one symbol that may wait. Source: docs, order/create-order."""
 LINK_ID = re.compile(r"[0-9A-Za-z_-]{1,36}")
 UNCHANGED = "The order remains unchanged as the parameters entered match the existing ones."
 
@@ -54,14 +53,15 @@ class OrderRest:
 
     def _create(self, params: Parameters) -> Result:
         order = self._order(params)
+        self._check_number(order)
         self._publish(self._exchange.place(order))
         return {"orderId": order.id, "orderLinkId": order.link_id}
 
     def _order(self, params: Parameters) -> VenueOrder:
         """Return the order that a request describes; nothing of it has been checked against the account."""
         symbol = self._symbol(params)
-        side = OrderSide(params.choice("side", [one.value for one in OrderSide]) or _missing("side"))
-        limit = (params.choice("orderType", ("Market", "Limit")) or _missing("orderType")) == "Limit"
+        side = OrderSide(params.choice("side", [one.value for one in OrderSide]) or missing("side"))
+        limit = (params.choice("orderType", ("Market", "Limit")) or missing("orderType")) == "Limit"
         trigger, price = params.decimal("triggerPrice") or None, params.decimal("price") or None
         if limit and price is None:
             raise Rejected("params error: price is required for a Limit order", BAD_REQUEST)
@@ -69,7 +69,7 @@ class OrderRest:
         if limit and price is not None:
             self._check_band(symbol, side, price)
         check_leg(params)
-        _check_protection(params)
+        check_protection(params)
         link_id = params.text("orderLinkId")
         if link_id and not LINK_ID.fullmatch(link_id):
             raise Rejected("params error: OrderLinkId invalid", BAD_REQUEST)
@@ -79,7 +79,15 @@ class OrderRest:
             trigger=trigger, reduce_only=params.flag("reduceOnly"), stop=params.decimal("stopLoss") or ZERO,
             target=params.decimal("takeProfit") or ZERO,
         )  # fmt: skip
-        return self._sized(_in_force(params, order, limit=limit), closing=params.flag("closeOnTrigger"))
+        return self._sized(in_force(params, order, limit=limit), closing=params.flag("closeOnTrigger"))
+
+    def _check_number(self, order: VenueOrder) -> None:
+        waiting = [one for one in self._exchange.account.state.orders.values() if one.symbol == order.symbol]
+        conditional = [one for one in waiting if one.trigger is not None and not one.stop_type]
+        if order.trigger is not None and len(conditional) >= CONDITIONAL_MAX:
+            raise Rejected("The number of stop orders exceeds the maximum allowable limit", 110009)
+        if order.trigger is None and sum(one.trigger is None for one in waiting) >= ACTIVE_MAX:
+            raise Rejected("Not allowed to have more than 500 active orders.", 110020)
 
     def _trigger_kind(self, params: Parameters, symbol: str, side: OrderSide, trigger: Decimal) -> OrderKind:
         rises = params.integer("triggerDirection", 0)
@@ -112,6 +120,8 @@ class OrderRest:
         held = self._open(params)
         qty, price = params.decimal("qty"), params.decimal("price")
         trigger, stop, target = (params.decimal(name) for name in ("triggerPrice", "stopLoss", "takeProfit"))
+        if trigger and held.stop_type in {"StopLoss", "TakeProfit"} and trigger != held.trigger:
+            return self._move_stop(held, trigger)
         wanted = {"qty": qty, "price": price, "trigger": trigger, "stop": stop, "target": target}
         changed = {name: value for name, value in wanted.items() if value is not None and value != getattr(held, name)}
         if not changed:
@@ -127,6 +137,16 @@ class OrderRest:
         except Rejected:
             held.stop, held.target = before
             raise
+        self._publish(self._exchange.keep(events))
+        return {"orderId": held.id, "orderLinkId": held.link_id}
+
+    def _move_stop(self, held: VenueOrder, trigger: Decimal) -> Result:
+        """Move a position's stop or target by its order."""
+        stop, target = (trigger, None) if held.stop_type == "StopLoss" else (None, trigger)
+        rules = self._exchange.tape.instruments[held.symbol]
+        if rules.price(trigger) != trigger:
+            raise Rejected(f"price invalid: {trigger} is no multiple of tick {rules.tick}", BAD_REQUEST)
+        events = self._exchange.account.set_stops(held.symbol, self._exchange.now(), stop=stop, target=target)
         self._publish(self._exchange.keep(events))
         return {"orderId": held.id, "orderLinkId": held.link_id}
 
@@ -148,8 +168,17 @@ class OrderRest:
 
     def _cancel(self, params: Parameters) -> Result:
         held = self._open(params)
-        self._publish(self._exchange.keep(self._exchange.account.cancel(held.id, self._exchange.now())))
+        self._end(held)
         return {"orderId": held.id, "orderLinkId": held.link_id}
+
+    def _end(self, order: VenueOrder) -> None:
+        """Cancel an order; that of a position's stop or target takes it off the position."""
+        account, now = self._exchange.account, self._exchange.now()
+        if order.stop_type in {"StopLoss", "TakeProfit"}:
+            stop, target = (ZERO, None) if order.stop_type == "StopLoss" else (None, ZERO)
+            self._publish(self._exchange.keep(account.set_stops(order.symbol, now, stop=stop, target=target)))
+        else:
+            self._publish(self._exchange.keep(account.cancel(order.id, now)))
 
     def _open(self, params: Parameters) -> VenueOrder:
         """Return the open order that a request names; ``orderId`` counts before ``orderLinkId``."""
@@ -192,7 +221,7 @@ class OrderRest:
         return Reply({"list": results}, {"list": codes})
 
     def _cancel_all(self, params: Parameters) -> Result:
-        state, now = self._exchange.account.state, self._exchange.now()
+        state = self._exchange.account.state
         if not any(name in params for name in ("symbol", "baseCoin", "settleCoin")):
             raise Rejected("params error: symbol, baseCoin or settleCoin is required", BAD_REQUEST)
         kept = OrderFilter.of(params, self._exchange)
@@ -200,7 +229,7 @@ class OrderRest:
         for order in [one for one in state.orders.values() if kept.keeps(one)][:500]:
             # one cancelled order can take another with it
             if order.id in state.orders:
-                self._publish(self._exchange.keep(self._exchange.account.cancel(order.id, now)))
+                self._end(order)
                 done.append({"orderId": order.id, "orderLinkId": order.link_id})
         return {"list": done, "success": "1"}
 
@@ -227,46 +256,3 @@ class OrderRest:
 
     def _symbol(self, params: Parameters) -> str:
         return self._exchange.instrument_symbol(params.required("symbol"))
-
-
-def check_leg(params: Parameters) -> None:
-    """Raise Rejected unless ``positionIdx`` is the one of one-way mode. Source: docs, websocket/trade/guideline."""
-    if params.integer("positionIdx", 0) != 0:
-        raise Rejected("position idx not match position mode", BAD_REQUEST)
-
-
-def check_modes(params: Parameters) -> str:
-    """Return ``tpslMode``; limit orders as stop or target exist in Partial mode only.
-
-    Source: docs, order/create-order and position/trading-stop.
-    """
-    mode = params.choice("tpslMode", ("Full", "Partial"))
-    for kind, price in (("tpOrderType", "tpLimitPrice"), ("slOrderType", "slLimitPrice")):
-        chosen = params.choice(kind, ("Market", "Limit"), "Market")
-        if chosen == "Limit" and mode != "Partial":
-            raise Rejected(f"params error: {kind} Limit needs tpslMode Partial", BAD_REQUEST)
-        if chosen == "Limit" and not params.decimal(price):
-            raise Rejected(f"params error: {price} is required", BAD_REQUEST)
-    for name in ("tpTriggerBy", "slTriggerBy"):
-        params.choice(name, TRIGGERS, "LastPrice")
-    return mode
-
-
-def _check_protection(params: Parameters) -> None:
-    check_modes(params)
-    if params.flag("reduceOnly") and (params.decimal("stopLoss") or params.decimal("takeProfit")):
-        raise Rejected("params error: take profit and stop loss cannot be set with reduceOnly", BAD_REQUEST)
-
-
-def _in_force(params: Parameters, order: VenueOrder, *, limit: bool) -> VenueOrder:
-    """Return the order with its time in force; a market order is always IOC."""
-    chosen = params.choice("timeInForce", (*TIME_IN_FORCE, "RPI"), "GTC")
-    if chosen == "RPI":
-        raise Rejected("Order failed. RPI orders are restricted to approved market makers only", 110119)
-    if "time_in_force" in VenueOrder.__struct_fields__:
-        return msgspec.structs.replace(order, time_in_force=chosen if limit else "IOC")
-    return order
-
-
-def _missing(name: str) -> str:
-    raise Rejected(f"params error: {name} is required", BAD_REQUEST)

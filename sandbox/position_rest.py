@@ -9,7 +9,7 @@ from domain.account import BAD_REQUEST, SAME_STOPS, VenueOrder
 from domain.errors import Rejected
 from domain.order import OrderKind, OrderSide
 from sandbox import shapes
-from sandbox.order_rest import check_leg, check_modes
+from sandbox.order_params import check_leg, check_modes
 from sandbox.parameters import Parameters
 from sandbox.routes import CONTRACTS, DERIVATIVES, LINEAR, Result, Route, Routes, no_symbol
 

@@ -25,7 +25,7 @@ from sandbox.limits import Banned, Limits, too_fast
 from sandbox.parameters import Parameters, decoded
 from sandbox.replay import replay
 from sandbox.rest import Rest, check_signature
-from sandbox.routes import Reply
+from sandbox.routes import LINEAR, Reply
 from sandbox.store import SandboxStore
 from sandbox.stream import Streams
 from sandbox.tape import GeneratedTape
@@ -76,8 +76,7 @@ class Server:
     def application(self) -> web.Application:
         """Return the web application."""
         app = web.Application(client_max_size=1 << 20)
-        app.router.add_get("/v5/public/linear", self._public_socket)
-        app.router.add_get("/v5/public/{category:spot|inverse|option}", self._other_socket)
+        app.router.add_get("/v5/public/{category:linear|spot|inverse|option}", self._public_socket)
         app.router.add_get("/v5/private", self._private_socket)
         app.router.add_get("/v5/trade", self._trade_socket)
         app.router.add_get("/control/status", self._status)
@@ -136,10 +135,8 @@ class Server:
             self.stopping.set()
 
     async def _public_socket(self, request: web.Request) -> web.StreamResponse:
-        return self._turned_away() or await self._streams.serve(request, private=False)
-
-    async def _other_socket(self, request: web.Request) -> web.StreamResponse:
-        return self._turned_away() or await self._streams.serve(request, private=False, listed=False)
+        listed = request.match_info["category"] == LINEAR
+        return self._turned_away() or await self._streams.serve(request, private=False, listed=listed)
 
     async def _private_socket(self, request: web.Request) -> web.StreamResponse:
         return self._turned_away() or await self._streams.serve(request, private=True)

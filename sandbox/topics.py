@@ -62,6 +62,8 @@ class Topics:
     def frame(self, topic: str) -> bytes | None:
         """Return what a topic says after a base bar has closed, None where it has nothing to say."""
         channel, *rest = topic.split(".")
+        if channel in SILENT or rest[-1] not in self._exchange.by_venue_id:
+            return None
         if channel == "kline":
             return self._kline(topic, rest[0], rest[1])
         if channel == "publicTrade":

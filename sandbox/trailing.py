@@ -44,7 +44,8 @@ class TrailingStops:
         """Let a stop follow a position, or with a distance of 0 do without.
 
         Raises:
-            Rejected: without a position, with a distance that no tick fits, and when it is so already.
+            Rejected: without a position, with a distance that no tick fits, with an active price behind the market, and
+                when it is so already.
         """
         account, rules = self._exchange.account, self._exchange.tape.instruments[symbol]
         last = account.last_price(symbol)
@@ -55,6 +56,8 @@ class TrailingStops:
             raise Rejected("not modified", SAME_STOPS)
         if distance and (rules.price(distance) != distance or distance >= last):
             raise Rejected("TrailingStop invalid", BAD_REQUEST)
+        if active is not None and (active - last) * account.position(symbol).qty <= 0:
+            raise Rejected(f"ActivePrice:{active} set for position should be beyond base_price:{last}", BAD_REQUEST)
         self._held.pop(symbol, None)
         if distance:
             self._held[symbol] = Trailing(distance, last, active)
@@ -65,7 +68,8 @@ class TrailingStops:
         events = list[Event]()
         for symbol, trailing in list(self._held.items()):
             qty, last = self._exchange.account.position(symbol).qty, self._exchange.account.last_price(symbol)
-            if not qty or last is None:
+            cancelled = trailing.active is None and self._order(symbol) is None
+            if not qty or last is None or cancelled:
                 del self._held[symbol]
                 self._keep()
                 continue
@@ -78,8 +82,7 @@ class TrailingStops:
     def _place(self, symbol: str) -> list[Event]:
         """Make the account's order what the trailing stop asks for now."""
         account, now = self._exchange.account, self._exchange.now()
-        orders = account.state.orders.values()
-        waiting = next((one for one in orders if one.symbol == symbol and one.stop_type == TYPE), None)
+        waiting = self._order(symbol)
         trailing, qty = self._held.get(symbol), account.position(symbol).qty
         self._keep()
         if trailing is None or trailing.active is not None:
@@ -97,6 +100,10 @@ class TrailingStops:
                 reduce_only=True, stop_type=TYPE, create_type="CreateByTrailingStop",
             )
         )  # fmt: skip
+
+    def _order(self, symbol: str) -> VenueOrder | None:
+        orders = self._exchange.account.state.orders.values()
+        return next((one for one in orders if one.symbol == symbol and one.stop_type == TYPE), None)
 
     def _keep(self) -> None:
         self._exchange.store.put("trailing", msgspec.json.encode(self._held).decode())

@@ -290,6 +290,35 @@ async def test_margin_and_stop_modes_are_kept(tmp_path):
         }
 
 
+async def test_a_position_loses_its_stop_with_the_order_of_it(tmp_path):
+    async with practice(tmp_path, speed=0.001) as exchange:
+        await exchange.post("/v5/order/create", **MARKET, stopLoss="50000", takeProfit="90000")
+
+        async def shown() -> tuple[str, str]:
+            (position,) = (await exchange.get("/v5/position/list", **BTC)).result["list"]
+            return position["stopLoss"], position["takeProfit"]
+
+        async def of(kind: str) -> str:
+            rows = (await exchange.get("/v5/order/realtime", **BTC)).result["list"]
+            return next(one["orderId"] for one in rows if one["stopOrderType"] == kind)
+
+        moved = {**BTC, "orderId": await of("StopLoss"), "triggerPrice": "51000"}
+        assert (await exchange.post("/v5/order/amend", **moved)).code == 0
+        assert await shown() == ("51000", "90000")
+        assert (await exchange.post("/v5/order/cancel", **BTC, orderId=await of("StopLoss"))).code == 0
+        assert await shown() == ("0", "90000")
+        assert len((await exchange.post("/v5/order/cancel-all", **BTC)).result["list"]) == 1
+        assert await shown() == ("0", "0")
+
+
+async def test_only_ten_conditional_orders_wait_in_a_symbol(tmp_path):
+    async with practice(tmp_path, speed=0.001) as exchange:
+        conditional = {**MARKET, "triggerPrice": "90000", "triggerDirection": 1}
+        codes = [(await exchange.post("/v5/order/create", **conditional)).code for _ in range(11)]
+        assert codes == [0] * 10 + [110009]
+        assert (await exchange.post("/v5/order/create", **{**conditional, "symbol": "ETHUSDT", "qty": "0.1"})).code == 0
+
+
 async def test_parts_of_a_position_get_stops_of_their_own(tmp_path):
     async with practice(tmp_path, speed=0.001) as exchange:
         await exchange.post("/v5/order/create", **MARKET)
