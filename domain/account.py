@@ -152,7 +152,7 @@ class SimulatedAccount:
 
     def amend(
         self, order_id: str, now: int, *, qty: Decimal | None, price: Decimal | None, trigger: Decimal | None,
-        at_once: bool = False,
+        stop: Decimal | None = None, target: Decimal | None = None, at_once: bool = False,
     ) -> list[Event]:  # fmt: skip
         """Change an open order's quantity or prices; ``at_once`` fills it when its new price crosses the market.
 
@@ -160,11 +160,11 @@ class SimulatedAccount:
             Rejected: when there is no such order, or nothing would change.
         """
         order = self._open_order(order_id)
-        order_checks.check_amendment(order, self._instruments[order.symbol], qty=qty, price=price, trigger=trigger)
-        order_checks.check_price(order, price, self._marks.get(order.symbol))
-        order.qty = order.qty if qty is None else qty
-        order.price = order.price if price is None else price
-        order.trigger = order.trigger if trigger is None else trigger
+        wanted = {"qty": qty, "price": price, "trigger": trigger, "stop": stop, "target": target}
+        changed = order_checks.amendment(order, self._instruments[order.symbol], **wanted)
+        order_checks.check_price(order, changed.get("price"), self._marks.get(order.symbol))
+        for name, value in changed.items():
+            setattr(order, name, value)
         order.updated = now
         self._emit(order)
         if at_once and order.trigger is None:
@@ -180,7 +180,7 @@ class SimulatedAccount:
         new_target = held.target if target is None else target
         if (new_stop, new_target) == (held.stop, held.target):
             raise Rejected("not modified", SAME_STOPS)
-        order_checks.check_sides(1 if held.qty > 0 else -1, self._marks.get(symbol), new_stop, new_target)
+        order_checks.check_sides(1 if held.qty > 0 else -1, self._marks.get(symbol), stop or ZERO, target or ZERO)
         self._protect(held, new_stop, new_target, now, "")
         self._emit(held)
         return self._drain()
@@ -256,7 +256,7 @@ class SimulatedAccount:
         if order.link_id and order.link_id in self.state.link_ids:
             raise Rejected("OrderLinkedID is duplicate", DUPLICATE)
         held = self.position(order.symbol)
-        order_checks.complete(order, held.qty)
+        order_checks.complete(order, held.qty, rules.max_qty)
         order_checks.check_size(order, rules)
         order_checks.check_price(order, order.price, self._marks.get(order.symbol))
         if order.reduce_only:

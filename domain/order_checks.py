@@ -26,10 +26,16 @@ limit order at this price that does not rest.
 """
 
 
-def complete(order: VenueOrder, held: Decimal) -> None:
-    """Fill in what an order leaves to the exchange; ``held`` is the signed position in its symbol."""
+def complete(order: VenueOrder, held: Decimal, most: Decimal) -> None:
+    """Fill in what an order leaves to the exchange; ``held`` is the signed position in its symbol.
+
+    A quantity of zero that only reduces and closes on trigger is the position, up to the largest order (``most``);
+    source: docs v5, order/create-order.
+    """
     if not order.qty and order.reduce_only and order.close_on_trigger:
-        order.qty = abs(held)
+        if held * order.side.sign >= 0:
+            raise Rejected("current position is zero, cannot fix reduce-only order qty", REDUCE_ONLY)
+        order.qty = min(abs(held), most)
     if order.kind is OrderKind.MARKET:
         order.time_in_force = "IOC"
 
@@ -88,19 +94,31 @@ def check_reduction(order: VenueOrder, held: Decimal) -> None:
         raise Rejected("current position is zero, cannot fix reduce-only order qty", REDUCE_ONLY)
 
 
-def check_amendment(
-    order: VenueOrder, rules: Instrument, *, qty: Decimal | None, price: Decimal | None, trigger: Decimal | None
-) -> None:
-    """Refuse a change that changes nothing, cannot be, or comes while the order is being filled."""
+def amendment(order: VenueOrder, rules: Instrument, **wanted: Decimal | None) -> dict[str, Decimal]:
+    """Return what of an order's ``qty``, ``price``, ``trigger``, ``stop`` and ``target`` changes, with the new values.
+
+    Refuse a change that changes nothing, cannot be, or comes while the order is being filled.
+    """
     if order.rest is not None:
         raise Rejected("The order is processing and can not be operated, please try again later", PROCESSING)
-    wanted = ((qty, order.qty), (price, order.price), (trigger, order.trigger))
-    if all(new is None or new == old for new, old in wanted):
+    changed = {name: new for name, new in wanted.items() if new is not None and new != getattr(order, name)}
+    if not changed:
         raise Rejected("The order remains unchanged as the parameters entered match the existing ones.", BAD_REQUEST)
-    if qty is not None and (rules.floor_qty(qty) != qty or qty < rules.min_qty):
+    for name, new in changed.items():
+        if name == "qty":
+            _check_new_size(order, rules, new)
+        elif getattr(order, name) is None:
+            raise Rejected(f"params error: the order has no {name}", BAD_REQUEST)
+        elif (new or name in {"price", "trigger"}) and rules.price(new) != new:
+            raise Rejected(f"price invalid: {new} is no multiple of tick {rules.tick}", BAD_REQUEST)
+        elif name in {"stop", "target"} and order.reduce_only:
+            raise Rejected("params error: reduceOnly order cannot set take profit or stop loss", BAD_REQUEST)
+    return changed
+
+
+def _check_new_size(order: VenueOrder, rules: Instrument, qty: Decimal) -> None:
+    too_much = qty > rules.max_qty and not order.reduce_only
+    if rules.floor_qty(qty) != qty or qty < rules.min_qty or too_much:
         raise Rejected(f"Qty invalid: {qty}", BAD_REQUEST)
-    if qty is not None and qty <= order.filled:
+    if qty <= order.filled:
         raise Rejected("The modified contract quantity cannot be less than or equal to the filled one", BELOW_FILLED)
-    wrong = next((p for p in (price, trigger) if p and rules.price(p) != p), None)
-    if wrong is not None:
-        raise Rejected(f"price invalid: {wrong} is no multiple of tick {rules.tick}", BAD_REQUEST)

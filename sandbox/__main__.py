@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     terms = Terms(
         speed=1.0 if asked.now else asked.speed, step=asked.step, wallet=asked.wallet, now=asked.now,
-        marked=tuple(asked.mark), slices=asked.slices,
+        marked=tuple(asked.mark), slices=asked.slices, limits=not asked.no_limits,
     )  # fmt: skip
     options = Options(
         asked.state, port=asked.port, seed=asked.seed, symbols=asked.symbols, replay=tuple(asked.replay),
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
         "--slices", action=argparse.BooleanOptionalAction, default=True,
         help="fill orders by an order book, in several executions; else whole",
     )  # fmt: skip
+    made.add_argument("--no-limits", action="store_true", help="answer however fast it is asked")
     made.add_argument("--idle-exit", type=_between(float, 1), default=900.0, help="leave after so many silent seconds")
     return made
 

@@ -83,11 +83,11 @@ class Delays:
         shown = [order for row in known.values() if (order := self.order(OPEN, row)) and order.status in WORKING]
         return sorted(shown, key=lambda one: -one.sequence)
 
-    def ended_orders(self, rows: Sequence[VenueOrder]) -> list[VenueOrder]:
-        """Return the ended orders that the history shows by now."""
+    def ended_orders(self, rows: Sequence[VenueOrder], path: str = HISTORY) -> list[VenueOrder]:
+        """Return the ended orders that a list, the history or another, shows by now."""
         return [
             row for row in rows
-            if (shown := self.order(HISTORY, row)) is not None and shown.status not in WORKING
+            if (shown := self.order(path, row)) is not None and shown.status not in WORKING
         ]  # fmt: skip
 
     def positions(self, rows: Iterable[VenuePosition]) -> list[VenuePosition]:

@@ -13,6 +13,7 @@ from domain.direction import Fate, Slicing
 from domain.errors import BadData
 from domain.ids import parse_order_id
 from sandbox.delays import LISTS, LONGEST_MS
+from sandbox.limits import BAN_S
 from sandbox.market_events import Happenings
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from domain.account import VenueOrder
 
-TOPICS = ("order", "execution", "position", "wallet")
+TOPICS = ("order", "execution", "execution.fast", "position", "wallet")
 Delay = Annotated[int, Meta(ge=0, le=LONGEST_MS)]
 
 
@@ -99,6 +100,7 @@ class Change(Happenings, forbid_unknown_fields=True):
         end_orders: accept orders, and end them afterwards.
         slices: split orders so, whatever the book has; ``null`` lets the book decide again.
         delay_lists: milliseconds by which a list (its path) or a private topic is late; replaces what was set before.
+        ban_s: how long an address that asked too often hears nothing but 403 (host's seconds).
         delist: exchange ids of contracts to settle at the mark price now, and to know nothing of any more.
     """
 
@@ -117,6 +119,7 @@ class Change(Happenings, forbid_unknown_fields=True):
     end_orders: EndOrders | None = None
     slices: Slices | msgspec.UnsetType | None = msgspec.UNSET
     delay_lists: dict[str, Delay] | None = None
+    ban_s: float | None = None
     delist: list[str] = msgspec.field(default_factory=list)
 
 
@@ -137,6 +140,7 @@ class Faults:
     ends: list[EndOrders] = field(default_factory=list)
     slices: Slices | None = None
     delays: dict[str, int] = field(default_factory=dict)
+    ban_s: float = BAN_S
 
     def apply(self, body: bytes) -> Change:
         """Change the switches as a JSON request says.
@@ -159,7 +163,7 @@ class Faults:
         return change
 
     def _set(self, change: Change) -> None:
-        for name in ("refuse", "delay_ms", "duplicate", "reorder", "clock_shift_ms", "lose_stops"):
+        for name in ("refuse", "delay_ms", "duplicate", "reorder", "clock_shift_ms", "lose_stops", "ban_s"):
             if getattr(change, name) is not None:
                 setattr(self, name, getattr(change, name))
         for name in ("silence", "withhold_confirm"):

@@ -75,7 +75,7 @@ async def test_a_position_is_liquidated_at_its_liquidation_price(tmp_path):
             str(D(held["size"]) * D(held["markPrice"]) / 10),
         )
         assert D(held["positionMM"]) == D(held["size"]) * D(held["markPrice"]) / 100
-        before = D((await rows("v5/account/wallet-balance"))[0]["totalWalletBalance"])
+        before = D((await rows("v5/account/wallet-balance", accountType="UNIFIED"))[0]["totalWalletBalance"])
         while exchange.exchange.account.position(BTC).qty:
             exchange.exchange.advance()
         executions = await rows("v5/execution/list", symbol="BTCUSDT")
@@ -84,7 +84,7 @@ async def test_a_position_is_liquidated_at_its_liquidation_price(tmp_path):
         assert D(bust["execPrice"]) == pytest.approx(entry * D("0.9"), abs=1)
         (closed,) = await rows("v5/position/closed-pnl", symbol="BTCUSDT")
         assert closed["execType"] == "BustTrade"
-        after = D((await rows("v5/account/wallet-balance"))[0]["totalWalletBalance"])
+        after = D((await rows("v5/account/wallet-balance", accountType="UNIFIED"))[0]["totalWalletBalance"])
         assert before - after == pytest.approx(D(held["size"]) * (entry - D(bust["execPrice"])), abs=10)
         orders = await rows("v5/order/history", symbol="BTCUSDT")
         assert orders[0]["createType"] == "CreateByTakeOver_PassThrough"

@@ -341,7 +341,7 @@ def test_a_book_too_thin_fills_an_ioc_in_part_and_a_fok_not_at_all_and_leaves_th
     [
         ({"kind": OrderKind.LIMIT, "price": D("115.1")}, 110003),
         ({"kind": OrderKind.LIMIT, "price": D("84.9"), "side": SELL}, 110003),
-        ({"qty": "0", "side": SELL, "reduce_only": True, "close_on_trigger": True}, 10001),
+        ({"qty": "0", "side": SELL, "reduce_only": True, "close_on_trigger": True}, 110017),
         ({"qty": "0"}, 10001),
         ({"kind": OrderKind.LIMIT, "price": D(99), "time_in_force": "Forever"}, 10001),
     ],
