@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 test torture lint: export PYTHONMALLOC := malloc
 test torture lint: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
-.PHONY: run test torture lint check bench lock docs vendor clean
+.PHONY: run test torture lint check bench freqtrade lock docs vendor clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.runtime: requirements.txt
@@ -52,6 +52,10 @@ check: lint test
 # ONLY="upsert gaps" measures those; the other backtesters are installed beside the project when they are measured
 bench: $(VENV)/.dev
 	$(BIN)/python -m benchmarks $(ONLY)
+
+# freqtrade trades live on the practice exchange for some minutes; it is installed outside the project on first use
+freqtrade: $(VENV)/.dev
+	$(BIN)/python -m tests.foreign.freqtrade_live
 
 lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.txt

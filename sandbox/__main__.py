@@ -24,7 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop; return the exit code."""
     asked = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    terms = Terms(speed=asked.speed, step=asked.step, wallet=asked.wallet, slices=asked.slices)
+    terms = Terms(
+        speed=asked.speed, step=asked.step, wallet=asked.wallet, slices=asked.slices, limits=not asked.no_limits
+    )  # fmt: skip
     options = Options(
         asked.state, port=asked.port, seed=asked.seed, symbols=asked.symbols, replay=tuple(asked.replay),
         idle_exit_s=asked.idle_exit, terms=terms,
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
         "--slices", action=argparse.BooleanOptionalAction, default=True,
         help="fill orders by an order book, in several executions; else whole",
     )  # fmt: skip
+    made.add_argument("--no-limits", action="store_true", help="answer however fast it is asked")
     made.add_argument("--idle-exit", type=_between(float, 1), default=900.0, help="leave after so many silent seconds")
     return made
 

@@ -48,6 +48,8 @@ class Terms:
     costs: Costs = field(default_factory=Costs)
     slices: bool = True
     """Whether orders are filled by an order book, in slices; else whole, however large."""
+    limits: bool = True
+    """Whether it limits how fast it may be asked, as Bybit does."""
 
 
 class Exchange:
@@ -87,6 +89,11 @@ class Exchange:
     def venue_id(self, symbol: str) -> str:
         """Return the exchange's own name of a symbol."""
         return self.tape.instruments[symbol].venue_id
+
+    @property
+    def update_id(self) -> int:
+        """Return a number that grows with every change of the market or the account."""
+        return self.processed_until // self.tape.base_ms + self.account.state.sequence
 
     def instrument_symbol(self, venue_id: str) -> str:
         """Return the unified symbol of an exchange id; raises Rejected 10001 for an unknown one."""

@@ -13,6 +13,7 @@ from domain.direction import Fate, Slicing
 from domain.errors import BadData
 from domain.ids import parse_order_id
 from sandbox.delays import LISTS, LONGEST_MS
+from sandbox.limits import BAN_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,6 +94,7 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
         lose_answer: REST answers to lose.
         clock_shift_ms: move the exchange's idea of the time.
         lose_stops: accept orders, and forget the stop and target that they carry.
+        ban_s: how long an address that asked too often hears nothing but 403 (host's seconds).
         delist: exchange ids of contracts to settle at the last price now, and to know nothing of any more.
         end_orders: accept orders, and end them afterwards.
         slices: split orders so, whatever the book has; ``null`` lets the book decide again.
@@ -111,6 +113,7 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
     lose_answer: LoseAnswer | None = None
     clock_shift_ms: int | None = None
     lose_stops: bool | None = None
+    ban_s: float | None = None
     delist: list[str] = []
     end_orders: EndOrders | None = None
     slices: Slices | msgspec.UnsetType | None = msgspec.UNSET
@@ -134,6 +137,7 @@ class Faults:
     ends: list[EndOrders] = field(default_factory=list)
     slices: Slices | None = None
     delays: dict[str, int] = field(default_factory=dict)
+    ban_s: float = BAN_S
 
     def apply(self, body: bytes) -> Change:
         """Change the switches as a JSON request says.
@@ -156,7 +160,7 @@ class Faults:
         return change
 
     def _set(self, change: Change) -> None:
-        for name in ("refuse", "delay_ms", "duplicate", "reorder", "clock_shift_ms", "lose_stops"):
+        for name in ("refuse", "delay_ms", "duplicate", "reorder", "clock_shift_ms", "lose_stops", "ban_s"):
             if getattr(change, name) is not None:
                 setattr(self, name, getattr(change, name))
         for name in ("silence", "withhold_confirm"):

@@ -21,11 +21,15 @@ from domain.errors import BadData, ConfigError, Rejected
 from sandbox.clock import wire_ms
 from sandbox.exchange import Exchange, Terms
 from sandbox.faults import FaultDirector, Faults
+from sandbox.limits import Banned, Limits, too_fast
+from sandbox.parameters import Parameters, decoded
 from sandbox.replay import replay
 from sandbox.rest import Rest, check_signature
+from sandbox.routes import LINEAR, Reply
 from sandbox.store import SandboxStore
 from sandbox.stream import Streams
 from sandbox.tape import GeneratedTape
+from sandbox.trade_socket import TradeSocket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,10 +38,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-REQUESTS_PER_S = 200
 CATCH_UP_STEPS = 50
 GLANCE_S = 0.1
 """How often orders that are being filled are looked at."""
+NO_ROUTE = 10017
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +64,24 @@ class Server:
     def __init__(self, exchange: Exchange, idle_exit_s: float) -> None:
         self._exchange = exchange
         self._faults = Faults()
+        self._limits = Limits(exchange.terms)
         self._streams = Streams(exchange, self._faults)
         exchange.account.director = FaultDirector(self._faults, exchange.venue_id, exchange.market_ms)
-        self._rest = Rest(exchange, self._streams.events)
+        self._rest = Rest(exchange, self._streams.events, self._limits)
+        self._streams.watch_dcp(self._rest.dcp)
+        self._trade = TradeSocket(exchange, self._rest, self._limits, self._faults)
         self._idle_exit_s = idle_exit_s
         self._heard = asyncio.get_running_loop().time()
         self._acknowledged = asyncio.Event()
-        self._budget: dict[int, int] = {}
         self.stopping = asyncio.Event()
         self.restart = False
 
     def application(self) -> web.Application:
         """Return the web application."""
         app = web.Application(client_max_size=1 << 20)
-        app.router.add_get("/v5/public/linear", self._public_socket)
+        app.router.add_get("/v5/public/{category:linear|spot|inverse|option}", self._public_socket)
         app.router.add_get("/v5/private", self._private_socket)
+        app.router.add_get("/v5/trade", self._trade_socket)
         app.router.add_get("/control/status", self._status)
         app.router.add_post("/control/faults", self._change)
         app.router.add_post("/control/ack", self._acknowledge)
@@ -91,7 +98,7 @@ class Server:
         market.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await market
-        await self._streams.close()
+        await asyncio.gather(self._streams.close(), self._trade.close())
         for task in done - {stop}:
             task.result()
 
@@ -113,8 +120,8 @@ class Server:
                 self._leave_when_idle()
                 continue
             behind = not exchange.terms.step and exchange.clock.now() - due > 2 * exchange.tape.base_ms
-            self._streams.events(exchange.advance())
-            self._streams.tick(self._rest)
+            self._streams.events([*exchange.advance(), *self._rest.trailing.follow()])
+            self._streams.tick()
             steps += 1
             if not behind or steps % CATCH_UP_STEPS == 0:
                 await asyncio.sleep(0)
@@ -132,60 +139,65 @@ class Server:
             log.info("nobody has spoken for %.0f s: leaving", self._idle_exit_s)
             self.stopping.set()
 
-    async def _public_socket(self, request: web.Request) -> web.WebSocketResponse:
-        return await self._streams.serve(request, private=False)
+    async def _public_socket(self, request: web.Request) -> web.StreamResponse:
+        listed = request.match_info["category"] == LINEAR
+        return self._turned_away() or await self._streams.serve(request, private=False, listed=listed)
 
-    async def _private_socket(self, request: web.Request) -> web.WebSocketResponse:
-        return await self._streams.serve(request, private=True)
+    async def _private_socket(self, request: web.Request) -> web.StreamResponse:
+        return self._turned_away() or await self._streams.serve(request, private=True)
+
+    async def _trade_socket(self, request: web.Request) -> web.StreamResponse:
+        return self._turned_away() or await self._trade.serve(request)
+
+    def _turned_away(self) -> web.Response | None:
+        try:
+            self._limits.connect(wire_ms())
+        except Banned as error:
+            return web.Response(status=403, text=str(error))
+        return None
 
     async def _request(self, request: web.Request) -> web.StreamResponse:
         self._heard = asyncio.get_running_loop().time()
+        try:
+            self._limits.admit(wire_ms(), self._faults.ban_s)
+        except Banned as error:
+            return web.Response(status=403, text=str(error))
         canned = self._faults.canned(request.path)
         if canned and canned.status != 200:
             return web.Response(status=canned.status, text="practice fault")
-        body = await request.text()
-        headers = self._spend()
-        if canned and canned.code:
-            return _reply(canned.code, f"practice fault {canned.code}", {}, headers)
+        body = await request.read()
+        headers = dict[str, str]()
         try:
-            result = self._answer(request, body)
+            reply = self._answer(request, body, headers, canned.code if canned else 0)
         except Rejected as error:
-            return _reply(error.code, str(error), {}, headers)
-        if self._faults.loses(request.path):
+            reply = Reply({}, code=error.code, message=str(error))
+        if not reply.code and self._faults.loses(request.path):
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
-        return _reply(0, "OK", result, headers)
+        return _reply(reply, headers, 404 if reply.code == NO_ROUTE else 200)
 
-    def _answer(self, request: web.Request, body: str) -> dict[str, Any]:
-        route = (request.method, request.path)
-        # a stepping market waits for the bot, which then may ask as fast as it can
-        if self._budget[max(self._budget)] > REQUESTS_PER_S and not self._exchange.terms.step:
-            raise Rejected("Too many visits. Exceeded the API Rate Limit.", 10006)
-        handler = self._rest.public.get(route) or self._rest.private.get(route)
-        if handler is None:
-            raise Rejected(f"practice exchange does not know {request.method} {request.path}", 10001)
-        params: Any = dict(request.query)
-        if request.method == "POST":
-            try:
-                params = msgspec.json.decode(body or "{}", type=dict[str, Any])
-            except msgspec.MsgspecError as error:
-                raise Rejected(f"params error: {error}", 10001) from error
-        if route in self._rest.private:
-            payload = body if request.method == "POST" else request.rel_url.raw_query_string
+    def _answer(self, request: web.Request, body: bytes, headers: dict[str, str], canned: int) -> Reply:
+        """Answer one request, and put into ``headers`` what it leaves of its limit."""
+        method, path = request.method, request.path
+        route = self._rest.public.get((method, path)) or self._rest.private.get((method, path))
+        if route is None:
+            raise Rejected(f"Route not found. {method} {path[:100]}", NO_ROUTE)
+        posted = method == "POST"
+        if (method, path) in self._rest.private:
+            payload = body.decode(errors="replace") if posted else request.rel_url.raw_query_string
             check_signature(self._exchange, request.headers, payload, wire_ms() + self._faults.clock_shift_ms)
-        if self._faults.lose_stops and request.path == "/v5/order/create":
-            params = {name: value for name, value in params.items() if name not in {"stopLoss", "takeProfit"}}
-        return handler(params)
-
-    def _spend(self) -> dict[str, str]:
-        second = wire_ms() // 1000
-        spent = self._budget.get(second, 0) + 1
-        self._budget = {second: spent}
-        return {
-            "X-Bapi-Limit": str(REQUESTS_PER_S), "X-Bapi-Limit-Status": str(max(0, REQUESTS_PER_S - spent)),
-            "X-Bapi-Limit-Reset-Timestamp": str((second + 1) * 1000),
-        }  # fmt: skip
+            spent = self._limits.spend(path, wire_ms())
+            if spent is not None:
+                headers |= spent.headers()
+                if not spent.granted:
+                    raise too_fast()
+        if canned:
+            raise Rejected(f"practice fault {canned}", canned)
+        params = Parameters(decoded(body) if posted else dict(request.query), body=posted)
+        if self._faults.lose_stops and path == "/v5/order/create":
+            params = params.without("stopLoss", "takeProfit")
+        return route.answer(params)
 
     async def _status(self, _: web.Request) -> web.Response:
         held = self._exchange
@@ -208,7 +220,7 @@ class Server:
         except Rejected as error:
             return web.json_response({"error": str(error)}, status=400)
         if change.drop:
-            await self._streams.close()
+            await asyncio.gather(self._streams.close(), self._trade.close())
         return web.json_response({"ok": True})
 
     async def _acknowledge(self, _: web.Request) -> web.Response:
@@ -222,9 +234,12 @@ class Server:
         return web.json_response({"ok": True})
 
 
-def _reply(code: int, message: str, result: dict[str, Any], headers: dict[str, str]) -> web.Response:
-    body = {"retCode": code, "retMsg": message, "result": result, "retExtInfo": {}, "time": wire_ms()}
-    return web.Response(body=msgspec.json.encode(body), content_type="application/json", headers=headers)
+def _reply(reply: Reply, headers: dict[str, str], status: int) -> web.Response:
+    body = {
+        "retCode": reply.code, "retMsg": reply.message, "result": reply.result, "retExtInfo": reply.extra,
+        "time": wire_ms(),
+    }  # fmt: skip
+    return web.Response(body=msgspec.json.encode(body), content_type="application/json", headers=headers, status=status)
 
 
 async def serve(options: Options) -> None:

@@ -9,8 +9,16 @@ from domain.order import OrderKind, OrderSide
 
 if TYPE_CHECKING:
     from domain.account import ClosedPnl, Execution, SimulatedAccount, VenueOrder, VenuePosition
-    from domain.candle import Bar
-    from domain.instrument import Instrument
+
+
+LOG_TYPES = {
+    "Trade": "TRADE", "Funding": "SETTLEMENT", "BustTrade": "LIQUIDATION", "AdlTrade": "ADL", "Delivery": "DELIVERY",
+    "Settle": "DELIVERY",
+}  # fmt: skip
+"""Executions as the transaction log names them. Source: docs, enum, type(uta-translog)."""
+
+LEAST_TAKER_FEE = Decimal("0.00055")
+OPEN = {"New", "Untriggered", "PartiallyFilled"}
 
 
 def text(value: Decimal | float) -> str:
@@ -22,18 +30,20 @@ def text(value: Decimal | float) -> str:
 def order(held: VenueOrder, venue_id: str) -> dict[str, Any]:
     """Return an order as /v5/order/realtime and the order topic show it."""
     rises = (held.side is OrderSide.BUY) == (held.kind is OrderKind.STOP)
-    ended = held.reject_reason != "EC_NoError"
+    limit, leaves = held.price is not None, held.qty - held.filled if held.status in OPEN else Decimal(0)
+    by_user = held.status == "Cancelled" and held.reject_reason == "EC_NoError"
+    cancelled = "CancelByUser" if by_user else "UNKNOWN"
     return {
         "category": "linear", "symbol": venue_id, "orderId": held.id, "orderLinkId": held.link_id,
-        "parentOrderLinkId": held.parent_link_id, "blockTradeId": "", "side": held.side.value, "positionIdx": 0,
-        "orderStatus": held.status, "rejectReason": held.reject_reason, "isLeverage": "",
-        "cancelType": "CancelByUser" if held.status == "Cancelled" and not ended else "UNKNOWN",
-        "timeInForce": "IOC" if held.price is None else held.time_in_force,
+        "parentOrderLinkId": held.parent_link_id, "blockTradeId": "", "side": held.side.value,
+        "positionIdx": getattr(held, "index", 0), "orderStatus": held.status,
+        "cancelType": getattr(held, "cancel_type", "") or cancelled, "rejectReason": held.reject_reason,
+        "timeInForce": held.time_in_force if limit else "IOC", "isLeverage": "",
         "price": text(held.price or Decimal(0)), "qty": text(held.qty),
         "avgPrice": text(round(held.value / held.filled, 12)) if held.filled else "",
-        "leavesQty": text(held.qty - held.filled) if held.status in {"New", "PartiallyFilled", "Untriggered"} else "0",
-        "leavesValue": "0", "cumExecQty": text(held.filled), "cumExecValue": text(held.value),
-        "cumExecFee": text(held.fee), "orderType": "Limit" if held.price is not None else "Market",
+        "leavesQty": text(leaves), "leavesValue": text(leaves * (held.price or Decimal(0))),
+        "cumExecQty": text(held.filled), "cumExecValue": text(held.value), "cumExecFee": text(held.fee),
+        "cumFeeDetail": {"USDT": text(held.fee)}, "orderType": "Limit" if limit else "Market",
         "stopOrderType": held.stop_type, "orderIv": "", "triggerPrice": text(held.trigger or Decimal(0)),
         "takeProfit": text(held.target), "stopLoss": text(held.stop), "tpslMode": "Full", "tpLimitPrice": "0",
         "slLimitPrice": "0", "tpTriggerBy": "LastPrice" if held.target else "", "slTriggerBy": "LastPrice" if held.stop
@@ -41,6 +51,8 @@ def order(held: VenueOrder, venue_id: str) -> dict[str, Any]:
         "triggerBy": "LastPrice" if held.trigger is not None else "", "lastPriceOnCreated": "", "smpType": "None",
         "reduceOnly": held.reduce_only, "closeOnTrigger": bool(held.stop_type), "placeType": "", "smpGroup": 0,
         "smpOrderId": "", "createType": held.create_type, "feeCurrency": "USDT",
+        "slippageToleranceType": "UNKNOWN", "slippageTolerance": "", "extraFees": "", "closedPnl": "0",
+        "marketUnit": "", "rpiTakerAccess": False, "rpiMatchedQty": "0",
         "createdTime": str(held.created), "updatedTime": str(held.updated),
     }  # fmt: skip
 
@@ -55,27 +67,69 @@ def execution(held: Execution, venue_id: str) -> dict[str, Any]:
         "execType": held.kind, "execValue": text(held.qty * held.price), "execTime": str(held.time),
         "feeCurrency": "USDT", "isMaker": held.maker, "feeRate": text(held.fee_rate), "tradeIv": "", "markIv": "",
         "markPrice": text(held.price), "indexPrice": "", "underlyingPrice": "", "blockTradeId": "",
-        "closedSize": text(held.closed), "seq": held.sequence, "isLeverage": "0",
+        "closedSize": text(held.closed), "seq": held.sequence, "isLeverage": "0", "marketUnit": "", "extraFees": "",
     }  # fmt: skip
 
 
-def position(held: VenuePosition, venue_id: str, account: SimulatedAccount, price_key: str) -> dict[str, Any]:
-    """Return a position; REST calls the entry price ``avgPrice``, the stream ``entryPrice``."""
+def fast_execution(held: Execution, venue_id: str) -> dict[str, Any]:
+    """Return an execution as the execution.fast topic shows it: less of it, and a maker's without its own id."""
+    return {
+        "category": "linear", "symbol": venue_id, "execId": held.id, "execPrice": text(held.price),
+        "execQty": text(held.qty), "orderId": held.order_id, "isMaker": held.maker,
+        "orderLinkId": "" if held.maker else held.link_id, "side": held.side.value, "execTime": str(held.time),
+        "seq": held.sequence,
+    }  # fmt: skip
+
+
+def ledger_row(held: Execution, venue_id: str, flow: Decimal, balance: Decimal, size: Decimal) -> dict[str, Any]:
+    """Return an execution as /v5/account/transaction-log shows it.
+
+    ``flow`` is what it realised before fees, ``balance`` and ``size`` are the wallet and the position after it.
+    """
+    funding = held.kind == "Funding"
+    fee = Decimal(0) if funding else held.fee
+    return {
+        "id": f"{held.id}", "symbol": venue_id, "category": "linear", "side": held.side.value,
+        "transactionTime": str(held.time), "type": LOG_TYPES.get(held.kind, "TRADE"), "transSubType": "",
+        "qty": text(held.qty), "size": text(size), "currency": "USDT", "tradePrice": text(held.price),
+        "funding": text(-held.fee) if funding else "", "fee": text(fee), "cashFlow": text(flow),
+        "change": text(flow - held.fee), "cashBalance": text(balance),
+        "feeRate": text(held.fee_rate * (held.side.sign if funding else 1)), "bonusChange": "", "tradeId": held.id,
+        "orderId": held.order_id, "orderLinkId": held.link_id, "extraFees": "",
+    }  # fmt: skip
+
+
+def position(
+    held: VenuePosition, venue_id: str, account: SimulatedAccount, price_key: str, trailing: Decimal = Decimal(0)
+) -> dict[str, Any]:
+    """Return a position; REST calls the entry price ``avgPrice``, the stream ``entryPrice``.
+
+    ``trailing`` is the distance of its trailing stop.
+    """
     mark = account.last_price(held.symbol) or held.avg_price
     value = abs(held.qty) * held.avg_price
     return {
-        "category": "linear", "positionIdx": 0, "riskId": 1, "riskLimitValue": "2000000", "symbol": venue_id,
+        "category": "linear", "positionIdx": getattr(held, "index", 0), "riskId": 1,
+        "riskLimitValue": "2000000", "symbol": venue_id,
         "side": "" if not held.qty else "Buy" if held.qty > 0 else "Sell", "size": text(abs(held.qty)),
         price_key: text(round(held.avg_price, 12) if held.qty else Decimal(0)), "positionValue": text(value),
         "tradeMode": 0, "autoAddMargin": 0, "positionStatus": "Normal", "adlRankIndicator": 0,
         "leverage": text(held.leverage), "positionBalance": "0", "markPrice": text(mark), "liqPrice": "",
         "bustPrice": "", "positionMM": "0", "positionIM": text(round(value / held.leverage, 8)), "tpslMode": "Full",
-        "takeProfit": text(held.target), "stopLoss": text(held.stop), "trailingStop": "0", "sessionAvgPrice": "",
-        "unrealisedPnl": text(account.unrealised(held.symbol)), "curRealisedPnl": text(held.realised),
-        "cumRealisedPnl": text(held.realised), "seq": account.state.sequence, "isReduceOnly": False,
+        "takeProfit": text(held.target), "stopLoss": text(held.stop), "trailingStop": text(trailing),
+        "sessionAvgPrice": "", "unrealisedPnl": text(account.unrealised(held.symbol)),
+        "curRealisedPnl": text(held.realised), "cumRealisedPnl": text(held.realised),
+        "seq": account.state.sequence, "isReduceOnly": False,
         "mmrSysUpdatedTime": "", "leverageSysUpdatedTime": "", "createdTime": str(held.created),
-        "updatedTime": str(held.updated),
+        "updatedTime": str(held.updated), "openTime": held.created if held.qty else 0,
+        "breakEvenPrice": text(_break_even(held)) if held.qty else "",
     }  # fmt: skip
+
+
+def _break_even(held: VenuePosition) -> Decimal:
+    """Return the price at which a position closes without a loss. Source: docs, position/position."""
+    exact = (held.avg_price * held.qty - held.realised) / (held.qty - abs(held.qty) * LEAST_TAKER_FEE)
+    return max(Decimal(0), round(exact, 8))
 
 
 def wallet(account: SimulatedAccount) -> dict[str, Any]:
@@ -86,7 +140,8 @@ def wallet(account: SimulatedAccount) -> dict[str, Any]:
         "accountType": "UNIFIED", "accountIMRate": "0", "accountMMRate": "0", "accountLTV": "0",
         "totalEquity": text(equity), "totalWalletBalance": text(held), "totalMarginBalance": text(equity),
         "totalAvailableBalance": text(free), "totalPerpUPL": text(equity - held), "totalInitialMargin": text(margin),
-        "totalMaintenanceMargin": "0",
+        "accountIMRateByMp": "0", "accountMMRateByMp": "0", "totalInitialMarginByMp": text(margin),
+        "totalMaintenanceMarginByMp": "0", "totalMaintenanceMargin": "0",
         "coin": [
             {
                 "coin": "USDT", "equity": text(equity), "walletBalance": text(held), "usdValue": text(equity),
@@ -94,6 +149,7 @@ def wallet(account: SimulatedAccount) -> dict[str, Any]:
                 "accruedInterest": "0", "totalOrderIM": "0", "totalPositionIM": text(margin), "totalPositionMM": "0",
                 "unrealisedPnl": text(equity - held), "cumRealisedPnl": "0", "bonus": "0", "locked": "0",
                 "collateralSwitch": True, "marginCollateral": True, "spotBorrow": "0", "spotHedgingQty": "0",
+                "colRes": "0",
             }
         ],
     }  # fmt: skip
@@ -108,41 +164,4 @@ def closed_pnl(held: ClosedPnl, venue_id: str) -> dict[str, Any]:
         "cumExitValue": text(held.qty * held.exit_price), "avgExitPrice": text(held.exit_price),
         "closedPnl": text(held.pnl), "openFee": text(held.open_fee), "closeFee": text(held.close_fee), "fillCount": "1",
         "leverage": text(held.leverage), "createdTime": str(held.time), "updatedTime": str(held.time),
-    }  # fmt: skip
-
-
-def instrument(held: Instrument, launched: int) -> dict[str, Any]:
-    """Return trading rules as /v5/market/instruments-info shows them."""
-    base, rest = held.symbol.split("/")
-    quote, settle = rest.split(":")
-    return {
-        "symbol": held.venue_id, "contractType": "LinearPerpetual", "status": "Trading" if held.trading else "Closed",
-        "baseCoin": base, "quoteCoin": quote, "settleCoin": settle, "launchTime": str(launched), "deliveryTime": "0",
-        "deliveryFeeRate": "", "priceScale": str(max(0, -int(held.tick.normalize().as_tuple().exponent))),
-        "leverageFilter": {"minLeverage": "1", "maxLeverage": text(held.max_leverage), "leverageStep": "0.01"},
-        "priceFilter": {"minPrice": text(held.tick), "maxPrice": text(held.tick * 20_000_000),
-                        "tickSize": text(held.tick)},
-        "lotSizeFilter": {
-            "maxOrderQty": text(held.max_qty), "minOrderQty": text(held.min_qty), "qtyStep": text(held.step),
-            "postOnlyMaxOrderQty": text(held.max_qty), "maxMktOrderQty": text(held.max_qty),
-            "minNotionalValue": text(held.min_notional),
-        },
-        "unifiedMarginTrade": True, "fundingInterval": held.funding_interval_ms // 60_000, "copyTrading": "none",
-        "upperFundingRate": "0.005", "lowerFundingRate": "-0.005", "isPreListing": False, "preListingInfo": None,
-        "riskParameters": {"priceLimitRatioX": "0.15", "priceLimitRatioY": "0.3"}, "displayName": "",
-        "symbolType": "", "forbidUplWithdrawal": False,
-    }  # fmt: skip
-
-
-def kline_row(bar: Bar) -> list[str]:
-    """Return a bar as /v5/market/kline lists it."""
-    return [str(bar.open_time), *(text(value) for value in bar[1:])]
-
-
-def kline_item(bar: Bar, interval: str, step_ms: int, now: int, *, confirm: bool) -> dict[str, Any]:
-    """Return a bar as the kline topic shows it."""
-    return {
-        "start": bar.open_time, "end": bar.open_time + step_ms - 1, "interval": interval, "open": text(bar.open),
-        "close": text(bar.close), "high": text(bar.high), "low": text(bar.low), "volume": text(bar.volume),
-        "turnover": text(bar.turnover), "confirm": confirm, "timestamp": now,
     }  # fmt: skip

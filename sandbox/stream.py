@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -14,20 +12,29 @@ from aiohttp import WSMsgType, web
 from domain.account import ClosedPnl, Execution, VenueOrder, VenuePosition
 from sandbox import shapes
 from sandbox.clock import wire_ms
-from sandbox.rest import INTERVALS
+from sandbox.dcp import TOPICS as DCP_TOPICS
+from sandbox.topics import Topics
+from sandbox.trade_socket import signed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from domain.account import Event
-    from domain.candle import Bar
+    from sandbox.dcp import Dcp
     from sandbox.exchange import Exchange
     from sandbox.faults import Faults
-    from sandbox.rest import Rest
 
 ARGS_CHARS_MAX = 21_000
 QUEUE_MAX = 20_000
-PRIVATE_TOPICS = ("order", "execution", "position", "wallet")
+PRIVATE_TOPICS = ("order", "execution", "execution.fast", "position", "wallet", "greeks")
+CATEGORIES = {
+    "order": ("linear", "inverse", "option", "spot"), "execution": ("linear", "inverse", "option", "spot"),
+    "execution.fast": ("linear", "inverse", "option", "spot"), "position": ("linear", "inverse", "option"),
+}  # fmt: skip
+"""Topics that can be had for one category, as ``order.linear``."""
+
+PRIVATE = {*PRIVATE_TOPICS, *DCP_TOPICS} | {f"{base}.{one}" for base, ones in CATEGORIES.items() for one in ones}
+GUARDED = "dcp.future"
 
 _encode = msgspec.json.encode
 
@@ -35,8 +42,8 @@ _encode = msgspec.json.encode
 class Peer:
     """One connected client with a bounded queue; a client that does not keep up is cut off."""
 
-    def __init__(self, socket: web.WebSocketResponse, number: int, *, private: bool) -> None:
-        self.socket, self.private = socket, private
+    def __init__(self, socket: web.WebSocketResponse, number: int, *, private: bool, listed: bool) -> None:
+        self.socket, self.private, self.listed = socket, private, listed
         self.id = f"practice-{number}"
         self.authorised = False
         self.topics: set[str] = set()
@@ -58,14 +65,20 @@ class Streams:
         self._exchange, self._faults = exchange, faults
         self._peers: set[Peer] = set()
         self._numbers = itertools.count(1)
+        self._topics = Topics(exchange, faults)
+        self._dcp: Dcp | None = None
 
-    async def serve(self, request: web.Request, *, private: bool) -> web.WebSocketResponse:
-        """Talk to one client until it leaves."""
+    def watch_dcp(self, dcp: Dcp) -> None:
+        """Report to ``dcp`` whether anybody listens to its topic."""
+        self._dcp = dcp
+
+    async def serve(self, request: web.Request, *, private: bool, listed: bool = True) -> web.WebSocketResponse:
+        """Talk to one client until it leaves; on a socket for categories that are not made no symbol is ``listed``."""
         if self._faults.refuse:
             raise web.HTTPServiceUnavailable
         socket = web.WebSocketResponse(max_msg_size=1 << 20)
         await socket.prepare(request)
-        peer = Peer(socket, next(self._numbers), private=private)
+        peer = Peer(socket, next(self._numbers), private=private, listed=listed)
         self._peers.add(peer)
         writer = asyncio.create_task(self._write(peer), name=f"writer {peer.id}")
         try:
@@ -74,6 +87,7 @@ class Streams:
                     self._handle(peer, message.data)
         finally:
             self._peers.discard(peer)
+            self._guard(peer.topics)
             writer.cancel()
         return socket
 
@@ -85,18 +99,14 @@ class Streams:
         """Return every public topic that somebody listens to."""
         return {topic for peer in self._peers if not peer.private for topic in peer.topics}
 
-    def tick(self, rest: Rest) -> None:
+    def tick(self) -> None:
         """Publish the bar that has just closed to everybody who listens."""
-        for topic in sorted(self.topics()):
-            channel, _, rest_of_topic = topic.partition(".")
-            if channel == "kline":
-                interval, _, venue_id = rest_of_topic.partition(".")
-                self._publish(topic, self._kline(topic, interval, venue_id))
-            elif channel == "tickers":
-                symbol = self._exchange.by_venue_id[rest_of_topic].symbol
-                self._publish(topic, self._frame(topic, "snapshot", rest.ticker(symbol)))
-            else:
-                self._publish(topic, self._frame(topic, "snapshot", self._trades(rest_of_topic)))
+        topics = self.topics()
+        self._topics.forget(topics)
+        for topic in sorted(topics):
+            frame = self._topics.frame(topic)
+            if frame is not None:
+                self._publish(topic, frame)
 
     def forget(self, venue_id: str) -> None:
         """Publish nothing of a contract any more."""
@@ -105,16 +115,21 @@ class Streams:
 
     def events(self, events: Sequence[Event]) -> None:
         """Publish account changes on the private topics."""
+        account = self._exchange.account
+        for event in events:
+            if isinstance(event, Execution) and event.kind == "BustTrade":
+                self._publish(*self._topics.liquidation(event, self._venue_id(event.symbol)))
         if not events or not any(peer.authorised for peer in self._peers):
             return
-        account = self._exchange.account
         for event, fellows in _together(events):
             if isinstance(event, VenueOrder):
                 self._publish_private("order", [shapes.order(event, self._venue_id(event.symbol))])
             elif isinstance(event, Execution):
-                self._publish_private(
-                    "execution", [shapes.execution(one, self._venue_id(one.symbol)) for one in fellows]
-                )
+                venue_id = self._venue_id(event.symbol)
+                self._publish_private("execution", [shapes.execution(one, venue_id) for one in fellows])
+                if event.kind == "Trade":
+                    fast = [shapes.fast_execution(one, venue_id) for one in fellows]
+                    self._publish_private("execution.fast", fast)
             elif isinstance(event, VenuePosition):
                 row = shapes.position(event, self._venue_id(event.symbol), account, "entryPrice")
                 self._publish_private("position", [row])
@@ -123,11 +138,12 @@ class Streams:
     def _handle(self, peer: Peer, text: str) -> None:
         try:
             request = msgspec.json.decode(text, type=dict[str, Any])
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, RecursionError, ValueError):
             peer.send(_encode({"success": False, "ret_msg": "error:bad json", "conn_id": peer.id, "op": ""}))
             return
-        operation, args = str(request.get("op", "")), request.get("args") or []
-        number = str(request.get("req_id", ""))
+        args = request.get("args")
+        args = args if isinstance(args, list) else []
+        operation, number = str(request.get("op", ""))[:40], str(request.get("req_id", ""))[:200]
         if operation == "ping":
             self._pong(peer, number)
         elif operation == "auth":
@@ -144,60 +160,45 @@ class Streams:
             peer.send(_answer(peer, "ping", number, "", said="pong"))
 
     def _authorise(self, peer: Peer, args: Sequence[Any], number: str) -> None:
-        terms = self._exchange.terms
-        key, expires, sign = (*[str(value) for value in args], "", "", "")[:3]
-        expected = hmac.new(terms.secret.encode(), f"GET/realtime{expires}".encode(), hashlib.sha256).hexdigest()
-        valid = key == terms.key and expires.isdecimal() and int(expires) > wire_ms() + self._faults.clock_shift_ms
-        peer.authorised = valid and hmac.compare_digest(expected, sign)
+        now = wire_ms() + self._faults.clock_shift_ms
+        peer.authorised = peer.private and len(args) == 3 and signed(self._exchange, args, now)
         peer.send(_answer(peer, "auth", number, "" if peer.authorised else "error:auth failed"))
 
     def _subscribe(self, peer: Peer, operation: str, topics: list[str], number: str) -> None:
-        if sum(map(len, topics)) > ARGS_CHARS_MAX:
-            peer.send(_answer(peer, operation, number, f"error:args size >{ARGS_CHARS_MAX}"))
+        problem = self._problem(peer, topics)
+        if problem:
+            peer.send(_answer(peer, operation, number, problem))
             return
-        if peer.private and not peer.authorised:
-            peer.send(_answer(peer, operation, number, "error:request not authorised"))
-            return
-        unknown = [topic for topic in topics if not self._known(peer, topic)]
-        if unknown:
-            peer.send(_answer(peer, operation, number, f"error:handler not found,topic:{unknown[0]}"))
-            return
-        peer.topics = peer.topics | set(topics) if operation == "subscribe" else peer.topics - set(topics)
+        before = peer.topics
+        peer.topics = before | set(topics) if operation == "subscribe" else before - set(topics)
         peer.send(_answer(peer, operation, number, ""))
+        for topic in [] if peer.private or operation != "subscribe" else topics:
+            first = None if topic in before or topic in self._faults.silence else self._topics.first(topic)
+            if first is not None:
+                self._deliver(peer, first)
+        self._guard(before | peer.topics)
 
-    def _known(self, peer: Peer, topic: str) -> bool:
-        if peer.private:
-            return topic in PRIVATE_TOPICS
-        channel, *rest = topic.split(".")
-        if channel == "kline" and len(rest) == 2:
-            step = INTERVALS.get(rest[0])
-            return (
-                step is not None and step % self._exchange.tape.base_ms == 0 and rest[1] in self._exchange.by_venue_id
-            )
-        return channel in {"tickers", "publicTrade"} and rest[0] in self._exchange.by_venue_id
+    def _problem(self, peer: Peer, topics: list[str]) -> str:
+        """Return why topics are refused, nothing when they are not; with one of them all are."""
+        if sum(map(len, topics)) > ARGS_CHARS_MAX:
+            return f"error:args size >{ARGS_CHARS_MAX}"
+        if peer.private and not peer.authorised:
+            return "error:request not authorised"
+        mixed = [base for base in CATEGORIES if base in topics for one in topics if _category_of(one) == base]
+        if peer.private and mixed:
+            return f"error:all-in-one and categorised topics in one request,topic:{mixed[0]}"
+        known = (lambda topic: topic in PRIVATE) if peer.private else self._topics.known
+        unknown = [topic for topic in topics if not (known(topic) and peer.listed)]
+        return f"error:handler not found,topic:{unknown[0]}" if unknown else ""
 
-    def _kline(self, topic: str, interval: str, venue_id: str) -> bytes:
-        exchange, step, now = self._exchange, INTERVALS[interval], self._exchange.processed_until
-        symbol = exchange.by_venue_id[venue_id].symbol
-        items = []
-        if now % step == 0 and topic not in self._faults.withhold_confirm:
-            closed: Bar = exchange.partial(symbol, now - step, now)
-            if closed.volume or closed.turnover or len(exchange.tape.bars(symbol, now - step, now)):
-                items.append(shapes.kline_item(closed, interval, step, now - 1, confirm=True))
-        items.append(shapes.kline_item(exchange.forming(symbol, step), interval, step, now, confirm=False))
-        return self._frame(topic, "snapshot", items)
-
-    def _trades(self, venue_id: str) -> list[dict[str, Any]]:
-        exchange = self._exchange
-        symbol, now = exchange.by_venue_id[venue_id].symbol, exchange.processed_until
-        price = exchange.account.last_price(symbol)
-        return [{
-            "T": now - 1, "s": venue_id, "S": "Buy", "v": "1", "p": shapes.text(price) if price else "0",
-            "L": "ZeroPlusTick", "i": f"{venue_id}-{now}", "BT": False, "RPI": False, "seq": now,
-        }]  # fmt: skip
-
-    def _frame(self, topic: str, kind: str, data: Any) -> bytes:
-        return _encode({"topic": topic, "type": kind, "data": data, "ts": wire_ms()})
+    def _guard(self, touched: set[str]) -> None:
+        """Tell disconnection protection whether anybody still listens, when its topic came or went."""
+        if self._dcp is None or GUARDED not in touched:
+            return
+        if any(peer.authorised and GUARDED in peer.topics for peer in self._peers):
+            self._dcp.connected()
+        else:
+            self._dcp.gone()
 
     def _publish(self, topic: str, frame: bytes) -> None:
         if topic in self._faults.silence:
@@ -206,21 +207,22 @@ class Streams:
             if not peer.private and topic in peer.topics:
                 self._deliver(peer, frame)
 
-    def _publish_private(self, topic: str, data: list[dict[str, Any]]) -> None:
-        if topic in self._faults.silence:
-            return
-        late = self._faults.delays.get(topic, 0)
+    def _publish_private(self, base: str, data: list[dict[str, Any]]) -> None:
+        late = self._faults.delays.get(base, 0)
         if late:
-            asyncio.get_running_loop().call_later(late / 1000, self._publish_late, topic, data)
+            asyncio.get_running_loop().call_later(late / 1000, self._publish_late, base, data)
         else:
-            self._publish_late(topic, data)
+            self._publish_late(base, data)
 
-    def _publish_late(self, topic: str, data: list[dict[str, Any]]) -> None:
-        frame = _encode(
-            {"id": f"{topic}-{next(self._numbers)}", "topic": topic, "creationTime": wire_ms(), "data": data}
-        )
-        for peer in self._peers:
-            if peer.authorised and topic in peer.topics:
+    def _publish_late(self, base: str, data: list[dict[str, Any]]) -> None:
+        for topic in (base, f"{base}.linear"):
+            listening = [peer for peer in self._peers if peer.authorised and topic in peer.topics]
+            if topic in self._faults.silence or not listening:
+                continue
+            body = {"topic": topic, "creationTime": wire_ms(), "data": data}
+            fast = base == "execution.fast"
+            frame = _encode(body if fast else {"id": f"{topic}-{next(self._numbers)}", **body})
+            for peer in listening:
                 self._deliver(peer, frame)
 
     def _deliver(self, peer: Peer, frame: bytes) -> None:
@@ -271,3 +273,9 @@ def _answer(peer: Peer, operation: str, number: str, problem: str, said: str = "
     return _encode(
         {"success": not problem, "ret_msg": problem or said, "conn_id": peer.id, "req_id": number, "op": operation}
     )
+
+
+def _category_of(topic: str) -> str:
+    """Return the topic that a categorised one is a part of, nothing for others."""
+    base, _, category = topic.rpartition(".")
+    return base if category in CATEGORIES.get(base, ()) else ""

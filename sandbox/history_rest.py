@@ -1,0 +1,185 @@
+"""What has become of orders: open and closed ones, executions, closed profits, the ledger."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+from domain.account import BAD_REQUEST, ClosedPnl, Execution, VenueOrder
+from domain.errors import Rejected
+from domain.trade import ZERO
+from sandbox import shapes
+from sandbox.delays import HISTORY, OPEN, WORKING
+from sandbox.filters import OrderFilter, SymbolFilter, page
+from sandbox.parameters import FAR, Parameters
+from sandbox.routes import ALL, DERIVATIVES, LINEAR, Result, Route, Routes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sandbox.exchange import Exchange
+
+DAY_MS = 86_400_000
+OPEN_MAX = 100_000
+RECENT = 500
+"""Closed orders that are still among the open ones on demand. Source: docs, order/open-order."""
+
+
+class HistoryRest:
+    """The endpoints that list what has happened on one account."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def routes(self) -> Routes:
+        """Return the endpoints."""
+        return {
+            ("GET", "/v5/order/realtime"): Route(self._realtime, ALL),
+            ("GET", "/v5/order/history"): Route(self._history, ALL),
+            ("GET", "/v5/execution/list"): Route(self._executions, ALL),
+            ("GET", "/v5/position/closed-pnl"): Route(self._closed_pnl, DERIVATIVES),
+            ("GET", "/v5/account/transaction-log"): Route(self._ledger, ALL, LINEAR),
+        }
+
+    def _realtime(self, params: Parameters) -> Result:
+        """List the open orders; one that is named is shown though it has ended."""
+        named = "orderId" in params or "orderLinkId" in params
+        if not named and not any(name in params for name in ("symbol", "baseCoin", "settleCoin")):
+            text = "Missing some parameters that must be filled in, symbol or settleCoin or baseCoin"
+            raise Rejected(f"params error: {text}", BAD_REQUEST)
+        closed = params.integer("openOnly", 0)
+        if closed not in {0, 1}:
+            raise Rejected("params error: openOnly invalid", BAD_REQUEST)
+        wanted = OrderFilter.of(params, self._exchange)
+        if named:
+            return self._orders([one for one in self._named(params, OPEN) if wanted.symbols.keeps(one.symbol)], "")
+        recent = iter(range(RECENT))
+        return self._listed(params, lambda one: wanted.keeps(one) and not (closed and next(recent, None) is None),
+                            is_open=not closed)  # fmt: skip
+
+    def _history(self, params: Parameters) -> Result:
+        """List the closed orders; those cancelled without a fill for a day only. Source: docs, order/order-list."""
+        wanted, now = OrderFilter.of(params, self._exchange), self._exchange.now()
+        start, end = params.window(now)
+        if "orderId" in params or "orderLinkId" in params:
+            found = [one for one in self._named(params, HISTORY) if one.status not in WORKING]
+            return self._orders([one for one in found if wanted.symbols.keeps(one.symbol)], "")
+
+        def keeps(order: VenueOrder) -> bool:
+            kept = bool(order.filled) or order.status == "Filled" or order.updated > now - DAY_MS
+            kept = kept and bool(self._exchange.delays.ended_orders([order]))
+            return kept and start <= order.created <= end and wanted.keeps(order)
+
+        return self._listed(params, keeps, is_open=False)
+
+    def _named(self, params: Parameters, path: str) -> list[VenueOrder]:
+        order_id, link_id = params.text("orderId"), params.text("orderLinkId")
+        found = self._exchange.store.order(order_id=order_id, link_id="" if order_id else link_id)
+        shown = self._exchange.delays.order(path, found)
+        return [shown] if shown else []
+
+    def _listed(self, params: Parameters, keeps: Callable[[VenueOrder], bool], *, is_open: bool) -> Result:
+        def fetch(before: int, limit: int) -> list[VenueOrder]:
+            if not is_open:
+                return self._exchange.store.orders("", is_open=False, before=before, limit=limit)
+            rows = self._exchange.delays.open_orders(
+                self._exchange.store.orders("", is_open=True, before=FAR, limit=OPEN_MAX), ""
+            )
+            return [one for one in rows if one.sequence < before][:limit]
+
+        cursor = params.integer("cursor", FAR)
+        return self._orders(*page(fetch, lambda one: one.sequence, keeps, cursor, params.limit(20, 50)))
+
+    def _orders(self, rows: list[VenueOrder], more: str) -> Result:
+        shown = [shapes.order(held, self._venue_id(held.symbol)) for held in rows]
+        return {"category": LINEAR, "list": shown, "nextPageCursor": more}
+
+    def _executions(self, params: Parameters) -> Result:
+        """List executions; with an order's id everything else is ignored. Source: docs, order/execution."""
+        start, end = params.window(self._exchange.now())
+        symbols, kind = SymbolFilter.of(params, self._exchange), params.text("execType")
+        order_id, link_id = params.text("orderId"), params.text("orderLinkId")
+
+        def keeps(held: Execution) -> bool:
+            if not self._exchange.delays.executions([held]):
+                return False
+            if order_id or link_id:
+                return held.order_id == order_id if order_id else held.link_id == link_id
+            return symbols.keeps(held.symbol) and (not kind or held.kind == kind)
+
+        if order_id or link_id:
+            start, end = 0, FAR
+        rows, more = page(
+            self._fetch(start, end), lambda one: one.sequence, keeps, params.integer("cursor", FAR),
+            params.limit(50, 100),
+        )  # fmt: skip
+        shown = [shapes.execution(held, self._venue_id(held.symbol)) for held in rows]
+        return {"category": LINEAR, "list": shown, "nextPageCursor": more}
+
+    def _fetch(self, start: int, end: int) -> Callable[[int, int], list[Execution]]:
+        store = self._exchange.store
+        return lambda before, limit: store.executions("", start, end, before=before, limit=limit)
+
+    def _closed_pnl(self, params: Parameters) -> Result:
+        start, end = params.window(self._exchange.now())
+        symbols, store = SymbolFilter.of(params, self._exchange), self._exchange.store
+
+        def keeps(row: tuple[int, ClosedPnl]) -> bool:
+            return symbols.keeps(row[1].symbol) and bool(self._exchange.delays.closed([row]))
+
+        rows, more = page(
+            lambda before, limit: store.closed_pnl("", start, end, before=before, limit=limit), lambda row: row[0],
+            keeps, params.integer("cursor", FAR), params.limit(50, 100),
+        )  # fmt: skip
+        shown = [shapes.closed_pnl(held, self._venue_id(held.symbol)) for _, held in rows]
+        return {"category": LINEAR, "list": shown, "nextPageCursor": more}
+
+    def _ledger(self, params: Parameters) -> Result:
+        """List what changed the wallet; the balance after each is counted back from the wallet of today."""
+        params.choice("accountType", ("UNIFIED",))
+        start, end = params.window(self._exchange.now(), DAY_MS)
+        wanted, coin, base = params.text("type"), params.text("currency"), params.text("baseCoin")
+        limit, before, last = params.limit(20, 50), params.integer("cursor", FAR), ""
+        rows = list[Result]()
+        for held, row in self._entries(start):
+            right = (not wanted or row["type"] == wanted) and (not base or held.symbol.startswith(base + "/"))
+            if held.sequence >= before or not start <= held.time <= end or not right or coin not in {"", "USDT"}:
+                continue
+            if len(rows) == limit:
+                return {"list": rows, "nextPageCursor": last}
+            rows.append(row)
+            last = str(held.sequence)
+        return {"list": rows, "nextPageCursor": ""}
+
+    def _entries(self, start: int) -> Iterator[tuple[Execution, Result]]:
+        """Yield every execution since a time, newest first, with its line in the ledger."""
+        gains, balance, before = self._gains(start), self._exchange.account.state.wallet, FAR
+        sizes = {symbol: held.qty for symbol, held in self._exchange.account.state.positions.items()}
+        fetch = self._fetch(start, FAR)
+        while chunk := fetch(before, RECENT):
+            for held in chunk:
+                waiting = gains.get((held.order_id, held.time, held.closed), [])
+                flow = waiting.pop() if held.closed and waiting else ZERO
+                size = sizes.get(held.symbol, ZERO)
+                yield held, shapes.ledger_row(held, self._venue_id(held.symbol), flow, balance, size)
+                balance -= flow - held.fee
+                if held.kind != "Funding":
+                    sizes[held.symbol] = size - held.side.sign * held.qty
+            before = chunk[-1].sequence
+
+    def _gains(self, start: int) -> dict[tuple[str, int, Decimal], list[Decimal]]:
+        """Return what closing executions realised before fees."""
+        found, before = defaultdict[tuple[str, int, Decimal], list[Decimal]](list), FAR
+        while chunk := self._exchange.store.closed_pnl("", start, FAR, before=before, limit=RECENT):
+            for _, held in chunk:
+                found[held.order_id, held.time, held.qty].append(_gross(held))
+            before = chunk[-1][0]
+        return found
+
+    def _venue_id(self, symbol: str) -> str:
+        return self._exchange.tape.instruments[symbol].venue_id
+
+
+def _gross(held: ClosedPnl) -> Decimal:
+    return held.pnl + held.open_fee + held.close_fee
