@@ -13,6 +13,7 @@ import msgspec
 
 from domain import fills, order_checks
 from domain.account_state import (
+    EXCHANGE_MADE,
     AccountState,
     ClosedPnl,
     Event,
@@ -21,6 +22,7 @@ from domain.account_state import (
     VenueOrder,
     VenuePosition,
     executions,
+    merged,
 )
 from domain.direction import fated, planned
 from domain.errors import Rejected
@@ -53,6 +55,7 @@ __all__ = (
     "AccountState", "ClosedPnl", "Event", "Execution", "SimulatedAccount", "VenueOrder", "VenuePosition", "executions",
 )  # fmt: skip
 SEVERAL = 2
+STOP_LEVELS = {"StopLoss": "stop", "TakeProfit": "target"}
 
 
 class SimulatedAccount:
@@ -131,7 +134,8 @@ class SimulatedAccount:
         self.state.orders[order.id] = order
         self._emit(order)
         reference = self._marks.get(order.symbol)
-        fate = self.director.fate(order) if self.director is not None and order.trigger is None else None
+        asked = order.trigger is None and order.create_type not in EXCHANGE_MADE
+        fate = self.director.fate(order) if self.director is not None and asked else None
         if fate is not None:
             qty = self._executable(self.position(order.symbol), order)
             step = self._instruments[order.symbol].step
@@ -317,7 +321,7 @@ class SimulatedAccount:
         qty = self._executable(held, order)
         if not qty:
             self._end(order, "Cancelled", now)
-        elif self.books is None and self.director is None:
+        elif (self.books is None and self.director is None) or order.create_type in EXCHANGE_MADE:
             self._take(order, (Slice(qty, price),), now, maker=maker)
         else:
             self._match(order, qty, price, now, maker=maker)
@@ -368,7 +372,7 @@ class SimulatedAccount:
         """Execute slices of an order in one go; a position that it closes ends it as well."""
         held = self.position(order.symbol)
         for wanted, price in slices:
-            qty = min(wanted, self._executable(held, order))
+            qty = min(wanted, self._executable(held, order)) if order.reduce_only else wanted
             if not qty:
                 break
             against = abs(held.qty) if held.qty * order.side.sign < 0 else ZERO
@@ -377,7 +381,9 @@ class SimulatedAccount:
             order.filled += qty
             order.value += qty * price
             order.fee += fee
-        if not self._executable(held, order):
+        if order.rest is not None:
+            self._events = merged(self._events)
+        if order.filled >= order.qty or (order.reduce_only and not self._executable(held, order)):
             self._end(order, "Filled" if order.filled else "Cancelled", now)
         else:
             order.status, order.updated = "PartiallyFilled", now
@@ -388,12 +394,9 @@ class SimulatedAccount:
         """End an order that the exchange does not fill any further; a stop or target that has gone is not set again."""
         order.reject_reason = reason
         self._end(order, status, now)
-        held = self.position(order.symbol)
-        if order.stop_type == "StopLoss":
-            held.stop = ZERO
-        elif order.stop_type == "TakeProfit":
-            held.target = ZERO
-        if order.stop_type:
+        held, level = self.position(order.symbol), STOP_LEVELS.get(order.stop_type)
+        if level is not None:
+            setattr(held, level, ZERO)
             held.updated = now
             self._emit(held)
 
@@ -445,7 +448,7 @@ class SimulatedAccount:
                 if resting.reduce_only:
                     self._end(resting, "Deactivated" if resting.status == "Untriggered" else "Cancelled", now)
             held.stop = held.target = ZERO
-        elif (order.stop or order.target) and not order.attached:
+        elif (order.stop or order.target) and not order.attached and held.qty * order.side.sign > 0:
             order.attached = True
             self._protect(held, order.stop, order.target, now, order.link_id)
         elif any(one.stop_type and one.side.sign * held.qty > 0 for one in self._waiting(held.symbol)):

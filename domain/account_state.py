@@ -42,6 +42,10 @@ class Remainder(msgspec.Struct):
     due: int = 0
 
 
+EXCHANGE_MADE = ("CreateBySettle", "CreateByLiq", "CreateByAdl_PassThrough", "CreateByTakeOver_PassThrough")
+"""Orders of the exchange's own: it takes the position over, whatever a book holds."""
+
+
 class VenueOrder(msgspec.Struct, kw_only=True):
     """An order on the exchange's side; ``status`` and the type names are Bybit's.
 
@@ -131,7 +135,7 @@ class Execution(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class ClosedPnl(msgspec.Struct, kw_only=True, frozen=True):
-    """What one closing order realised, net of the opening and closing fees."""
+    """What one closing order realised in one go, in ``fills`` executions, net of the opening and closing fees."""
 
     order_id: str
     time: int
@@ -144,6 +148,7 @@ class ClosedPnl(msgspec.Struct, kw_only=True, frozen=True):
     open_fee: Decimal
     close_fee: Decimal
     leverage: Decimal
+    fills: int = 1
 
 
 class AccountState(msgspec.Struct):
@@ -163,3 +168,28 @@ Event = VenueOrder | VenuePosition | Execution | ClosedPnl
 def executions(events: Iterable[Event]) -> list[Execution]:
     """Return the executions among events."""
     return [event for event in events if isinstance(event, Execution)]
+
+
+def merged(events: list[Event]) -> list[Event]:
+    """Return events with one closed profit per order, in the place of its last."""
+    closed: dict[str, ClosedPnl] = {}
+    for event in events:
+        if isinstance(event, ClosedPnl):
+            before = closed.get(event.order_id)
+            closed[event.order_id] = event if before is None else _sum(before, event)
+    kept: list[Event] = []
+    for event in reversed(events):
+        one = closed.pop(event.order_id, None) if isinstance(event, ClosedPnl) else event
+        if one is not None:
+            kept.append(one)
+    return kept[::-1]
+
+
+def _sum(one: ClosedPnl, two: ClosedPnl) -> ClosedPnl:
+    qty = one.qty + two.qty
+    return msgspec.structs.replace(
+        two, qty=qty, pnl=one.pnl + two.pnl, open_fee=one.open_fee + two.open_fee,
+        close_fee=one.close_fee + two.close_fee, fills=one.fills + two.fills,
+        exit_price=(one.qty * one.exit_price + two.qty * two.exit_price) / qty,
+        entry_price=(one.qty * one.entry_price + two.qty * two.entry_price) / qty,
+    )  # fmt: skip

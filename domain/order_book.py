@@ -63,10 +63,10 @@ class Taken(NamedTuple):
 
 
 class OrderBooks:
-    """The book of every symbol."""
+    """The book of every symbol; ``pace`` shortens the waits between messages, for a market slower than the clock."""
 
-    def __init__(self, instruments: Mapping[str, Instrument], costs: Costs) -> None:
-        self._instruments, self._costs = instruments, costs
+    def __init__(self, instruments: Mapping[str, Instrument], costs: Costs, pace: float = 1.0) -> None:
+        self._instruments, self._costs, self._pace = instruments, costs, pace
         self._bars: dict[str, tuple[int, float]] = {}
 
     def on_bar(self, symbol: str, open_time: int, length_ms: int, turnover: float) -> None:
@@ -147,7 +147,7 @@ class OrderBooks:
         for number in range(count):
             first, end = number * len(slices) // count, (number + 1) * len(slices) // count
             made.append(Batch(due, tuple(slices[first:end])))
-            due += int(200 + 2_800 * waits[number % 2]) if spread else 0
+            due += int((200 + 2_800 * waits[number % 2]) * self._pace) if spread else 0
         return made
 
     def _levels(self, symbol: str, side: OrderSide, first: Decimal) -> Iterator[Level]:

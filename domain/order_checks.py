@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 NOT_FOUND, DUPLICATE, NO_MARGIN, BAD_REQUEST = 110001, 110072, 110007, 10001
 REDUCE_ONLY, LEVERAGE_SAME, NOTIONAL, SAME_STOPS = 110017, 110043, 110094, 34040
-PRICE_LIMIT_REACHED, BELOW_FILLED = 110003, 110064
+PRICE_LIMIT_REACHED, BELOW_FILLED, PROCESSING = 110003, 110064, 110079
 
 PRICE_LIMIT = Decimal("0.15")
 """How far beyond the market an order may reach, as a fraction of the price.
@@ -80,7 +80,9 @@ def check_reduction(order: VenueOrder, held: Decimal) -> None:
 def check_amendment(
     order: VenueOrder, rules: Instrument, *, qty: Decimal | None, price: Decimal | None, trigger: Decimal | None
 ) -> None:
-    """Refuse a change that changes nothing, or cannot be."""
+    """Refuse a change that changes nothing, cannot be, or comes while the order is being filled."""
+    if order.rest is not None:
+        raise Rejected("The order is processing and can not be operated, please try again later", PROCESSING)
     wanted = ((qty, order.qty), (price, order.price), (trigger, order.trigger))
     if all(new is None or new == old for new, old in wanted):
         raise Rejected("The order remains unchanged as the parameters entered match the existing ones.", BAD_REQUEST)

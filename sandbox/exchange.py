@@ -67,7 +67,7 @@ class Exchange:
         self.clock = MarketClock.resume(store, begin, terms.speed)
         self.processed_until = int(store.get("processed_until") or begin)
         state = store.load_state() or AccountState(wallet=terms.wallet, name=f"practice:{self._birth(store)}")
-        self.books = OrderBooks(tape.instruments, terms.costs)
+        self.books = OrderBooks(tape.instruments, terms.costs, min(1.0, terms.speed))
         books = self.books if terms.slices else None
         self.account = SimulatedAccount(state, tape.instruments, terms.costs, books=books)
         self.delays = Delays()

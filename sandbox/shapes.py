@@ -161,7 +161,9 @@ def closed_pnl(held: ClosedPnl, venue_id: str) -> dict[str, Any]:
         "symbol": venue_id, "orderId": held.order_id, "side": held.side.value, "qty": text(held.qty),
         "orderPrice": "0", "orderType": "Market", "execType": "Trade", "closedSize": text(held.qty),
         "cumEntryValue": text(held.qty * held.entry_price), "avgEntryPrice": text(round(held.entry_price, 12)),
-        "cumExitValue": text(held.qty * held.exit_price), "avgExitPrice": text(held.exit_price),
-        "closedPnl": text(held.pnl), "openFee": text(held.open_fee), "closeFee": text(held.close_fee), "fillCount": "1",
+        "cumExitValue": text(round(held.qty * held.exit_price, 12)),
+        "avgExitPrice": text(round(held.exit_price, 12)),
+        "closedPnl": text(held.pnl), "openFee": text(held.open_fee), "closeFee": text(held.close_fee),
+        "fillCount": str(held.fills),
         "leverage": text(held.leverage), "createdTime": str(held.time), "updatedTime": str(held.time),
     }  # fmt: skip

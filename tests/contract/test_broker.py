@@ -16,6 +16,7 @@ from broker.bybit.preflight import against_modes, arm, key_checks
 from broker.bybit.rest import BybitClient, Endpoint
 from broker.paper import PaperBroker
 from domain.candle import Bar, Bars
+from domain.direction import Slicing
 from domain.errors import ConfigError, OutcomeUnknown, Rejected, Unavailable
 from domain.fills import Costs
 from domain.ids import order_id
@@ -36,20 +37,37 @@ async def paper_on(bybit: BybitBroker, folder) -> PaperBroker:
     )  # fmt: skip
 
 
-@pytest.fixture(params=["bybit", "paper"])
+class Parts:
+    """Has every order fall into so many executions."""
+
+    def __init__(self, parts: int) -> None:
+        self.parts = parts
+
+    def fate(self, _):
+        return None
+
+    def slicing(self, _):
+        return Slicing(self.parts)
+
+
+@pytest.fixture(params=["bybit whole", "bybit in slices", "paper whole", "paper in slices"])
 async def venue(request, tmp_path):
     """(broker, price, is paper)"""
+    name, _, how = request.param.partition(" ")
+    parts = 3 if how == "in slices" else 1
     async with practice(tmp_path / "exchange", speed=0.001) as exchange:
         client = exchange.client()
         bybit = BybitBroker(client)
         rules = await bybit.instruments()
         price = exchange.exchange.account.last_price(BTC)
         broker = bybit
-        if request.param == "paper":
+        await exchange.faults(slices={"parts": parts})
+        if name == "paper":
             broker = await paper_on(bybit, tmp_path)
             assert await broker.instruments() == rules
             broker.on_price(BTC, float(price), 1_000)
-        yield broker, price, request.param == "paper"
+            broker._account.director = Parts(parts)
+        yield broker, price, name == "paper"
         await client.close()
 
 
@@ -74,12 +92,15 @@ async def test_a_market_entry_is_filled_and_protected(venue):
         request.target,
         D(5),
     )
-    (fill,) = await broker.fills_since(0 if paper else START, START + 30 * 86_400_000)
-    assert (fill.order_id, fill.qty, fill.cause, fill.side) == (request.order_id, D("0.01"), Cause.ENTRY, OrderSide.BUY)
-    assert fill.fee == fill.qty * fill.price * D("0.00055")
+    fills = await broker.fills_since(0 if paper else START, START + 30 * 86_400_000)
+    assert len(fills) in {1, 3}
+    assert sum(fill.qty for fill in fills) == D("0.01")
+    for fill in fills:
+        assert (fill.order_id, fill.cause, fill.side) == (request.order_id, Cause.ENTRY, OrderSide.BUY)
+        assert fill.fee == fill.qty * fill.price * D("0.00055")
     assert (await broker.order(BTC, request.order_id)).state is OrderState.FILLED
     balance = await broker.balance()
-    assert balance.wallet == 10_000 - fill.fee
+    assert balance.wallet == 10_000 - sum(fill.fee for fill in fills)
 
 
 async def test_a_stop_moves_and_moving_it_again_is_no_error(venue):
@@ -150,13 +171,14 @@ async def test_flat_is_said_in_so_many_words_and_what_was_closed_is_told(venue):
     assert await broker.flat(BTC)
     since, until_ = (0 if paper else START), START + 30 * 86_400_000
     fills = await broker.fills_since(since, until_, BTC)
-    assert [fill.side for fill in fills] == [OrderSide.BUY, OrderSide.SELL]
+    sold = [fill for fill in fills if fill.side is OrderSide.SELL]
+    assert sum(fill.qty for fill in sold) == sum(fill.qty for fill in fills if fill.side is OrderSide.BUY) == D("0.01")
     assert await broker.fills_since(since, until_, other) == []
     parts = await broker.closed_since(since, until_, BTC)
     assert len(parts) == (0 if paper else 1)
     for part in parts:
-        assert (part.side, part.qty, part.venue_order_id) == (OrderSide.SELL, D("0.01"), fills[1].venue_order_id)
-        assert (part.exit_price, part.fee) == (fills[1].price, fills[1].fee)
+        assert (part.side, part.qty, part.venue_order_id) == (OrderSide.SELL, D("0.01"), sold[0].venue_order_id)
+        assert (part.exit_price, part.fee) == (sold[0].price, sum(fill.fee for fill in sold))
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["since before", "since after"])
@@ -164,6 +186,8 @@ async def test_what_was_settled_in_a_contract_that_is_no_longer_listed_is_still_
     async with practice(tmp_path / "exchange", speed=0.001) as exchange:
         client = exchange.client()
         broker, span = BybitBroker(client), (START, START + 30 * 86_400_000)
+        # how many executions there are is not what this is about
+        await exchange.faults(slices={"parts": 1})
         await broker.instruments()
         await broker.place(entry(exchange.exchange.account.last_price(BTC)))
         (opening,) = await broker.fills_since(*span)
@@ -200,10 +224,11 @@ async def test_executions_are_told_as_they_happen(venue):
     assert list(await anext(stream)) == []
     # the subscriptions stand before that is said: nothing has to be waited for
     await broker.place(entry(price))
+    fills: list[Fill] = []
     async with asyncio.timeout(5):
-        while not (fills := [one for one in await anext(stream) if isinstance(one, Fill)]):
-            pass
-    assert [(fill.order_id, fill.cause) for fill in fills] == [(entry(price).order_id, Cause.ENTRY)]
+        while sum(fill.qty for fill in fills) < D("0.01"):
+            fills += [one for one in await anext(stream) if isinstance(one, Fill)]
+    assert {(fill.order_id, fill.cause) for fill in fills} == {(entry(price).order_id, Cause.ENTRY)}
     await stream.aclose()
 
 
@@ -462,3 +487,34 @@ async def test_an_order_that_is_gone_is_cancelled(bybit, code):
     exchange, broker = bybit
     await exchange.faults(answer={"path": "/v5/order/cancel", "code": code})
     await broker.cancel(BTC, order_id(DIGEST, "e", 0, paper=False))
+
+
+async def test_paper_in_slices_fills_by_the_book_and_goes_on_with_the_next_price(tmp_path):
+    async with practice(tmp_path / "exchange", speed=0.001) as exchange:
+        client = exchange.client()
+        bybit = BybitBroker(client)
+        rules = await bybit.instruments()
+        file = AtomicFile(tmp_path / "paper.json")
+        told: list[int] = []
+        for attempt in range(30):
+            broker = PaperBroker(
+                file, "paper:test", D(10_000_000), Costs(), "3m", bybit.instruments, rules, slices=True
+            )  # fmt: skip
+            broker.on_bars(BTC, Bars.of([Bar(180_000 * attempt, 60_000, 60_000, 60_000, 60_000, 1, 300_000)]))
+            broker.on_price(BTC, 60_000.0, 180_000 * (attempt + 1))
+            request = entry(D(60_000), attempt, stop=None, target=None, qty=D("0.5"))
+            await broker.place(request)
+            first = [fill for fill in await broker.fills_since(0, 2**50) if fill.order_id == request.order_id]
+            # a restart in between forgets nothing
+            broker = PaperBroker(
+                file, "paper:test", D(10_000_000), Costs(), "3m", bybit.instruments, rules, slices=True
+            )  # fmt: skip
+            broker.on_price(BTC, 60_000.0, 180_000 * (attempt + 1) + 10_000)
+            fills = [fill for fill in await broker.fills_since(0, 2**50) if fill.order_id == request.order_id]
+            assert sum(fill.qty for fill in fills) == D("0.5")
+            assert (await broker.order(BTC, request.order_id)).state is OrderState.FILLED
+            assert len({fill.exec_id for fill in fills}) == len(fills)
+            told.append(len(fills) - len(first))
+        assert 0 in told
+        assert any(told)
+        await client.close()
