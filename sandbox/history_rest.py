@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -154,13 +153,13 @@ class HistoryRest:
 
     def _entries(self, start: int) -> Iterator[tuple[Execution, Result]]:
         """Yield every execution since a time, newest first, with its line in the ledger."""
-        gains, balance, before = self._gains(start), self._exchange.account.state.wallet, FAR
+        opened, balance, before = self._opened_at(start), self._exchange.account.state.wallet, FAR
         sizes = {symbol: held.qty for symbol, held in self._exchange.account.state.positions.items()}
         fetch = self._fetch(start, FAR)
         while chunk := fetch(before, RECENT):
             for held in chunk:
-                waiting = gains.get((held.order_id, held.time, held.closed), [])
-                flow = waiting.pop() if held.closed and waiting else ZERO
+                entry = opened.get((held.order_id, held.time), held.price)
+                flow = held.closed * held.side.sign * (entry - held.price)
                 size = sizes.get(held.symbol, ZERO)
                 yield held, shapes.ledger_row(held, self._venue_id(held.symbol), flow, balance, size)
                 balance -= flow - held.fee
@@ -168,18 +167,13 @@ class HistoryRest:
                     sizes[held.symbol] = size - held.side.sign * held.qty
             before = chunk[-1].sequence
 
-    def _gains(self, start: int) -> dict[tuple[str, int, Decimal], list[Decimal]]:
-        """Return what closing executions realised before fees."""
-        found, before = defaultdict[tuple[str, int, Decimal], list[Decimal]](list), FAR
+    def _opened_at(self, start: int) -> dict[tuple[str, int], Decimal]:
+        """Return the entry prices of what orders closed, by order and time."""
+        found, before = dict[tuple[str, int], Decimal](), FAR
         while chunk := self._exchange.store.closed_pnl("", start, FAR, before=before, limit=RECENT):
-            for _, held in chunk:
-                found[held.order_id, held.time, held.qty].append(_gross(held))
+            found |= {(held.order_id, held.time): held.entry_price for _, held in chunk}
             before = chunk[-1][0]
         return found
 
     def _venue_id(self, symbol: str) -> str:
         return self._exchange.tape.instruments[symbol].venue_id
-
-
-def _gross(held: ClosedPnl) -> Decimal:
-    return held.pnl + held.open_fee + held.close_fee
