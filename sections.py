@@ -175,6 +175,10 @@ class Sandbox(Section):
         step: send the next bars only after the bot has handled the last.
         idle_exit_s: leave when nobody has asked anything for so long.
         slices: fill orders by an order book, in several executions, as a real exchange does; else whole.
+        quiet: share of the made-up markets, those that trade least, with minutes in which nothing trades.
+        marked: contracts to mark as something else than coins, such as BSVUSDT=stock (commodity, innovation,
+            pre_listing).
+        now: market time is the machine's time, at speed 1, as other bots in dry-run want it.
     """
 
     speed: float = Field(120.0, gt=0, le=10_000)
@@ -185,6 +189,9 @@ class Sandbox(Section):
     step: bool = False
     idle_exit_s: float = Field(900, ge=10)
     slices: bool = True
+    quiet: float = Field(0.0, ge=0, le=1)
+    marked: tuple[str, ...] = ()
+    now: bool = False
 
 
 class Paper(Section):

@@ -135,6 +135,8 @@ class Settings(Section):
             )
         if self.source in {Source.MOCK, Source.TEST} and not self.sandbox.replay:
             raise ValueError(f"sandbox.replay: source {self.source} needs candle files to play")
+        if self.sandbox.now and (self.sandbox.replay or self.sandbox.step):
+            raise ValueError("sandbox.now: made-up markets only, and not step by step")
         if self.source is Source.SYNTHETIC and self.sandbox.replay:
             raise ValueError("sandbox.replay: source synthetic makes its prices up; use source mock or test")
         if self.trading.mode == "live" and not self.bybit.api_key.get_secret_value():

@@ -280,6 +280,9 @@ def sandbox_process(settings: Settings) -> SandboxProcess:
     ]  # fmt: skip
     for path in held.replay:
         arguments += ["--replay", path]
+    for contract in held.marked:
+        arguments += ["--mark", contract]
+    arguments += [*(["--quiet", str(held.quiet)] if held.quiet else []), *(["--now"] if held.now else [])]
     return SandboxProcess(settings.data_dir / f"practice-{settings.source}", arguments)
 
 

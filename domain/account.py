@@ -82,18 +82,19 @@ class SimulatedAccount:
         """Take the last price of a symbol."""
         self._marks[symbol] = price
 
+    def mark_price(self, held: VenuePosition) -> Decimal:
+        """Return the price that a position is valued at; here it is the last one."""
+        return self._marks.get(held.symbol, held.avg_price)
+
     def unrealised(self, symbol: str) -> Decimal:
         """Return the open profit of a position at the last price."""
         held = self.position(symbol)
-        return held.qty * (self._marks.get(symbol, held.avg_price) - held.avg_price)
+        return held.qty * (self.mark_price(held) - held.avg_price)
 
     def equity(self) -> Decimal:
         """Return wallet plus open profit."""
-        total = self.state.wallet
-        for symbol, held in self.state.positions.items():
-            if held.qty:
-                total += held.qty * (self._marks.get(symbol, held.avg_price) - held.avg_price)
-        return total
+        held = (one for one in self.state.positions.values() if one.qty)
+        return sum((one.qty * (self.mark_price(one) - one.avg_price) for one in held), self.state.wallet)
 
     def margin(self) -> Decimal:
         """Return the initial margin of all positions."""
@@ -234,7 +235,7 @@ class SimulatedAccount:
         held = self.position(symbol)
         if not held.qty:
             return []
-        mark = self._marks.get(symbol, held.avg_price)
+        mark = self.mark_price(held)
         paid = fills.funding_payment(held.qty, mark, rate)
         self.state.wallet -= paid
         held.realised -= paid

@@ -75,6 +75,8 @@ class VenueOrder(msgspec.Struct, kw_only=True):
     parent_link_id: str = ""
     reject_reason: str = "EC_NoError"
     sequence: int = 0
+    index: int = 0
+    cancel_type: str = ""
     time_in_force: str = "GTC"
     close_on_trigger: bool = False
     attached: bool = False
@@ -87,7 +89,10 @@ class VenueOrder(msgspec.Struct, kw_only=True):
 
 
 class VenuePosition(msgspec.Struct, kw_only=True):
-    """A position on the exchange's side; ``qty`` is signed, ``open_fee`` not yet charged to a close."""
+    """A position on the exchange's side; ``qty`` is signed, ``open_fee`` not yet charged to a close.
+
+    ``index`` is 1 or 2 for a leg of hedge mode; ``extra`` is margin added to an isolated position.
+    """
 
     symbol: str
     qty: Decimal = ZERO
@@ -99,6 +104,9 @@ class VenuePosition(msgspec.Struct, kw_only=True):
     realised: Decimal = ZERO
     created: int = 0
     updated: int = 0
+    index: int = 0
+    status: str = "Normal"
+    extra: Decimal = ZERO
 
     def add(self, side: OrderSide, qty: Decimal, price: Decimal, fee: Decimal, now: int) -> None:
         """Make the position larger by an execution."""
@@ -148,11 +156,16 @@ class ClosedPnl(msgspec.Struct, kw_only=True, frozen=True):
     open_fee: Decimal
     close_fee: Decimal
     leverage: Decimal
+    kind: str = "Trade"
     fills: int = 1
 
 
 class AccountState(msgspec.Struct):
-    """All that has to survive a restart; ``orders`` holds the open ones by exchange id, ``name`` seeds the ids."""
+    """All that has to survive a restart; ``orders`` holds the open ones by exchange id, ``name`` seeds the ids.
+
+    ``legs`` are positions of hedge mode, which only the practice exchange knows, as it does ``margin_mode`` and whether
+    its terms for stocks and commodities were ``agreed`` to.
+    """
 
     wallet: Decimal
     name: str = "account"
@@ -160,6 +173,9 @@ class AccountState(msgspec.Struct):
     orders: dict[str, VenueOrder] = {}
     sequence: int = 0
     link_ids: dict[str, str] = {}
+    margin_mode: str = "REGULAR_MARGIN"
+    legs: list[VenuePosition] = []
+    agreed: bool = False
 
 
 Event = VenueOrder | VenuePosition | Execution | ClosedPnl

@@ -24,12 +24,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop; return the exit code."""
     asked = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    if asked.now and (asked.replay or asked.step):
+        print("sandbox.now: made-up markets only, and not step by step", file=sys.stderr)
+        return USAGE
     terms = Terms(
-        speed=asked.speed, step=asked.step, wallet=asked.wallet, slices=asked.slices, limits=not asked.no_limits
+        speed=1.0 if asked.now else asked.speed, step=asked.step, wallet=asked.wallet, slices=asked.slices,
+        limits=not asked.no_limits, now=asked.now, marked=tuple(asked.mark),
     )  # fmt: skip
     options = Options(
         asked.state, port=asked.port, seed=asked.seed, symbols=asked.symbols, replay=tuple(asked.replay),
-        idle_exit_s=asked.idle_exit, terms=terms,
+        idle_exit_s=asked.idle_exit, terms=terms, quiet=asked.quiet,
     )  # fmt: skip
     print(f"practice exchange: key {terms.key}, secret {terms.secret}, address in {asked.state / 'endpoint.json'}")
     try:
@@ -53,6 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--symbols", type=_between(int, 1, 1_000), default=20, help="how many made-up markets")
     made.add_argument("--wallet", type=_decimal, default=Decimal(10_000), help="USDT to begin with")
     made.add_argument("--replay", action="append", default=[], help="candle file to play, PATH or SYMBOL=PATH")
+    made.add_argument("--quiet", type=_between(float, 0, 1), default=0.0, help="share of made-up markets with silences")
+    made.add_argument("--mark", action="append", default=[], help="CONTRACT=stock, commodity, innovation, pre_listing")
+    made.add_argument("--now", action="store_true", help="market time is this machine's time, at speed 1")
     made.add_argument("--step", action="store_true", help="move on only when told")
     made.add_argument(
         "--slices", action=argparse.BooleanOptionalAction, default=True,

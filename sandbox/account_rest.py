@@ -41,7 +41,7 @@ class AccountRest:
 
     def _info(self, _: Parameters) -> Result:
         return {
-            "marginMode": self._exchange.store.get("margin_mode") or "REGULAR_MARGIN", "updatedTime": "0",
+            "marginMode": self._exchange.account.state.margin_mode, "updatedTime": "0",
             "unifiedMarginStatus": 5, "dcpStatus": "OFF", "timeWindow": 0, "smpGroup": 0, "isMasterTrader": False,
             "spotHedgingStatus": "OFF",
         }  # fmt: skip
@@ -73,7 +73,8 @@ class AccountRest:
             text = f"Equity needs to be equal to or greater than {PORTFOLIO_MIN} USDC"
             reasons = [{"reasonCode": "3400000", "reasonMsg": text}]
             return Reply({"reasons": reasons}, code=3400045, message="Set margin mode failed")
-        self._exchange.store.put("margin_mode", mode)
+        self._exchange.account.set_margin_mode(mode)
+        self._exchange.keep([])
         return {"reasons": []}
 
     def _set_dcp(self, params: Parameters) -> Result:

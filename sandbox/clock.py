@@ -29,11 +29,16 @@ class MarketClock:
         self._anchor = anchor
 
     @classmethod
-    def resume(cls, store: SandboxStore, first: int, speed: float) -> MarketClock:
-        """Go on from the stored anchor, or begin at market time ``first``; a new speed counts from now."""
+    def resume(cls, store: SandboxStore, first: int, speed: float, *, wire: bool = False) -> MarketClock:
+        """Go on from the stored anchor, or begin at market time ``first``; a new speed counts from now.
+
+        With ``wire`` market time is the host's time, whatever was stored.
+        """
         body = store.get("clock")
         now = wire_ms()
-        if body is None:
+        if wire:
+            clock = cls(_Anchor(now, now, 1.0))
+        elif body is None:
             clock = cls(_Anchor(now, first, speed))
         else:
             clock = cls(msgspec.json.decode(body, type=_Anchor))

@@ -9,21 +9,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from domain.account import (
-    BAD_REQUEST,
-    AccountState,
-    Event,
-    Execution,
-    SimulatedAccount,
-    VenueOrder,
-)
+from domain.account import BAD_REQUEST, AccountState, Event, VenueOrder
 from domain.candle import Bar, Bars, resample
 from domain.errors import Rejected
 from domain.fills import Costs
-from domain.order import OrderKind, OrderSide
 from domain.order_book import Level, OrderBooks
-from sandbox.clock import MarketClock
+from sandbox.clock import MarketClock, wire_ms
 from sandbox.delays import Delays
+from sandbox.mark import BASIS_MS, MarkBar, mark_bars
+from sandbox.market import Market
+from sandbox.practice_account import PracticeAccount
 
 if TYPE_CHECKING:
     from sandbox.store import SandboxStore
@@ -35,7 +30,7 @@ WARMUP_MS = 12 * 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What the practice exchange is like."""
+    """What the practice exchange is like; ``now`` has market time be the host's, ``marked`` are contracts to mark."""
 
     speed: float = 60.0
     step: bool = False
@@ -50,13 +45,16 @@ class Terms:
     """Whether orders are filled by an order book, in slices; else whole, however large."""
     limits: bool = True
     """Whether it limits how fast it may be asked, as Bybit does."""
+    now: bool = False
+    marked: tuple[str, ...] = ()
 
 
 class Exchange:
     """One market and one account; every change is in the database before a method returns."""
 
     def __init__(self, tape: Tape, store: SandboxStore, terms: Terms) -> None:
-        self.tape, self.store, self.terms = tape, store, terms
+        self.store, self.terms = store, terms
+        self.tape: Market = Market(tape, store, terms.marked)
         gone = set((store.get("delisted") or "").split())
         self.by_venue_id = {
             held.venue_id: held for held in tape.instruments.values() if held.venue_id not in gone
@@ -64,15 +62,20 @@ class Exchange:
         first, end = tape.span()
         begin = first + min(WARMUP_MS, ((end - first) // 2) if end else WARMUP_MS)
         begin -= begin % (15 * 60_000)
-        self.clock = MarketClock.resume(store, begin, terms.speed)
+        if terms.now:
+            begin = wire_ms() // tape.base_ms * tape.base_ms
+        self.clock = MarketClock.resume(store, begin, terms.speed, wire=terms.now)
         self.processed_until = int(store.get("processed_until") or begin)
         state = store.load_state() or AccountState(wallet=terms.wallet, name=f"practice:{self._birth(store)}")
         self.books = OrderBooks(tape.instruments, terms.costs, min(1.0, terms.speed))
         books = self.books if terms.slices else None
-        self.account = SimulatedAccount(state, tape.instruments, terms.costs, books=books)
+        self.account = PracticeAccount(state, tape.instruments, terms.costs, books=books)
         self.delays = Delays()
         known: list[Event] = [*state.orders.values(), *state.positions.values()]
         self.delays.note([msgspec.structs.replace(one) for one in known])
+        self.settled: list[str] = []
+        # decisions in step mode are held against a backtest, which knows no mark price but the last
+        self._window = 1 if terms.step else max(1, BASIS_MS // tape.base_ms)
         self._price_all()
         store.commit(state, [], self.processed_until)
 
@@ -106,7 +109,7 @@ class Exchange:
         """Close the next base bar: match every symbol on it, pay funding when due."""
         start, end = self.processed_until, self.processed_until + self.tape.base_ms
         busy = {order.symbol for order in self.account.state.orders.values()}
-        busy |= {symbol for symbol, held in self.account.state.positions.items() if held.qty}
+        busy |= {held.symbol for held in self.account.open_positions()}
         events: list[Event] = []
         for symbol in sorted(self.tape.instruments):
             bars = self.tape.bars(symbol, start, end)
@@ -114,13 +117,21 @@ class Exchange:
                 continue
             self.books.on_bar(symbol, start, self.tape.base_ms, float(bars.turnover[0]))
             if symbol in busy:
-                events += self.account.on_bar(symbol, bars.row(0), end)
+                events += self._play(symbol, bars.row(0), end)
             else:
                 self.account.mark(symbol, self.tape.instruments[symbol].price(float(bars.close[0])))
             if end % self.tape.instruments[symbol].funding_interval_ms == 0:
                 events += self.account.on_funding(symbol, FUNDING_RATE, end)
         self.processed_until = end
         self.keep(events)
+        return events + self._deliver(end)
+
+    def _deliver(self, until: int) -> list[Event]:
+        """Settle the contracts whose announced delivery time has come."""
+        events, due = list[Event](), [self.tape.instruments[symbol].venue_id for symbol in self.tape.due(until)]
+        for venue_id in [one for one in due if one in self.by_venue_id]:
+            events += self.delist(venue_id)
+            self.settled.append(venue_id)
         return events
 
     def go_on(self) -> list[Event]:
@@ -137,20 +148,55 @@ class Exchange:
         last = self.account.last_price(symbol)
         return self.books.book(symbol, last, depth) if last is not None else ([], [])
 
+    def _play(self, symbol: str, bar: Bar, end: int) -> list[Event]:
+        """Play a base bar to the account: what its mark prices liquidate, what it matches, and the margin after it."""
+        account, rules = self.account, self.tape.instruments[symbol]
+        mark = self._mark_bar(symbol, end)
+        events = account.on_mark(symbol, mark, end - 1)
+        events += account.on_bar(symbol, bar, end)
+        account.take_mark(symbol, rules.price(mark.close))
+        return events + account.check_margin(end - 1)
+
+    def mark_price(self, symbol: str) -> Decimal:
+        """Return a symbol's mark price."""
+        rules, last = self.tape.instruments[symbol], self.account.last_price(symbol)
+        if self._window == 1 and last is not None:
+            return last
+        return rules.price(self._mark_bar(symbol, self.processed_until).close)
+
+    def mark_bars(self, symbol: str, start: int, end: int) -> Bars:
+        """Return base bars of the mark price with open times in [start, end)."""
+        lead = 2 * self._window * self.tape.base_ms
+        bars = self.tape.bars(symbol, start - lead, end)
+        if not len(bars):
+            return bars
+        held = mark_bars(
+            bars, self._window, self.tape.instruments[symbol].funding_interval_ms, float(FUNDING_RATE)
+        )  # fmt: skip
+        return held[int(np.searchsorted(held.open_time, start)) :]
+
+    def _mark_bar(self, symbol: str, end: int) -> MarkBar:
+        bars = self.mark_bars(symbol, end - self.tape.base_ms, end)
+        if not len(bars):
+            last = float(self.account.last_price(symbol) or self.tape.instruments[symbol].tick)
+            return MarkBar(last, last, last)
+        return MarkBar(float(bars.low[-1]), float(bars.high[-1]), float(bars.close[-1]))
+
+    def traded(self, symbol: str, start: int, end: int) -> bool:
+        """Return whether anything traded in [start, end)."""
+        return bool(self.tape.bars(symbol, start, end).volume.any())
+
+    def refresh(self, venue_id: str) -> None:
+        """Show a contract as it is now, after something was said of it."""
+        self.by_venue_id[venue_id] = self.tape.instruments[self.instrument_symbol(venue_id)]
+
     def delist(self, venue_id: str) -> list[Event]:
-        """Settle a contract at the last price, and know nothing of it any more; raises Rejected for an unknown one."""
-        symbol, account, now = self.instrument_symbol(venue_id), self.account, self.now()
-        held, events = account.position(symbol), list[Event]()
-        for order in [one for one in account.state.orders.values() if one.symbol == symbol and not one.stop_type]:
-            events += account.cancel(order.id, now)
-        if held.qty:
-            side = OrderSide.SELL if held.qty > 0 else OrderSide.BUY
-            closing = VenueOrder(
-                id="", link_id="", symbol=symbol, side=side, kind=OrderKind.MARKET, qty=abs(held.qty), reduce_only=True,
-                create_type="CreateBySettle",
-            )  # fmt: skip
-            for one in account.place(closing, now, at_once=True):
-                events.append(msgspec.structs.replace(one, kind="Settle") if isinstance(one, Execution) else one)
+        """Settle a contract at the mark price, and know nothing of it any more; raises Rejected for an unknown one.
+
+        A linear perpetual that is delisted ends in executions of the kind Delivery (docs v5 enum, execType).
+        """
+        symbol = self.instrument_symbol(venue_id)
+        events = self.account.settle(symbol, self.mark_price(symbol), self.now())
         del self.by_venue_id[venue_id]
         listed = {rules.venue_id for rules in self.tape.instruments.values()}
         self.store.put("delisted", " ".join(sorted(listed - self.by_venue_id.keys())))
@@ -166,28 +212,31 @@ class Exchange:
         """Accept an order; outside step mode a market order fills at once at the last price."""
         return self.keep(self.account.place(order, self.now(), at_once=not self.terms.step))
 
-    def bars(self, symbol: str, step_ms: int, start: int, end: int) -> tuple[Bars, Bar | None]:
-        """Return closed bars with open times in [start, end), and the bar being formed when it is in there."""
+    def bars(self, symbol: str, step_ms: int, start: int, end: int, *, mark: bool = False) -> tuple[Bars, Bar | None]:
+        """Return closed bars with open times in [start, end), and the bar being formed when it is in there.
+
+        With ``mark`` they are bars of the mark price.
+        """
         if step_ms % self.tape.base_ms:
             raise Rejected(f"Invalid period: finer than the tape's {self.tape.base_ms} ms", BAD_REQUEST)
         first = max(start - start % step_ms, self.tape.span()[0])
-        base = self.tape.bars(symbol, first, min(end + step_ms, self.processed_until))
+        base = (self.mark_bars if mark else self.tape.bars)(symbol, first, min(end + step_ms, self.processed_until))
         closed = resample(base, step_ms, self.tape.base_ms)
         inside = (closed.open_time >= start) & (closed.open_time < end)
         kept = Bars(*(column[inside] for column in closed.columns()))
         open_time = self.processed_until - self.processed_until % step_ms
-        return kept, self.forming(symbol, step_ms) if start <= open_time < end else None
+        return kept, self.forming(symbol, step_ms, mark=mark) if start <= open_time < end else None
 
-    def forming(self, symbol: str, step_ms: int) -> Bar:
+    def forming(self, symbol: str, step_ms: int, *, mark: bool = False) -> Bar:
         """Return the bar that is being formed; before its first print it is flat at the last price."""
         open_time = self.processed_until - self.processed_until % step_ms
-        return self.partial(symbol, open_time, self.processed_until)
+        return self.partial(symbol, open_time, self.processed_until, mark=mark)
 
-    def partial(self, symbol: str, open_time: int, until: int) -> Bar:
+    def partial(self, symbol: str, open_time: int, until: int, *, mark: bool = False) -> Bar:
         """Return what a bar that opened at ``open_time`` looked like at ``until``."""
-        bars = self.tape.bars(symbol, open_time, until)
+        bars = (self.mark_bars if mark else self.tape.bars)(symbol, open_time, until)
         if not len(bars):
-            last = float(self.account.last_price(symbol) or 0)
+            last = float((self.mark_price(symbol) if mark else self.account.last_price(symbol)) or 0)
             return Bar(open_time, last, last, last, last, 0.0, 0.0)
         return Bar(
             open_time, float(bars.open[0]), float(bars.high.max()), float(bars.low.min()), float(bars.close[-1]),
@@ -205,6 +254,8 @@ class Exchange:
                 self.account.mark(symbol, rules.price(float(bars.close[-1])))
                 last = bars.row(len(bars) - 1)
                 self.books.on_bar(symbol, last.open_time, self.tape.base_ms, last.turnover)
+        for held in self.account.open_positions():
+            self.account.take_mark(held.symbol, self.mark_price(held.symbol))
 
     @staticmethod
     def _birth(store: SandboxStore) -> str:

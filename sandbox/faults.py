@@ -14,6 +14,7 @@ from domain.errors import BadData
 from domain.ids import parse_order_id
 from sandbox.delays import LISTS, LONGEST_MS
 from sandbox.limits import BAN_S
+from sandbox.market_events import Happenings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,8 +79,10 @@ class Slices(msgspec.Struct, forbid_unknown_fields=True):
     apart_ms: Delay = 0
 
 
-class Change(msgspec.Struct, forbid_unknown_fields=True):
+class Change(Happenings, forbid_unknown_fields=True):
     """A request to the control endpoint; what is not named stays as it is.
+
+    What happens to contracts and positions is Happenings'; the rest makes the exchange misbehave.
 
     Attributes:
         reset: switch everything off first.
@@ -95,10 +98,10 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
         clock_shift_ms: move the exchange's idea of the time.
         lose_stops: accept orders, and forget the stop and target that they carry.
         ban_s: how long an address that asked too often hears nothing but 403 (host's seconds).
-        delist: exchange ids of contracts to settle at the last price now, and to know nothing of any more.
         end_orders: accept orders, and end them afterwards.
         slices: split orders so, whatever the book has; ``null`` lets the book decide again.
         delay_lists: milliseconds by which a list (its path) or a private topic is late; replaces what was set before.
+        delist: exchange ids of contracts to settle at the mark price now, and to know nothing of any more.
     """
 
     reset: bool = False
@@ -114,10 +117,10 @@ class Change(msgspec.Struct, forbid_unknown_fields=True):
     clock_shift_ms: int | None = None
     lose_stops: bool | None = None
     ban_s: float | None = None
-    delist: list[str] = []
     end_orders: EndOrders | None = None
     slices: Slices | msgspec.UnsetType | None = msgspec.UNSET
     delay_lists: dict[str, Delay] | None = None
+    delist: list[str] = msgspec.field(default_factory=list)
 
 
 @dataclass(slots=True)

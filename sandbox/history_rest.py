@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from domain.account import BAD_REQUEST, Execution, VenueOrder
+from domain.account import BAD_REQUEST, ClosedPnl, Execution, VenueOrder
 from domain.errors import Rejected
 from domain.trade import ZERO
 from sandbox import shapes

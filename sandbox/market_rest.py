@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain.account import BAD_REQUEST
 from domain.errors import Rejected
+from sandbox import margin_shapes
 from sandbox import market_shapes as shapes
 from sandbox.clock import wire_ms
 from sandbox.exchange import FUNDING_RATE
@@ -41,7 +42,7 @@ class MarketRest:
             ("GET", "/v5/market/instruments-info"): Route(self._instruments, ALL),
             ("GET", "/v5/market/kline"): Route(self._kline, (*DERIVATIVES, "spot"), LINEAR, no_symbol),
             ("GET", "/v5/market/mark-price-kline"): Route(self._mark_kline, DERIVATIVES, LINEAR, no_symbol),
-            ("GET", "/v5/market/index-price-kline"): Route(self._mark_kline, DERIVATIVES, LINEAR, no_symbol),
+            ("GET", "/v5/market/index-price-kline"): Route(self._index_kline, DERIVATIVES, LINEAR, no_symbol),
             ("GET", "/v5/market/premium-index-price-kline"): Route(self._premium_kline, (LINEAR,), LINEAR),
             ("GET", "/v5/market/orderbook"): Route(self._orderbook, ALL, "", no_symbol),
             ("GET", "/v5/market/tickers"): Route(self._tickers, ALL),
@@ -72,11 +73,15 @@ class MarketRest:
         more = str(offset + limit) if offset + limit < len(rules) else ""
         return {"category": LINEAR, "list": page, "nextPageCursor": more}
 
-    def _kline(self, params: Parameters) -> Result:
-        rows = [shapes.kline_row(bar) for bar in self._bars(params)]
+    def _kline(self, params: Parameters, *, mark: bool = False) -> Result:
+        rows = [shapes.kline_row(bar) for bar in self._bars(params, mark=mark)]
         return {"category": LINEAR, "symbol": params.text("symbol"), "list": rows}
 
     def _mark_kline(self, params: Parameters) -> Result:
+        answer = self._kline(params, mark=True)
+        return {**answer, "list": [row[:5] for row in answer["list"]]}
+
+    def _index_kline(self, params: Parameters) -> Result:
         answer = self._kline(params)
         return {**answer, "list": [row[:5] for row in answer["list"]]}
 
@@ -84,7 +89,7 @@ class MarketRest:
         answer = self._kline(params)
         return {**answer, "list": [[row[0], "0", "0", "0", "0"] for row in answer["list"]]}
 
-    def _bars(self, params: Parameters) -> list[Bar]:
+    def _bars(self, params: Parameters, *, mark: bool) -> list[Bar]:
         """Return the bars that were asked for, newest first."""
         symbol, interval = self._symbol(params), params.text("interval")
         if interval not in NAMES:
@@ -93,13 +98,13 @@ class MarketRest:
         start, end = max(0, params.integer("start", 0)), min(params.integer("end", FAR), now) + 1
         if interval in INTERVALS:
             step = INTERVALS[interval]
-            closed, forming = self._exchange.bars(symbol, step, max(start, end - limit * step), end)
+            closed, forming = self._exchange.bars(symbol, step, max(start, end - limit * step), end, mark=mark)
             return [*closed.rows(), *([forming] if forming else [])][::-1][:limit]
         found, first = list[Any](), max(start, self._exchange.tape.span()[0])
         opened = opens(interval, end - 1)
         while len(found) < limit and closes(interval, opened) > first:
             if opened >= start:
-                found.append(self._exchange.partial(symbol, opened, min(closes(interval, opened), now)))
+                found.append(self._exchange.partial(symbol, opened, min(closes(interval, opened), now), mark=mark))
             opened = opens(interval, opened - 1)
         return found
 
@@ -166,7 +171,7 @@ class MarketRest:
         names = [params.text("symbol")] if "symbol" in params else sorted(self._exchange.by_venue_id)
         offset = max(0, params.integer("cursor", 0))
         page = [name for name in names[offset : offset + RISK_SYMBOLS] if name in self._exchange.by_venue_id]
-        rows = [row for name in page for row in shapes.risk_tiers(self._exchange.by_venue_id[name])]
+        rows = [row for name in page for row in margin_shapes.risk_tiers(self._exchange.by_venue_id[name])]
         more = str(offset + RISK_SYMBOLS) if offset + RISK_SYMBOLS < len(names) else ""
         return {"category": LINEAR, "list": rows, "nextPageCursor": more}
 

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from domain.order_checks import PRICE_LIMIT
+from sandbox import margin_shapes
 from sandbox.exchange import FUNDING_RATE
 from sandbox.shapes import text
 
@@ -48,7 +49,7 @@ def ticker(exchange: Exchange, symbol: str) -> dict[str, Any]:
     book, interest = exchange.order_book(symbol, 1), open_interest(exchange, symbol)
     bid, ask = (side[0] if side else (Decimal(0), Decimal(0)) for side in book)
     return {
-        "symbol": rules.venue_id, "lastPrice": text(last), "indexPrice": text(last), "markPrice": text(last),
+        "symbol": rules.venue_id, "lastPrice": text(last), "indexPrice": text(last),
         "prevPrice24h": text(first), "prevPrice1h": text(hour[0] if len(hour) else last),
         "price24hPcnt": f"{(last - first) / first:.6f}", "openInterest": text(interest),
         "openInterestValue": f"{interest * last:.4f}", "singleOpenInterest": text(interest / 2),
@@ -60,9 +61,9 @@ def ticker(exchange: Exchange, symbol: str) -> dict[str, Any]:
         "nextFundingTime": str((exchange.processed_until // interval + 1) * interval),
         "tickDirection": "ZeroPlusTick", "bid1Price": text(bid[0]), "bid1Size": text(bid[1]),
         "ask1Price": text(ask[0]), "ask1Size": text(ask[1]), "basis": "", "basisRate": "",
-        "deliveryTime": str(rules.delivery_time), "deliveryFeeRate": "", "predictedDeliveryPrice": "",
-        "preOpenPrice": "", "preQty": "", "curPreListingPhase": "",
-    }  # fmt: skip
+        "deliveryFeeRate": "", "predictedDeliveryPrice": "",
+        "preOpenPrice": "", "preQty": "",
+    } | margin_shapes.ticker(exchange, rules)  # fmt: skip
 
 
 def recent_trade(bar: Bar, base_ms: int, venue_id: str) -> dict[str, Any]:
@@ -84,21 +85,6 @@ def public_trade(bar: Bar, base_ms: int, venue_id: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def risk_tiers(held: Instrument) -> list[dict[str, Any]]:
-    """Return a symbol's margin tiers as /v5/market/risk-limit lists them; one where none are known."""
-    tiers: list[tuple[Decimal, Decimal, Decimal, Decimal]] = [
-        (tier.limit, tier.maintenance, tier.max_leverage, tier.deduction) for tier in held.tiers
-    ] or [(Decimal(2_000_000), held.maintenance_rate(Decimal(0)), held.max_leverage, Decimal(0))]
-    return [
-        {
-            "id": number, "symbol": held.venue_id, "riskLimitValue": text(limit), "maintenanceMargin": text(rate),
-            "initialMargin": text(round(1 / leverage, 8)), "isLowestRisk": 1 if number == 1 else 0,
-            "maxLeverage": text(leverage), "mmDeduction": text(deduction) if deduction else "",
-        }
-        for number, (limit, rate, leverage, deduction) in enumerate(tiers, 1)
-    ]  # fmt: skip
-
-
 def instrument(held: Instrument, launched: int) -> dict[str, Any]:
     """Return trading rules as /v5/market/instruments-info shows them."""
     base, rest = held.symbol.split("/")
@@ -118,10 +104,16 @@ def instrument(held: Instrument, launched: int) -> dict[str, Any]:
         },
         "unifiedMarginTrade": True, "fundingInterval": held.funding_interval_ms // 60_000, "copyTrading": "none",
         "upperFundingRate": "0.005", "lowerFundingRate": "-0.005", "isPreListing": held.pre_listing,
-        "preListingInfo": None,
+        "preListingInfo": _pre_listing(launched) if held.pre_listing else None,
         "riskParameters": {"priceLimitRatioX": text(PRICE_LIMIT), "priceLimitRatioY": "0.3"}, "displayName": "",
         "symbolType": held.category, "forbidUplWithdrawal": False,
     }  # fmt: skip
+
+
+def _pre_listing(launched: int) -> dict[str, Any]:
+    phase = {"phase": "ContinuousTrading", "startTime": str(launched), "endTime": ""}
+    fees = {"auctionFeeRate": "0", "takerFeeRate": "0.00055", "makerFeeRate": "0.0002"}
+    return {"curAuctionPhase": phase["phase"], "phases": [phase], "auctionFeeInfo": fees}
 
 
 def kline_row(bar: Bar) -> list[str]:

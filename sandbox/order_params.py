@@ -14,12 +14,6 @@ TIME_IN_FORCE = ("GTC", "IOC", "FOK", "PostOnly")
 TRIGGERS = ("LastPrice", "IndexPrice", "MarkPrice")
 
 
-def check_leg(params: Parameters) -> None:
-    """Raise Rejected unless ``positionIdx`` is the one of one-way mode. Source: docs, websocket/trade/guideline."""
-    if params.integer("positionIdx", 0) != 0:
-        raise Rejected("position idx not match position mode", BAD_REQUEST)
-
-
 def check_modes(params: Parameters) -> str:
     """Return ``tpslMode``; limit orders as stop or target exist in Partial mode only.
 

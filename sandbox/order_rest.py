@@ -16,7 +16,7 @@ from domain.trade import ZERO
 from sandbox.filters import OrderFilter
 from sandbox.limits import too_fast
 from sandbox.market_shapes import price_band
-from sandbox.order_params import TRIGGERS, check_leg, check_protection, in_force, missing
+from sandbox.order_params import TRIGGERS, check_protection, in_force, missing
 from sandbox.parameters import Parameters
 from sandbox.routes import ALL, BATCH_MAX, CONTRACTS, LINEAR, Reply, Result, Route, Routes, no_order, no_symbol
 
@@ -70,7 +70,8 @@ class OrderRest:
         kind = self._trigger_kind(params, symbol, side, trigger) if trigger else None
         if limit and price is not None:
             self._check_band(symbol, side, price)
-        check_leg(params)
+        index = params.integer("positionIdx", 0)
+        self._exchange.account.leg(symbol, index)
         check_protection(params)
         link_id = params.text("orderLinkId")
         if link_id and not LINK_ID.fullmatch(link_id):
@@ -80,7 +81,7 @@ class OrderRest:
             kind=kind or (OrderKind.LIMIT if limit else OrderKind.MARKET), price=price if limit else None,
             trigger=trigger, reduce_only=params.flag("reduceOnly"), stop=params.decimal("stopLoss") or ZERO,
             target=params.decimal("takeProfit") or ZERO,
-            time_in_force=in_force(params, limit=limit), close_on_trigger=params.flag("closeOnTrigger"),
+            time_in_force=in_force(params, limit=limit), close_on_trigger=params.flag("closeOnTrigger"), index=index,
         )  # fmt: skip
         return self._sized(order)
 
@@ -113,7 +114,7 @@ class OrderRest:
         """Return an order of quantity 0 that closes with the size of the position. Source: docs, order/create-order."""
         if order.qty or not (order.reduce_only and order.close_on_trigger):
             return order
-        held = self._exchange.account.position(order.symbol)
+        held = self._exchange.account.leg(order.symbol, order.index)
         if held.qty * order.side.sign >= 0:
             raise Rejected("current position is zero, cannot fix reduce-only order qty", 110017)
         order.qty = min(abs(held.qty), self._exchange.tape.instruments[order.symbol].max_qty)

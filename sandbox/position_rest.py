@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from domain.account import BAD_REQUEST, SAME_STOPS, VenueOrder
 from domain.errors import Rejected
 from domain.order import OrderKind, OrderSide
+from domain.trade import ZERO
 from sandbox import shapes
-from sandbox.order_params import check_leg, check_modes
+from sandbox.order_params import check_modes
 from sandbox.parameters import Parameters
 from sandbox.routes import CONTRACTS, DERIVATIVES, LINEAR, Result, Route, Routes, no_symbol
 
@@ -44,14 +45,14 @@ class PositionRest:
     def _positions(self, params: Parameters) -> Result:
         account = self._exchange.account
         if "symbol" in params:
-            held = self._exchange.delays.positions([account.position(self._symbol(params))])
+            held = self._exchange.delays.positions(account.legs(self._symbol(params)))
         elif "settleCoin" in params:
             suffix = ":" + params.text("settleCoin")
-            positions = self._exchange.delays.positions(account.state.positions.values())
+            positions = self._exchange.delays.positions([*account.state.positions.values(), *account.state.legs])
             held = [one for one in positions if one.qty and one.symbol.endswith(suffix)]
         else:
             raise Rejected("params error: symbol or settleCoin is required", BAD_REQUEST)
-        ordered = sorted(held, key=lambda one: one.symbol)
+        ordered = sorted(held, key=lambda one: (one.symbol, one.index))
         offset, limit = max(0, params.integer("cursor", 0)), params.limit(20, 200)
         rows = [
             shapes.position(one, self._venue_id(one.symbol), account, "avgPrice", self._trailing.distance(one.symbol))
@@ -72,21 +73,26 @@ class PositionRest:
 
     def _trading_stop(self, params: Parameters) -> Result:
         symbol, mode = self._symbol(params), check_modes(params)
-        check_leg(params)
+        index, account = params.integer("positionIdx", 0), self._exchange.account
+        account.leg(symbol, index)
         stop, target = params.decimal("stopLoss"), params.decimal("takeProfit")
         trailing, active = params.decimal("trailingStop"), params.decimal("activePrice")
+        if index and (mode == "Partial" or trailing):
+            raise Rejected("params error: the practice exchange knows Full stops only in hedge mode", BAD_REQUEST)
         if (mode or self._exchange.store.get(f"tpsl:{symbol}")) == "Partial" and (stop or target):
             self._add_partial(params, symbol, stop, target)
         elif stop is not None or target is not None or trailing is None:
-            self._set_full(symbol, stop, target, also=trailing is not None)
+            self._set_full(symbol, index, stop, target, also=trailing is not None)
         if trailing is not None:
             self._publish(self._trailing.set(symbol, trailing, active or None))
         return {}
 
-    def _set_full(self, symbol: str, stop: Decimal | None, target: Decimal | None, *, also: bool) -> None:
+    def _set_full(
+        self, symbol: str, index: int, stop: Decimal | None, target: Decimal | None, *, also: bool
+    ) -> None:  # fmt: skip
         """Set stop and target; that they are set already is no refusal when there is ``also`` something to do."""
         try:
-            events = self._exchange.account.set_stops(symbol, self._exchange.now(), stop=stop, target=target)
+            events = self._exchange.account.set_leg_stops(symbol, index, self._exchange.now(), stop=stop, target=target)
         except Rejected as error:
             if error.code == SAME_STOPS and also:
                 return
@@ -136,10 +142,17 @@ class PositionRest:
             self._symbol(params)
         elif "coin" not in params:
             raise Rejected("params error: symbol or coin is required", BAD_REQUEST)
+        hedged = "symbol" in params and len(self._exchange.account.legs(self._symbol(params))) > 1
+        if "symbol" in params and hedged == (mode == 3):
+            raise Rejected("Position mode is not modified", 110025)
+        if hedged:
+            account = self._exchange.account
+            if any(leg.qty for leg in account.legs(self._symbol(params))):
+                raise Rejected("You have an existing position, so the position mode cannot be switched.", 110024)
+            self._publish(self._exchange.keep(account.set_legs(self._symbol(params), ZERO, ZERO, self._exchange.now())))
+            return {}
         if mode == 3:
             raise Rejected("Hedge mode is not supported for this symbol.", 110029)
-        if "symbol" in params:
-            raise Rejected("Position mode is not modified", 110025)
         return {}
 
     def _set_tpsl_mode(self, params: Parameters) -> Result:

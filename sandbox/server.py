@@ -54,6 +54,7 @@ class Options:
     seed: int = 1
     symbols: int = 12
     replay: Sequence[str] = ()
+    quiet: float = 0.0
     idle_exit_s: float = 900.0
     terms: Terms = field(default_factory=Terms)
 
@@ -214,6 +215,7 @@ class Server:
             return web.json_response({"error": str(error)}, status=400)
         self._exchange.delays.by_list = self._faults.delays
         try:
+            self._streams.events(change.happen(self._exchange))
             for venue_id in change.delist:
                 self._streams.events(self._exchange.delist(venue_id))
                 self._streams.forget(venue_id)
@@ -289,7 +291,9 @@ async def _serve_once(options: Options, store: SandboxStore) -> int:
 
 
 def _tape(options: Options, store: SandboxStore) -> Tape:
-    made_of = json.dumps([options.seed, options.symbols, sorted(options.replay)])
+    made_of = json.dumps(
+        [options.seed, options.symbols, sorted(options.replay), *([options.quiet] if options.quiet else [])]
+    )  # fmt: skip
     kept = store.get("tape")
     if kept is not None and kept != made_of:
         raise ConfigError(
@@ -301,7 +305,7 @@ def _tape(options: Options, store: SandboxStore) -> Tape:
         return replay(options.replay)
     start = int(store.get("tape_start") or wire_ms() - 13 * 86_400_000)
     store.put("tape_start", str(start))
-    return GeneratedTape(options.seed, options.symbols, start)
+    return GeneratedTape(options.seed, options.symbols, start, options.quiet)
 
 
 def _announce(path: Path, body: dict[str, Any]) -> None:

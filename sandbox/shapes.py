@@ -5,11 +5,16 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from domain import margin
 from domain.order import OrderKind, OrderSide
 
 if TYPE_CHECKING:
-    from domain.account import ClosedPnl, Execution, SimulatedAccount, VenueOrder, VenuePosition
+    from domain.account import ClosedPnl, Execution, VenueOrder, VenuePosition
+    from sandbox.practice_account import PracticeAccount
 
+
+CLOSED_KINDS = {"Trade", "BustTrade", "Settle", "MovePosition", "CorporateAction"}
+"""What closed-pnl documents as its execType; the others are not among them, and are shown as Trade."""
 
 LOG_TYPES = {
     "Trade": "TRADE", "Funding": "SETTLEMENT", "BustTrade": "LIQUIDATION", "AdlTrade": "ADL", "Delivery": "DELIVERY",
@@ -36,8 +41,8 @@ def order(held: VenueOrder, venue_id: str) -> dict[str, Any]:
     return {
         "category": "linear", "symbol": venue_id, "orderId": held.id, "orderLinkId": held.link_id,
         "parentOrderLinkId": held.parent_link_id, "blockTradeId": "", "side": held.side.value,
-        "positionIdx": getattr(held, "index", 0), "orderStatus": held.status,
-        "cancelType": getattr(held, "cancel_type", "") or cancelled, "rejectReason": held.reject_reason,
+        "positionIdx": held.index, "orderStatus": held.status,
+        "cancelType": held.cancel_type or cancelled, "rejectReason": held.reject_reason,
         "timeInForce": held.time_in_force if limit else "IOC", "isLeverage": "",
         "price": text(held.price or Decimal(0)), "qty": text(held.qty),
         "avgPrice": text(round(held.value / held.filled, 12)) if held.filled else "",
@@ -100,29 +105,40 @@ def ledger_row(held: Execution, venue_id: str, flow: Decimal, balance: Decimal, 
 
 
 def position(
-    held: VenuePosition, venue_id: str, account: SimulatedAccount, price_key: str, trailing: Decimal = Decimal(0)
+    held: VenuePosition, venue_id: str, account: PracticeAccount, price_key: str, trailing: Decimal = Decimal(0)
 ) -> dict[str, Any]:
     """Return a position; REST calls the entry price ``avgPrice``, the stream ``entryPrice``.
 
     ``trailing`` is the distance of its trailing stop.
     """
-    mark = account.last_price(held.symbol) or held.avg_price
     value = abs(held.qty) * held.avg_price
     return {
-        "category": "linear", "positionIdx": getattr(held, "index", 0), "riskId": 1,
-        "riskLimitValue": "2000000", "symbol": venue_id,
+        "category": "linear", "positionIdx": held.index, "symbol": venue_id,
         "side": "" if not held.qty else "Buy" if held.qty > 0 else "Sell", "size": text(abs(held.qty)),
         price_key: text(round(held.avg_price, 12) if held.qty else Decimal(0)), "positionValue": text(value),
-        "tradeMode": 0, "autoAddMargin": 0, "positionStatus": "Normal", "adlRankIndicator": 0,
-        "leverage": text(held.leverage), "positionBalance": "0", "markPrice": text(mark), "liqPrice": "",
-        "bustPrice": "", "positionMM": "0", "positionIM": text(round(value / held.leverage, 8)), "tpslMode": "Full",
+        "tradeMode": 0, "autoAddMargin": 0, "positionStatus": held.status, "adlRankIndicator": 0,
+        "leverage": text(held.leverage), "positionBalance": "0", "bustPrice": "", "tpslMode": "Full",
         "takeProfit": text(held.target), "stopLoss": text(held.stop), "trailingStop": text(trailing),
-        "sessionAvgPrice": "", "unrealisedPnl": text(account.unrealised(held.symbol)),
-        "curRealisedPnl": text(held.realised), "cumRealisedPnl": text(held.realised),
-        "seq": account.state.sequence, "isReduceOnly": False,
+        "sessionAvgPrice": "",
+        "curRealisedPnl": text(held.realised),
+        "cumRealisedPnl": text(held.realised), "seq": account.state.sequence, "isReduceOnly": False,
         "mmrSysUpdatedTime": "", "leverageSysUpdatedTime": "", "createdTime": str(held.created),
         "updatedTime": str(held.updated), "openTime": held.created if held.qty else 0,
         "breakEvenPrice": text(_break_even(held)) if held.qty else "",
+    } | _margin(held, account)  # fmt: skip
+
+
+def _margin(held: VenuePosition, account: PracticeAccount) -> dict[str, Any]:
+    """Return what a position row says at the mark price; the initial margin is valued at it too."""
+    rules, mark = account.rules(held.symbol), account.mark_price(held)
+    value, liquidation = abs(held.qty) * mark, account.liquidation_price(held)
+    number = margin.tier_of(rules, value)
+    initial, maintenance = text(round(value / held.leverage, 8)), text(round(account.maintenance(held), 8))
+    return {
+        "riskId": number + 1, "riskLimitValue": text(rules.tiers[number].limit) if rules.tiers else "0",
+        "markPrice": text(mark), "liqPrice": "" if liquidation is None else text(rules.price(liquidation)),
+        "positionIM": initial, "positionIMByMp": initial, "positionMM": maintenance, "positionMMByMp": maintenance,
+        "unrealisedPnl": text(held.qty * (mark - held.avg_price)),
     }  # fmt: skip
 
 
@@ -132,21 +148,23 @@ def _break_even(held: VenuePosition) -> Decimal:
     return max(Decimal(0), round(exact, 8))
 
 
-def wallet(account: SimulatedAccount) -> dict[str, Any]:
+def wallet(account: PracticeAccount) -> dict[str, Any]:
     """Return the wallet as /v5/account/wallet-balance and the wallet topic show it."""
-    equity, held, margin = account.equity(), account.state.wallet, account.margin()
-    free = max(Decimal(0), equity - margin)
+    equity, held, initial = account.equity(), account.state.wallet, account.margin()
+    free, maintenance = max(Decimal(0), equity - initial), text(round(account.all_maintenance(), 8))
+    rates = [text(round(one / equity, 4)) if equity > 0 else "0" for one in (initial, account.all_maintenance())]
     return {
-        "accountType": "UNIFIED", "accountIMRate": "0", "accountMMRate": "0", "accountLTV": "0",
+        "accountType": "UNIFIED", "accountIMRate": rates[0], "accountMMRate": rates[1], "accountLTV": "0",
         "totalEquity": text(equity), "totalWalletBalance": text(held), "totalMarginBalance": text(equity),
-        "totalAvailableBalance": text(free), "totalPerpUPL": text(equity - held), "totalInitialMargin": text(margin),
-        "accountIMRateByMp": "0", "accountMMRateByMp": "0", "totalInitialMarginByMp": text(margin),
-        "totalMaintenanceMarginByMp": "0", "totalMaintenanceMargin": "0",
+        "totalAvailableBalance": text(free), "totalPerpUPL": text(equity - held), "totalInitialMargin": text(initial),
+        "totalMaintenanceMargin": maintenance, "accountIMRateByMp": rates[0], "accountMMRateByMp": rates[1],
+        "totalInitialMarginByMp": text(initial), "totalMaintenanceMarginByMp": maintenance,
         "coin": [
             {
                 "coin": "USDT", "equity": text(equity), "walletBalance": text(held), "usdValue": text(equity),
                 "availableToWithdraw": text(free), "availableToBorrow": "", "borrowAmount": "0",
-                "accruedInterest": "0", "totalOrderIM": "0", "totalPositionIM": text(margin), "totalPositionMM": "0",
+                "accruedInterest": "0", "totalOrderIM": "0", "totalPositionIM": text(initial),
+                "totalPositionMM": maintenance,
                 "unrealisedPnl": text(equity - held), "cumRealisedPnl": "0", "bonus": "0", "locked": "0",
                 "collateralSwitch": True, "marginCollateral": True, "spotBorrow": "0", "spotHedgingQty": "0",
                 "colRes": "0",
@@ -159,7 +177,8 @@ def closed_pnl(held: ClosedPnl, venue_id: str) -> dict[str, Any]:
     """Return a closed profit as /v5/position/closed-pnl shows it."""
     return {
         "symbol": venue_id, "orderId": held.order_id, "side": held.side.value, "qty": text(held.qty),
-        "orderPrice": "0", "orderType": "Market", "execType": "Trade", "closedSize": text(held.qty),
+        "orderPrice": "0", "orderType": "Market", "closedSize": text(held.qty),
+        "execType": held.kind if held.kind in CLOSED_KINDS else "Trade",
         "cumEntryValue": text(held.qty * held.entry_price), "avgEntryPrice": text(round(held.entry_price, 12)),
         "cumExitValue": text(round(held.qty * held.exit_price, 12)),
         "avgExitPrice": text(round(held.exit_price, 12)),

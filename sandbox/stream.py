@@ -101,6 +101,8 @@ class Streams:
 
     def tick(self) -> None:
         """Publish the bar that has just closed to everybody who listens."""
+        while self._exchange.settled:
+            self.forget(self._exchange.settled.pop())
         topics = self.topics()
         self._topics.forget(topics)
         for topic in sorted(topics):

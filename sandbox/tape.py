@@ -11,10 +11,16 @@ import numpy as np
 from domain.candle import Bars, join
 from domain.errors import ConfigError
 from domain.instrument import Instrument, unified_symbol
+from domain.margin import tiers
+from sandbox.silence import quieten, silences
 
 MINUTE_MS = 60_000
+LOWEST_LIMIT = Decimal(50_000)
 BLOCK = 360
 """Minutes that share one market regime."""
+
+_LEVERAGE = ((500_000, 100), (100_000, 75), (12_000, 50), (0, 25))
+"""Highest leverage by minute turnover; BTC, ETH and BSV have what they have at Bybit."""
 
 # name, first price, tick, quantity step, typical minute turnover in USDT
 _CAST = (
@@ -61,18 +67,20 @@ class _Track:
     minute_turnover: float
     volatility: float
     starts: list[float]
+    quiet: bool = False
     blocks: list[Bars] = field(default_factory=list)
 
 
 class GeneratedTape:
     """A seeded market of trends, ranges and changing volatility, the same for the same seed and start.
 
-    ``start`` is the open time of the very first minute (UTC ms).
+    ``start`` is the open time of the very first minute (UTC ms); ``quiet`` is the share of the symbols, those that
+    trade least, in which there are silences: minutes without a trade. The other prices are the same with and without.
     """
 
     base_ms = MINUTE_MS
 
-    def __init__(self, seed: int, count: int, start: int) -> None:
+    def __init__(self, seed: int, count: int, start: int, quiet: float = 0.0) -> None:
         if not 1 <= count <= 1_000:
             raise ConfigError(f"sandbox.symbols: {count} is not between 1 and 1000")
         self._seed = seed
@@ -81,6 +89,9 @@ class GeneratedTape:
         self._tracks: dict[str, _Track] = {}
         for index in range(count):
             self._add(index)
+        least_first = sorted(self.instruments.values(), key=lambda rules: rules.turnover_24h)
+        for rules in least_first[: round(quiet * count)]:
+            self._tracks[rules.symbol].quiet = True
 
     def span(self) -> tuple[int, int | None]:
         """Return the first open time; the tape never ends."""
@@ -105,9 +116,11 @@ class GeneratedTape:
         copy = index // len(_CAST)
         base = f"{name}{copy + 1}" if copy else name
         symbol = unified_symbol(base, "USDT", "USDT")
+        leverage = Decimal(next(most for least, most in _LEVERAGE if turnover >= least))
+        daily = Decimal(turnover // (copy + 1) * 1440)
         self.instruments[symbol] = Instrument(
             symbol, f"{base}USDT", Decimal(tick), Decimal(step), Decimal(step), Decimal(step) * 10_000_000,
-            Decimal(5), Decimal(50), turnover_24h=Decimal(turnover // (copy + 1) * 1440),
+            Decimal(5), leverage, turnover_24h=daily, tiers=tiers(leverage, first_limit(daily)),
         )  # fmt: skip
         log_price = float(np.log(price))
         spread = 0.0006 + 0.00008 * (index % 7)
@@ -123,7 +136,12 @@ class GeneratedTape:
         trending = rng.random() < 0.5
         path = self._trend(rng, noise, sigma, pull) if trending else self._range(noise, sigma, pull)
         track.starts.append(begins + float(path[-1]))
-        track.blocks.append(self._shape(track, rng, begins, path, sigma, number))
+        bars = self._shape(track, rng, begins, path, sigma, number)
+        if track.quiet:
+            # of their own chance, so that what does trade is the same as without silences
+            silent = silences(np.random.default_rng((self._seed, track.index, number, 1)), BLOCK)
+            bars = quieten(bars, silent, float(bars.open[0]))
+        track.blocks.append(bars)
 
     @staticmethod
     def _trend(rng: np.random.Generator, noise: np.ndarray, sigma: float, pull: float) -> np.ndarray:
@@ -204,7 +222,14 @@ def guess_instrument(symbol: str, bars: Bars) -> Instrument:
     return Instrument(
         symbol, base + rest.split(":")[0], Decimal(1).scaleb(-places), step, step, step * 10_000_000, Decimal(5),
         Decimal(50), turnover_24h=Decimal(round(turnover)),
+        tiers=tiers(Decimal(50), first_limit(Decimal(round(turnover)))),
     )  # fmt: skip
+
+
+def first_limit(turnover: Decimal) -> Decimal:
+    """Return the limit of a contract's lowest risk tier, in one digit: the more is traded a day, the higher."""
+    limit = max(LOWEST_LIMIT, turnover / 600)
+    return limit.quantize(Decimal(1).scaleb(limit.adjusted()))
 
 
 def _places(price: float) -> int:

@@ -110,15 +110,22 @@ class Topics:
         data = {**data, "u": number, "seq": number}
         return encode({"topic": topic, "type": kind, "ts": now, "data": data, "cts": now})
 
-    def _kline(self, topic: str, interval: str, venue_id: str) -> bytes:
+    def _kline(self, topic: str, interval: str, venue_id: str) -> bytes | None:
+        """Return the frame of a bar's progress, None when there is nothing to tell.
+
+        A bar that traded is confirmed at its end, whether or not its last minute did; of one without a trade nothing is
+        told at all. Bybit's documentation does not say what it does then; only frames with trades have been seen.
+        """
         exchange, now = self._exchange, self._exchange.processed_until
         symbol, opened = exchange.by_venue_id[venue_id].symbol, opens(interval, now)
         items = []
         if now == opened and topic not in self._faults.withhold_confirm:
             start = opens(interval, now - 1)
             closed = exchange.partial(symbol, start, now)
-            if closed.volume or closed.turnover or len(exchange.tape.bars(symbol, start, now)):
+            if closed.volume or closed.turnover:
                 items.append(shapes.kline_item(closed, interval, now - start, now - 1, confirm=True))
+        if not items and not exchange.traded(symbol, now - exchange.tape.base_ms, now):
+            return None
         forming = exchange.partial(symbol, opened, now)
         length = closes(interval, opened) - opened
         items.append(shapes.kline_item(forming, interval, length, now, confirm=False))

@@ -63,6 +63,8 @@ def test_settings_cannot_be_changed(tmp_path):
         ("source: synthetic\ntrading: {mode: live}", "does not go with source synthetic"),
         ("source: bybit\ntrading: {mode: live}", "needs BYBIT_API_KEY"),
         ("source: test", "needs candle files"),
+        ("sandbox: {now: true, step: true}", "sandbox.now: made-up markets only"),
+        ("sandbox: {quiet: 1.5}", "sandbox.quiet: 1.5"),
         ("strategies: {scalp: {parameters: {timeframe: 3x}}}", "strategies.scalp.parameters.timeframe"),
         ("a: [", "is no valid YAML in line 1"),
         ("- a", "must be a table of sections"),
