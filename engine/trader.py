@@ -236,9 +236,14 @@ class Trader:
         return self._exits.tidy(symbol)
 
     def switch(self, state: SwitchState, reason: str) -> list[Command]:
-        """Let in new entries, or stop them."""
+        """Let in new entries, or stop them; then those that may still fill are withdrawn as well."""
         self.situation.switch = state
-        return [Remember(Switch(time=self.situation.market_time, state=state, reason=reason))]
+        now = self.situation.market_time
+        commands: list[Command] = [Remember(Switch(time=now, state=state, reason=reason))]
+        if state is not SwitchState.RUNNING:
+            for held in self.book.positions():
+                commands += self._exits.withdraw_entry(held, now)
+        return commands
 
     def adjust(self, made: Adjusted) -> list[Command]:
         """Take what the operator has changed of the limits."""

@@ -253,3 +253,26 @@ def test_the_loss_of_the_whole_disk_is_made_good_from_the_exchange(make_bot):
     code, verdict = answer(bot, "trades", "verify")
     assert (code, verdict["clean"]) == (0, True), verdict
     assert bot.stop() == 0
+
+
+def test_an_exit_that_the_exchange_accepts_and_cancels_is_answered_for_and_goes_on(make_bot):
+    """In a thin market exits are accepted and end unfilled: the operator is told so, and each is sent again."""
+    bot = make_bot()
+    bot.start()
+    bot.wait_ready()
+    status = bot.wait_for("an open position", lambda s: s["open"] >= 1)
+    symbol = next(held["symbol"] for held in status["positions"] if not held["pending"])
+    bot.tell_exchange(end_orders={"leg": "x", "times": 1_000})
+    code, body = answer(bot, "panic", "--seconds", "1")
+    if symbol in reported(bot):
+        (outcome,) = [one for one in body["outcomes"] if one["symbol"] == symbol]
+        assert (code, outcome["outcome"], outcome["reason"]) == (1, "closing", "EC_NoImmediateQtyToFill")
+        # at once, then after half a second, a second, two: never a minute of silence
+        assert outcome["attempts"] >= 3
+    bot.tell_exchange(reset=True)
+    bot.wait_for("everything to be closed", lambda s: not s["open"] and not s["pending"])
+    assert reported(bot) == {}
+    code, verdict = answer(bot, "trades", "verify")
+    assert (code, verdict["lost"], verdict["doubled"], verdict["missing"], verdict["differing"]) == (0, 0, 0, 0, 0), (
+        verdict
+    )

@@ -581,3 +581,13 @@ def test_when_the_exchange_lets_nobody_in_or_a_report_was_not_understood_no_entr
         setattr(world.trader.situation, name, value)
         (refused,) = world.bar()
         assert refused.gate == gate
+
+
+@pytest.mark.parametrize("state", [SwitchState.PAUSED, SwitchState.STOPPED])
+def test_paused_or_stopped_no_entry_fills_any_more(state):
+    world = World({0: Side.LONG}, limit_entries=True)
+    (entry,) = world.bar()
+    world.fill(entry, qty="10", cause=Cause.ENTRY)
+    remember, cancel = world.trader.switch(state, "enough")
+    assert (remember.record.state, cancel.order_id) == (state, entry.request.order_id)
+    (remember,) = world.trader.switch(SwitchState.RUNNING, "again")
