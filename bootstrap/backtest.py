@@ -251,8 +251,10 @@ def _terms(settings: Settings, request: Request, replayed: Mapping[str, Plan]) -
         unfilled_timeout_ms=settings.trading.unfilled_timeout_s * 1000,
         limit_entries=settings.trading.entry_order == "limit", completeness_min=settings.history.completeness_min,
         resting=closed,
-        # who repeats what a bot did is refused what the bot was; the past itself knows nothing of today's kinds
-        admission=partial(admission.refusal, allow=settings.trading.allow) if request.who else lambda _: None,
+        # who repeats what a bot did is refused what the bot was, but for deliveries: when they were announced nobody
+        # knows any more; the past itself knows nothing of today's kinds
+        admission=partial(admission.refusal, allow=(*settings.trading.allow, admission.DELISTING))
+        if request.who else lambda _: None,
     )  # fmt: skip
 
 

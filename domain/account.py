@@ -23,6 +23,8 @@ from domain.account_state import (
     VenuePosition,
     executions,
     merged,
+    next_due,
+    turn_of,
 )
 from domain.direction import fated, planned
 from domain.errors import Rejected
@@ -121,10 +123,6 @@ class SimulatedAccount:
         Raises:
             Rejected: with Bybit's code, when the exchange would refuse it.
         """
-        if not order.qty and order.reduce_only and order.close_on_trigger:
-            order.qty = abs(self.position(order.symbol).qty)
-        if order.kind is OrderKind.MARKET:
-            order.time_in_force = "IOC"
         self._check(order)
         order.sequence = self._next()
         order.created = order.updated = now
@@ -134,18 +132,16 @@ class SimulatedAccount:
         order.status = "Untriggered" if order.trigger is not None else "New"
         self.state.orders[order.id] = order
         self._emit(order)
-        reference = self._marks.get(order.symbol)
         asked = order.trigger is None and order.create_type not in EXCHANGE_MADE
         fate = self.director.fate(order) if self.director is not None and asked else None
         if fate is not None:
             qty = self._executable(self.position(order.symbol), order)
             step = self._instruments[order.symbol].step
-            order.rest = fated(fate, qty, order.price or reference or ZERO, now, step=step, maker=False)
+            price = order.price or self._marks.get(order.symbol, ZERO)
+            order.rest = fated(fate, qty, price, now, step=step, maker=False)
             self._go_on(order, now)
-        elif reference is not None and (at_once or (order.kind is OrderKind.LIMIT and order.time_in_force != "GTC")):
-            self._placing = True
-            self._fill_at_once(order, reference, now)
-            self._placing = False
+        elif at_once or (order.kind is OrderKind.LIMIT and order.time_in_force != "GTC"):
+            self._fill_at_once(order, now)
         return self._drain()
 
     def cancel(self, order_id: str, now: int) -> list[Event]:
@@ -155,9 +151,14 @@ class SimulatedAccount:
         return self._drain()
 
     def amend(
-        self, order_id: str, now: int, *, qty: Decimal | None, price: Decimal | None, trigger: Decimal | None
-    ) -> list[Event]:
-        """Change an open order's quantity or prices; raises Rejected when there is none, or nothing would change."""
+        self, order_id: str, now: int, *, qty: Decimal | None, price: Decimal | None, trigger: Decimal | None,
+        at_once: bool = False,
+    ) -> list[Event]:  # fmt: skip
+        """Change an open order's quantity or prices; ``at_once`` fills it when its new price crosses the market.
+
+        Raises:
+            Rejected: when there is no such order, or nothing would change.
+        """
         order = self._open_order(order_id)
         order_checks.check_amendment(order, self._instruments[order.symbol], qty=qty, price=price, trigger=trigger)
         order_checks.check_price(order, price, self._marks.get(order.symbol))
@@ -166,6 +167,8 @@ class SimulatedAccount:
         order.trigger = order.trigger if trigger is None else trigger
         order.updated = now
         self._emit(order)
+        if at_once and order.trigger is None:
+            self._fill_at_once(order, now)
         return self._drain()
 
     def set_stops(self, symbol: str, now: int, *, stop: Decimal | None, target: Decimal | None) -> list[Event]:
@@ -224,11 +227,7 @@ class SimulatedAccount:
     @property
     def next_due(self) -> int | None:
         """When ``on_time`` will have something to do (UTC ms), None for never."""
-        times = (
-            one.rest.batches[0].due if one.rest.batches else one.rest.due
-            for one in self.state.orders.values() if one.rest is not None
-        )  # fmt: skip
-        return min(times, default=None)
+        return next_due(self.state.orders.values())
 
     def on_funding(self, symbol: str, rate: Decimal, now: int) -> list[Event]:
         """Charge or pay funding on an open position at the last price."""
@@ -256,9 +255,10 @@ class SimulatedAccount:
             raise Rejected(f"symbol invalid: {order.symbol}", BAD_REQUEST)
         if order.link_id and order.link_id in self.state.link_ids:
             raise Rejected("OrderLinkedID is duplicate", DUPLICATE)
+        held = self.position(order.symbol)
+        order_checks.complete(order, held.qty)
         order_checks.check_size(order, rules)
         order_checks.check_price(order, order.price, self._marks.get(order.symbol))
-        held = self.position(order.symbol)
         if order.reduce_only:
             order_checks.check_reduction(order, held.qty)
             return
@@ -266,7 +266,11 @@ class SimulatedAccount:
         if order_checks.initial_margin(order, rules, last, held.leverage) > self.equity() - self.margin():
             raise Rejected("ab not enough for new order", NO_MARGIN)
 
-    def _fill_at_once(self, order: VenueOrder, reference: Decimal, now: int) -> None:
+    def _fill_at_once(self, order: VenueOrder, now: int) -> None:
+        reference = self._marks.get(order.symbol)
+        if reference is None:
+            return
+        self._placing = True
         best = fills.market_price(order.side, reference, self._instruments[order.symbol], self._costs)
         if order.kind is OrderKind.LIMIT and order.price:
             # without a book the last price is both sides of the market
@@ -280,6 +284,7 @@ class SimulatedAccount:
                 self._give_up(order, "Cancelled", NO_MAKER, now)
         elif order.kind is OrderKind.MARKET:
             self._execute(order, best, now, maker=False)
+        self._placing = False
 
     def _waiting(self, symbol: str) -> list[VenueOrder]:
         """Return a symbol's orders, stops first."""
@@ -302,13 +307,7 @@ class SimulatedAccount:
                     reached.append((order, price))
         if len(reached) < SEVERAL:
             return reached
-
-        def turn(one: tuple[VenueOrder, Decimal]) -> tuple[int, Decimal, int]:
-            level = one[0].level
-            away = abs(level - start) if level is not None and start is not None else ZERO
-            return fills.turn(one[0].kind), away, one[0].sequence
-
-        return sorted(reached, key=turn)
+        return sorted(reached, key=lambda one: turn_of(one[0], start))
 
     def _execute(self, order: VenueOrder, price: Decimal, now: int, *, maker: bool) -> None:
         if order.id not in self.state.orders:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from domain import fills
 from domain.order import OrderKind, OrderSide
 from domain.trade import ZERO
 
@@ -184,6 +185,19 @@ Event = VenueOrder | VenuePosition | Execution | ClosedPnl
 def executions(events: Iterable[Event]) -> list[Execution]:
     """Return the executions among events."""
     return [event for event in events if isinstance(event, Execution)]
+
+
+def next_due(orders: Iterable[VenueOrder]) -> int | None:
+    """Return when the first of the orders that are being filled goes on (UTC ms), None when there is none."""
+    waiting = (one.rest for one in orders if one.rest is not None)
+    return min((rest.batches[0].due if rest.batches else rest.due for rest in waiting), default=None)
+
+
+def turn_of(order: VenueOrder, start: Decimal | None) -> tuple[int, Decimal, int]:
+    """Return an order's turn inside a bar that comes from the price ``start``."""
+    level = order.level
+    away = abs(level - start) if level is not None and start is not None else ZERO
+    return fills.turn(order.kind), away, order.sequence
 
 
 def merged(events: list[Event]) -> list[Event]:

@@ -16,6 +16,7 @@ NOT_FOUND, DUPLICATE, NO_MARGIN, BAD_REQUEST = 110001, 110072, 110007, 10001
 REDUCE_ONLY, LEVERAGE_SAME, NOTIONAL, SAME_STOPS = 110017, 110043, 110094, 34040
 PRICE_LIMIT_REACHED, BELOW_FILLED, PROCESSING = 110003, 110064, 110079
 
+TIMES_IN_FORCE = ("GTC", "IOC", "FOK", "PostOnly")
 PRICE_LIMIT = Decimal("0.15")
 """How far beyond the market an order may reach, as a fraction of the price.
 
@@ -25,8 +26,18 @@ limit order at this price that does not rest.
 """
 
 
+def complete(order: VenueOrder, held: Decimal) -> None:
+    """Fill in what an order leaves to the exchange; ``held`` is the signed position in its symbol."""
+    if not order.qty and order.reduce_only and order.close_on_trigger:
+        order.qty = abs(held)
+    if order.kind is OrderKind.MARKET:
+        order.time_in_force = "IOC"
+
+
 def check_size(order: VenueOrder, rules: Instrument) -> None:
-    """Refuse a quantity or a price that is none; what only reduces may be larger than the largest order."""
+    """Refuse what is not a quantity, a price or a time in force; a reduction may be larger than the largest order."""
+    if order.time_in_force not in TIMES_IN_FORCE:
+        raise Rejected(f"params error: timeInForce {order.time_in_force!r} is invalid", BAD_REQUEST)
     too_much = order.qty > rules.max_qty and not order.reduce_only
     if order.qty < rules.min_qty or rules.floor_qty(order.qty) != order.qty or too_much:
         raise Rejected(f"Qty invalid: {order.qty} (min {rules.min_qty}, step {rules.step})", BAD_REQUEST)

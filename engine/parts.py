@@ -11,7 +11,7 @@ from engine.lag import Lags
 from engine.reconciliation import ReconcileTerms
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 
     from domain.ports import Broker, Ledger
     from domain.records import Level, Record
@@ -101,10 +101,6 @@ class MarketFeed(Protocol):
         """Return whether every stream is subscribed, or refused."""
         ...
 
-    def refused(self) -> dict[Series, str]:
-        """Return the series whose streams the exchange does not send, with its words."""
-        ...
-
 
 class Latches(Protocol):
     """Keeps the switch and the day's beginning apart from the journal."""
@@ -136,7 +132,10 @@ class Tiers:
 
 @dataclass(slots=True)
 class Parts:
-    """What the runtime is made of; ``acknowledge`` tells a stepping market that a batch has been handled."""
+    """What the runtime is made of; ``acknowledge`` tells a stepping market that a batch has been handled.
+
+    ``refused`` are the streams that the exchange does not give, with its words.
+    """
 
     trader: Trader
     broker: Broker
@@ -157,6 +156,7 @@ class Parts:
     delivery: DeliveryTerms = field(default_factory=DeliveryTerms)
     acknowledge: Callable[[int], Awaitable[None]] | None = None
     told: Callable[[str, object], None] = lambda _kind, _what: None
+    refused: Callable[[], Mapping[Series, str]] = dict
 
 
 @dataclass(slots=True)

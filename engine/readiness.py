@@ -19,19 +19,20 @@ def reasons(parts: Parts, progress: Progress) -> list[str]:
         found.append("recovery has not finished")
     if not parts.feed.connected():
         found.append("feed is not connected")
-    silent = _silent(parts)
-    if progress.recovered and _fails(parts, silent):
-        streams = [*parts.feed.stale(), *parts.feed.refused()]
+    quiet = silent(parts)
+    if progress.recovered and _fails(parts, quiet):
+        streams = [*parts.feed.stale(), *parts.refused()]
         followed = len({series.symbol for series in parts.wanted})
         found.append(
-            f"{len(set(streams))} streams are silent, of {len(silent)} of {followed} symbols, among them "
+            f"{len(set(streams))} streams are silent, of {len(quiet)} of {followed} symbols, among them "
             f"{streams[0].symbol} {streams[0].timeframe}{_refusal(parts)}"
         )
     if progress.broker_error:
         found.append(f"exchange: {progress.broker_error}")
     if not progress.durable:
         found.append("the journal cannot be written, or its disk is full: no new entries")
-    found += parts.broker.obstacles()
+    # what keeps the account out is told once, though each request fails for it
+    found += [one for one in parts.broker.obstacles() if one not in progress.broker_error]
     if parts.fence.superseded:
         found.append(f"another instance has taken over ({parts.fence.successor}): this one sends no orders")
     if parts.trader.situation.switch != "running":
@@ -42,10 +43,10 @@ def reasons(parts: Parts, progress: Progress) -> list[str]:
 def notes(parts: Parts, progress: Progress) -> list[str]:
     """Return what keeps entries from some symbols while the others can be traded; the bot is ready all the same."""
     found = []
-    silent = _silent(parts)
-    if progress.recovered and silent and not _fails(parts, silent):
-        found.append(f"no entries in {_listed(silent)}: the feed is silent there")
-    refused = parts.feed.refused()
+    quiet = silent(parts)
+    if progress.recovered and quiet and not _fails(parts, quiet):
+        found.append(f"no entries in {_listed(quiet)}: the feed is silent there")
+    refused = parts.refused()
     if refused:
         names = [f"{series.symbol} {series.timeframe}" for series in refused]
         found.append(f"the exchange refuses to stream {_listed(names)}: {next(iter(refused.values()))}")
@@ -54,17 +55,17 @@ def notes(parts: Parts, progress: Progress) -> list[str]:
     return found
 
 
-def _silent(parts: Parts) -> list[str]:
+def silent(parts: Parts) -> list[str]:
     """Return the symbols of which a stream is silent or refused: no entry can be made there."""
-    return sorted({series.symbol for series in (*parts.feed.stale(), *parts.feed.refused())})
+    return sorted({series.symbol for series in (*parts.feed.stale(), *parts.refused())})
 
 
-def _fails(parts: Parts, silent: list[str]) -> bool:
-    return len(silent) > MOST * len({series.symbol for series in parts.wanted})
+def _fails(parts: Parts, quiet: list[str]) -> bool:
+    return len(quiet) > MOST * len({series.symbol for series in parts.wanted})
 
 
 def _refusal(parts: Parts) -> str:
-    refused = parts.feed.refused()
+    refused = parts.refused()
     return f" ({next(iter(refused.values()))})" if refused else ""
 
 

@@ -287,7 +287,7 @@ class Runtime:
             with contextlib.suppress(Unavailable, Rejected):
                 await self.intake.take_fills_since(recovery.fills_start(p.trader, self.market_time()))
                 await self._refresh_balance()
-        p.trader.situation.stale = frozenset(series.symbol for series in p.feed.stale())
+        p.trader.situation.stale = frozenset(readiness.silent(p))
         p.trader.situation.superseded = p.fence.superseded
         p.trader.situation.barred = p.broker.barred()
         for symbol, (price, time) in p.feed.prices.items():

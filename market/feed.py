@@ -17,7 +17,7 @@ from market.connection import Connection
 from market.frames import Batches, Frames, disagreement
 from market.gaps import Gaps
 from market.limits import FeedCounters
-from market.silence import ASK_SHARE, Evidence
+from market.silence import AGAIN_SHARE, ASK_SHARE, Evidence
 from market.streams import Shard, Stream
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Feed:
         self._gaps = Gaps(frames, klines, limits.confirm_s, self._release, self._look)
         self._added = asyncio.Event()
         self._opened: asyncio.TaskGroup | None = None
-        self._market, self._market_time, self._retried = dict[str, int](), 0, 0.0
+        self._market, self._market_time, self._claimed, self._retried = dict[str, int](), 0, 0, 0.0
         self._jitter = random.Random()  # noqa: S311  spreads requests, guards nothing
         self._counters = FeedCounters()
         self.prices: dict[str, tuple[float, int]] = {}
@@ -208,7 +208,7 @@ class Feed:
     def _see_forming(self, stream: Stream, start: int) -> None:
         # a bar being formed proves that all before it are closed, confirmed or not
         stream.forming = max(stream.forming, start)
-        self._market[stream.symbol] = max(start, self._market.get(stream.symbol, 0))
+        self._market[stream.symbol] = start
         if self._frames.hole(stream.series, start) is None:
             stream.unconfirmed = None
         else:
@@ -242,6 +242,8 @@ class Feed:
             evidence = stream.silence.judge(newest, stream.told, now)
             if evidence is Evidence.QUIET:
                 self._counters.quiet += 1
+            elif evidence is Evidence.NONE:
+                stream.share = AGAIN_SHARE
             elif evidence is Evidence.TRADED and stream.silence.lasts(now) > self._limits.stale_s:
                 # before, the frame may still be under way: Bybit sends one every 60 s at the slowest
                 self._strike(stream, now)
@@ -264,27 +266,31 @@ class Feed:
             shard.connection.send(*shard.subscription.renew(stream.topic))
 
     async def _watch(self) -> None:
-        """Look for streams that fell silent, bars that were never confirmed, and topics that were refused."""
         while True:
             await asyncio.sleep(min(1.0, self._limits.confirm_s / 2))
-            now = _now()
-            # one frame may claim any time: what two symbols agree on has passed
-            self._market_time = min(heapq.nlargest(2, self._market.values())) if len(self._market) > 1 else 0
+            self._review(_now())
+
+    def _review(self, now: float) -> None:
+        """Look for streams that fell silent, bars that were never confirmed, and topics that were refused."""
+        # one frame may claim any time: it makes others be asked about, but only what two symbols agree on has passed
+        newest = heapq.nlargest(2, self._market.values())
+        self._claimed = max(newest, default=0)
+        self._market_time = min(newest) if len(newest) > 1 else 0
+        for shard in self._shards:
+            if shard.unanswered(now, self._limits.silence_s):
+                log.warning("subscription is not answered: opening the connection anew")
+                shard.connection.cut()
+            elif shard.connection.open:
+                for topic in shard.subscription.topics:
+                    self._inspect(self._by_topic[topic], now)
+        self._batches.excuse(one.series for one in self._streams.values() if self._quiet(one, now))
+        if now - self._retried > self._limits.refused_s:
+            self._retried = now
+            self._ask_again()
+        if len(self._batches) > self._limits.batches_waiting:
+            log.error("engine does not keep up with the market: dropping the feed to catch up over REST")
             for shard in self._shards:
-                if shard.unanswered(now, self._limits.silence_s):
-                    log.warning("subscription is not answered: opening the connection anew")
-                    shard.connection.cut()
-                elif shard.connection.open:
-                    for topic in shard.subscription.topics:
-                        self._inspect(self._by_topic[topic], now)
-            self._batches.excuse(one.series for one in self._streams.values() if self._quiet(one, now))
-            if now - self._retried > self._limits.refused_s:
-                self._retried = now
-                self._ask_again()
-            if len(self._batches) > self._limits.batches_waiting:
-                log.error("engine does not keep up with the market: dropping the feed to catch up over REST")
-                for shard in self._shards:
-                    shard.connection.cut()
+                shard.connection.cut()
 
     def _inspect(self, stream: Stream, now: float) -> None:
         silence, stale_s = stream.silence, self._limits.stale_s
@@ -304,7 +310,7 @@ class Feed:
     def _overdue(self, stream: Stream, now: float) -> bool:
         """Return whether a bar has to be asked for whose time is over, as other symbols show, and that has not come."""
         step = timeframe_ms(stream.series.timeframe)
-        hole = self._frames.hole(stream.series, self._market_time - self._market_time % step)
+        hole = self._frames.hole(stream.series, self._claimed - self._claimed % step)
         if hole is None:
             stream.overdue = None
             return False

@@ -26,8 +26,9 @@ HOLE_BARS = 1_000
 NEWEST = -1
 """In place of an open time: whatever is newest is to be looked at."""
 
-PAUSE_S = (0.2, 1.0)
-"""Between a question that failed and the next one of the same worker; the actual one is drawn between."""
+PAUSE_S, DOUBLINGS = (0.2, 1.0), 4
+"""Between a question that failed and the next one of the same worker; the actual one is drawn between. It doubles with
+each failure in a row, so many times."""
 
 
 class NewestKlines(Klines, Protocol):
@@ -56,6 +57,7 @@ class Gaps:
         self._asking: set[Series] = set()
         self._dropped: set[Series] = set()
         self._arrived = asyncio.Semaphore(0)
+        self._failures = 0
         self.holes = 0
 
     def fill(self, series: Series, seen_open: int | None = None) -> None:
@@ -94,13 +96,19 @@ class Gaps:
             self._asking.add(series)
             try:
                 await (self._ask(series) if seen_open == NEWEST else self._fill(series, seen_open))
+                self._failures = 0
             except RevenantError as error:
                 log.warning("bars not fetched yet", series=series, reason=str(error))
-                await asyncio.sleep(self._jitter.uniform(*PAUSE_S))
+                await asyncio.sleep(self._pause())
             finally:
                 self._asking.discard(series)
             if self._frames.hole(series):
                 self.fill(series)
+
+    def _pause(self) -> float:
+        pause: float = self._jitter.uniform(*PAUSE_S) * 2 ** min(self._failures, DOUBLINGS)
+        self._failures += 1
+        return pause
 
     async def _ask(self, series: Series) -> None:
         newest = await self._klines.newest(series, NEWEST_BARS)

@@ -14,6 +14,9 @@ ASK_SHARE = (0.5, 0.7)
 """When REST is asked, as a share of the time after which a stream counts as silent; drawn anew each time, so that
 hundreds of quiet markets are not asked about at once."""
 
+AGAIN_SHARE = 0.15
+"""The same after an answer from which nothing could be concluded."""
+
 
 class Evidence(Enum):
     """What a REST answer shows about a stream that has told nothing meanwhile."""

@@ -6,7 +6,7 @@ them before it is in another.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from domain.account import ClosedPnl, Execution, VenueOrder, VenuePosition
 from sandbox.clock import wire_ms
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from domain.account import Event
 
+Kind = TypeVar("Kind")
 OPEN, HISTORY, EXECUTIONS = "/v5/order/realtime", "/v5/order/history", "/v5/execution/list"
 CLOSED, POSITIONS = "/v5/position/closed-pnl", "/v5/position/list"
 LISTS = (OPEN, HISTORY, EXECUTIONS, CLOSED, POSITIONS)
@@ -31,8 +32,8 @@ class Delays:
         self.by_list: Mapping[str, int] = {}
         self._now = now
         self._orders: dict[str, list[tuple[int, VenueOrder]]] = {}
-        self._positions: dict[str, list[tuple[int, VenuePosition]]] = {}
-        self._last: dict[str, VenuePosition] = {}
+        self._positions: dict[tuple[str, int], list[tuple[int, VenuePosition]]] = {}
+        self._last: dict[tuple[str, int], VenuePosition] = {}
         self._working: dict[str, VenueOrder] = {}
         self._born: dict[str, int] = {}
 
@@ -41,10 +42,11 @@ class Delays:
         now, delayed = self._now(), bool(self.by_list)
         for event in events:
             if isinstance(event, VenuePosition):
+                leg = event.symbol, event.index
                 if delayed:
-                    before = self._last.get(event.symbol, VenuePosition(symbol=event.symbol))
-                    self._positions.setdefault(event.symbol, [(0, before)]).append((now, event))
-                self._last[event.symbol] = event
+                    before = self._last.get(leg, VenuePosition(symbol=event.symbol, index=event.index))
+                    self._positions.setdefault(leg, [(0, before)]).append((now, event))
+                self._last[leg] = event
             elif isinstance(event, VenueOrder):
                 known = self._working.pop(event.id, None)
                 if delayed:
@@ -53,8 +55,8 @@ class Delays:
                     self._working[event.id] = event
             elif delayed:
                 self._born[event.id if isinstance(event, Execution) else _name(event)] = now
-        if delayed:
-            self._forget(now - LONGEST_MS)
+        # nothing is known of what changes while no list is late, so that nothing older may be shown afterwards
+        self._forget(now - LONGEST_MS if delayed else now + 1)
 
     def executions(self, rows: Sequence[Execution]) -> list[Execution]:
         """Return the executions that the list shows by now."""
@@ -94,7 +96,7 @@ class Delays:
         if limit is None:
             return list(rows)
         return [
-            next((one for at, one in reversed(self._positions.get(row.symbol, [])) if at <= limit), row)
+            next((one for at, one in reversed(self._positions.get((row.symbol, row.index), [])) if at <= limit), row)
             for row in rows
         ]  # fmt: skip
 
@@ -107,9 +109,18 @@ class Delays:
         return limit is None or self._born.get(name, 0) <= limit
 
     def _forget(self, before: int) -> None:
-        self._born = {name: at for name, at in self._born.items() if at > before}
-        self._orders = {name: kept for name, kept in self._orders.items() if kept[-1][0] > before}
-        self._positions = {name: kept for name, kept in self._positions.items() if kept[-1][0] > before}
+        if self._born:
+            self._born = {name: at for name, at in self._born.items() if at >= before}
+        if self._orders:
+            self._orders = {name: kept for name, old in self._orders.items() if (kept := _newer(old, before))}
+        if self._positions:
+            self._positions = {name: left for name, was in self._positions.items() if (left := _newer(was, before))}
+
+
+def _newer(versions: list[tuple[int, Kind]], before: int) -> list[tuple[int, Kind]]:
+    """Return the versions since a time and the one that was there then; none when nothing has changed since."""
+    first = next((number for number, (at, _) in enumerate(versions) if at >= before), None)
+    return [] if first is None else versions[max(0, first - 1) :]
 
 
 def _name(closed: ClosedPnl) -> str:

@@ -71,7 +71,7 @@ class Exchange:
         books = self.books if terms.slices else None
         self.account = PracticeAccount(state, tape.instruments, terms.costs, books=books)
         self.delays = Delays()
-        known: list[Event] = [*state.orders.values(), *state.positions.values()]
+        known: list[Event] = [*state.orders.values(), *state.positions.values(), *state.legs]
         self.delays.note([msgspec.structs.replace(one) for one in known])
         self.settled: list[str] = []
         # decisions in step mode are held against a backtest, which knows no mark price but the last
@@ -122,6 +122,8 @@ class Exchange:
                 self.account.mark(symbol, self.tape.instruments[symbol].price(float(bars.close[0])))
             if end % self.tape.instruments[symbol].funding_interval_ms == 0:
                 events += self.account.on_funding(symbol, FUNDING_RATE, end)
+        # a symbol without a bar fills what is due all the same
+        events += self.account.on_time(end - 1)
         self.processed_until = end
         self.keep(events)
         return events + self._deliver(end)

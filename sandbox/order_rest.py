@@ -139,7 +139,12 @@ class OrderRest:
         else:
             try:
                 events = self._exchange.account.amend(
-                    held.id, now, qty=changed.get("qty"), price=changed.get("price"), trigger=changed.get("trigger")
+                    held.id,
+                    now,
+                    qty=changed.get("qty"),
+                    price=changed.get("price"),
+                    trigger=changed.get("trigger"),
+                    at_once=not self._exchange.terms.step,
                 )
             except Rejected:
                 held.stop, held.target = before

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import structlog
 
-from broker.bybit.errors import CURES, PERMISSION, AddressBlocked, Banned, KeyRefused
+from broker.bybit.errors import CREDENTIALS, CURES, AddressBlocked, Banned, KeyRefused
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +20,7 @@ EXITS_FIRST_S = 2.0
 """When a ban ends, nothing but exits goes out for so long."""
 
 FORGET_S = 300.0
-"""A permission that was refused is tried again after so long."""
+"""What one path was refused is tried again after so long: nothing but an attempt can show that it is allowed now."""
 
 COUNTRY = "block access from your country"
 """How the content delivery network in front of the exchange words that it does not serve a country."""
@@ -73,7 +73,7 @@ class Access:
 
     def refused(self, path: str, error: KeyRefused) -> None:
         """Take a refusal of the key or the account."""
-        where = path if error.code == PERMISSION else ""
+        where = "" if error.code in CREDENTIALS else path
         self._refused[where] = (str(error), self._now())
         self._say((where, error.code), str(error))
 
@@ -98,7 +98,6 @@ class Access:
 
     def _current(self) -> list[tuple[str, float]]:
         now = self._now()
-        # nothing but another attempt can show that a permission has been given
         return [held for where, held in self._refused.items() if not where or now - held[1] < FORGET_S]
 
     def _say(self, what: tuple[str, int], text: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -55,6 +54,8 @@ log = structlog.get_logger(__name__)
 
 WINDOW_MS = 7 * 86_400_000
 AT_ONCE = 8
+TIERS_S = 6 * 3600.0
+"""Margin tiers change seldom, and with notice."""
 
 
 class BybitBroker(Rows):
@@ -67,6 +68,7 @@ class BybitBroker(Rows):
         super().__init__()
         self._client = client
         self._tiers: dict[str, tuple[RiskTier, ...]] = {}
+        self._learned = 0.0
         self._stream: PrivateStream | None = None
 
     async def instruments(self) -> dict[str, Instrument]:
@@ -88,6 +90,8 @@ class BybitBroker(Rows):
                     held[found.symbol] = found
         self._by_symbol = held
         self._by_venue_id = {one.venue_id: one for one in held.values()}
+        if self._tiers and asyncio.get_running_loop().time() - self._learned > TIERS_S:
+            await self.learn_tiers([one.symbol for one in held.values() if one.tiers])
         return held
 
     async def learn_tiers(self, symbols: Sequence[str]) -> dict[str, Instrument]:
@@ -96,6 +100,7 @@ class BybitBroker(Rows):
         Without them an instrument assumes Bybit's lowest tier, so a request that fails costs nothing but precision.
         """
         gate, fresh = asyncio.Semaphore(AT_ONCE), {}
+        self._learned = asyncio.get_running_loop().time()
 
         async def fetch(symbol: str) -> None:
             query = {"category": "linear", "symbol": self._venue_id(symbol)}
@@ -276,14 +281,12 @@ class BybitBroker(Rows):
         """Return why no entry may be sent."""
         return self._client.access.barred()
 
-    async def stream(self) -> AsyncGenerator[Sequence[Told], None]:
-        """Yield executions, orders of ours and positions as they change; an empty list after each (re)connection."""
+    def stream(self) -> AsyncGenerator[Sequence[Told], None]:
+        """Report executions, orders of ours and positions as they change; an empty list after each (re)connection."""
         endpoint = self._client.endpoint
         hosts = endpoint.private or (endpoint.stream,)
         self._stream = PrivateStream(hosts, endpoint.key, endpoint.secret, self.told, clock_ms=self._client.clock_ms)
-        async with contextlib.aclosing(self._stream.events()) as events:
-            async for told in events:
-                yield told
+        return self._stream.events()
 
     def on_bars(self, symbol: str, bars: Bars) -> None:
         """Do nothing: a real exchange matches by itself."""

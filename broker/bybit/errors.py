@@ -128,8 +128,8 @@ REFUSED = frozenset({
     170371, 170372, 170381, 170382, 170709, 170810,
 })  # fmt: skip
 
-PERMISSION = 10005
-"""Concerns single paths: what it forbids one of them, others may."""
+CREDENTIALS = frozenset({-2015, 401, 10003, 10004, 10007, 10009, 10010, 33004})
+"""Concern every request; what the other codes of ``CURES`` forbid one path, other paths may still do."""
 
 
 def meaning(code: int, path: str) -> Meaning | None:

@@ -23,6 +23,9 @@ PER_SECOND = {
 """Requests a second that an account may send to each path for linear contracts."""
 
 OTHER_PATHS = 5
+LIMIT_MAX = 1_000
+"""What an answer says about a limit is believed up to here."""
+
 WINDOW_S = 1.1
 """A second, and what requests may be late by on their way, which pushes them together."""
 
@@ -100,8 +103,8 @@ class Pacing:
 
     def hear(self, path: str, limit: int, left: int) -> None:
         """Take what an answer's headers say about a path: requests a second, and how many of them are left."""
-        if limit > 0:
-            self._lane(path).hear(asyncio.get_running_loop().time(), limit, max(0, left))
+        if 0 <= left <= limit <= LIMIT_MAX:
+            self._lane(path).hear(asyncio.get_running_loop().time(), max(1, limit), left)
 
     def block(self, path: str, seconds: float) -> None:
         """Send nothing to a path for so long: the exchange said that its limit is used up."""

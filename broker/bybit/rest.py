@@ -36,6 +36,8 @@ RESET_S = 1.0
 """How long a path rests after it was asked too often, where the exchange does not say."""
 
 RESET_LONGEST_S = 5.0
+CLOCK_NEWS_MS = 500
+HEADER_DIGITS = 15
 EXITS_RESERVE = 0.1
 
 RAISING = {CREATE, SET_LEVERAGE}
@@ -74,7 +76,7 @@ class _Heard:
     def number(self, name: str) -> int:
         """Return a header's number, -1 when there is none."""
         text = (self.headers or {}).get(name, "")
-        return int(text) if text.isascii() and text.isdecimal() else -1
+        return int(text) if text.isascii() and text.isdecimal() and len(text) <= HEADER_DIGITS else -1
 
 
 class _Stamped(ccxt.pro.bybit):  # type: ignore[misc]
@@ -168,10 +170,10 @@ class BybitClient:
         for attempt in range(1, POST_ATTEMPTS):
             try:
                 return await self._change(path, params, leaving=leaving)
-            except TooFast:
-                # turned away unseen, and the path now rests: only this one request is sent again
+            except (TooFast, ClockOff) as error:
+                # turned away unseen: the path now rests, or the time is known; only this one request is sent again
                 self.counts["repeated"] += 1
-                if self._pacing is None:
+                if self._pacing is None and isinstance(error, TooFast):
                     await asyncio.sleep(RESET_S * self._jitter.uniform(1.0, 1.0 + 0.2 * attempt))
         return await self._change(path, params, leaving=leaving)
 
@@ -208,6 +210,8 @@ class BybitClient:
             await self._pacing.take(path, urgent=leaving)
         if self.pace is not None:
             await self.pace(reserve=0.0 if leaving else EXITS_RESERVE)
+        # the ban may have come while others were ahead of this request
+        self.access.check(leaving=leaving)
 
     async def _send(self, method: str, path: str, params: dict[str, Any]) -> dict[str, Any]:
         self.counts["sent"] += 1
@@ -223,7 +227,8 @@ class BybitClient:
             raise failed from error
         finally:
             self.exchange.heard.reset(token)
-        self._hear(path, heard)
+        if api == "private":
+            self._hear(path, heard)
         if not isinstance(body, dict) or not isinstance(body.get("result"), dict):
             raise Unavailable(f"{path}: unreadable answer {str(body)[:120]}")
         if api == "private":
@@ -234,12 +239,12 @@ class BybitClient:
 
     async def _failed(self, failed: RevenantError, path: str, heard: _Heard) -> RevenantError:
         """Draw the conclusions from a failure that go beyond its request; return what to raise."""
-        if heard.status == FORBIDDEN:
+        if heard.status == FORBIDDEN and not isinstance(failed, Rejected):
             return self.access.forbidden(heard.body)
         if isinstance(failed, KeyRefused):
             self.access.refused(path, failed)
         elif isinstance(failed, ClockOff):
-            await self._compare_clocks()
+            await self._compare_clocks(str(failed))
         elif isinstance(failed, TooFast) and self._pacing is not None:
             self._pacing.block(path, self._reset_s(heard))
         return failed
@@ -255,21 +260,37 @@ class BybitClient:
         seconds = (reset - self.clock_ms()) / 1000
         return min(RESET_LONGEST_S, seconds) if reset > 0 and seconds > 0 else RESET_S
 
-    async def _compare_clocks(self) -> None:
-        """Measure how far our clock is off, so that requests are signed with the exchange's time from now on."""
+    async def _compare_clocks(self, said: str) -> None:
+        """Learn how far our clock is off, so that requests are signed with the exchange's time from now on."""
         before = int(self.exchange.milliseconds())
+        named = re.search(r"server_timestamp\[(\d{13})\]", said)
+        there = int(named[1]) if named else await self._server_ms()
+        if there is None:
+            return
+        known, self.exchange.clock_ahead_ms = (
+            self.exchange.clock_ahead_ms,
+            (before + int(self.exchange.milliseconds())) // 2 - there,
+        )
+        if abs(self.exchange.clock_ahead_ms - known) > CLOCK_NEWS_MS:
+            log.warning(
+                "requests are signed with the exchange's time", reason=self._clock(), hint="synchronise the clock"
+            )
+        self.access.clock_off = self._clock()
+
+    def _clock(self) -> str:
+        ahead = self.exchange.clock_ahead_ms
+        if abs(ahead) <= CLOCK_NEWS_MS:
+            return (
+                "requests reach the exchange too late, though the clock of this host is right: the connection is slow"
+            )
+        return f"the clock of this host is {ahead / 1000:+.1f} s off the exchange's"
+
+    async def _server_ms(self) -> int | None:
         try:
             result = await self._send("GET", "v5/market/time", {})
-            there = int(str(result["timeNano"])) // 1_000_000
+            return int(str(result["timeNano"])) // 1_000_000
         except (RevenantError, KeyError, ValueError):
-            return
-        after = int(self.exchange.milliseconds())
-        self.exchange.clock_ahead_ms = (before + after) // 2 - there
-        off = f"the clock of this host is {self.exchange.clock_ahead_ms / 1000:+.1f} s off the exchange's"
-        log.warning(
-            "requests are signed with the exchange's time from now on", reason=off, hint="synchronise the clock"
-        )
-        self.access.clock_off = off
+            return None
 
 
 def _worth_repeating(error: BaseException) -> bool:

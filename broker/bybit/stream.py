@@ -6,7 +6,6 @@ Source: Bybit v5 documentation, "Connect": authentication, heartbeats, private t
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 import itertools
@@ -19,7 +18,6 @@ import msgspec
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWSTimeout, WSMsgType
 
-from domain.errors import Unavailable
 from domain.order import StreamStatus
 
 if TYPE_CHECKING:
@@ -80,10 +78,8 @@ class PrivateStream:
     ) -> None:
         self._hosts, self._key, self._secret, self._read = list(hosts), key, secret, read
         self._limits, self._clock_ms = limits or StreamLimits(), clock_ms
-        self._numbers = itertools.count(1)
         self._jitter = random.Random()  # noqa: S311  spreads reconnects, guards nothing
         self.status = StreamStatus()
-        self.malformed = 0
 
     async def events(self) -> AsyncGenerator[Sequence[Told], None]:
         """Yield what is reported, and an empty list once each new connection has its subscriptions."""
@@ -91,14 +87,20 @@ class PrivateStream:
         pause, loop = first, asyncio.get_running_loop()
         self._note(connected=False, reason="connecting")
         for host in itertools.cycle(self._hosts):
-            opened = loop.time()
+            opened, session = loop.time(), _Session(self._limits)
             try:
-                async with contextlib.aclosing(self._session(host)) as session:
-                    async for told in session:
+                early = await self._log_in(session, host)
+                self._note(connected=True, reason="")
+                yield []
+                for told in early:
+                    yield told
+                while True:
+                    if told := self._take(await session.frame()):
                         yield told
-            except (OSError, ClientError, TimeoutError, Unavailable) as error:
+            except (OSError, ClientError, TimeoutError) as error:
                 self._lost(host, str(error) or type(error).__name__)
             finally:
+                await session.close()
                 if self.status.connected:
                     self._note(connected=False, reason="closed")
             pause = first if loop.time() - opened > self._limits.earned_s else min(longest, pause * 2)
@@ -116,84 +118,25 @@ class PrivateStream:
         since = time.strftime("%H:%M:%S", time.gmtime(time.time() - down))
         return f"private stream down since {since} UTC ({self.status.reason})"
 
-    async def _session(self, host: str) -> AsyncGenerator[Sequence[Told], None]:
-        limits = self._limits
-        async with ClientSession(timeout=ClientTimeout(total=None)) as client:
-            async with asyncio.timeout(limits.open_s):
-                socket = await client.ws_connect(
-                    f"{host}/v5/private", timeout=ClientWSTimeout(ws_close=limits.close_s), max_msg_size=FRAME_BYTES_MAX
-                )
-            async with socket:
-                async with asyncio.timeout(limits.open_s):
-                    early = await self._log_in(socket)
-                self._note(connected=True, reason="")
-                yield []
-                for told in early:
-                    yield told
-                async with contextlib.aclosing(self._frames(socket)) as frames:
-                    async for frame in frames:
-                        if told := self._take(frame):
-                            yield told
-        raise ConnectionError("closed")
-
-    async def _log_in(self, socket: Socket) -> list[list[Told]]:
-        """Authenticate and subscribe; return what was reported before the exchange had confirmed that."""
-        expires = self._clock_ms() + EXPIRES_MS
-        signed = hmac.new(self._secret.encode(), f"GET/realtime{expires}".encode(), hashlib.sha256).hexdigest()
-        await self._send(socket, "auth", [self._key, expires, signed])
-        early: list[list[Told]] = []
-        await self._confirmed(socket, "auth", early)
-        await self._send(socket, "subscribe", list(TOPICS))
-        await self._confirmed(socket, "subscribe", early)
-        return early
-
-    async def _confirmed(self, socket: Socket, operation: str, early: list[list[Told]]) -> None:
-        while (message := await socket.receive()).type in DATA:
-            frame = self._decoded(message.data)
-            if frame.get("op") == operation:
-                if frame.get("success") is True:
-                    return
-                raise ConnectionError(f"{operation} refused: {str(frame.get('ret_msg'))[:200]}")
-            if (told := self._take(frame)) and len(early) < EARLY_MAX:
-                early.append(told)
-        raise ConnectionError(f"closed before {operation} was confirmed")
-
-    async def _frames(self, socket: Socket) -> AsyncGenerator[dict[str, Any], None]:
-        """Yield frames until the connection ends; raise when it has been silent for too long."""
-        limits, loop = self._limits, asyncio.get_running_loop()
-        heard = pinged = loop.time()
-        while True:
-            try:
-                message = await socket.receive(timeout=limits.ping_s / 2)
-            except TimeoutError:
-                if loop.time() - heard > limits.silence_s:
-                    raise ConnectionError(f"silent for {limits.silence_s:.0f} s") from None
-            else:
-                if message.type not in DATA:
-                    return
-                heard = loop.time()
-                yield self._decoded(message.data)
-            if loop.time() - pinged >= limits.ping_s:
-                pinged = loop.time()
-                await self._send(socket, "ping", None)
-
-    async def _send(self, socket: Socket, operation: str, args: list[Any] | None) -> None:
-        request = {"req_id": f"{operation}-{next(self._numbers)}", "op": operation}
+    async def _log_in(self, session: _Session, host: str) -> list[list[Told]]:
+        """Connect, authenticate and subscribe; return what was reported before the exchange had confirmed that."""
         async with asyncio.timeout(self._limits.open_s):
-            await socket.send_str(msgspec.json.encode(request if args is None else {**request, "args": args}).decode())
-
-    def _decoded(self, frame: str | bytes) -> dict[str, Any]:
-        try:
-            return msgspec.json.decode(frame, type=dict[str, Any])
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            self.malformed += 1
-            return {"topic": TOPICS[0], "data": frame}
+            await session.open(f"{host}/v5/private")
+            expires = self._clock_ms() + EXPIRES_MS
+            signed = hmac.new(self._secret.encode(), f"GET/realtime{expires}".encode(), hashlib.sha256).hexdigest()
+            early: list[list[Told]] = []
+            for operation, args in (("auth", [self._key, expires, signed]), ("subscribe", list(TOPICS))):
+                await session.send(operation, args)
+                while (frame := await session.frame()).get("op") != operation:
+                    if (told := self._take(frame)) and len(early) < EARLY_MAX:
+                        early.append(told)
+                if frame.get("success") is not True:
+                    raise ConnectionError(f"{operation} refused: {str(frame.get('ret_msg'))[:200]}")
+        return early
 
     def _take(self, frame: dict[str, Any]) -> list[Told]:
         topic = frame.get("topic")
-        # an execution.linear beside execution would be the same topic by another name
-        name = topic.partition(".")[0] if isinstance(topic, str) else ""
-        return self._read(name, frame.get("data")) if name in TOPICS else []
+        return self._read(topic, frame.get("data")) if isinstance(topic, str) and topic in TOPICS else []
 
     def _lost(self, host: str, reason: str) -> None:
         self.status.failures += 1
@@ -206,3 +149,64 @@ class PrivateStream:
             status.since = time.monotonic()
         status.connects += connected
         status.connected, status.reason = connected, reason
+
+
+class _Session:
+    """One socket, from its opening to its end."""
+
+    def __init__(self, limits: StreamLimits) -> None:
+        self._limits = limits
+        self._client: ClientSession | None = None
+        self._socket: Socket | None = None
+        self._numbers = itertools.count(1)
+        self._heard = self._pinged = 0.0
+
+    async def open(self, url: str) -> None:
+        self._client = ClientSession(timeout=ClientTimeout(total=None))
+        goodbye = ClientWSTimeout(ws_close=self._limits.close_s)
+        self._socket = await self._client.ws_connect(url, timeout=goodbye, max_msg_size=FRAME_BYTES_MAX)
+        self._heard = self._pinged = asyncio.get_running_loop().time()
+
+    async def close(self) -> None:
+        if self._socket is not None:
+            await self._socket.close()
+        if self._client is not None:
+            await self._client.close()
+
+    async def send(self, operation: str, args: list[Any] | None = None) -> None:
+        assert self._socket is not None
+        request: dict[str, Any] = {"req_id": f"{operation}-{next(self._numbers)}", "op": operation}
+        async with asyncio.timeout(self._limits.open_s):
+            await self._socket.send_str(
+                msgspec.json.encode(request if args is None else {**request, "args": args}).decode()
+            )
+
+    async def frame(self) -> dict[str, Any]:
+        """Return the next frame, pinging meanwhile; one that cannot be read is one of executions without rows.
+
+        Raises:
+            ConnectionError: when the socket was closed, or has been silent for too long.
+        """
+        assert self._socket is not None
+        limits, loop = self._limits, asyncio.get_running_loop()
+        while True:
+            if loop.time() - self._pinged >= limits.ping_s:
+                self._pinged = loop.time()
+                await self.send("ping")
+            try:
+                message = await self._socket.receive(timeout=limits.ping_s / 2)
+            except TimeoutError:
+                if loop.time() - self._heard > limits.silence_s:
+                    raise ConnectionError(f"silent for {limits.silence_s:.0f} s") from None
+                continue
+            if message.type not in DATA:
+                raise ConnectionError("closed")
+            self._heard = loop.time()
+            return _decoded(message.data)
+
+
+def _decoded(frame: str | bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(frame, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return {"topic": TOPICS[0], "data": frame}

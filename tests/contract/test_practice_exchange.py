@@ -20,6 +20,7 @@ from domain.order import OrderKind, OrderSide
 from sandbox.__main__ import _parser
 from sandbox.clock import wire_ms
 from sandbox.exchange import Exchange, Terms
+from sandbox.faults import FaultDirector, Faults, Slices
 from sandbox.store import SandboxStore
 from sandbox.tape import GeneratedTape, ReplayTape
 from settings import Settings
@@ -457,3 +458,20 @@ def test_the_setting_reaches_the_exchange(slices):
     settings = Settings(sandbox={"slices": slices})
     asked = _parser().parse_args(sandbox_process(settings)._arguments)
     assert asked.slices is slices
+
+
+def test_a_symbol_that_does_not_trade_fills_what_is_due_all_the_same(tmp_path):
+    class Silent(GeneratedTape):
+        def bars(self, symbol, start, end):
+            return Bars.empty() if end - start == 60_000 else super().bars(symbol, start, end)
+
+    store = SandboxStore(tmp_path / "x.sqlite")
+    exchange = Exchange(Silent(3, 2, START), store, Terms(step=True, wallet=Decimal(10**7)))
+    exchange.account.director = FaultDirector(Faults(slices=Slices(2, 1_000)), exchange.venue_id, exchange.market_ms)
+    qty = Decimal("0.2")
+    order = VenueOrder(id="", link_id="a", symbol=BTC, side=OrderSide.BUY, kind=OrderKind.MARKET, qty=qty)
+    exchange.keep(exchange.account.place(order, exchange.now(), at_once=True))
+    assert exchange.account.position(BTC).qty == Decimal("0.1")
+    exchange.advance()
+    assert exchange.account.position(BTC).qty == qty
+    store.close()

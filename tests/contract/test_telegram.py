@@ -133,6 +133,15 @@ async def test_every_command_that_reads_answers_and_fits_a_phone(server):
         assert {one["command"] for one in server.commands} == {one.name for one in (*menu.COMMANDS, menu.HELP)}
 
 
+async def test_symbols_that_take_no_entries_are_named_though_the_bot_can_trade(server):
+    async with talking(server) as talk:
+        talk.desk.overrides["notes"] = ["no entries in BSV/USDT:USDT: the feed is silent there"]
+        for line, able in (("health", "able to trade"), ("status", "running")):
+            answer = (await talk.ask(f"/{line}"))["plain"]
+            assert able in answer
+            assert "no entries in BSV/USDT:USDT: the feed is silent there" in answer
+
+
 async def test_nothing_to_show_is_said_in_words(server):
     desk = FakeDesk(0)
     desk.positions, desk.lock_list = [], []

@@ -135,7 +135,7 @@ def test_a_position_in_a_contract_that_the_exchange_delists_is_recorded_as_it_wa
     assert checked.returncode == 0, checked.stdout
     assert bot.stop() == 0
     (trade,) = [row for row in trades(bot) if row["trade_id"] == held["trade_id"]]
-    assert trade["exit_reason"] == "unknown"
+    assert trade["exit_reason"] == "settlement"
     bot.start()
     bot.wait_ready()
     assert bot.stop() == 0

@@ -12,15 +12,17 @@ from decimal import Decimal as D
 import pytest
 from aiohttp import web
 
+from bootstrap.assembly import _patiently
 from broker.bybit import BybitBroker
 from broker.bybit.access import Access
-from broker.bybit.errors import AddressBlocked, Banned, KeyRefused
+from broker.bybit.errors import CURES, AddressBlocked, Banned, KeyRefused
 from broker.bybit.pacing import EXITS_ONLY, PER_SECOND, WINDOW_S, Pacing
-from broker.bybit.rest import BybitClient, Endpoint
-from domain.errors import Rejected, Unavailable
+from broker.bybit.rest import BybitClient, Endpoint, _Heard
+from domain.errors import ConfigError, OutcomeUnknown, Rejected, Unavailable
 from domain.ids import order_id
 from domain.order import OrderKind, OrderRequest, OrderSide
 from persistence.budget import SharedBudget
+from tests.practice import until
 
 DIGEST = "ABCDEFGHIJKLMNOPQRSTUVWX"
 CREATE, LEVERAGE, STOP = "v5/order/create", "v5/position/set-leverage", "v5/position/trading-stop"
@@ -85,15 +87,27 @@ def order(number, leg="x"):
 
 
 async def test_a_panic_with_fifty_positions_stays_inside_the_limits_and_overtakes_entries():
-    server = Counting()
-    async with exchange(server) as (_, broker):
+    # what counts is when requests leave: on a slow machine they arrive whenever they can
+    server = Counting({})
+    server.headers = False
+    async with exchange(server) as (client, broker):
+        sent, send = defaultdict(list), client._send
+
+        async def noted(method, path, params):
+            sent[path].append((asyncio.get_running_loop().time(), params.get("reduceOnly")))
+            return await send(method, path, params)
+
+        client._send = noted
         entries = [asyncio.ensure_future(broker.place(order(number, "e"))) for number in range(12)]
         await asyncio.sleep(0)
         exits = [asyncio.ensure_future(broker.place(order(number))) for number in range(50)]
         stops = [asyncio.ensure_future(broker.set_stop(f"C{number}/USDT:USDT", D(1), None)) for number in range(20)]
         await asyncio.gather(*entries, *exits, *stops)
-    assert server.refused == 0
-    created = [body["reduceOnly"] for path, body in server.bodies if path == CREATE]
+    for path, count in ((CREATE, 62), (STOP, 20)):
+        times = [moment for moment, _ in sent[path]]
+        assert len(times) == count
+        assert all(later - first > 1.0 for first, later in zip(times, times[10:], strict=False))
+    created = [reduces for _, reduces in sent[CREATE]]
     assert (created.count(True), created.count(False)) == (50, 12)
     # what came first went out first, but two places were kept; after that no entry before an exit
     assert created[:8].count(False) == 8
@@ -113,19 +127,26 @@ async def test_one_refusal_for_haste_repeats_one_request_after_the_time_that_the
             assert len(server.came[LEVERAGE]) == 7
             assert client.counts["repeated"] == server.refused
             # with headers the lower limit is learned from the first answer
-            assert (server.refused == 0) == headers
+            assert client._pacing._lane(LEVERAGE).limit == (3 if headers else 10)
+            assert server.refused > 0 or headers
 
 
 async def test_reading_requests_are_paced_too_and_public_ones_are_not():
     server, paced = Counting(), Pacing({"v5/position/list": 4})
     async with exchange(server) as (client, _):
         server.headers, client._pacing = False, paced
+        times, send = [], client._send
+
+        async def noted(method, path, params):
+            times.append(asyncio.get_running_loop().time())
+            return await send(method, path, params)
+
+        client._send = noted
         await asyncio.gather(*(client.get("v5/position/list", {"category": "linear"}) for _ in range(9)))
-        times = server.came["v5/position/list"]
+        assert len(times) == 9
         assert all(later - first > 1.0 for first, later in zip(times, times[4:], strict=False))
         await asyncio.gather(*(client.get("v5/market/tickers", {"category": "linear"}) for _ in range(30)))
-        times = server.came["v5/market/tickers"]
-        assert len(times) == 30
+        assert len(server.came["v5/market/tickers"]) == 30
 
 
 async def test_no_rolling_second_ever_sees_more_than_the_limit(monkeypatch):
@@ -254,15 +275,16 @@ async def test_a_refused_key_ends_entries_says_so_once_and_heals_by_itself(capsy
         assert broker.barred()
 
 
-async def test_a_missing_permission_concerns_its_path_and_is_tried_again_later():
+@pytest.mark.parametrize("code", [10005, 10024, 110080, 110124])
+async def test_a_missing_permission_concerns_its_path_and_is_tried_again_later(code, capsys):
     server, clock = Counting(), Clock()
-    denied = {"retCode": 10005, "retMsg": "Permission denied", "result": {}}
+    denied = {"retCode": code, "retMsg": "Permission denied", "result": {}}
     async with exchange(server, access=Access(now=clock)) as (client, broker):
         server.answers = [(200, denied)]
         with pytest.raises(Rejected):
             await broker.set_stop("C/USDT:USDT", D(1), None)
         await client.get("v5/account/info", {})
-        assert "Orders and Positions" in broker.barred()
+        assert CURES[code] in broker.barred()
         clock.now += 301.0
         assert broker.barred() == ""
         server.answers = [(200, denied)]
@@ -270,20 +292,92 @@ async def test_a_missing_permission_concerns_its_path_and_is_tried_again_later()
             await broker.set_stop("C/USDT:USDT", D(1), None)
         await broker.set_stop("C/USDT:USDT", D(1), None)
         assert broker.barred() == ""
+        assert capsys.readouterr().out.count("the exchange refuses us") == 1
 
 
-async def test_a_clock_that_is_off_is_measured_and_said():
+async def test_requests_that_wait_their_turn_when_the_ban_comes_stay_here():
     server = Counting()
-    ahead = int(time.time() * 1000) - 8_000
+    async with exchange(server) as (_, broker):
+        waiting = [asyncio.ensure_future(broker.place(order(number))) for number in range(15)]
+        await until(lambda: len(server.bodies) >= 10, "ten are out, and the others wait")
+        server.answers = [(403, FORBIDDEN)] * 99
+        with pytest.raises(Banned):
+            await broker.balance()
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(one) for one in found] == [type(None)] * 10 + [Banned] * 5
+        assert len(server.bodies) == 11
+
+
+LATE = "invalid request, please check your server timestamp or recv_window param. req_timestamp[1],server_timestamp[{}],recv_window[5000]"
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_a_clock_that_is_off_is_measured_said_and_made_up_for(named, capsys):
+    server, there = Counting(), int(time.time() * 1000) - 8_000
+    late = {"retCode": 10002, "retMsg": LATE.format(there) if named else "too late", "result": {}}
+    asked = [] if named else [(200, {"retCode": 0, "result": {"timeNano": str(there * 1_000_000)}})]
     async with exchange(server) as (client, broker):
-        late = {"retCode": 10002, "retMsg": "invalid request, please check your server timestamp", "result": {}}
-        server.answers = [(200, late), (200, {"retCode": 0, "result": {"timeNano": str(ahead * 1_000_000)}}), (200, late),
-                          (200, {"retCode": 0, "result": {"timeNano": "soon"}})]  # fmt: skip
+        server.answers = [(200, late), *asked]
+        await client.post(STOP, {"symbol": "C"})
+        assert 7_000 < client.exchange.milliseconds() - client.clock_ms() < 9_500
+        assert "clock of this host is +8" in capsys.readouterr().out
+        assert broker.barred() == ""
+        # what the exchange keeps refusing is an obstacle
+        server.answers = [one for _ in range(8) for one in [(200, late), *asked]]
         with pytest.raises(Unavailable):
             await client.post(STOP, {"symbol": "C"})
         assert "clock of this host is +8" in broker.barred()
-        assert 7_000 < client.exchange.milliseconds() - client.clock_ms() < 9_500
-        with pytest.raises(Unavailable):
+
+
+async def test_a_clock_that_cannot_be_measured_stays_as_it_is():
+    server = Counting()
+    late = [
+        (200, {"retCode": -1, "retMsg": "request expired: o@0, now[] diff[]", "result": {}}),
+        (200, {"retCode": 0, "result": {"timeNano": "soon"}}),
+    ]
+    async with exchange(server) as (client, _):
+        server.answers = [*late, *late, *late, *late]
+        with pytest.raises(Unavailable, match="retCode -1"):
             await client.post(STOP, {"symbol": "C"})
-        await client.post(STOP, {"symbol": "C"})
-        assert broker.barred() == ""
+        assert client.exchange.clock_ahead_ms == 0
+
+
+@pytest.mark.parametrize(
+    ("limit", "left"),
+    [("", ""), ("10", ""), ("9" * 6_000, "0"), ("1000000000", "0"), ("-1", "5"), ("5", "50"), ("ten", "1"), ("٣", "1")],
+)
+async def test_headers_that_make_no_sense_change_nothing(limit, left):
+    async with exchange(Counting()) as (client, _):
+        heard = _Heard(200, {"x-bapi-limit": limit, "x-bapi-limit-status": left})
+        client._hear(CREATE, heard)
+        assert client._pacing._lane(CREATE).limit == 10
+        assert client._pacing._lane(CREATE).wait_s(0.0, urgent=False) == 0.0
+        assert client._reset_s(_Heard(200, {"x-bapi-limit-reset-timestamp": limit})) == 1.0
+
+
+async def test_an_answer_with_a_code_is_no_ban_whatever_its_status():
+    server = Counting()
+    async with exchange(server) as (client, broker):
+        server.answers = [(403, {"retCode": 10009, "retMsg": "Service Restricted", "result": {}})]
+        with pytest.raises(KeyRefused, match="another one"):
+            await client.get("v5/account/info", {})
+        await client.get("v5/account/info", {})
+        assert broker.obstacles() == []
+
+
+async def test_the_start_says_once_what_it_waits_for_and_ends_where_waiting_is_no_use(monkeypatch, capsys):
+    monkeypatch.setattr("bootstrap.assembly.PATIENCE_S", 0.001)
+    answers = (
+        [Banned("shut out until 10:00:00 UTC")] * 5 + [OutcomeUnknown("lost")] * 3 + [Banned("until 11:00:00 UTC")]
+    )
+
+    async def call():
+        if not answers:
+            raise AddressBlocked(
+                "the exchange does not serve the country of this address (HTTP 403): another region", 403
+            )
+        raise answers.pop(0)
+
+    with pytest.raises(ConfigError, match="another region"):
+        await _patiently(call, asyncio.Event())
+    assert capsys.readouterr().out.count("start waits for the exchange") == 3

@@ -338,6 +338,11 @@ async def test_tiers_are_learned_for_what_is_traded_and_kept_and_their_lack_cost
     assert fresh[BTC].maintenance_rate(D(1_000_000)) == D("0.005")
     assert fresh[BTC].leverage_limit(D(3_000_000)) == 50
     assert (await broker.instruments())[BTC].tiers == fresh[BTC].tiers
+    # asked for again every few hours, and only those that are known
+    answers["BTCUSDT"] = {"list": TIERS[1:]}
+    assert len((await broker.instruments())[BTC].tiers) == 2
+    broker._learned -= 7 * 3600
+    assert len((await broker.instruments())[BTC].tiers) == 1
 
 
 async def test_an_order_that_a_moving_list_shows_twice_has_ended():

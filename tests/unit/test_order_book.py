@@ -343,6 +343,7 @@ def test_a_book_too_thin_fills_an_ioc_in_part_and_a_fok_not_at_all_and_leaves_th
         ({"kind": OrderKind.LIMIT, "price": D("84.9"), "side": SELL}, 110003),
         ({"qty": "0", "side": SELL, "reduce_only": True, "close_on_trigger": True}, 10001),
         ({"qty": "0"}, 10001),
+        ({"kind": OrderKind.LIMIT, "price": D(99), "time_in_force": "Forever"}, 10001),
     ],
 )
 def test_what_the_exchange_refuses(change, code):
@@ -391,6 +392,16 @@ def test_amendments_that_change_nothing_or_cannot_be_are_refused():
         assert refused.value.code == code, change
     held.amend(name, 1, qty=D(11), price=D(98), trigger=None)
     assert (held.state.orders[name].qty, held.state.orders[name].price) == (D(11), D(98))
+
+
+def test_an_order_amended_to_cross_the_market_fills_at_once_or_is_cancelled_when_it_may_only_rest():
+    for force, status in (("GTC", "Filled"), ("PostOnly", "Cancelled")):
+        held = account()
+        held.place(order(kind=OrderKind.LIMIT, price=D(99), time_in_force=force), 0, at_once=True)
+        (name,) = held.state.orders
+        events = held.amend(name, 1, qty=None, price=D("100.5"), trigger=None, at_once=True) + finish(held)
+        assert [one.status for one in events if isinstance(one, VenueOrder)][-1] == status
+        assert held.state.orders == {}
 
 
 @pytest.mark.parametrize("turnover", [None, DEEP])

@@ -158,6 +158,8 @@ async def test_frames_that_cannot_be_read_are_kept_and_hide_no_other(venue):
         assert await next_of(events) == []
         await venue.send(
             "{", "[]", '{"topic": 5}', '{"topic":"execution"}', '{"topic":"order","data":{}}', '{"topic":"spread","data":[1]}',
+            # without fee and kind: not subscribed to, and never taken for the other
+            json.dumps(frame("execution.fast", {**EXECUTION, "execId": "fast"})),
             frame("execution", {**EXECUTION, "execQty": "NaN"}, 7, {**EXECUTION, "execType": "Novelty", "execId": "n"}, EXECUTION),
         )  # fmt: skip
         assert [fill.exec_id for fill in await next_of(events)] == ["x1"]

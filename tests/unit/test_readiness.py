@@ -19,7 +19,8 @@ def world(silent=(), refused=None, *, connected=True, switch="running", supersed
     stale = [Series(symbol, "3m") for symbol in silent]
     held = SimpleNamespace(
         wanted={Series(symbol, timeframe): 100 for symbol in SYMBOLS for timeframe in ("3m", "15m")},
-        feed=SimpleNamespace(stale=lambda: stale, connected=lambda: connected, refused=lambda: refused or {}),
+        feed=SimpleNamespace(stale=lambda: stale, connected=lambda: connected),
+        refused=lambda: refused or {},
         fence=SimpleNamespace(superseded=superseded, successor="host:7"),
         broker=SimpleNamespace(obstacles=lambda: list(obstacles)),
         trader=SimpleNamespace(situation=Situation(switch=SwitchState(switch), doubtful=doubtful or {})),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 from dataclasses import replace
 from decimal import Decimal as D
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +15,7 @@ from domain.instrument import Instrument
 from engine import admission
 from engine.universe import banned, choose
 
+DATA = Path(__file__).parents[3] / "shared" / "data" / "rest_bybit_v5"
 AUGUST = 1_786_200_000_000
 
 
@@ -74,6 +78,32 @@ def test_what_is_allowed_is_not_refused():
         "it is of the kind innovation, which trading.allow does not name",
     )
     assert admission.refusal(None, ()) is None
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="no recorded instruments here")
+def test_of_the_real_contracts_every_third_is_no_coin_and_none_of_those_is_chosen():
+    (path,) = DATA.glob("instruments-info_linear_*.json.gz")
+    body = json.loads(gzip.decompress(path.read_bytes()))
+    real = {
+        held.symbol: held
+        for row in body.get("result", body)["list"]
+        if row["contractType"] == "LinearPerpetual" and row["settleCoin"] == "USDT"
+        for held in [contract(row["baseCoin"], row["symbolId"], category=row["symbolType"], pre_listing=row["isPreListing"],
+                              delivery_time=int(row["deliveryTime"]))]
+    }  # fmt: skip
+    chosen = set(choose(real, (), (), 1_000))
+    assert len(real) >= 690
+    assert {real[symbol].category for symbol in chosen} == {"", "innovation"}
+    assert {real[symbol].category for symbol in set(real) - chosen} == {"stock", "commodity"}
+    assert len(real) - len(chosen) == 178
+    assert len(choose(real, (), (), 1_000, ())) == len(chosen) - 117
+    assert banned(real, ("TSLA", "XAUUSDT", "PEPE")) == ["1000PEPE/USDT:USDT", "TSLA/USDT:USDT", "XAU/USDT:USDT"]
+
+
+def test_every_gate_is_explained_to_whoever_asks_why_there_are_no_trades():
+    text = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
+    for gate in ("not_a_coin", "pre_listing", "delisting", "stale_feed", "blacklist"):
+        assert f"`{gate}`" in text
 
 
 def test_a_list_may_be_written_in_any_way_and_names_each_symbol_once():
