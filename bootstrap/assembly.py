@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from domain.ports import Broker, Klines
     from domain.schedule import Job
     from ml.judge import Judge
+    from ml.school import School
     from persistence.database import Database
     from persistence.state import State
     from settings import Settings
@@ -218,13 +219,8 @@ def assemble(ground: Ground) -> Bot:
         fence=fence,
         latches=Latches(ground.main, who),
         phantoms=phantoms,
-        learning=Learning(
-            school(settings, strategy_plans, judge, ground.main, state, redis),
-            tiers.learning,
-            TrainingProcess(settings.ml.train_s),
-            every=settings.ml.retrain_every,
-            enabled=settings.ml.enabled,
-            ended=lambda: phantoms.ended,
+        learning=_learning(
+            settings, school(settings, strategy_plans, judge, ground.main, state, redis), tiers.learning, phantoms
         ),
         delivery=_delivery_terms(settings),
         reconcile=_reconcile_terms(settings, finest),
@@ -236,6 +232,17 @@ def assemble(ground: Ground) -> Bot:
     schedule = Schedule(_regular(settings), job_book(ground.main), tiers.learning, JobProcess())
     hands, key = Operations(runtime, trader), _key(ground)
     return Bot(runtime, trader, writer, reporter, feed, frames, schedule, watchdog, hands, parts, venue.client, key)
+
+
+def _learning(settings: Settings, models: School, tier: Tier, phantoms: Phantoms) -> Learning:
+    return Learning(
+        models,
+        tier,
+        TrainingProcess(settings.ml.train_s),
+        every=settings.ml.retrain_every,
+        enabled=settings.ml.enabled,
+        ended=lambda: phantoms.ended,
+    )
 
 
 def _key(ground: Ground) -> KeyWatch | None:

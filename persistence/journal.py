@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-SCHEMA = 4
+SCHEMA = 5
 SEGMENT_BYTES = 8 << 20
 RESERVE_BYTES = 1 << 20
 LATE = b'"after":['

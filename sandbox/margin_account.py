@@ -182,6 +182,8 @@ class MarginAccount(SimulatedAccount):
                 # of several positions each is taken over with its share of what is left
                 equity *= self.maintenance(held) / (self.maintenance(held) + other)
             price = margin.bankruptcy_price(held.qty, mark, equity, self._costs.taker if shared else ZERO)
+            # what a division left in the last digits is no reason for a whole tick
+            price = round(price, 12)
             price = rules.price_up(price) if held.qty > 0 else rules.price_down(price)
             self.force(held, abs(held.qty), price, now, "BustTrade", "CreateByTakeOver_PassThrough")
         held.status = "Normal"

@@ -78,6 +78,8 @@ class PositionRest:
         self._exchange.account.leg(symbol, index)
         stop, target = params.decimal("stopLoss"), params.decimal("takeProfit")
         trailing, active = params.decimal("trailingStop"), params.decimal("activePrice")
+        if index and (mode == "Partial" or trailing):
+            raise Rejected("params error: the practice exchange knows Full stops only in hedge mode", BAD_REQUEST)
         if (mode or self._exchange.store.get(f"tpsl:{symbol}")) == "Partial" and (stop or target):
             self._add_partial(params, symbol, stop, target)
         elif stop is not None or target is not None or trailing is None:

@@ -249,6 +249,7 @@ async def test_filters_are_honoured_and_every_list_ends(tmp_path):
 async def test_the_ledger_adds_up(tmp_path):
     async with practice(tmp_path, speed=0.001) as exchange:
         before = exchange.exchange.account.state.wallet
+        assert await exchange.faults(slices={"parts": 3}) == {"ok": True}
         await trade(exchange)
         rows = await listed(exchange, "/v5/account/transaction-log", accountType="UNIFIED")
         assert Decimal(rows[0]["cashBalance"]) == exchange.exchange.account.state.wallet

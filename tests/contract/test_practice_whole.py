@@ -100,7 +100,13 @@ async def test_legs_are_traded_by_their_index(tmp_path):
         assert [row["positionIdx"] for row in listed] == [1, 2]
         assert await post("/v5/position/switch-mode", mode=3) == 110025
         assert await post("/v5/position/switch-mode", mode=0) == 110024
-        assert await post("/v5/order/create", **{**MARKET, "side": "Sell", "qty": "0.04"}, positionIdx=1) == 0
+        partial = {"tpslMode": "Partial", "positionIdx": 1, "stopLoss": "50000", "slSize": "0.01"}
+        assert await post("/v5/position/trading-stop", **partial) == 10001
+        assert await post("/v5/position/trading-stop", positionIdx=1, stopLoss="49000", trailingStop="500") == 10001
+        assert await sizes() == [(1, "0.04", "50000"), (2, "0.01", "0")]
+        closing = {**MARKET, "side": "Sell", "qty": "0", "reduceOnly": True, "closeOnTrigger": True}
+        assert await post("/v5/order/create", **closing, positionIdx=1) == 0
+        assert await post("/v5/order/create", **closing, positionIdx=1) == 110017
         assert await post("/v5/order/create", **MARKET, positionIdx=2) == 0
         assert await post("/v5/position/switch-mode", mode=0) == 0
         assert await sizes() == [(0, "0", "0")]

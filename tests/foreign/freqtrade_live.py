@@ -23,7 +23,7 @@ from aiohttp import web
 
 from domain.trade import ZERO
 from sandbox.clock import wire_ms
-from sandbox.exchange import WARMUP_MS, Exchange, Terms
+from sandbox.exchange import Exchange, Terms
 from sandbox.server import Server
 from sandbox.store import SandboxStore
 from sandbox.tape import GeneratedTape
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 PAIRS = ["BTC/USDT:USDT", "ETH/USDT:USDT"]
+HISTORY_MS = 13 * 86_400_000
 START_S, STEP_S, STOP_S = 180.0, 420.0, 60.0
 
 
@@ -69,9 +70,7 @@ def environment(folder: Path) -> Path:
 def market(folder: Path) -> Exchange:
     """Return a practice exchange whose market time is now: freqtrade takes no candles of yesterday."""
     store = SandboxStore(folder / "exchange.sqlite")
-    now = wire_ms()
-    store.put("clock", json.dumps({"wire": now, "market": now, "speed": 1.0}))
-    return Exchange(GeneratedTape(5, 4, now - WARMUP_MS), store, Terms(speed=1.0))
+    return Exchange(GeneratedTape(5, 4, wire_ms() - HISTORY_MS), store, Terms(speed=1.0, now=True))
 
 
 def config(folder: Path, port: int, terms: Terms) -> Path:

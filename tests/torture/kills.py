@@ -1,4 +1,4 @@
-"""Random kill -9 of the bot, while the database is killed, frozen, cut off, and its answers are lost."""
+"""Random kill -9 of the bot, while the database dies in every way, and the exchange fills, ends and shows as it likes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.torture.world import TRADING, World, learn_churn, wait_for_end
+from tests.torture.world import TRADING, World, learn_churn, trouble_exchange, wait_for_end
 
 REAL_STARTS = 10
 LIFE_S = (0.05, 3.0)
@@ -39,6 +39,8 @@ def run(folder: Path, cycles: int, seed: int, *, real_starts: int = REAL_STARTS,
             life += 3.0 if process is not None else 0.0
             fault = draw.choice(["none", "none", "kill", "freeze", "cut", "cutack", "hang", "slow"])
             faults[fault] = faults.get(fault, 0) + 1
+            trouble = f"exchange: {trouble_exchange(world.bot, draw)}"
+            faults[trouble] = faults.get(trouble, 0) + 1
             time.sleep(life / 2)
             strike(world, fault, draw)
             time.sleep(life / 2)

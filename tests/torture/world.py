@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import json
 import os
@@ -21,8 +22,11 @@ from typing import Any
 import settings as settings_module
 from bootstrap import inspection, live, parts
 from dashboard.logs import Recent
+from domain.ids import parse_order_id
 from domain.records import Level
+from domain.source import Source
 from persistence.trades import TradeTrackerPostgres
+from sandbox.delays import LISTS
 from strategies.table import TABLE
 from tests import servers
 from tests.bot import Bot
@@ -60,10 +64,13 @@ class Judgement:
     audited: int
     audit_faults: int
     unaudited: int
+    partial_targets: int
+    partial_wrong: int
 
     @property
     def clean(self) -> bool:
-        return not (self.lost or self.doubled or self.missing or self.differing or self.audit_faults)
+        wrong = self.lost or self.doubled or self.missing or self.differing or self.audit_faults or self.partial_wrong
+        return not wrong
 
 
 class World:
@@ -147,6 +154,9 @@ class World:
         """Give the bot one undisturbed life, let it settle and stop, and compare everything."""
         if self.proxy is not None:
             self.proxy.tell("pass")
+        with contextlib.suppress(StopIteration, FileNotFoundError):
+            # there may have been no time for an exchange to begin
+            self.bot.tell_exchange(reset=True)
         (self.bot.data / "dashboard.json").unlink(missing_ok=True)
         self.start_for_real()
         self.bot.wait_for("recovery", lambda s: "recovery has not finished" not in s["reasons"], 120)
@@ -179,6 +189,7 @@ class World:
             lost=len(gone) + verdict["lost"], doubled=len(each) - len(set(each)) + verdict["doubled"],
             missing=len(missing) + verdict["missing"], differing=verdict["differing"],
             audited=audit["rows"], audit_faults=len(audit["faults"]), unaudited=audit["unsettled"],
+            **partial_targets(self.bot),
         )  # fmt: skip
 
     def table(self) -> dict[str, list[str]]:
@@ -203,6 +214,44 @@ class World:
         for server in (self.postgres, self.redis):
             if server is not None:
                 server.close()
+
+
+def trouble_exchange(bot: Bot, draw: random.Random) -> str:
+    """Have the exchange do what real ones do: fill in slices, end what it accepted, show lists late; return which."""
+    kind = draw.choice(["none", "none", "slices", "ends", "late"])
+    switches: dict[str, Any] = {"reset": True}
+    if kind == "slices":
+        switches["slices"] = {"parts": draw.randint(2, 8), "apart_ms": draw.choice([0, 100, 400])}
+    elif kind == "ends":
+        switches["end_orders"] = {
+            "leg": draw.choice(["e", "p", "x"]), "times": draw.randint(1, 3), "share": draw.choice([0, 0.01, 0.4, 0.9]),
+            "after_ms": draw.choice([0, 200]),
+        }  # fmt: skip
+    elif kind == "late":
+        late = draw.sample([*LISTS, "execution", "order", "position"], 3)
+        switches["delay_lists"] = {one: draw.randint(50, 1_500) for one in late}
+    with contextlib.suppress(OSError, StopIteration, ValueError, KeyError):
+        # it may not have been started yet
+        bot.tell_exchange(**switches)
+    return kind
+
+
+def partial_targets(bot: Bot) -> dict[str, int]:
+    """Count, by the exchange's own record, partial targets, and those that are not half of what their entry filled."""
+    filled: dict[str, Decimal] = {}
+    first: dict[str, tuple[str, Decimal]] = {}
+    for order in sorted(bot.exchange_rows("orders"), key=lambda row: row["sequence"]):
+        name = parse_order_id(order["link_id"])
+        if name is not None and name.leg == "e":
+            filled[name.digest] = Decimal(order["filled"])
+        elif name is not None and name.leg == "p":
+            first.setdefault(name.digest, (order["symbol"], Decimal(order["qty"])))
+    rules = parts.known_rules(settings_module.load(environment=bot.environment), Source.SYNTHETIC)
+    wrong = [
+        digest for digest, (symbol, qty) in first.items()
+        if qty != rules[symbol].floor_qty(filled.get(digest, Decimal(0)) / 2)
+    ]  # fmt: skip
+    return {"partial_targets": len(first), "partial_wrong": len(wrong)}
 
 
 def closed_positions(bot: Bot) -> list[set[str]]:
