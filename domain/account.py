@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from domain import fills, order_checks
+from domain.account_facts import AccountFacts
 from domain.account_state import (
     EXCHANGE_MADE,
     AccountState,
@@ -60,7 +61,7 @@ SEVERAL = 2
 STOP_LEVELS = {"StopLoss": "stop", "TakeProfit": "target"}
 
 
-class SimulatedAccount:
+class SimulatedAccount(AccountFacts):
     """Applies orders, bars and funding to an AccountState; ``only_executions`` leaves all other events out.
 
     ``director``, when set, decides about orders in the books' place.

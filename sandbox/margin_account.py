@@ -8,6 +8,7 @@ import msgspec
 
 from domain import fills, margin
 from domain.account import NO_MARGIN, ClosedPnl, Execution, SimulatedAccount, VenueOrder
+from domain.account_facts import ISOLATED
 from domain.errors import Rejected
 from domain.order import OrderKind, OrderSide
 from domain.trade import ZERO
@@ -20,11 +21,9 @@ if TYPE_CHECKING:
     from domain.instrument import Instrument
     from sandbox.mark import MarkBar
 
-ISOLATED, REGULAR = "ISOLATED_MARGIN", "REGULAR_MARGIN"
+REGULAR = "REGULAR_MARGIN"
 RISK_LIMIT, ABOVE_LIMIT, WOULD_LIQUIDATE = 110090, 110013, 110011
 MARGIN_MODE, NOT_ISOLATED, NOTHING_HELD, NO_EXTRA = 3400045, 110015, 110033, 110014
-PRICES = 20_000_000
-"""How many ticks the highest price has that an instrument allows."""
 
 
 class MarginAccount(SimulatedAccount):
@@ -48,42 +47,14 @@ class MarginAccount(SimulatedAccount):
         """Take a symbol's mark price."""
         self._mark_prices[symbol] = price
 
-    def rules(self, symbol: str) -> Instrument:
-        """Return a symbol's trading rules."""
-        return self._instruments[symbol]
-
-    def open_positions(self) -> list[VenuePosition]:
-        """Return all positions that are not flat, legs of hedge mode too, in a fixed order."""
-        held = [*self.state.positions.values(), *self.state.legs]
-        return sorted((one for one in held if one.qty), key=lambda one: (one.symbol, one.index))
-
     def equity(self) -> Decimal:
         """Return wallet plus open profit at the mark prices."""
-        return super().equity() + sum((self._profit(leg) for leg in self.state.legs), ZERO)
+        return super().equity() + sum((self.profit(leg) for leg in self.state.legs), ZERO)
 
     def margin(self) -> Decimal:
         """Return the initial margin of all positions, with what was added to them."""
         legs = sum((abs(leg.qty) * leg.avg_price / leg.leverage for leg in self.state.legs), ZERO)
         return super().margin() + legs + sum((one.extra for one in self.open_positions()), ZERO)
-
-    def maintenance(self, held: VenuePosition) -> Decimal:
-        """Return the maintenance margin of a position at its mark price."""
-        return margin.maintenance(self._instruments[held.symbol], abs(held.qty) * self.mark_price(held))
-
-    def all_maintenance(self) -> Decimal:
-        """Return the maintenance margin of the whole account."""
-        return sum((self.maintenance(one) for one in self.open_positions()), ZERO)
-
-    def liquidation_price(self, held: VenuePosition) -> Decimal | None:
-        """Return the mark price at which a position is liquidated, None when there is no such price.
-
-        When margin is shared it is an estimate: all other prices stay as they are.
-        """
-        if not held.qty:
-            return None
-        rules, (equity, other) = self._instruments[held.symbol], self._behind(held)
-        price = margin.liquidation_price(held.qty, self.mark_price(held), equity, margin.rates(rules), other)
-        return price if rules.tick < price < rules.tick * PRICES else None
 
     def set_margin_mode(self, mode: str) -> None:
         """Switch between isolated and shared margin; raises Rejected for any other mode, or none that differs."""
@@ -97,7 +68,7 @@ class MarginAccount(SimulatedAccount):
         if leverage > rules.leverage_limit(abs(held.qty) * self.mark_price(held)):
             raise Rejected("Cannot set leverage due to risk limit level.", ABOVE_LIMIT)
         if held.qty and self.state.margin_mode == ISOLATED and leverage > 0:
-            left = abs(held.qty) * held.avg_price / leverage + held.extra + self._profit(held)
+            left = abs(held.qty) * held.avg_price / leverage + held.extra + self.profit(held)
             if left <= self.maintenance(held):
                 raise Rejected("Liquidation will be triggered immediately by this adjustment", WOULD_LIQUIDATE)
         return super().set_leverage(symbol, leverage, now)
@@ -140,15 +111,6 @@ class MarginAccount(SimulatedAccount):
                 return self._drain()
             self._liquidate(doomed, now)
 
-    def _profit(self, held: VenuePosition) -> Decimal:
-        return held.qty * (self.mark_price(held) - held.avg_price)
-
-    def _behind(self, held: VenuePosition) -> tuple[Decimal, Decimal]:
-        """Return what stands behind a position, and what else it has to cover."""
-        if self.state.margin_mode == ISOLATED:
-            return abs(held.qty) * held.avg_price / held.leverage + held.extra + self._profit(held), ZERO
-        return self.equity(), self.all_maintenance() - self.maintenance(held)
-
     def _stopped_before(self, held: VenuePosition, level: Decimal) -> bool:
         sign, size = (1 if held.qty > 0 else -1), abs(held.qty)
         resting = [held.stop] if held.index else [
@@ -158,9 +120,9 @@ class MarginAccount(SimulatedAccount):
         return any(trigger and sign * (trigger - level) > 0 for trigger in resting)
 
     def _doomed(self) -> VenuePosition | None:
-        held = sorted(self.open_positions(), key=self._profit)
+        held = sorted(self.open_positions(), key=self.profit)
         if self.state.margin_mode == ISOLATED:
-            return next((one for one in held if self._behind(one)[0] <= self.maintenance(one)), None)
+            return next((one for one in held if self.behind(one)[0] <= self.maintenance(one)), None)
         return held[0] if held and self.equity() <= self.all_maintenance() else None
 
     def _liquidate(self, held: VenuePosition, now: int) -> None:
@@ -172,7 +134,7 @@ class MarginAccount(SimulatedAccount):
         held.status = "Liq"
         self._emit(held)
         self.cancel_orders(None if shared else held.symbol, "CancelAllBeforeLiq", now)
-        (equity, other), mark = self._behind(held), self.mark_price(held)
+        (equity, other), mark = self.behind(held), self.mark_price(held)
         less = margin.ladder(rules, held.qty, mark, equity, other=other, shared=shared)
         if less:
             side = OrderSide.SELL if held.qty > 0 else OrderSide.BUY

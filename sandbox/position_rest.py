@@ -90,10 +90,13 @@ class PositionRest:
 
     def _set_full(self, symbol: str, index: int, stop: Decimal | None, target: Decimal | None, *, also: bool) -> None:
         """Set stop and target; that they are set already is no refusal when there is ``also`` something to do."""
+        account, now = self._exchange.account, self._exchange.now()
+        account.leg(symbol, index)
         try:
-            events = self._exchange.account.set_leg_stops(
-                symbol, index, self._exchange.now(), stop=stop, target=target
-            )  # fmt: skip
+            if index:
+                events = account.set_leg_stops(symbol, index, now, stop=stop, target=target)
+            else:
+                events = account.set_stops(symbol, now, stop=stop, target=target)
         except Rejected as error:
             if error.code == SAME_STOPS and also:
                 return

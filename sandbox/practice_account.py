@@ -23,17 +23,6 @@ NEEDS_AGREEMENT = {"stock", "commodity"}
 class PracticeAccount(MarginAccount):
     """The account of the practice exchange."""
 
-    def legs(self, symbol: str) -> list[VenuePosition]:
-        """Return what position/list shows of a symbol: one position, or both legs in hedge mode."""
-        return [leg for leg in self.state.legs if leg.symbol == symbol] or [self.position(symbol)]
-
-    def leg(self, symbol: str, index: int) -> VenuePosition:
-        """Return the position with a positionIdx; raises Rejected when the contract's position mode has none such."""
-        found = next((one for one in self.legs(symbol) if one.index == index), None)
-        if found is None:
-            raise Rejected("position idx not match position mode", BAD_REQUEST)
-        return found
-
     def set_legs(self, symbol: str, long: Decimal, short: Decimal, now: int) -> list[Event]:
         """Put a contract into hedge mode with two positions that came from elsewhere; both zero puts it back.
 
@@ -169,7 +158,7 @@ class PracticeAccount(MarginAccount):
         """Close a share of a profitable position against somebody who went bankrupt; raises Rejected for others."""
         rules, held = self._instruments[symbol], self.position(symbol)
         qty = rules.floor_qty(abs(held.qty) * min(share, Decimal(1)))
-        if self._profit(held) <= 0 or not qty:
+        if self.profit(held) <= 0 or not qty:
             raise Rejected(f"{rules.venue_id} has no profitable position to deleverage", BAD_REQUEST)
         held.status = "Adl"
         self._emit(held)
