@@ -9,8 +9,9 @@ import pytest
 from broker.bybit.access import Access
 from broker.bybit.errors import KeyRefused
 from domain.order import StreamStatus
+from engine import readiness
 from engine.parts import Progress
-from engine.runtime import Runtime
+from engine.situation import Situation
 
 BAN = "the exchange has shut this address out until 10:00:00 UTC (HTTP 403)"
 DOWN = "private stream down since 10:00:00 UTC (silent for 25 s)"
@@ -22,9 +23,9 @@ def reasons(obstacles, error=""):
     parts = SimpleNamespace(
         feed=SimpleNamespace(connected=lambda: True, stale=list), fence=SimpleNamespace(superseded=False),
         broker=SimpleNamespace(obstacles=lambda: obstacles, private_stream=StreamStatus()),
-        trader=SimpleNamespace(situation=SimpleNamespace(switch="running")),
+        trader=SimpleNamespace(situation=Situation()), refused=dict, wanted={},
     )  # fmt: skip
-    return Runtime.reasons(SimpleNamespace(_p=parts, progress=progress))
+    return readiness.reasons(parts, progress)
 
 
 @pytest.mark.parametrize(
