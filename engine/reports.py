@@ -84,8 +84,8 @@ class Reporter:
             self._since = self.counts["bars"]
 
     def _fill(self, fill: Any) -> None:
-        # entries and partial targets are summed up once they are complete
-        tell = log.debug if fill.cause in {Cause.ENTRY, Cause.PARTIAL} else log.info
+        # many executions make an entry or an exit: those are summed up once they are complete
+        tell = log.info if fill.cause is Cause.FUNDING else log.debug
         tell(
             "filled", symbol=fill.symbol, side=fill.side.value, qty=str(fill.qty), price=str(fill.price),
             fee=f"{fill.fee:.4f}", cause=fill.cause.value,
