@@ -21,6 +21,7 @@ from domain.exits import Bracket, ExitPlan
 from domain.order import Side
 from domain.phantom import PhantomTrade
 from domain.picture import Mark
+from engine.operations import ExitOutcome
 from tests.desk import NOW, SYMBOLS, FakeDesk
 
 TOOK = {"p50": 1, "p99": 4, "max": 9.5}
@@ -90,9 +91,9 @@ class PageDesk(FakeDesk):
     def prices(self) -> dict[str, tuple[float, int]]:
         return {SYMBOLS[0]: (100.7, NOW_MS)}
 
-    async def panic(self, reason: str, *, foreign: bool = False) -> list[str]:
+    async def panic(self, reason: str, *, foreign: bool = False) -> list[ExitOutcome]:
         self.done.append(("panic", reason, foreign))
-        return [one["symbol"] for one in self.positions]
+        return [ExitOutcome(one["symbol"], "closed") for one in self.positions]
 
     async def reconcile(self) -> dict[str, Any]:
         self.done.append(("reconcile",))
