@@ -60,6 +60,10 @@ def strange_position(bot) -> str:
         )
         qty = rules[symbol].floor_qty(Decimal(200) / Decimal(price["lastPrice"]))
         await broker.place(OrderRequest("somebody-else-1", symbol, OrderSide.BUY, OrderKind.MARKET, qty))
+        # it fills in slices, some of them later: until then book and exchange may differ rightly
+        async with asyncio.timeout(60):
+            while {held.symbol: held.qty for held in await broker.positions()}.get(symbol) != qty:
+                await asyncio.sleep(0.05)
         return symbol
 
     return asyncio.run(on_exchange(bot, open_it))
