@@ -160,7 +160,10 @@ class Position:
         # inside of one bar all happens at once; a partial target leaves something for another to close
         last = max(exits, key=lambda f: (f.time, f.cause is not Cause.PARTIAL))
         entry, side = self.entry_price, self.opening.side
-        gross = sum([side.sign * (f.price - entry) * f.qty for f in exits], ZERO)
+        # what came in less what went out, exactly: an average price is rounded, and a large quantity makes that show
+        gross = side.sign * (
+            sum([f.price * f.qty for f in exits], ZERO) - sum([f.price * f.qty for f in entries], ZERO)
+        )
         fees = sum([f.fee for f in trades], ZERO)
         funding = sum([f.fee for f in told if f.cause is Cause.FUNDING], ZERO)
         net = gross - fees - funding

@@ -93,7 +93,8 @@ async def _handovers(place: Practice, url: str, count: int) -> dict[str, Any]:
         else:
             older.client.guard = pause
             outcome = await sent(older, request)
-            expected = "out of its window" if kind == "paused beyond" else "there already"
+            # out of its window it is refused, signed anew, and meets the right that has gone
+            expected = "superseded" if kind == "paused beyond" else "there already"
             await place.faults(clock_shift_ms=0)
         said[f"{kind}: {outcome}"] = said.get(f"{kind}: {outcome}", 0) + 1
         wrong += [] if outcome == expected else [f"{number} {kind}: {outcome}, not {expected}"]

@@ -173,6 +173,8 @@ class World:
         self.bot.wait_for("the audit to follow", lambda s: s["tiers"]["audit"]["waiting"] < 10, 60)
         self.bot.wait_for("candles to be home", lambda s: s["candles_waiting"] < 100, 60)
         verdict = json.loads(self.bot.manage("trades", "verify", "--json").stdout)
+        if verdict["details"]:
+            print(verdict["details"])
         assert self.bot.stop() == 0, self.bot.log()[-3000:]
         audit = json.loads(self.bot.manage("audit", "verify", "--json").stdout)
         for fault in audit["faults"][:5]:

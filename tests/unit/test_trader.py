@@ -591,3 +591,17 @@ def test_paused_or_stopped_no_entry_fills_any_more(state):
     remember, cancel = world.trader.switch(state, "enough")
     assert (remember.record.state, cancel.order_id) == (state, entry.request.order_id)
     (remember,) = world.trader.switch(SwitchState.RUNNING, "again")
+
+
+def test_an_entry_at_several_prices_is_booked_to_the_last_digit():
+    """An average price is rounded: multiplied by a million pieces it told another profit than the executions."""
+    world = World({0: Side.LONG})
+    (entry,) = world.bar()
+    third = RULES.floor_qty(entry.request.qty / 3)
+    world.fill(entry, qty=str(third), price="100.1", cause=Cause.ENTRY)
+    world.fill(entry, qty=str(third), price="100.2", cause=Cause.ENTRY)
+    rest = entry.request.qty - 2 * third
+    world.fill(entry, qty=str(rest), price="100.4", cause=Cause.ENTRY)
+    (record,) = world.fill(side=OrderSide.SELL, qty=str(entry.request.qty), price="105", cause=Cause.TAKE_PROFIT)
+    paid = third * D("100.1") + third * D("100.2") + rest * D("100.4")
+    assert record.trade.pnl_usd == record.trade.gross_pnl == entry.request.qty * 105 - paid
