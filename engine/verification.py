@@ -119,10 +119,8 @@ def _look_for_doubles(fills: Sequence[tuple[str, str]], found: Verdict) -> None:
 
 def _compare_with_exchange(runs: Iterable[Run], known: dict[str, Trade], alive_until: int, found: Verdict) -> None:
     by_first = {(trade.symbol, int(trade.entry_time.timestamp() * 1000)): trade for trade in known.values()}
-    for run in runs:
-        if run.qty:
-            continue
-        first, last = run.fills[0], run.fills[-1]
+    for group in _positions(runs):
+        run, first, last = group[0], group[0].fills[0], group[-1].fills[-1]
         trade = known.get(ids.trade_id(run.digest)) if run.digest else by_first.get((run.symbol, first.time))
         if trade is None:
             if not run.digest:
@@ -136,6 +134,18 @@ def _compare_with_exchange(runs: Iterable[Run], known: dict[str, Trade], alive_u
             )
             continue
         found.exchange_checked += 1
-        if abs(trade.pnl_usd - profit(run)) > CENT:
+        made = sum(map(profit, group), ZERO)
+        if abs(trade.pnl_usd - made) > CENT:
             found.differing += 1
-            found.tell(f"trade {trade.trade_id} on {trade.symbol}: {trade.pnl_usd}, the exchange says {profit(run)}")
+            found.tell(f"trade {trade.trade_id} on {trade.symbol}: {trade.pnl_usd}, the exchange says {made}")
+
+
+def _positions(runs: Iterable[Run]) -> list[list[Run]]:
+    """Return closed positions, each with its executions from flat to flat.
+
+    While an entry of ours goes on filling, its position may be flat more than once; it is one trade all the same.
+    """
+    groups: dict[str, list[Run]] = {}
+    for number, run in enumerate(runs):
+        groups.setdefault(run.digest or str(number), []).append(run)
+    return [group for group in groups.values() if not any(run.qty for run in group)]

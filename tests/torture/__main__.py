@@ -32,6 +32,7 @@ def parts(base: Path, quick: bool, seed: int) -> dict[str, tuple[int, Callable[[
     cycles, stops = size(300, 10_000), size(40, 200)
     return {
         "kills": (cycles, lambda told: kills.run(base / "kills", cycles, seed, told=told)),
+        "trouble": (cycles, lambda told: kills.run(base / "trouble", cycles, seed, troubled=True, told=told)),
         "sigterm": (stops, lambda told: sigterm.run(base / "sigterm", stops, seed, told=told)),
         "episodes": (size(2_000, 10_000), lambda told: episodes.run(size(2_000, 10_000), seed, told=told)),
         "machine": (1, lambda _: machine.run(size(400, 5_000))),

@@ -16,8 +16,10 @@ LIFE_S = (0.05, 3.0)
 """Long enough to trade after a recovery, on a slow machine too; short enough to die in the midst of everything."""
 
 
-def run(folder: Path, cycles: int, seed: int, *, real_starts: int = REAL_STARTS, told: Any = None) -> dict[str, Any]:
-    """Kill the bot so many times; return the figures."""
+def run(
+    folder: Path, cycles: int, seed: int, *, real_starts: int = REAL_STARTS, troubled: bool = False, told: Any = None
+) -> dict[str, Any]:  # fmt: skip
+    """Kill the bot so many times; return the figures. A ``troubled`` exchange ends, slices and shows late at random."""
     draw = random.Random(seed)
     learn_churn()
     world = World(
@@ -39,8 +41,9 @@ def run(folder: Path, cycles: int, seed: int, *, real_starts: int = REAL_STARTS,
             life += 3.0 if process is not None else 0.0
             fault = draw.choice(["none", "none", "kill", "freeze", "cut", "cutack", "hang", "slow"])
             faults[fault] = faults.get(fault, 0) + 1
-            trouble = f"exchange: {trouble_exchange(world.bot, draw)}"
-            faults[trouble] = faults.get(trouble, 0) + 1
+            if troubled:
+                trouble = f"exchange: {trouble_exchange(world.bot, draw)}"
+                faults[trouble] = faults.get(trouble, 0) + 1
             time.sleep(life / 2)
             strike(world, fault, draw)
             time.sleep(life / 2)
