@@ -35,6 +35,9 @@ WEEK_MS = 7 * 86_400_000
 DAY_MS = 86_400_000
 NAKED_KEPT = 10_000
 TARGET_R = 2
+BOOKED_AFTER_S = 10.0
+"""How long executions are waited for before what is booked as closed is taken in their place."""
+
 DOUBT_ROUNDS = 15
 """Rounds in quick succession that a doubt leads to; a difference that outlasts them is left to the regular ones."""
 
@@ -128,6 +131,7 @@ class Reconciler:
         self._trader, self._broker, self._shell, self._terms = trader, broker, shell, terms
         self._told: set[tuple[str, int, Decimal]] = set()
         self._doubts: dict[str, int] = {}
+        self._gone_since: dict[str, float] = {}
         self.found = Differences()
 
     @property
@@ -254,6 +258,13 @@ class Reconciler:
         until = self._shell.market_time() + DAY_MS
         await self._shell.take(await self._broker.fills_since(held.intended_at, until, held.symbol))
         if held.flat or self._trader.book.find(held.digest) is None:
+            self._gone_since.pop(held.digest, None)
+            return
+        now = asyncio.get_running_loop().time()
+        if now - self._gone_since.setdefault(held.digest, now) < BOOKED_AFTER_S:
+            # its executions may only be late: what is booked as closed would then be counted beside them
+            self.found.ghosts.append(held.symbol)
+            self.doubt(held.symbol)
             return
         told = {fill.venue_order_id for fill in held.fills.values()}
         parts = await self._broker.closed_since(held.intended_at, until, held.symbol)
