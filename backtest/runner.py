@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from domain.records import Fill
     from domain.signal import Signal
     from domain.trade import Trade
-    from engine.positions import Position
+    from engine.position import Position
     from engine.trader import Trader
 
 DAY_MS = 86_400_000

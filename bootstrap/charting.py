@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from domain.phantom import PhantomTrade
     from domain.trade import Trade
-    from engine.positions import Position
+    from engine.position import Position
 
 
 def marks(trades: Iterable[Trade], phantoms: Iterable[PhantomTrade], symbol: str, since: int) -> list[Mark]:

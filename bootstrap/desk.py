@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from domain.statistics import Statistics
     from domain.trade import Trade
     from engine.operations import ExitOutcome
-    from engine.positions import Position
+    from engine.position import Position
     from engine.protections import Lock
     from settings import Settings
 

@@ -74,6 +74,7 @@ class Cause(StrEnum):
     FORCE_EXIT = "force_exit"
     LIQUIDATION = "liquidation"
     ADL = "adl"
+    REVERSAL = "reversal"
     MANUAL = "manual"
     SETTLEMENT = "settlement"
     TRANSFER = "transfer"

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from domain.instrument import Instrument
     from engine.commands import Command
-    from engine.positions import Position
+    from engine.position import Position
     from engine.trader import Trader
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from domain.records import OrderEnded
     from engine.commands import Command
-    from engine.positions import Position
+    from engine.position import Position
     from engine.trader import Trader
 
 log = structlog.get_logger(__name__)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
     from domain.candle import ClosedBar
     from domain.instrument import Instrument
-    from engine.positions import Book, Position
+    from engine.position import Position
+    from engine.positions import Book
     from engine.situation import Situation
 
 PARTIAL_ATTEMPTS_MAX = 3

@@ -19,11 +19,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from domain.ports import Broker
-    from engine.positions import Position
+    from engine.position import Position
     from engine.trader import Trader
 
 FUNDING_WAIT_S = 30.0
 ASK_S = 3.0
+
+PROVEN_AFTER_S = 10.0
+"""After so long the executions have the last word: what they close is closed, whatever the list of positions says."""
+
 DAY_MS = 86_400_000
 PUBLISHED_MAX = 10_000
 
@@ -109,7 +113,9 @@ class Intake:
                 self._reconciler.opened(fill.symbol)
                 self._shell.nudge()
             self._told("fill", fill)
-            self._publish(trader.book.of_symbol(fill.symbol))
+            for held in trader.book.positions():
+                if held.symbol == fill.symbol:
+                    self._publish(held)
             await self._shell.dispatch(commands)
 
     def _publish(self, held: Position | None) -> None:
@@ -139,19 +145,28 @@ class Intake:
     async def finish_flat(self) -> None:
         """Record positions that are closed, once nothing of them can be missing any more.
 
-        Executions have just been asked for; the exchange has to say itself that the position is gone; and funding
-        that fell due is waited for, for a while. Raises Unavailable when the exchange does not answer.
+        Executions have just been asked for; that the position is over is proven; and funding that fell due is waited
+        for, for a while. Raises Unavailable when the exchange does not answer.
         """
         trader, now = self._trader, asyncio.get_running_loop().time()
         waiting = {held.digest: self._flat_since.get(held.digest, now) for held in trader.flat()}
         self._flat_since = waiting
         for held in trader.flat():
             patient = now - waiting[held.digest] < FUNDING_WAIT_S
-            if not await is_flat(self._broker, held.symbol) or (patient and trader.lacks_funding(held)):
+            proven = now - waiting[held.digest] >= PROVEN_AFTER_S or await self._over(held)
+            if not proven or (patient and trader.lacks_funding(held)):
                 # looked at again in the next round
                 continue
             if held.flat and trader.book.find(held.digest) is held:
                 await self._shell.dispatch(trader.finish(held))
+
+    async def _over(self, held: Position) -> bool:
+        """Return whether the exchange has no such position, or only one that somebody else opened afterwards."""
+        if await is_flat(self._broker, held.symbol):
+            return True
+        others = self._trader.book.net_of_strays(held.symbol, held.last_time)
+        reported = await self._broker.positions()
+        return bool(others) and others == sum(one.qty for one in reported if one.symbol == held.symbol)
 
     async def take_unread(self) -> None:
         """Keep what could not be interpreted, and compare its symbol with the exchange before trading there again."""

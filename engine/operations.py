@@ -16,7 +16,7 @@ from domain.symbols import Symbols
 if TYPE_CHECKING:
     from domain.records import Adjusted
     from engine.commands import Command
-    from engine.positions import Position
+    from engine.position import Position
     from engine.runtime import Runtime
     from engine.trader import Trader
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import itertools
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from domain.ids import parse_order_id
 from domain.order import Cause, OrderSide, Side
 from domain.records import Adopted, Fill, Opening
 from domain.trade import ZERO
+from engine.executions import in_order, parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -93,18 +93,14 @@ def name_of(text: str) -> str:
 
 
 def _runs_of(symbol: str, fills: list[Fill]) -> list[Run]:
+    """Return the positions of one symbol: an execution that turns one round ends it and begins the next."""
     found: list[Run] = []
     current: Run | None = None
-    for _, group in itertools.groupby(sorted(fills, key=lambda fill: fill.time), lambda fill: fill.time):
-        moment = list(group)
-        while moment:
-            # executions of one moment come in no order: what opens goes first when flat, what closes when not
-            fill = next((one for one in moment if bool(one.closed_qty) == (current is not None)), moment[0])
-            moment.remove(fill)
-            if current is None and not fill.closed_qty and fill.cause is not Cause.FUNDING:
-                current = Run(symbol, [], ZERO)
-                found.append(current)
-            current = _extended(current, fill)
+    for fill, _ in in_order(part for whole in fills for part in parts(whole)):
+        if current is None and not fill.closed_qty and fill.cause is not Cause.FUNDING:
+            current = Run(symbol, [], ZERO)
+            found.append(current)
+        current = _extended(current, fill)
     return found
 
 

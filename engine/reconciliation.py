@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from domain.ports import Broker
     from domain.records import Adopted, Receipt, Record, Unread
     from engine.commands import Command
-    from engine.positions import Position
+    from engine.position import Position
     from engine.trader import Trader
 
 log = structlog.get_logger(__name__)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from decimal import Decimal
 
-    from engine.positions import Position
+    from engine.position import Position
     from engine.runtime import Runtime
     from engine.trader import Trader
     from engine.writer import CandleWriter

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from engine.commands import Command
     from engine.learning import Learning
     from engine.phantoms import Phantoms
-    from engine.positions import Position
+    from engine.position import Position
     from engine.tasks import Tasks
 
 log = structlog.get_logger(__name__)

@@ -30,7 +30,8 @@ from domain.trade import ZERO
 from engine.adjustments import Adjustments
 from engine.commands import Command, PlaceOrder, RecordTrade, Refused, Remember, intent_of
 from engine.exits import Exits
-from engine.positions import Book, Position
+from engine.position import Position
+from engine.positions import Book
 from engine.risk import Account, Approved, RiskLimits, weigh
 from engine.situation import Situation
 
@@ -167,13 +168,16 @@ class Trader:
 
     def on_fill(self, fill: Fill) -> list[Command]:
         """Take an execution; one that is known already changes nothing. What is flat then waits for ``finish``."""
-        before = self.book.of_symbol(fill.symbol)
-        was_pending = before is not None and before.pending
-        held = self.book.apply(fill)
-        if held is None:
+        pending = {held.digest for held in self.book.positions() if held.pending}
+        commands: list[Command] = []
+        for held in self.book.take(fill):
+            self.counts["opened"] += held.digest in pending and not held.pending
+            commands += self._follow_fill(held, fill)
+        return commands
+
+    def _follow_fill(self, held: Position, fill: Fill) -> list[Command]:
+        if held.pending:
             return []
-        if was_pending and not held.pending:
-            self.counts["opened"] += 1
         if held.flat:
             return self._exits.withdraw_entry(held, fill.time)
         # what fills of an entry after something was closed comes too late: its stop or its exit has had its say

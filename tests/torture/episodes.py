@@ -26,7 +26,7 @@ from domain.trade import Trade
 from engine.fence import Fence
 from engine.parts import Parts, Tiers
 from engine.phantoms import Phantoms
-from engine.positions import Position
+from engine.position import Position
 from engine.reconciliation import Policy, ReconcileTerms
 from engine.recovery import CandleReport
 from engine.risk import RiskLimits

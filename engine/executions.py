@@ -1,0 +1,90 @@
+"""Executions as positions see them: each either opens or closes, and all of a symbol stand in one order."""
+
+from __future__ import annotations
+
+import itertools
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from domain.ids import parse_order_id
+from domain.order import Cause
+from domain.trade import ZERO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from domain.records import Fill
+
+ONLY_CLOSING = frozenset({
+    Cause.STOP_LOSS, Cause.BREAK_EVEN, Cause.TRAILING_STOP, Cause.TAKE_PROFIT, Cause.PARTIAL, Cause.TIMEOUT,
+    Cause.FORCE_EXIT, Cause.LIQUIDATION, Cause.ADL, Cause.SETTLEMENT,
+})  # fmt: skip
+"""What happens for such a cause can only reduce a position."""
+
+
+def parts(fill: Fill) -> list[Fill]:
+    """Return what an execution closed and what it opened, the closing part first.
+
+    An execution that turns a position round does both. Funding is neither, and is returned as it is.
+    """
+    closed = _closed_by(fill)
+    if fill.cause is Cause.FUNDING or not closed:
+        return [fill]
+    closing, opening = divide(fill, closed, "+")
+    cause = Cause.REVERSAL if fill.cause is Cause.ENTRY else fill.cause
+    closing = msgspec.structs.replace(closing, closed_qty=closed, cause=cause)
+    return [closing] if opening is None else [closing, msgspec.structs.replace(opening, closed_qty=ZERO)]
+
+
+def divide(fill: Fill, qty: Decimal, mark: str) -> tuple[Fill, Fill | None]:
+    """Return so much of an execution, and the rest of it, None when there is none.
+
+    The first share keeps the id, the rest has it with a ``mark`` behind it. Their fees add up to that of the whole.
+    """
+    if qty >= fill.qty:
+        return fill, None
+    fee, closed = round(fill.fee * qty / fill.qty, 12), min(qty, fill.closed_qty)
+    first = msgspec.structs.replace(fill, qty=qty, closed_qty=closed, fee=fee)
+    rest = msgspec.structs.replace(
+        fill, exec_id=fill.exec_id + mark, qty=fill.qty - qty, closed_qty=fill.closed_qty - closed, fee=fill.fee - fee
+    )
+    return first, rest
+
+
+def in_order(fills: Iterable[Fill]) -> Iterator[tuple[Fill, Decimal]]:
+    """Yield parts of executions in the order of time, each with the signed quantity that is open after it.
+
+    Executions of one moment come in no order: what closes goes first while there is enough to close, else what opens.
+    What closes more than is known to be open leaves nothing open.
+    """
+    net = ZERO
+    for _, group in itertools.groupby(sorted(fills, key=lambda fill: fill.time), lambda fill: fill.time):
+        moment = list(group)
+        while moment:
+            fill = _next_of(moment, net)
+            moment.remove(fill)
+            net = _after(fill, net)
+            yield fill, net
+
+
+def _next_of(moment: list[Fill], net: Decimal) -> Fill:
+    closes = (one for one in moment if one.closed_qty and net * one.side.sign < 0 and one.qty <= abs(net))
+    opens = (one for one in moment if not one.closed_qty)
+    return next(closes, None) or next(opens, moment[0])
+
+
+def _after(fill: Fill, net: Decimal) -> Decimal:
+    if fill.cause is Cause.FUNDING:
+        return net
+    if not fill.closed_qty:
+        return net + fill.side.sign * fill.qty
+    return net + fill.side.sign * min(fill.qty, abs(net)) if net * fill.side.sign < 0 else net
+
+
+def _closed_by(fill: Fill) -> Decimal:
+    name = parse_order_id(fill.order_id)
+    # exits and partial targets of ours are sent so that they can only reduce, as stops and targets do by themselves
+    reduces = fill.cause in ONLY_CLOSING or (name is not None and name.leg != "e")
+    return fill.qty if reduces else min(fill.closed_qty, fill.qty)

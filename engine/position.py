@@ -1,0 +1,265 @@
+"""One position: the sum of its executions, and the orders of ours that shape it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from domain import ids
+from domain.exits import Bracket
+from domain.order import Cause
+from domain.records import Fill, Record
+from domain.trade import ZERO, Leg, Trade
+from engine.executions import in_order
+from engine.order_register import OwnOrder
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from domain.ids import Identity
+    from domain.records import Opening
+
+
+@dataclass(slots=True)
+class Position:
+    """One position from its entry intent to flat; ``opened`` and ``closed`` are the quantities taken in and out.
+
+    ``orders`` are those of ours that shape it, by id; ``records`` are all that made it what it is. ``unwanted`` says
+    that the operator wants it closed, whatever its entry still does.
+    """
+
+    digest: str
+    symbol: str
+    opening: Opening
+    entry_order: str
+    requested: Decimal
+    intended_at: int
+    bracket: Bracket
+    fills: dict[str, Fill] = field(default_factory=dict)
+    orders: dict[str, OwnOrder] = field(default_factory=dict)
+    partial_attempts: int = 0
+    partial_planned: Decimal = ZERO
+    partial_filled: Decimal = ZERO
+    exit_cause: Cause = Cause.UNKNOWN
+    exit_attempts: int = 0
+    observed_until: int = 0
+    unwanted: bool = False
+    opened: Decimal = ZERO
+    closed: Decimal = ZERO
+    records: list[Record] = field(default_factory=list, repr=False, compare=False)
+    _partial: str = ""
+    _exit: str = ""
+
+    @property
+    def qty(self) -> Decimal:
+        """Quantity still open."""
+        return self.opened - self.closed
+
+    @property
+    def pending(self) -> bool:
+        """Whether the entry has not filled at all yet."""
+        return not self.opened
+
+    @property
+    def entry_ended(self) -> bool:
+        """Whether the entry cannot fill any further, and all that it filled is known."""
+        entry = self.orders.get(self.entry_order)
+        return entry is None or entry.settled
+
+    @property
+    def entry_rest(self) -> Decimal:
+        """What the entry may still add."""
+        entry = self.orders.get(self.entry_order)
+        return ZERO if entry is None else entry.rest
+
+    @property
+    def partial_order(self) -> str:
+        """Id of the partial target's order while it has not settled, else empty."""
+        return self._unsettled(self._partial)
+
+    @property
+    def partial_taken(self) -> bool:
+        """Whether all that was to be taken off at the partial target has been."""
+        return self.partial_filled > 0 and self.partial_filled >= self.partial_planned
+
+    @property
+    def exit_order(self) -> str:
+        """Id of the exit's order while it has not settled, else empty."""
+        return self._unsettled(self._exit)
+
+    @property
+    def leaving(self) -> bool:
+        """Whether an exit was ordered that has ended without closing everything."""
+        return self.exit_attempts > 0 and not self.exit_order and self.qty > 0
+
+    @property
+    def flat(self) -> bool:
+        """Whether what was opened has been closed; more closed than opened means that executions are still missing.
+
+        While its entry may still fill, a flat position is not over.
+        """
+        return self.opened > 0 and self.opened == self.closed
+
+    @property
+    def last_time(self) -> int:
+        """Market time of the last execution that opened or closed."""
+        return max((f.time for f in self._trades()), default=0)
+
+    def fundings_missing(self, interval_ms: int) -> bool:
+        """Whether fewer funding payments are known than fell due while the position was open."""
+        first = min((f.time for f in self._trades()), default=0)
+        due = self.last_time // interval_ms - first // interval_ms
+        return sum(f.cause is Cause.FUNDING for f in self.fills.values()) < due
+
+    def commitment(self, price: Decimal) -> Decimal:
+        """Return its value at a price; what the entry may still add counts as if it had filled."""
+        return (self.qty + self.entry_rest) * price
+
+    @property
+    def entry_price(self) -> Decimal:
+        """Average price of the entry fills, the signal's price before the first."""
+        return self.bracket.entry
+
+    def realised(self) -> Decimal:
+        """Return profit of what was taken out, less all fees and funding so far."""
+        side, entry = self.opening.side.sign, self.entry_price
+        gross = sum([side * (f.price - entry) * f.qty for f in self._trades() if not self.opens(f)], ZERO)
+        return gross - sum([f.fee for f in self.fills.values()], ZERO)
+
+    def unrealised(self, price: Decimal) -> Decimal:
+        """Return the open profit at a price."""
+        return self.opening.side.sign * (price - self.entry_price) * self.qty
+
+    def to_trade(self, who: Identity) -> Trade:
+        """Return the finished trade."""
+        trades, entering = self._trades(), self.opening.side.entry
+        told = sorted(self.fills.values(), key=lambda f: (f.time, f.exec_id))
+        times = {f.time: datetime.fromtimestamp(f.time / 1000, UTC) for f in told}
+        entries, exits = [f for f in trades if f.side is entering], [f for f in trades if f.side is not entering]
+        # inside of one bar all happens at once; a partial target leaves something for another to close
+        last = max(exits, key=lambda f: (f.time, f.cause is not Cause.PARTIAL))
+        entry, side = self.entry_price, self.opening.side
+        # what came in less what went out, exactly: an average price is rounded, and a large quantity makes that show
+        gross = side.sign * (
+            sum([f.price * f.qty for f in exits], ZERO) - sum([f.price * f.qty for f in entries], ZERO)
+        )
+        fees = sum([f.fee for f in trades], ZERO)
+        funding = sum([f.fee for f in told if f.cause is Cause.FUNDING], ZERO)
+        net = gross - fees - funding
+        value, risk = entry * self.opened, self.bracket.risk
+        return Trade(
+            symbol=self.symbol, side=side.value, entry_price=entry, exit_price=self._average(exits),
+            quantity=self.opened, entry_time=times[min([f.time for f in entries])], exit_time=times[last.time],
+            pnl_usd=net, pnl_percent=round(net / value * 100 * self.opening.leverage, 8),
+            exit_reason=self._cause(last).value, leverage=self.opening.leverage, strategy_name=self.opening.strategy,
+            trade_id=ids.trade_id(self.digest), source=who.source, mode=who.mode, account=who.account,
+            timeframe=self.opening.timeframe, gross_pnl=gross, fees=fees, funding=funding,
+            r_multiple=_ratio(net, risk * self.opened),
+            max_favourable_r=_ratio(side.sign * (self.bracket.best - entry), risk) if self.bracket.best else ZERO,
+            max_adverse_r=_ratio(side.sign * (self.bracket.worst - entry), risk) if self.bracket.worst else ZERO,
+            score=self.opening.score,
+            legs=tuple([
+                Leg(exec_id=f.exec_id, time=times[f.time], qty=f.qty, price=f.price, fee=f.fee,
+                    cause=self._cause(f).value, closing=f.side is not entering)
+                for f in told
+            ]),
+        )  # fmt: skip
+
+    def take(self, fill: Fill) -> None:
+        """Add an execution; one that is known already changes nothing."""
+        if fill.exec_id in self.fills:
+            return
+        self.fills[fill.exec_id] = fill
+        if fill.cause is not Cause.FUNDING:
+            self._count()
+
+    def spill(self) -> list[Fill]:
+        """Give up the executions that came after all had been closed, but for those of its own entry; return them.
+
+        Somebody who closes a position by hand and opens another makes such: they are his.
+        """
+        if not self.entry_ended or not self.closed:
+            return []
+        beyond: list[Fill] = []
+        over = False
+        for fill, net in in_order(self._trades()):
+            ours = fill.order_id == self.entry_order and bool(fill.order_id)
+            # what closes is somebody else's only after he has opened something
+            if over and not ours and (beyond or not fill.closed_qty):
+                beyond.append(fill)
+            else:
+                over = not net and bool(fill.closed_qty)
+        for fill in beyond:
+            del self.fills[fill.exec_id]
+        if beyond:
+            self._count()
+        return beyond
+
+    def _count(self) -> None:
+        """Derive from the executions what follows from them alone."""
+        trades = self._trades()
+        entering = [f for f in trades if self.opens(f)]
+        self.opened = sum([f.qty for f in entering], ZERO)
+        self.closed = sum([f.qty for f in trades], ZERO) - self.opened
+        self.partial_filled = sum([f.qty for f in trades if f.cause is Cause.PARTIAL], ZERO)
+        if entering:
+            entry, opened_at = self._average(entering) or self.opening.entry, min([f.time for f in trades])
+            self.bracket = msgspec.structs.replace(self.bracket, entry=entry, opened_at=opened_at)
+
+    def sum_of(self, order_ids: Collection[str]) -> tuple[Decimal, Decimal, Decimal]:
+        """Return quantity, average price and fees of what orders of it have filled."""
+        fills = [fill for fill in self._trades() if fill.order_id in order_ids]
+        return sum([f.qty for f in fills], ZERO), self._average(fills), sum([f.fee for f in fills], ZERO)
+
+    def intend(self, order: OwnOrder, attempt: int, cause: Cause) -> None:
+        """Take an order that is about to be sent, or that was found on the exchange."""
+        self.orders.setdefault(order.order_id, order)
+        if order.leg == "p":
+            self._partial, self.partial_attempts = order.order_id, attempt + 1
+            self.partial_planned = self.partial_filled + order.qty
+        elif order.leg == "x":
+            self._exit, self.exit_cause, self.exit_attempts = order.order_id, cause, attempt + 1
+
+    def unsettled(self) -> list[OwnOrder]:
+        """Return its orders that may still fill, or of which executions are missing."""
+        return [order for order in self.orders.values() if not order.settled]
+
+    def _unsettled(self, order_id: str) -> str:
+        order = self.orders.get(order_id)
+        return "" if order is None or order.settled else order_id
+
+    def opens(self, fill: Fill) -> bool:
+        """Return whether an execution has the direction of its entry."""
+        return fill.side is self.opening.side.entry
+
+    def _trades(self) -> list[Fill]:
+        return [f for f in self.fills.values() if f.cause is not Cause.FUNDING]
+
+    def _cause(self, fill: Fill) -> Cause:
+        if fill.cause is Cause.STOP_LOSS:
+            return self.bracket.stop_cause
+        name = ids.parse_order_id(fill.order_id)
+        if fill.cause is Cause.UNKNOWN and name is not None and name.leg == "x":
+            return self.exit_cause
+        return fill.cause
+
+    @staticmethod
+    def _average(fills: list[Fill]) -> Decimal:
+        qty = sum([f.qty for f in fills], ZERO)
+        return round(sum([f.qty * f.price for f in fills], ZERO) / qty, 12) if qty else ZERO
+
+
+def bracket_of(opening: Opening, time: int) -> Bracket:
+    """Return the stop and the target that a position begins with; ``time`` is when it was meant (UTC ms)."""
+    return Bracket(
+        side=opening.side, entry=opening.entry, first_stop=opening.stop, stop=opening.stop, target=opening.target,
+        plan=opening.plan, opened_at=time,
+    )  # fmt: skip
+
+
+def _ratio(value: Decimal, unit: Decimal) -> Decimal:
+    return round(value / unit, 6) if unit else ZERO
