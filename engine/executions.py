@@ -53,6 +53,11 @@ def divide(fill: Fill, qty: Decimal, mark: str) -> tuple[Fill, Fill | None]:
     return first, rest
 
 
+def whole_of(exec_id: str) -> str:
+    """Return the id of the whole execution that a part belongs to."""
+    return exec_id.rstrip("+/")
+
+
 def in_order(fills: Iterable[Fill]) -> Iterator[tuple[Fill, Decimal]]:
     """Yield parts of executions in the order of time, each with the signed quantity that is open after it.
 

@@ -14,7 +14,6 @@ from domain.exits import Bracket
 from domain.order import Cause
 from domain.records import Fill, Record
 from domain.trade import ZERO, Leg, Trade
-from engine.executions import in_order
 from engine.order_register import OwnOrder
 
 if TYPE_CHECKING:
@@ -39,10 +38,10 @@ class Position:
     requested: Decimal
     intended_at: int
     bracket: Bracket
+    given: frozenset[str] = frozenset()
     fills: dict[str, Fill] = field(default_factory=dict)
     orders: dict[str, OwnOrder] = field(default_factory=dict)
     partial_attempts: int = 0
-    partial_planned: Decimal = ZERO
     partial_filled: Decimal = ZERO
     exit_cause: Cause = Cause.UNKNOWN
     exit_attempts: int = 0
@@ -80,6 +79,13 @@ class Position:
     def partial_order(self) -> str:
         """Id of the partial target's order while it has not settled, else empty."""
         return self._unsettled(self._partial)
+
+    @property
+    def partial_planned(self) -> Decimal:
+        """What is to be taken off at the partial target: what ended orders for it have filled, and the newest one."""
+        earlier = [o.filled for o in self.orders.values() if o.leg == "p" and o.order_id != self._partial]
+        newest = self.orders.get(self._partial)
+        return sum(earlier, ZERO) + (newest.qty if newest is not None else ZERO)
 
     @property
     def partial_taken(self) -> bool:
@@ -169,38 +175,11 @@ class Position:
             ]),
         )  # fmt: skip
 
-    def take(self, fill: Fill) -> None:
-        """Add an execution; one that is known already changes nothing."""
-        if fill.exec_id in self.fills:
-            return
-        self.fills[fill.exec_id] = fill
-        if fill.cause is not Cause.FUNDING:
-            self._count()
-
-    def spill(self) -> list[Fill]:
-        """Give up the executions that came after all had been closed, but for those of its own entry; return them.
-
-        Somebody who closes a position by hand and opens another makes such: they are his.
-        """
-        if not self.entry_ended or not self.closed:
-            return []
-        beyond: list[Fill] = []
-        over = False
-        for fill, net in in_order(self._trades()):
-            ours = fill.order_id == self.entry_order and bool(fill.order_id)
-            # what closes is somebody else's only after he has opened something
-            if over and not ours and (beyond or not fill.closed_qty):
-                beyond.append(fill)
-            else:
-                over = not net and bool(fill.closed_qty)
-        for fill in beyond:
-            del self.fills[fill.exec_id]
-        if beyond:
-            self._count()
-        return beyond
-
-    def _count(self) -> None:
-        """Derive from the executions what follows from them alone."""
+    def hold(self, fills: dict[str, Fill]) -> bool:
+        """Take these as the executions that make it up; return whether that changes anything."""
+        if fills == self.fills:
+            return False
+        self.fills = fills
         trades = self._trades()
         entering = [f for f in trades if self.opens(f)]
         self.opened = sum([f.qty for f in entering], ZERO)
@@ -209,6 +188,7 @@ class Position:
         if entering:
             entry, opened_at = self._average(entering) or self.opening.entry, min([f.time for f in trades])
             self.bracket = msgspec.structs.replace(self.bracket, entry=entry, opened_at=opened_at)
+        return True
 
     def sum_of(self, order_ids: Collection[str]) -> tuple[Decimal, Decimal, Decimal]:
         """Return quantity, average price and fees of what orders of it have filled."""
@@ -220,7 +200,6 @@ class Position:
         self.orders.setdefault(order.order_id, order)
         if order.leg == "p":
             self._partial, self.partial_attempts = order.order_id, attempt + 1
-            self.partial_planned = self.partial_filled + order.qty
         elif order.leg == "x":
             self._exit, self.exit_cause, self.exit_attempts = order.order_id, cause, attempt + 1
 

@@ -11,7 +11,8 @@ from domain import ids
 from domain.order import Cause, OrderKind, OrderState
 from domain.records import Abandoned, Adopted, Close, Fill, Intent, OrderEnded, OrderFound, Record, StopMoved
 from domain.trade import ZERO
-from engine.executions import divide, parts
+from engine.attribution import Attribution, Claim
+from engine.executions import whole_of
 from engine.order_register import OwnOrder
 from engine.position import Position, bracket_of
 
@@ -29,8 +30,8 @@ SEEN_MAX = 100_000
 RECENT_MAX = 10_000
 """Executions of the last hour that are kept whole."""
 
-STRAYS_MAX = 2_000
-"""Executions that belong to no position yet."""
+STRAYS_MAX = 500
+"""Executions of a symbol that belong to no position and are remembered, in case one turns up for them."""
 
 SENT_MAX = 10_000
 """Orders of earlier lives whose time of sending is remembered."""
@@ -44,9 +45,11 @@ class Book:
 
     def __init__(self) -> None:
         self._by_digest: dict[str, Position] = {}
-        self._seen: OrderedDict[str, None] = OrderedDict()
+        self._told: OrderedDict[str, None] = OrderedDict()
+        self._claimed: OrderedDict[str, None] = OrderedDict()
         self._dropped: OrderedDict[str, Position] = OrderedDict()
-        self._strays: OrderedDict[str, Fill] = OrderedDict()
+        self._pool: dict[str, dict[str, Fill]] = {}
+        self._strays: dict[str, dict[str, Fill]] = {}
         self._recent: deque[Fill] = deque(maxlen=RECENT_MAX)
         self._orphans: dict[str, OwnOrder] = {}
         self.sent_at: OrderedDict[str, int] = OrderedDict()
@@ -75,12 +78,12 @@ class Book:
     @property
     def unmatched(self) -> int:
         """How many executions belong to no position of ours."""
-        return sum(fill.cause is not Cause.FUNDING for fill in self._strays.values())
+        return sum(part.cause is not Cause.FUNDING for strays in self._strays.values() for part in strays.values())
 
     @property
     def late_funding(self) -> int:
         """How many funding payments belong to no position of ours."""
-        return len(self._strays) - self.unmatched
+        return sum(map(len, self._strays.values())) - self.unmatched
 
     def positions(self) -> list[Position]:
         """Return every position that is pending or open."""
@@ -91,11 +94,16 @@ class Book:
 
         Executions of the last hour are among them: the exchange will be asked for those once more.
         """
-        kept = [record for position in self._by_digest.values() for record in position.records]
-        told = {record.exec_id for record in kept if isinstance(record, Fill)}
-        told |= {exec_id for position in self._by_digest.values() for exec_id in position.fills}
+        kept = [record for held in self._by_digest.values() for record in self._made_of(held)]
+        told = {whole_of(exec_id) for held in self._by_digest.values() for exec_id in held.fills}
         recent = [fill for fill in self._recent if fill.exec_id not in told]
         return [*recent, *kept]
+
+    def _made_of(self, held: Position) -> list[Record]:
+        """Return the records of a position: what it was meant to be, its executions, and what became of its orders."""
+        pool = self._pool.get(held.symbol, {})
+        fills = {name: pool.get(name) or pool[whole_of(name)] for name in held.fills}
+        return [*held.records[:1], *{fill.exec_id: fill for fill in fills.values()}.values(), *held.records[1:]]
 
     def find(self, digest: str) -> Position | None:
         """Return the position of a signal."""
@@ -109,16 +117,18 @@ class Book:
         return None
 
     def knows(self, exec_id: str) -> bool:
-        """Say whether an execution has been taken before."""
-        return exec_id in self._seen or exec_id in self._strays
+        """Return whether an execution has been taken before."""
+        return exec_id in self._told
 
     def claimed(self, exec_id: str) -> bool:
-        """Return whether an execution has been taken by a position, open or ended."""
-        return exec_id in self._seen
+        """Return whether an execution belongs to a position, open or ended."""
+        return exec_id in self._claimed or any(exec_id in held.fills for held in self._by_digest.values())
 
     def drop(self, digest: str) -> None:
         """Forget a position that is flat, or never came to be."""
         held = self._by_digest.pop(digest, None)
+        if held is not None and held.fills:
+            self._release(held)
         if held is not None and held.pending:
             self._dropped[digest] = held
             while len(self._dropped) > DROPPED_MAX:
@@ -142,9 +152,13 @@ class Book:
             held.records.append(record)
         return held
 
+    def strays(self, symbol: str) -> list[Fill]:
+        """Return the executions of a symbol, or parts of such, that belong to no position of ours, oldest first."""
+        return list(self._strays.get(symbol, {}).values())
+
     def net_of_strays(self, symbol: str, since: int) -> Decimal:
         """Return the signed quantity that executions of nobody's have made of a symbol since a time (UTC ms)."""
-        traded = (one for one in self._strays.values() if one.symbol == symbol and one.cause is not Cause.FUNDING)
+        traded = (one for one in self.strays(symbol) if one.cause is not Cause.FUNDING)
         return sum((one.side.sign * one.qty for one in traded if one.time >= since), ZERO)
 
     def _intend(self, intent: Intent) -> Position | None:
@@ -166,9 +180,10 @@ class Book:
         if found is not None and intent.order_id not in found.orders:
             market = intent.kind is OrderKind.MARKET
             order = OwnOrder(intent.order_id, intent.symbol, name.leg, intent.qty, intent.reduce_only, market)
-            order.filled = self._filled(intent.order_id)
+            order.filled = self._filled(intent.symbol, intent.order_id)
             found.intend(order, name.attempt, intent.cause)
-            self._gather(found)
+            if intent.symbol in self._strays:
+                self._attribute(intent.symbol)
         return found
 
     def _abandon(self, abandoned: Abandoned) -> Position | None:
@@ -186,7 +201,7 @@ class Book:
         if held is None or held.symbol != found.symbol:
             self._orphans[found.order_id] = order
             return None
-        order.filled = self._filled(found.order_id)
+        order.filled = self._filled(found.symbol, found.order_id)
         if name.leg == "e":
             held.entry_order = found.order_id
         held.intend(order, name.attempt, Cause.UNKNOWN)
@@ -200,28 +215,21 @@ class Book:
         held = Position(
             adopted.digest, adopted.symbol, adopted.opening, "", qty, first, bracket_of(adopted.opening, first)
         )  # fmt: skip
+        held.given = frozenset(fill.exec_id for fill in adopted.fills)
         for fill in adopted.fills:
-            self._see(fill)
-            held.take(fill)
+            pool = self._pool.get(fill.symbol, {})
+            if whole_of(fill.exec_id) not in pool and fill.exec_id not in pool:
+                self._add(fill)
         self._by_digest[adopted.digest] = held
+        self._attribute(adopted.symbol)
         return held
-
-    def _see(self, fill: Fill) -> None:
-        self._strays.pop(fill.exec_id, None)
-        self._seen[fill.exec_id] = None
-        while len(self._seen) > SEEN_MAX:
-            self._seen.popitem(last=False)
-        self.last_fill_time = max(self.last_fill_time, fill.time)
 
     def _fill(self, fill: Fill) -> Position | None:
         changed = self.take(fill)
         return changed[-1] if changed else None
 
     def take(self, fill: Fill) -> list[Position]:
-        """Take an execution and return the positions that it changed, none when it is known.
-
-        What it closes and what it opens may belong to different positions, or to nobody.
-        """
+        """Take an execution and return the positions that it changed, none when it is known."""
         if self.knows(fill.exec_id):
             return []
         self._revive(fill)
@@ -229,57 +237,59 @@ class Book:
         self._recent.append(fill)
         while self._recent[0].time < fill.time - ASKED_AGAIN_MS:
             self._recent.popleft()
-        changed = [held for part in parts(fill) for held in self._place(part, fill)]
-        for held in changed:
-            self._gather(held)
-        self._drop_unopened(fill.order_id)
+        self._add(fill)
+        return self._attribute(fill.symbol)
+
+    def _add(self, fill: Fill) -> None:
+        """Put an execution among those that are shared out; of one that is there in part, the whole counts."""
+        self._told[whole_of(fill.exec_id)] = None
+        while len(self._told) > SEEN_MAX:
+            self._told.popitem(last=False)
+        pool = self._pool.setdefault(fill.symbol, {})
+        for name in [name for name in pool if whole_of(name) == fill.exec_id]:
+            del pool[name]
+        pool[fill.exec_id] = fill
+        self.last_fill_time = max(self.last_fill_time, fill.time)
+
+    def _attribute(self, symbol: str) -> list[Position]:
+        """Share out the executions of a symbol anew; return the positions that this has changed."""
+        held_there = sorted(
+            (one for one in self._by_digest.values() if one.symbol == symbol), key=lambda h: h.intended_at
+        )
+        there = {held.digest: held for held in held_there}
+        claims = {held.digest: Claim(held.intended_at, held.given) for held in held_there}
+        made = Attribution.of(self._pool.get(symbol, {}).values(), claims)
+        self._strays[symbol] = {part.exec_id: part for part in made.strays}
+        self._bound(symbol)
+        changed = [held for digest, held in there.items() if held.hold(made.owned[digest])]
+        for held in there.values():
+            self._drop_unopened(held)
         return changed
 
-    def _place(self, part: Fill, record: Fill) -> list[Position]:
-        """Give an execution to the positions that it shapes; what is left over belongs to nobody yet."""
-        owners = [] if part.exec_id in self._seen else self._owners(part)
-        rest: Fill | None = part
-        for number, held in enumerate(owners, start=1):
-            if rest is None:
-                return owners[: number - 1]
-            # the last one takes all: more closed than opened says that executions of it are still missing
-            given, rest = divide(rest, held.qty, "/") if number < len(owners) else (rest, None)
-            self._see(given)
-            held.take(given)
-            if record not in held.records[-1:]:
-                held.records.append(record)
-            self._spill(held)
-        if not owners and part.exec_id not in self._seen:
-            self._stray(part)
-        return owners
+    def _bound(self, symbol: str) -> None:
+        """Forget the oldest executions of nobody's once there are too many of them."""
+        strays = self._strays[symbol]
+        for exec_id in list(strays)[: max(0, len(strays) - STRAYS_MAX)]:
+            del strays[exec_id]
+            self._pool[symbol].pop(exec_id, None)
+        if not strays:
+            del self._strays[symbol]
 
-    def _owners(self, part: Fill) -> list[Position]:
-        """Return the positions that an execution belongs to, the oldest first: more than one only for what closes."""
-        name = ids.parse_order_id(part.order_id)
-        named = self._by_digest.get(name.digest) if name is not None else None
-        if name is not None and name.leg == "e" and not part.closed_qty:
-            return [named] if named is not None else []
-        if name is not None and name.leg != "e" and named is not None:
-            return [named]
-        # stops, targets, hands, entries that close another position, orders left over from an earlier one
-        there = [
-            held for held in self._by_digest.values()
-            if held.symbol == part.symbol and not held.pending and part.time >= held.intended_at
-        ]  # fmt: skip
-        if part.cause is Cause.FUNDING:
-            return [held for held in there if not held.flat or part.time <= held.last_time][:1]
-        fitting = [held for held in there if not held.flat and held.opens(part) is not bool(part.closed_qty)]
-        return fitting if part.closed_qty else fitting[:1]
-
-    def _spill(self, held: Position) -> None:
-        for fill in held.spill():
-            self._seen.pop(fill.exec_id, None)
-            self._stray(fill)
-
-    def _stray(self, part: Fill) -> None:
-        self._strays[part.exec_id] = part
-        while len(self._strays) > STRAYS_MAX:
-            self._strays.popitem(last=False)
+    def _release(self, held: Position) -> None:
+        """Share out the executions of a forgotten position no more; what of them is another's stays."""
+        pool = self._pool.get(held.symbol, {})
+        others = [part for one in self._by_digest.values() if one.symbol == held.symbol for part in one.fills.values()]
+        others += self._strays.get(held.symbol, {}).values()
+        for exec_id in held.fills:
+            self._claimed[exec_id] = None
+            pool.pop(whole_of(exec_id), None)
+            pool.pop(exec_id, None)
+        while len(self._claimed) > SEEN_MAX:
+            self._claimed.popitem(last=False)
+        gone = {whole_of(exec_id) for exec_id in held.fills}
+        pool.update({part.exec_id: part for part in others if whole_of(part.exec_id) in gone})
+        if not pool:
+            self._pool.pop(held.symbol, None)
 
     def _revive(self, fill: Fill) -> None:
         """Take back an entry that was given up as never accepted, and was accepted after all."""
@@ -303,24 +313,15 @@ class Book:
         if order.settled:
             self._orphans.pop(fill.order_id, None)
 
-    def _filled(self, order_id: str) -> Decimal:
+    def _filled(self, symbol: str, order_id: str) -> Decimal:
         """Return how much an order has filled, as far as its executions are known."""
-        known = [*self._strays.values(), *(fill for held in self.positions() for fill in held.fills.values())]
+        known = self._pool.get(symbol, {}).values()
         return sum((fill.qty for fill in known if fill.order_id == order_id), ZERO)
 
-    def _gather(self, held: Position) -> None:
-        """Give a position the executions that belonged to nobody and do now: they may be told in any order."""
-        there = (one for one in self._strays.values() if one.symbol == held.symbol)
-        for stray in sorted(there, key=lambda one: one.time):
-            if held in self._owners(stray):
-                del self._strays[stray.exec_id]
-                self._place(stray, stray)
-
-    def _drop_unopened(self, order_id: str) -> None:
+    def _drop_unopened(self, held: Position) -> None:
         """Forget a position whose entry has ended and only closed another one."""
-        name = ids.parse_order_id(order_id)
-        held = self._by_digest.get(name.digest) if name is not None and name.leg == "e" else None
-        if held is not None and held.pending and held.entry_ended:
+        entry = held.orders.get(held.entry_order)
+        if held.pending and entry is not None and entry.settled and entry.filled:
             self.drop(held.digest)
 
     def _end(self, ended: OrderEnded) -> Position | None:
@@ -333,8 +334,7 @@ class Book:
             order.end(ended.state, ended.filled)
         if name.leg == "e" and held.pending and ended.state is not OrderState.FILLED and not ended.filled:
             self.drop(held.digest)
-        self._drop_unopened(ended.order_id)
-        self._spill(held)
+        self._drop_unopened(held)
         return held
 
     def _close(self, close: Close) -> None:

@@ -1,0 +1,183 @@
+"""The book of positions alone: whatever order facts arrive in, it ends where the exchange is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal as D
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from domain import ids
+from domain.exits import ExitPlan
+from domain.order import Cause, OrderKind, OrderSide, OrderState, Side
+from domain.records import Fill, Intent, Opening, OrderEnded
+from engine.executions import divide, parts
+from engine.positions import Book
+
+A = "A/USDT:USDT"
+QTY = st.integers(1, 12).map(lambda tenths: D(tenths) / 10)
+PLAN = ExitPlan()
+
+
+def fill(number, side, qty, closed="0", order_id="", cause=Cause.MANUAL, fee="0.3", time=0):
+    return Fill(
+        time=time or number, exec_id=f"x{number}", order_id=order_id, venue_order_id="v", symbol=A, side=side,
+        qty=D(qty), price=D(100 + number), fee=D(fee), closed_qty=D(closed), cause=cause,
+    )  # fmt: skip
+
+
+def entry(digest, side, qty, time):
+    opening = Opening(
+        strategy="s", timeframe="3m", bar_start=0, side=side, entry=D(100), stop=D(90), target=D(120), plan=PLAN, leverage=D(1)
+    )  # fmt: skip
+    return Intent(
+        time=time,
+        order_id=f"L1-{digest}-e0",
+        symbol=A,
+        side=side.entry,
+        kind=OrderKind.MARKET,
+        qty=qty,
+        opening=opening,
+    )
+
+
+def digest_of(number):
+    return ids.parse_order_id(
+        f"L1-{'A' * 22}{'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[number // 26]}{'ABCDEFGHIJKLMNOPQRSTUVWXYZ'[number % 26]}-e0"
+    ).digest
+
+
+def test_an_execution_that_turns_a_position_round_ends_one_and_opens_another():
+    closing, opening = parts(fill(1, OrderSide.SELL, "3", closed="2", fee="1"))
+    assert (closing.exec_id, closing.qty, closing.closed_qty) == ("x1", D(2), D(2))
+    assert (opening.exec_id, opening.qty, opening.closed_qty) == ("x1+", D(1), D(0))
+    assert closing.fee + opening.fee == 1
+
+
+def test_a_share_of_an_execution_and_its_rest_make_the_whole():
+    first, rest = divide(fill(1, OrderSide.SELL, "3", closed="2", fee="1"), D("0.7"), "/")
+    assert (first.qty + rest.qty, first.fee + rest.fee, first.closed_qty + rest.closed_qty) == (3, 1, 2)
+
+
+def test_an_entry_that_only_closes_another_of_ours_opens_nothing():
+    book, first, second = Book(), digest_of(1), digest_of(2)
+    book.apply(entry(first, Side.LONG, D(2), 1))
+    book.apply(OrderEnded(time=1, order_id=f"L1-{first}-e0", symbol=A, state=OrderState.NOT_FOUND))
+    book.apply(entry(second, Side.SHORT, D(2), 5))
+    book.apply(fill(6, OrderSide.SELL, "2", closed="2", order_id=f"L1-{second}-e0", cause=Cause.ENTRY))
+    assert book.positions() == []
+    book.apply(fill(2, OrderSide.BUY, "2", order_id=f"L1-{first}-e0", cause=Cause.ENTRY))
+    (held,) = book.positions()
+    assert (held.digest, held.flat, held.fills["x6"].cause) == (first, True, Cause.REVERSAL)
+    assert book.unsettled() == []
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """An exchange that nets, a hand, and a book that hears of all this late, twice and out of order.
+
+    Entries are sent as the trader sends them: only where the book has nothing and nothing of somebody else's is known.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.book, self.mirror = Book(), Book()
+        self.net, self.clock, self.entries = D(0), 0, 0
+        self.untold, self.all, self.traded = [], [], {}
+
+    def now(self):
+        self.clock += 1
+        return self.clock
+
+    def both(self, record):
+        self.book.apply(record)
+        self.mirror.apply(record)
+
+    def execute(self, side, qty, order_id="", cause=Cause.MANUAL):
+        """Net an execution as the exchange does; the mirror hears of it at once, the book later."""
+        opposite = self.net * side.sign < 0
+        closed = min(abs(self.net), qty) if opposite else D(0)
+        self.net += side.sign * qty
+        made = fill(self.now(), side, qty, closed, order_id, cause)
+        self.all.append(made)
+        self.untold.append(made)
+        self.mirror.apply(made)
+
+    @property
+    def free(self):
+        return self.book.of_symbol(A) is None and not self.book.net_of_strays(A, 0) and self.entries < 600
+
+    @precondition(lambda self: self.free)
+    @rule(side=st.sampled_from(Side), slices=st.lists(QTY, min_size=1, max_size=3), lost=st.booleans())
+    def enter(self, side, slices, lost):
+        self.entries += 1
+        name = digest_of(self.entries)
+        intent = entry(name, side, sum(slices, D(0)), self.now())
+        self.both(intent)
+        if lost:
+            self.book.apply(OrderEnded(time=self.now(), order_id=intent.order_id, symbol=A, state=OrderState.NOT_FOUND))
+        for qty in slices:
+            self.execute(side.entry, qty, intent.order_id, Cause.ENTRY)
+
+    @rule(side=st.sampled_from(OrderSide), qty=QTY)
+    def hand(self, side, qty):
+        self.execute(side, qty)
+
+    @precondition(lambda self: self.net)
+    @rule()
+    def stop(self):
+        side = OrderSide.SELL if self.net > 0 else OrderSide.BUY
+        self.execute(side, abs(self.net), cause=Cause.STOP_LOSS)
+
+    @precondition(lambda self: self.untold)
+    @rule(data=st.data(), twice=st.booleans())
+    def tell(self, data, twice):
+        told = self.untold.pop(data.draw(st.integers(0, len(self.untold) - 1)))
+        for _ in range(1 + twice):
+            self.book.apply(told)
+
+    @rule()
+    def settle(self):
+        """Tell what is left, latest first; then record what is over, as the engine does once all has been asked for."""
+        while self.untold:
+            self.book.apply(self.untold.pop())
+        for book in (self.book, self.mirror):
+            for held in book.positions():
+                if held.flat and held.entry_ended:
+                    book.close(held)
+                    if book is self.book:
+                        self.traded[held.digest] = held.fills
+
+    @invariant()
+    def all_is_somebodys(self):
+        """Once all is told, every execution belongs to exactly one position, trade or stranger, whole."""
+        if self.untold:
+            return
+        open_ones = self.book.positions()
+        held = sum((one.opening.side.sign * one.qty for one in open_ones), D(0))
+        strays = self.book.strays(A)
+        assert held + sum((one.side.sign * one.qty for one in strays), D(0)) == self.net
+        counted = Counter()
+        for one in (
+            *strays,
+            *(f for p in open_ones for f in p.fills.values()),
+            *(f for t in self.traded.values() for f in t.values()),
+        ):
+            counted[one.exec_id.rstrip("+/")] += one.qty
+        assert counted == Counter({one.exec_id: one.qty for one in self.all})
+        assert all(one.qty >= 0 for one in open_ones), "more closed than opened, though all is told"
+
+    @invariant()
+    def order_does_not_matter(self):
+        """Once all is told, the book is the one that heard everything in its order."""
+        if not self.untold:
+            assert shape(self.book) == shape(self.mirror)
+
+
+def shape(book):
+    return {held.digest: {f.exec_id: f.qty for f in held.fills.values()} for held in book.positions()}
+
+
+TestAnyOrder = AnyOrder.TestCase
+TestAnyOrder.settings = settings(max_examples=150, stateful_step_count=25, deadline=None)
