@@ -137,6 +137,8 @@ MEASURES = (
     Measure("foreign_positions", "Positions on the account that are not the bot's.", (),
             lambda k: _one(len(k.pulse["foreign_positions"]))),
     Measure("signals", "Signals found.", (), lambda k: _one(k.pulse["signals"]), counts=True),
+    Measure("touches", "What other hands have done to the bot's positions.", ("touch",),
+            lambda k: _each(k.pulse["touched"]), counts=True),
     Measure("signals_refused", "Signals refused.", ("gate",), lambda k: _each(k.pulse["refused"]), counts=True),
     Measure("trades_closed", "Trades closed since the start.", (), lambda k: _one(k.pulse["closed"]), counts=True),
     Measure("exchange_requests", "Requests to the exchange: sent, repeated, and failed by kind.", ("result",),

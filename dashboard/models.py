@@ -107,6 +107,7 @@ class TradeRow(Said):
     score: float | None
     max_favourable_r: Decimal
     max_adverse_r: Decimal
+    touched: str
 
 
 class TradePage(BaseModel):

@@ -18,6 +18,7 @@ class Notice(StrEnum):
     ORDER_REFUSED = "order_refused"
     EXIT_FAILING = "exit_failing"
     NOT_UNDERSTOOD = "not_understood"
+    HAND = "hand"
     SWITCH = "switch"
     DAILY_LOSS = "daily_loss"
     DELISTING = "delisting"

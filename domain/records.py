@@ -162,6 +162,38 @@ class OrderFound(msgspec.Struct, frozen=True, tag="order_found"):
     reduce_only: bool
 
 
+class Touch(StrEnum):
+    """What a hand other than the bot's has done to a position of ours."""
+
+    ADDED = "added"
+    REDUCED = "reduced"
+    CLOSED = "closed"
+    REVERSED = "reversed"
+    STOP_REMOVED = "stop_removed"
+    STOP_LOOSENED = "stop_loosened"
+    STOP_TIGHTENED = "stop_tightened"
+    TARGET_REMOVED = "target_removed"
+    TARGET_MOVED = "target_moved"
+
+
+class Touched(msgspec.Struct, frozen=True, tag="touched"):
+    """A hand on a position of ours.
+
+    Attributes:
+        name: what makes it one of its kind: the exchange's order id, or the new level.
+        left: quantity open after it.
+        level: where stop or target is now, 0 when it is gone, None when the touch was another.
+    """
+
+    time: int
+    digest: str
+    symbol: str
+    touch: Touch
+    name: str
+    left: Decimal
+    level: Decimal | None = None
+
+
 class Mended(msgspec.Struct, frozen=True, tag="mended"):
     """The exchange has been asked for what ``missing`` lost records before this one had told."""
 
@@ -237,6 +269,7 @@ Record = (
     | Fill
     | Unread
     | StopMoved
+    | Touched
     | Close
     | Adopted
     | Mended

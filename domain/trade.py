@@ -33,6 +33,7 @@ class Trade(msgspec.Struct, frozen=True):
     ``pnl_usd`` is net of fees and funding, ``pnl_percent`` is net profit over entry value, times leverage.
     ``r_multiple`` is net profit over the money that the first stop put at risk; the excursions are the best and
     worst price moves, in R. ``trade_id`` follows from the signal, so a redelivery is recognised.
+    ``touched`` names what other hands than the bot's did to the position, separated by commas, empty when none did.
     """
 
     symbol: str
@@ -59,6 +60,7 @@ class Trade(msgspec.Struct, frozen=True):
     max_favourable_r: Decimal = ZERO
     max_adverse_r: Decimal = ZERO
     score: float | None = None
+    touched: str = ""
     legs: tuple[Leg, ...] = ()
 
     def __post_init__(self) -> None:

@@ -10,7 +10,9 @@ from domain.errors import Rejected, Unavailable
 from domain.ids import parse_order_id
 from domain.order import OrderReport, OrderState, PositionReport
 from domain.records import Fill, OrderEnded
+from domain.trade import ZERO
 from engine import recovery
+from engine.executions import whole_of
 from engine.exit_retries import ExitRetries
 from engine.published import Entered, PartlyTaken, Published
 from engine.reconciliation import Reconciler, Shell, is_flat
@@ -108,6 +110,7 @@ class Intake:
             await self._shell.append(fill)
             before = trader.counts["opened"]
             commands = trader.on_fill(fill)
+            await self._note_hand(fill)
             if trader.counts["opened"] > before:
                 # its stop travels with the order; that it has arrived is looked at
                 self._reconciler.opened(fill.symbol)
@@ -117,6 +120,14 @@ class Intake:
                 if held.symbol == fill.symbol:
                     self._publish(held)
             await self._shell.dispatch(commands)
+
+    async def _note_hand(self, fill: Fill) -> None:
+        """Have it told when a hand has changed one of our positions."""
+        beyond = (one for one in self._trader.book.strays(fill.symbol) if whole_of(one.exec_id) == fill.exec_id)
+        others = sum((one.qty for one in beyond), ZERO)
+        for held in self._trader.book.positions():
+            if any(whole_of(exec_id) == fill.exec_id for exec_id in held.fills):
+                await self._reconciler.hands.executed(held, fill, others)
 
     def _publish(self, held: Position | None) -> None:
         """Tell once that an entry has ended, and once that the partial target has been taken, in however many parts."""

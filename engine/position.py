@@ -12,7 +12,7 @@ import msgspec
 from domain import ids
 from domain.exits import Bracket
 from domain.order import Cause
-from domain.records import Fill, Record
+from domain.records import Fill, Record, Touch, Touched
 from domain.trade import ZERO, Leg, Trade
 from engine.order_register import OwnOrder
 
@@ -28,7 +28,8 @@ class Position:
     """One position from its entry intent to flat; ``opened`` and ``closed`` are the quantities taken in and out.
 
     ``orders`` are those of ours that shape it, by id; ``records`` are all that made it what it is. ``unwanted`` says
-    that the operator wants it closed, whatever its entry still does.
+    that the operator wants it closed, whatever its entry still does. ``touches`` are what other hands have done to it,
+    ``own_stops`` the levels at which we have asked for its stop.
     """
 
     digest: str
@@ -47,6 +48,8 @@ class Position:
     exit_attempts: int = 0
     observed_until: int = 0
     unwanted: bool = False
+    touches: list[Touched] = field(default_factory=list)
+    own_stops: set[Decimal] = field(default_factory=set)
     opened: Decimal = ZERO
     closed: Decimal = ZERO
     records: list[Record] = field(default_factory=list, repr=False, compare=False)
@@ -167,7 +170,7 @@ class Position:
             r_multiple=_ratio(net, risk * self.opened),
             max_favourable_r=_ratio(side.sign * (self.bracket.best - entry), risk) if self.bracket.best else ZERO,
             max_adverse_r=_ratio(side.sign * (self.bracket.worst - entry), risk) if self.bracket.worst else ZERO,
-            score=self.opening.score,
+            score=self.opening.score, touched=",".join(dict.fromkeys(one.touch for one in self.touches)),
             legs=tuple([
                 Leg(exec_id=f.exec_id, time=times[f.time], qty=f.qty, price=f.price, fee=f.fee,
                     cause=self._cause(f).value, closing=f.side is not entering)
@@ -189,6 +192,14 @@ class Position:
             entry, opened_at = self._average(entering) or self.opening.entry, min([f.time for f in trades])
             self.bracket = msgspec.structs.replace(self.bracket, entry=entry, opened_at=opened_at)
         return True
+
+    def touch(self, touched: Touched) -> None:
+        """Take note of what a hand has done; a stop or a target that it moved is where it put it."""
+        self.touches.append(touched)
+        if touched.level is not None and touched.touch is Touch.STOP_TIGHTENED:
+            self.bracket = msgspec.structs.replace(self.bracket, stop=touched.level, stop_cause=Cause.STOP_LOSS)
+        if touched.level and touched.touch is Touch.TARGET_MOVED:
+            self.bracket = msgspec.structs.replace(self.bracket, target=touched.level)
 
     def sum_of(self, order_ids: Collection[str]) -> tuple[Decimal, Decimal, Decimal]:
         """Return quantity, average price and fees of what orders of it have filled."""

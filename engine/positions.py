@@ -9,7 +9,7 @@ import msgspec
 
 from domain import ids
 from domain.order import Cause, OrderKind, OrderState
-from domain.records import Abandoned, Adopted, Close, Fill, Intent, OrderEnded, OrderFound, Record, StopMoved
+from domain.records import Abandoned, Adopted, Close, Fill, Intent, OrderEnded, OrderFound, Record, StopMoved, Touched
 from domain.trade import ZERO
 from engine.attribution import Attribution, Claim
 from engine.executions import whole_of
@@ -57,6 +57,7 @@ class Book:
         self._takes: dict[type, Callable[[Any], Position | None]] = {
             Intent: self._intend, Fill: self._fill, OrderEnded: self._end, StopMoved: self._move,
             Adopted: self._adopt, Close: self._close, Abandoned: self._abandon, OrderFound: self._find_order,
+            Touched: self._touch,
         }  # fmt: skip
 
     @property
@@ -342,8 +343,15 @@ class Book:
             if held.symbol == close.trade.symbol and ids.trade_id(held.digest) == close.trade.trade_id:
                 self.close(held)
 
+    def _touch(self, touched: Touched) -> Position | None:
+        held = self._by_digest.get(touched.digest)
+        if held is not None:
+            held.touch(touched)
+        return held
+
     def _move(self, moved: StopMoved) -> Position | None:
         held = self._by_digest.get(moved.digest)
         if held is not None:
             held.bracket = msgspec.structs.replace(held.bracket, stop=moved.stop, stop_cause=moved.cause)
+            held.own_stops.add(moved.stop)
         return held

@@ -18,13 +18,14 @@ from domain.records import Fill, Intent, OrderFound
 from domain.trade import ZERO
 from engine import rebuild
 from engine.commands import PlaceOrder
+from engine.hands import Hands
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from domain.order import PositionReport
     from domain.ports import Broker
-    from domain.records import Adopted, Receipt, Record, Unread
+    from domain.records import Adopted, Receipt, Record, Touched, Unread
     from engine.commands import Command
     from engine.position import Position
     from engine.trader import Trader
@@ -105,6 +106,10 @@ class Shell(Protocol):
         """Have the book compared with the exchange now."""
         ...
 
+    async def touched(self, touch: Touched) -> None:
+        """Write down what a hand did to a position, and tell it."""
+        ...
+
     def exit_again(self, held: Position) -> None:
         """Have an exit that came to nothing sent again, unless that is under way."""
         ...
@@ -132,6 +137,8 @@ class Reconciler:
         self._told: set[tuple[str, int, Decimal]] = set()
         self._doubts: dict[str, int] = {}
         self._gone_since: dict[str, float] = {}
+        self._stop_seen: dict[str, float] = {}
+        self.hands = Hands(shell.touched, self._set_stop)
         self.found = Differences()
 
     @property
@@ -355,15 +362,20 @@ class Reconciler:
                 continue
             if abs(there.qty) != position.qty:
                 self.found.mismatched.append(symbol)
+            await self.hands.look(position, there, self._shell.market_time())
             if there.stop:
                 # a stop that came with the entry was there from the first moment on
+                self._stop_seen[position.digest] = now
                 since = self.found.naked.pop(symbol, None)
                 self.found.naked_s.extend([0.0] if since is not None else [])
                 if position.opening.side.sign * (position.bracket.stop - there.stop) > 0:
                     log.warning("stop is looser than it should be: setting it", symbol=symbol, found=str(there.stop))
                     await self._set_stop(there, position.bracket.stop, position.bracket.target)
                 continue
-            since = self.found.naked.setdefault(symbol, now)
+            seen = self._stop_seen.get(position.digest)
+            if seen is not None and symbol not in self.found.naked:
+                self.hands.stop_lost(position, self._shell.market_time())
+            since = self.found.naked.setdefault(symbol, now if seen is None else seen)
             log.error("position without a stop: setting it", symbol=symbol, stop=str(position.bracket.stop))
             if await self._set_stop(there, position.bracket.stop, position.bracket.target):
                 del self.found.naked[symbol]
@@ -372,6 +384,9 @@ class Reconciler:
                 await self._shell.dispatch(self._trader.exit(position, Cause.STOP_LOSS, self._shell.market_time()))
         for symbol in set(self.found.naked) - set(held):
             self.found.naked_s.append(now - self.found.naked.pop(symbol))
+        digests = {position.digest for position in held.values()}
+        self._stop_seen = {digest: seen for digest, seen in self._stop_seen.items() if digest in digests}
+        self.hands.forget(digests)
 
     async def _set_stop(self, there: PositionReport, stop: Decimal, target: Decimal | None) -> bool:
         try:

@@ -28,7 +28,7 @@ from engine.reconciliation import Reconciler
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from domain.records import Record
+    from domain.records import Record, Touched
     from domain.trade import Trade
     from engine.commands import Command
     from engine.learning import Learning
@@ -455,6 +455,13 @@ class Runtime:
             or any(order.market for order in book.unsettled())
             or any(held.flat or held.leaving for held in book.positions())
         )
+
+    async def touched(self, touch: Touched) -> None:
+        """Write down what a hand did to a position, and tell it."""
+        await self.append(touch)
+        self._p.trader.restore(touch)
+        self._p.trader.counts[f"touch:{touch.touch}"] += 1
+        self._p.told("hand", touch)
 
     def exit_again(self, held: Position) -> None:
         """Have an exit that came to nothing sent again, unless that is under way."""

@@ -147,6 +147,7 @@ trades = sa.Table(
     sa.Column("max_favourable_r", Money, nullable=False),
     sa.Column("max_adverse_r", Money, nullable=False),
     sa.Column("score", sa.Double),
+    sa.Column("touched", sa.Text, nullable=False, server_default=""),
     sa.Index("trades_by_owner_and_exit", "source", "mode", "account", "exit_time"),
 )
 

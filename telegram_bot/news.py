@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from domain import ids
 from domain.notice import Notice
 from domain.order import OrderState
-from domain.records import Adjusted, OrderEnded, Switch, Unread
+from domain.records import Adjusted, OrderEnded, Switch, Touched, Unread
 from domain.trade import Trade
 from engine.commands import PlaceOrder, Refused
 from engine.delivery import Nearing
 from engine.exit_retries import ExitFailing
+from engine.hands import RULES
 from engine.published import Entered, PartlyTaken
 from telegram_bot.texts import bold, coin, escape, lasted, moment, money, percent, price
 from telegram_bot.trading import ARROWS
@@ -38,7 +39,7 @@ class News:
         self._words: dict[type, Callable[[Any], None]] = {
             PlaceOrder: self._signal, Refused: self._refused, Entered: self._entered, PartlyTaken: self._partly_taken,
             Trade: self._exit, OrderEnded: self._order_ended, ExitFailing: self._exit_failing, Unread: self._unread,
-            Switch: self._switch, Adjusted: self._adjusted, Nearing: self._nearing,
+            Touched: self._touched, Switch: self._switch, Adjusted: self._adjusted, Nearing: self._nearing,
         }  # fmt: skip
 
     def told(self, _kind: str, what: object) -> None:
@@ -67,6 +68,12 @@ class News:
         where = bold(what.symbol or "unknown symbol")
         self._put(Notice.NOT_UNDERSTOOD, f"❓ {self._mark()} {where}: a report of the exchange could not be read "
                   f"({escape(what.what[:200])}). No entries there until book and exchange agree.")  # fmt: skip
+
+    def _touched(self, what: Touched) -> None:
+        kind = what.touch.replace("_", " ")
+        level = f" to {price(what.level)}" if what.level else ""
+        self._put(Notice.HAND, f"✋ {self._mark()} {bold(what.symbol)}: by hand: {bold(kind)}{level}, "
+                  f"{price(what.left)} left. {RULES[what.touch].capitalize()}.")  # fmt: skip
 
     def _switch(self, what: Switch) -> None:
         text = f"Trading is {bold(what.state)} ({escape(what.reason[:200])})"
