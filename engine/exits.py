@@ -111,10 +111,12 @@ class Exits:
     def _take_partial(self, held: Position, time: int) -> list[Command]:
         """Return the order for the partial target: a share of the whole position, once its entry has ended."""
         price, instrument = held.bracket.partial_price, self._instruments.get(held.symbol)
-        spent = held.partial_attempts >= PARTIAL_ATTEMPTS_MAX
-        if price is None or instrument is None or held.partial_order or spent or not held.entry_ended:
+        spent = held.partial_attempts - len(held.outgrown) >= PARTIAL_ATTEMPTS_MAX
+        if price is None or instrument is None or spent or not held.entry_ended:
             return []
         planned = instrument.floor_qty(held.opened * Decimal(str(held.opening.plan.partial_fraction)))
+        if held.partial_order:
+            return self._outgrow_partial(held, planned, time)
         qty = min(planned - held.partial_filled, held.qty)
         if qty < instrument.min_qty or held.qty - qty < instrument.min_qty:
             return []
@@ -123,6 +125,14 @@ class Exits:
             held.opening.side.exit, OrderKind.LIMIT, qty, instrument.price(price), reduce_only=True,
         )  # fmt: skip
         return [self._place(request, Cause.PARTIAL, time)]
+
+    def _outgrow_partial(self, held: Position, planned: Decimal, time: int) -> list[Command]:
+        """Withdraw a partial target that has become too small, so that one of the right size takes its place."""
+        order = held.orders[held.partial_order]
+        if not order.working or held.partial_planned >= planned:
+            return []
+        held.outgrown.add(order.order_id)
+        return [CancelOrder(held.symbol, order.order_id, time)]
 
     def _follow_partial(self, held: Position, time: int) -> list[Command]:
         wanted = after_partial(held.bracket)

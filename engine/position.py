@@ -29,7 +29,8 @@ class Position:
 
     ``orders`` are those of ours that shape it, by id; ``records`` are all that made it what it is. ``unwanted`` says
     that the operator wants it closed, whatever its entry still does. ``touches`` are what other hands have done to it,
-    ``own_stops`` the levels at which we have asked for its stop.
+    ``outgrown`` its partial targets that were withdrawn because it had grown, ``own_stops`` the levels at which we have
+    asked for its stop.
     """
 
     digest: str
@@ -49,6 +50,7 @@ class Position:
     observed_until: int = 0
     unwanted: bool = False
     touches: list[Touched] = field(default_factory=list)
+    outgrown: set[str] = field(default_factory=set)
     own_stops: set[Decimal] = field(default_factory=set)
     opened: Decimal = ZERO
     closed: Decimal = ZERO

@@ -184,8 +184,8 @@ class Trader:
         late = held.closed > 0 and fill.order_id == held.entry_order
         if held.leaving or held.unwanted or late:
             return self.exit(held, Cause.FORCE_EXIT if held.exit_cause is Cause.UNKNOWN else held.exit_cause, fill.time)
-        ours = fill.cause is Cause.PARTIAL or fill.order_id == held.entry_order
-        return self._exits.pursue_partial(held, fill.time) if ours else []
+        shapes = fill.cause is Cause.PARTIAL or held.opens(fill)
+        return self._exits.pursue_partial(held, fill.time) if shapes else []
 
     def adopt(self, adopted: Adopted) -> list[Command]:
         """Take over a position that no intent of ours led to; one that is flat already waits for ``finish``."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from decimal import Decimal as D
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,10 @@ from domain.order import (
     Balance,
     ClosedPart,
     OpenOrder,
+    OrderKind,
     OrderReport,
     OrderRequest,
+    OrderSide,
     OrderState,
     PositionReport,
     StreamStatus,
@@ -77,6 +79,7 @@ class Venue:
         self.positions: list[tuple[float, list[PositionReport]]] = [(float("-inf"), [])]
         self.listeners: list[asyncio.Queue[list[Told]]] = []
         self.clock_offset = 0
+        self.deeds = 0
         self.slicings: dict[str, Slicing | None] = {}
 
     def hits(self, weight: float = 1.0) -> bool:
@@ -108,6 +111,45 @@ class Venue:
         if closes % interval == 0:
             events += self.account.on_funding(symbol, D("0.0001"), closes)
         self.publish(events)
+
+    def hand(self) -> None:
+        """Do what somebody does in the exchange's app: trade a symbol, or change stop or target of what is there."""
+        symbol = self.draw.choice(sorted(self.rules))
+        held, price = self.account.position(symbol), self.account.last_price(symbol)
+        deed = self.draw.choice(
+            ["add", "open", "reduce", "close", "close", "turn", "stop", "no stop", "target", "no target"]
+        )
+        side = OrderSide.BUY if held.qty >= 0 else OrderSide.SELL
+        some = D(self.draw.randint(1, 300)) / 10
+        if deed == "add" and held.qty:
+            self._by_hand(symbol, side, some)
+        elif deed == "open":
+            self._by_hand(symbol, self.draw.choice(list(OrderSide)), some)
+        elif deed == "reduce" and abs(held.qty) > some:
+            self._by_hand(symbol, side.opposite, some, reduce_only=True)
+        elif deed == "close" and held.qty:
+            self._by_hand(symbol, side.opposite, abs(held.qty), reduce_only=True)
+        elif deed == "turn" and held.qty:
+            self._by_hand(symbol, side.opposite, abs(held.qty) + some)
+        elif deed in {"stop", "no stop", "target", "no target"} and held.qty and price:
+            away = D(self.draw.randint(1, 8)) / 10
+            level = D(0) if deed.startswith("no") else price + (away if deed == "target" else -away) * side.sign
+            stop, target = (level, None) if deed.endswith("stop") else (None, level)
+            self._try_by_hand(lambda: self.account.set_stops(symbol, self.now(), stop=stop, target=target))
+
+    def _by_hand(self, symbol: str, side: OrderSide, qty: D, *, reduce_only: bool = False) -> None:
+        order = VenueOrder(
+            id="", link_id="", symbol=symbol, side=side, kind=OrderKind.MARKET, qty=qty, price=None,
+            reduce_only=reduce_only, stop=D(0), target=D(0),
+        )  # fmt: skip
+        self._try_by_hand(lambda: self.account.place(order, self.now(), at_once=True))
+
+    def _try_by_hand(self, act: Callable[[], list[Any]]) -> None:
+        try:
+            self.publish(act())
+            self.deeds += 1
+        except (Rejected, OutcomeUnknown):
+            return
 
     def go_on(self) -> None:
         """Let what is due of orders that are being filled happen."""

@@ -61,9 +61,15 @@ class Shell:
 
     def __init__(self, trader: Trader, exchange: Exchange):
         self.trader, self.exchange, self.records, self.commands = trader, exchange, [], []
+        self.touches = []
 
     def market_time(self):
         return 100 * 86_400_000
+
+    async def touched(self, touch):
+        await self.append(touch)
+        self.trader.restore(touch)
+        self.touches.append(touch)
 
     async def append(self, record):
         self.records.append(record)

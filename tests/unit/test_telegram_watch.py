@@ -13,7 +13,19 @@ from domain.exits import ExitPlan
 from domain.judgement import Judgement
 from domain.notice import Notice
 from domain.order import Cause, OrderKind, OrderRequest, OrderSide, OrderState, Side
-from domain.records import Adjusted, DayStarted, Fill, Intent, Opening, OrderEnded, Switch, SwitchState, Unread
+from domain.records import (
+    Adjusted,
+    DayStarted,
+    Fill,
+    Intent,
+    Opening,
+    OrderEnded,
+    Switch,
+    SwitchState,
+    Touch,
+    Touched,
+    Unread,
+)
 from domain.signal import Signal
 from engine.commands import PlaceOrder, Refused
 from engine.exit_retries import ExitFailing
@@ -153,6 +165,9 @@ def test_every_event_that_matters_becomes_a_notice_with_its_figures():
     assert heard("fill", fill(Cause.ENTRY)) == heard("fill", fill(Cause.FUNDING)) == []
     assert heard("exit failing", ExitFailing("A", "d", 5, "EC_NoImmediateQtyToFill"))[0][0] is Notice.EXIT_FAILING
     assert heard("unread", Unread(1, "A", "execution: no number", "{}"))[0][0] is Notice.NOT_UNDERSTOOD
+    touched = Touched(1, "d", "A", Touch.STOP_TIGHTENED, "99", D(3), D(99))
+    [(kind, text)] = heard("hand", touched)
+    assert (kind, "stop tightened</b> to 99" in text, "3 left" in text) == (Notice.HAND, True, True)
     ended = OrderEnded(1, ORDER, "A", OrderState.CANCELLED, "EC_ReachMarketPriceLimit")
     assert "cancelled an order" in heard("order ended", ended)[0][1]
     assert heard("order ended", msgspec.structs.replace(ended, reason="cancelled")) == []
