@@ -92,7 +92,7 @@ class StoredDesk:
             "mode": self.mode, "ready": False, "reasons": self.reasons(), "notes": [], "switch": "stopped",
             "positions": [],
             "equity": None, "open_pnl": None, "day_pnl": None, "open": 0, "pending": 0, "opened": 0, "signals": 0,
-            "taken": 0, "closed": len(self._trades), "bars": 0, "refused": {}, "connected": False, "stale": [],
+            "taken": 0, "closed": len(self._trades), "bars": 0, "refused": {}, "touched": {}, "connected": False, "stale": [],
             "durable": False, "market_time": int(self._now().timestamp() * 1000), "prices": {}, "feed": {},
             "frames": {},
             "feed_ages": [], "requests": {}, "tiers": {}, "threads": {}, "telegram": {}, "naked": [], "unsettled": 0,

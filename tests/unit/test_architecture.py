@@ -79,7 +79,7 @@ HOME = {
 }
 """Drivers and frameworks have one home each."""
 
-PURE = ("domain", "strategies", "backtest", "ml/evaluation.py", "ml/features.py", "engine/trader.py", "engine/positions.py", "engine/risk.py", "engine/protections.py", "ml/phantom_tracker.py", "ml/judge.py", "ml/rule.py", "ml/model.py", "ml/legacy.py", "ml/scores.py", "ml/job.py",
+PURE = ("domain", "strategies", "backtest", "ml/evaluation.py", "ml/features.py", "engine/trader.py", "engine/positions.py", "engine/position.py", "engine/attribution.py", "engine/executions.py", "engine/risk.py", "engine/protections.py", "ml/phantom_tracker.py", "ml/judge.py", "ml/rule.py", "ml/model.py", "ml/legacy.py", "ml/scores.py", "ml/job.py",
         "history/quality.py", "market/bybit_messages.py", "market/frames.py")  # fmt: skip
 """Parts that decide: no waiting, no clock, no I/O, no chance."""
 
