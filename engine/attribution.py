@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 NOBODY = ""
 
+RACE_MS = 60_000
+"""How long before an entry somebody else may have opened what the bot had not seen yet when it sent the entry."""
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -34,6 +37,7 @@ class _Lot:
     owner: str
     sign: int
     qty: Decimal
+    since: int
 
 
 @dataclass(slots=True)
@@ -72,12 +76,23 @@ class Attribution:
 
     def _open(self, part: Fill) -> None:
         sign, owner = part.side.sign, self._opener(part)
+        self._forget_strangers(sign, self.claims[owner].since if owner else 0)
         lot = next((one for one in self._lots if (one.owner, one.sign) == (owner, sign)), None)
         if lot is None:
-            lot = _Lot(owner, sign, ZERO)
+            lot = _Lot(owner, sign, ZERO, part.time)
             self._lots.append(lot)
+        lot.since = lot.since if lot.qty else part.time
         lot.qty += part.qty
         self._give(owner, part)
+
+    def _forget_strangers(self, sign: int, since: int) -> None:
+        """Take what others had opened as closed where that must have happened, unseen.
+
+        Nothing can be opened beside a position of the other side; and the bot enters only where nobody has anything.
+        """
+        for lot in self._lots:
+            if lot.owner == NOBODY and (lot.sign != sign or lot.since < since - RACE_MS):
+                lot.qty = ZERO
 
     def _opener(self, part: Fill) -> str:
         for digest, claim in self.claims.items():

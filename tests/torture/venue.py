@@ -8,6 +8,8 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from decimal import Decimal as D
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from broker.paper import fill_of
 from domain.account import (
     LEVERAGE_SAME,
@@ -80,6 +82,7 @@ class Venue:
         self.listeners: list[asyncio.Queue[list[Told]]] = []
         self.clock_offset = 0
         self.deeds = 0
+        self.latest: dict[str, int] = {}
         self.slicings: dict[str, Slicing | None] = {}
 
     def hits(self, weight: float = 1.0) -> bool:
@@ -159,7 +162,7 @@ class Venue:
         told: list[Told] = []
         for event in events:
             if isinstance(event, Execution):
-                fill = fill_of(event)
+                fill = self._in_order(fill_of(event))
                 told.append(fill)
                 self.fills.append((loop_time(), fill))
             elif isinstance(event, VenueOrder) and parse_order_id(event.link_id):
@@ -175,6 +178,11 @@ class Venue:
         if (due := self.account.next_due) is not None:
             asyncio.get_running_loop().call_later(max(0.01, (due - self.now()) / MS_PER_S), self.go_on)
         self._tell(told)
+
+    def _in_order(self, fill: Fill) -> Fill:
+        """Return an execution no older than the last one: a bar arrives whole, and a hand may act while it lasts."""
+        self.latest[fill.symbol] = max(fill.time, self.latest.get(fill.symbol, 0))
+        return msgspec.structs.replace(fill, time=self.latest[fill.symbol])
 
     def _tell(self, told: list[Told]) -> None:
         for queue in self.listeners:

@@ -74,6 +74,16 @@ def test_an_entry_that_only_closes_another_of_ours_opens_nothing():
     assert book.unsettled() == []
 
 
+def test_what_a_hand_opened_and_closed_unseen_takes_nothing_from_a_later_position():
+    book, ours = Book(), digest_of(1)
+    book.apply(fill(1, OrderSide.SELL, "3"))
+    later = 10 * 60_000
+    book.apply(entry(ours, Side.SHORT, D(2), later))
+    book.apply(fill(2, OrderSide.SELL, "2", order_id=f"L1-{ours}-e0", cause=Cause.ENTRY, time=later + 1))
+    book.apply(fill(3, OrderSide.BUY, "2", closed="2", cause=Cause.STOP_LOSS, time=later + 2))
+    assert book.find(ours).flat
+
+
 class AnyOrder(RuleBasedStateMachine):
     """An exchange that nets, a hand, and a book that hears of all this late, twice and out of order.
 
