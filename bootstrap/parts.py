@@ -383,8 +383,8 @@ def symbols_of(
     """Return the symbols that the settings choose; ``known`` are those that the exchange had before.
 
     Raises:
-        ConfigError: when none can be traded, or an entry of the blacklist matches nothing.
+        ConfigError: when none can be traded, or an entry of a list matches nothing.
     """
-    chosen = settings.trading
-    blacklist = universe.banned({**(known or {}), **instruments}, chosen.blacklist)
-    return universe.choose(instruments, chosen.symbols, blacklist, chosen.top, chosen.allow)
+    chosen, known = settings.trading, known or {}
+    blacklist = universe.banned({**known, **instruments}, chosen.blacklist)
+    return universe.choose(instruments, chosen.symbols, blacklist, chosen.top, chosen.allow, known)
