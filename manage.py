@@ -128,7 +128,10 @@ def dashboard(
 
 @app.command()
 def stop(config: Config = None, as_json: AsJson = False, reason: Reason = "operator") -> None:
-    """Stop trading: no new entries; stops and targets stay in force. It lasts until "start", over restarts too."""
+    """Stop trading: no new entries; stops and targets stay in force. It lasts until "start", over restarts too.
+
+    Like every command that acts on money it says on whose, and refuses where no bot has ever lived.
+    """
     _switch(load(config), SwitchState.STOPPED, reason, as_json)
 
 
@@ -153,9 +156,10 @@ def forceexit(
 ) -> None:
     """Close a position of the running bot at the market, or all of them; exits with 1 when one is still open."""
     settings = load(config)
+    place = running.acting(settings, "forceexit")
     body = running.order(settings, "/forceexit", what=what, reason=reason)
-    hint = f"no bot answers for {settings.data_dir}; without one, manage.py panic closes everything"
-    show(body or {"error": hint}, as_json)
+    hint = f"no bot answers for {place.folder}; without one, manage.py panic closes everything"
+    show({**place.as_row(), **(body or {"error": hint})}, as_json)
     left = [one for one in (body or {}).get("outcomes", []) if one["outcome"] == "closing"]
     raise typer.Exit(OK if body and "error" not in body and not left else FAILED)
 
@@ -168,15 +172,19 @@ def panic(
     foreign: Annotated[bool, typer.Option("--foreign", help="Also close positions that are not the bot's.")] = False,
     seconds: Annotated[float, typer.Option(min=1, help="How long to wait for everything to be closed.")] = 30.0,
 ) -> None:
-    """Stop trading and close every position at the market; works whether the bot runs or not."""
+    """Stop trading and close every position at the market; works whether the bot runs or not.
+
+    It says whose positions these are, and refuses where no bot has ever lived.
+    """
     settings = load(config)
+    place = running.acting(settings, "panic")
     body = running.order(settings, "/panic", reason=reason, foreign=foreign)
     if body is None:
         control.refuse_if_held(settings, "panic")
         body = asyncio.run(control.panic(settings, seconds, foreign=foreign))
     else:
         body |= _wait_flat(settings, seconds)
-    show(body, as_json)
+    show({**place.as_row(), **body}, as_json)
     raise typer.Exit(OK if body.get("open") == 0 and not body.get("pending") else FAILED)
 
 
@@ -345,11 +353,12 @@ def list_trades(
 def reconcile(config: Config = None, as_json: AsJson = False) -> None:
     """Compare the bot's book with the exchange at once, and settle what differs; with or without a running bot."""
     settings = load(config)
+    place = running.acting(settings, "reconcile")
     body = running.order(settings, "/reconcile", RECONCILE_S, reason="operator")
     if body is None:
         control.refuse_if_held(settings, "reconcile")
         body = asyncio.run(control.reconcile(settings))
-    show(body, as_json)
+    show({**place.as_row(), **body}, as_json)
     raise typer.Exit(FAILED if "error" in body else DEGRADED if body["ghosts"] else OK)
 
 
@@ -420,12 +429,13 @@ def _results(trades: list[Trade], by: str, days: int | None) -> list[dict[str, A
 
 
 def _switch(settings: settings_module.Settings, state: SwitchState, reason: str, as_json: bool) -> None:
+    place = running.acting(settings, state.value)
     body = running.order(settings, "/switch", state=state.value, reason=reason)
     if body is None:
         control.refuse_if_held(settings, state.value)
         control.turn_switch(settings, state, reason)
         body = {"switch": state.value, "running": False, "note": "kept for the next start"}
-    show(body, as_json)
+    show({**place.as_row(), **body}, as_json)
     raise typer.Exit(OK if "switch" in body else FAILED)
 
 

@@ -30,7 +30,8 @@ class Trading(Section):
 
     Attributes:
         mode: ``paper`` fills in the process from the live feed, ``live`` sends orders (needs LIVE_CONFIRM).
-        symbols: symbols to trade, written in any way; empty means the ``top`` ones by turnover.
+        symbols: symbols to trade, written in any way; an entry that the exchange never had is an error; empty means
+            the ``top`` ones by turnover.
         top: how many symbols to take by turnover of 24 hours.
         blacklist: symbols never traded, such as BTC, BTCUSDT, BTC/USDT:USDT or 1000*; an entry that matches nothing
             is an error.
@@ -64,6 +65,11 @@ class Trading(Section):
     unfilled_timeout_s: int = Field(1800, ge=10)
     unknown_positions: Literal["ignore", "protect", "flatten", "adopt"] = "ignore"
     protect_percent: Decimal = Field(Decimal(5), gt=0, lt=50)
+
+    @field_validator("symbols", "blacklist", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return tuple(part for part in re.split(r"[\s,;]+", value) if part) if isinstance(value, str) else value
 
 
 class Protection(Section):

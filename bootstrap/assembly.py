@@ -28,6 +28,7 @@ from bootstrap.parts import (
     ledger_of,
     limits,
     open_venue,
+    owner_note,
     phantom_state,
     phantom_tracker,
     phantom_trail,
@@ -179,6 +180,7 @@ async def stand(settings: Settings, stack: contextlib.AsyncExitStack, stopping: 
 def assemble(ground: Ground) -> Bot:
     """Tie all parts together; what has to be closed is left to the ground's stack."""
     settings, stack, venue, who = ground.settings, ground.stack, ground.venue, ground.who
+    owner_note(settings).write_bytes(msgspec.json.encode(who.account))
     redis = keyvalue(settings)
     if redis is not None:
         stack.callback(redis.close)
@@ -313,17 +315,11 @@ def _delivery_terms(settings: Settings) -> DeliveryTerms:
 async def _owner(settings: Settings, exchange: BybitBroker | PolledMarket, symbols: list[str]) -> Identity:
     account = "paper"
     if isinstance(exchange, PolledMarket):
-        return _noted(settings, account)
+        return Identity(settings.source.value, settings.mode, account)
     if settings.source.practice:
         account = (await exchange.account_facts())["uid"]
     elif settings.mode == "live":
         account = await arm(exchange, settings.live_confirm, symbols, settings.trading.leverage)
-    return _noted(settings, account)
-
-
-def _noted(settings: Settings, account: str) -> Identity:
-    note = settings.data_dir / f"owner-{settings.source}-{settings.mode}.json"
-    note.write_bytes(msgspec.json.encode(account))
     return Identity(settings.source.value, settings.mode, account)
 
 

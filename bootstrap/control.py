@@ -8,9 +8,10 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bootstrap.assembly import assemble, make_folder, stand, take_folder
-from bootstrap.parts import database, known_owner, ledger_of
-from domain.errors import ConfigError, RevenantError, Unavailable
+from bootstrap.assembly import assemble, stand, take_folder
+from bootstrap.parts import database, journal_folder, known_owner, ledger_of, sandbox_process
+from bootstrap.place import holder
+from domain.errors import ConfigError, Rejected, RevenantError, Unavailable
 from domain.records import Switch, SwitchState
 from engine.tasks import Tasks
 from persistence.latches import Latches
@@ -32,7 +33,6 @@ def turn_switch(settings: Settings, state: SwitchState, reason: str) -> None:
         ConfigError: when a bot is running on the folder.
     """
     with contextlib.ExitStack() as stack:
-        make_folder(settings.data_dir)
         take_folder(settings.data_dir, stack)
         main = database(settings)
         stack.callback(main.close)
@@ -71,9 +71,16 @@ async def panic(settings: Settings, seconds: float, *, foreign: bool) -> dict[st
 
 
 async def _ground(settings: Settings, stack: contextlib.AsyncExitStack) -> Ground:
+    if settings.source.practice and not sandbox_process(settings).lived:
+        raise Rejected(f"{settings.data_dir.resolve()}: the practice exchange that the bot traded on is gone")
     ground = await stand(settings, stack, asyncio.Event())
     if ground is None:
         raise Unavailable("the exchange does not answer")
+    if not journal_folder(settings, ground.who).is_dir():
+        raise Rejected(
+            f"the key is one of account {ground.who.account}, whose bot has never lived in "
+            f"{settings.data_dir.resolve()}: nothing was done"
+        )
     return ground
 
 
@@ -103,12 +110,8 @@ def _figures(bot: Bot) -> dict[str, Any]:
 
 def refuse_if_held(settings: Settings, why: str) -> None:
     """Raise ConfigError when a bot that does not answer holds the folder; the text says which process that is."""
-    make_folder(settings.data_dir)
-    try:
-        with contextlib.ExitStack() as stack:
-            take_folder(settings.data_dir, stack)
-    except ConfigError:
-        pid = (settings.data_dir / "bot.lock").read_text().strip() or "unknown"
+    pid = holder(settings.data_dir)
+    if pid is not None:
         raise ConfigError(
             f"{why}: process {pid} holds {settings.data_dir} and does not answer; end it (kill -9 {pid}), then again"
-        ) from None
+        )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bootstrap import going_live
-from bootstrap.parts import database, exchange_of, open_venue, plans, symbols_of
+from bootstrap.parts import database, exchange_of, known_rules, open_venue, plans, symbols_of
 from bootstrap.polled import PolledMarket
 from domain.candle import Bars, Series
 from domain.coverage import Span, missing
@@ -122,7 +122,8 @@ async def _check_exchange(settings: Settings, *, live_too: bool) -> list[Finding
             offset = int(answer["timeNano"]) / 1e9 - (before + time.time()) / 2
             state = State.OK if abs(offset) < CLOCK_WARN_S else State.WARN
             findings.append(Finding("clock", state, f"{offset * 1000:+.0f} ms against the exchange"))
-            symbols = symbols_of(settings, await exchange.instruments())
+            known = known_rules(settings, settings.source)
+            symbols = symbols_of(settings, await exchange.instruments(), known)
             findings.append(Finding("exchange", State.OK, f"{len(symbols)} symbols can be traded"))
             if live_too or settings.mode == "live":
                 findings += going_live.of_settings(settings)

@@ -18,6 +18,7 @@ from domain.candle import Series
 from domain.coverage import Span
 from domain.errors import ConfigError, RevenantError
 from domain.source import Source
+from domain.symbols import Symbols
 from history import retention, symbols
 from history.backfill import backfill
 from history.chain import Chain
@@ -168,15 +169,29 @@ class History:
         self.candles.log(SyncNote(kind, source, series, span, status, *counts, said, at))
 
 
-def spans_to_prune(settings: Settings, entry: Entry) -> list[Span]:
-    """Return the spans of a stored series that are older than the settings keep."""
+def pins_of(settings: Settings, entries: Sequence[Entry]) -> list[retention.Pin]:
+    """Return the ranges that are never pruned, of all that is stored.
+
+    Raises:
+        ConfigError: naming a pinned symbol that matches nothing: what was to be kept would be deleted.
+    """
+    pins = []
+    for one in settings.history.pinned:
+        span = Span(_day(one.since, 0), _day(one.until, FOREVER))
+        stored = Symbols(entry.series.symbol for entry in entries if one.source in {None, entry.source})
+        meant = stored.matches(one.symbol) if one.symbol else [""]
+        if not meant and entries:
+            said = f"history.pinned: {one.symbol!r} matches no symbol that is stored; {stored.hint(one.symbol)}"
+            raise ConfigError(said.rstrip("; "))
+        pins += [retention.Pin(one.source, symbol, one.timeframe, span) for symbol in meant]
+    return pins
+
+
+def spans_to_prune(settings: Settings, entry: Entry, pins: Sequence[retention.Pin]) -> list[Span]:
+    """Return the spans of a stored series that are older than the settings keep, pinned ones excepted."""
     if entry.earliest is None or entry.latest is None:
         return []
     held = settings.history
-    pins = [
-        retention.Pin(one.source, one.symbol, one.timeframe, Span(_day(one.since, 0), _day(one.until, FOREVER)))
-        for one in held.pinned
-    ]
     keep = {**held.keep_days, **held.keep_days_of.get(entry.source, {})}
     stored = Span(entry.earliest, entry.latest + 1)
     return retention.due(entry.source, entry.series, stored, keep, pins, int(time.time() * 1000))

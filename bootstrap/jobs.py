@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bootstrap.history import History, spans_to_prune
+from bootstrap.history import History, pins_of, spans_to_prune
 from bootstrap.job_process import job_book
+from bootstrap.names import to_keep
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span
 from domain.errors import RevenantError
@@ -117,7 +118,7 @@ def kept_series(history: History) -> list[Series]:
     """Return the series that jobs keep complete: the settings', and those stored of the chain's first source."""
     settings = history.settings
     stored = {entry.series for entry in history.candles.entries(settings.history.chain[0]) if entry.rows}
-    chosen = {Series(name, frame) for name in settings.trading.symbols for frame in settings.history.timeframes}
+    chosen = {Series(name, frame) for name in to_keep(history) for frame in settings.history.timeframes}
     return sorted(stored | chosen)
 
 
@@ -131,8 +132,10 @@ def _backup(history: History) -> Done:
 
 def _retention(history: History) -> Done:
     gone = 0
-    for entry in history.candles.entries():
-        for span in spans_to_prune(history.settings, entry):
+    entries = history.candles.entries()
+    pins = pins_of(history.settings, entries)
+    for entry in entries:
+        for span in spans_to_prune(history.settings, entry, pins):
             gone += tables.delete(history.database, entry.source, entry.series, span)
     return Done("COMPLETED", f"{gone} old bars deleted", [])
 

@@ -50,7 +50,7 @@ async def _run(settings: Settings, recent: Recent, stack: contextlib.AsyncExitSt
     talk = chat(settings, desk)
     if talk is not None:
         desk.chat_report = talk.report
-    page = Page(settings, desk, Watched(desk.known, bot.snapshot))
+    page = Page(settings, desk, Watched(desk.known, bot.snapshot), who)
     stack.push_async_callback(page.close)
     address = await page.start()
     log.info("starting", source=who.source, account=who.account, symbols=len(ground.symbols),

@@ -21,6 +21,7 @@ from persistence.deeds import Deeds
 
 if TYPE_CHECKING:
     from dashboard.port import Desk
+    from domain.ids import Identity
     from engine.reports import Reporter
     from engine.tasks import Tasks
     from settings import Settings
@@ -34,14 +35,15 @@ NAMES = ("localhost", "127.0.0.1", "::1")
 class Page:
     """All that is served, and its tasks."""
 
-    def __init__(self, settings: Settings, desk: Desk, watched: Watched) -> None:
+    def __init__(self, settings: Settings, desk: Desk, watched: Watched, who: Identity | None = None) -> None:
         held = settings.dashboard
         self._settings, self._desk = settings, desk
         self._stored, self._tier = StoredData(settings, watched), Tier("page", WRITE_S)
         self._deeds = Deeds(settings.data_dir / "page-audit.jsonl")
         self._hub = Hub(desk.pulse)
         self._works = WorkProcesses(settings.data_dir / "export", lambda work: self._hub.publish("work", work))
-        self._server = Server((held.host, held.port), settings.note if desk.running else None, held.proxies)
+        note, about = settings.note if desk.running else None, who._asdict() if who else None
+        self._server = Server((held.host, held.port), note, held.proxies, about)
         password = held.password.get_secret_value()
         access = Access(
             password, self._server.token, open=held.local and not password, session_s=held.session_h * 3600

@@ -172,11 +172,19 @@ def state_database(settings: Settings) -> Database:
 
 def known_owner(settings: Settings) -> Identity:
     """Return whose records a command without an exchange connection looks at: the one met last, or a guess."""
-    note = settings.data_dir / f"owner-{settings.source}-{settings.mode}.json"
     account = Terms().uid if settings.source.practice else "paper"
-    if note.exists():
-        account = msgspec.json.decode(note.read_bytes(), type=str)
+    try:
+        account = msgspec.json.decode(owner_note(settings).read_bytes(), type=str)
+    except (OSError, msgspec.MsgspecError):
+        # the note is gone: a single journal says as much
+        found = sorted((settings.data_dir / "journal").glob(f"{settings.source.value}-{settings.mode}-*"))
+        account = found[0].name.split("-", 2)[2] if len(found) == 1 else account
     return Identity(settings.source.value, settings.mode, account)
+
+
+def owner_note(settings: Settings) -> Path:
+    """Return the file that tells whose bot of a source and mode ran here last."""
+    return settings.data_dir / f"owner-{settings.source}-{settings.mode}.json"
 
 
 def keep_rules(settings: Settings, instruments: Mapping[str, Instrument]) -> dict[str, Instrument]:
@@ -375,8 +383,8 @@ def symbols_of(
     """Return the symbols that the settings choose; ``known`` are those that the exchange had before.
 
     Raises:
-        ConfigError: when none can be traded, or an entry of the blacklist matches nothing.
+        ConfigError: when none can be traded, or an entry of a list matches nothing.
     """
-    chosen = settings.trading
-    blacklist = universe.banned({**(known or {}), **instruments}, chosen.blacklist)
-    return universe.choose(instruments, chosen.symbols, blacklist, chosen.top, chosen.allow)
+    chosen, known = settings.trading, known or {}
+    blacklist = universe.banned({**known, **instruments}, chosen.blacklist)
+    return universe.choose(instruments, chosen.symbols, blacklist, chosen.top, chosen.allow, known)

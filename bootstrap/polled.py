@@ -11,8 +11,10 @@ from domain.candle import Bars, join, timeframe_ms
 from domain.coverage import Span, reach
 from domain.errors import Rejected
 from domain.sifting import sift
+from domain.symbols import Symbols, in_full
 from history.calendar import closed
 from history.chain import SETTLED_MS
+from history.port import PERPETUAL, SPOT
 from history.sources.exchange import ExchangeSource, plain_rules
 
 if TYPE_CHECKING:
@@ -64,7 +66,15 @@ class PolledMarket:
         if not isinstance(self.source, ExchangeSource):
             return {symbol: plain_rules(symbol) for symbol in self._symbols}
         found = {}
-        for symbol in self._symbols:
+        for symbol in await self._meant(self.source):
             with contextlib.suppress(Rejected):
                 found[symbol] = await self.source.rules(symbol)
         return found
+
+    async def _meant(self, source: ExchangeSource) -> list[str]:
+        """Return the symbols that are meant; what the source does not have is left out."""
+        if source.source.stocks or all(in_full(entry) for entry in self._symbols):
+            return list(self._symbols)
+        names = Symbols([one.symbol for kind in (PERPETUAL, SPOT) for one in await source.markets(kind)])
+        meant = [[entry] if in_full(entry) else names.listed(entry) for entry in self._symbols]
+        return list(dict.fromkeys(name for one in meant for name in one))

@@ -18,6 +18,8 @@ from bootstrap import backtest as building
 from bootstrap import parity as comparing
 from bootstrap import results
 from bootstrap import sweep as sweeping
+from bootstrap.history import History
+from bootstrap.names import to_read
 from bootstrap.sweep import OBJECTIVES
 from commands.chosen import Symbols, several
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show, show_table
@@ -272,11 +274,13 @@ def request_of(
     settings: Settings, source: Source | None, symbols: list[str] | None, strategies: list[str] | None, span: Span,
     *, allow_gaps: bool = False,
 ) -> building.Request:  # fmt: skip
-    """Return what is asked for; raises ConfigError when no symbol is named anywhere."""
-    chosen = tuple(several(symbols) or settings.trading.symbols)
-    if not chosen:
+    """Return what is asked for; raises ConfigError when no symbol is named anywhere, or one that means nothing."""
+    written, where = several(symbols) or settings.trading.symbols, "--symbols" if symbols else "trading.symbols"
+    if not written:
         raise ConfigError("name symbols with --symbols BTC/USDT:USDT, or set trading.symbols in config.yaml")
     whose = source or settings.history.chain[0]
+    with History(settings) as history:
+        chosen = tuple(to_read(history, whose, written, where))
     return building.Request(whose, chosen, tuple(several(strategies)), span, allow_gaps=allow_gaps)
 
 

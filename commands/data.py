@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,8 @@ import typer
 from rich.console import Console
 
 from bootstrap import jobs as working
-from bootstrap.history import History, spans_to_prune
+from bootstrap.history import History, pins_of, spans_to_prune
+from bootstrap.names import to_fetch
 from commands.chosen import OneSource, Symbols, Timeframes, several, window_of
 from commands.chosen import chosen as chosen_series
 from commands.freqtrade import export
@@ -22,8 +24,9 @@ from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, Yes, load, sho
 from commands.times import FOREVER, Days, Since, Timerange, Until, told, window
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span, known_timeframe
-from domain.errors import ConfigError
+from domain.errors import ConfigError, RevenantError
 from domain.source import Source
+from domain.symbols import in_full
 from history.jobs import ALL, named
 from history.port import PERPETUAL, market_of
 from history.symbols import choose, hint
@@ -31,7 +34,6 @@ from persistence import sources as tables
 
 if TYPE_CHECKING:
     from history.symbols import Market
-    from settings import Settings
 
 app = typer.Typer(no_args_is_help=True, help="Stored candles: import, download, judge, mend, export.")
 
@@ -135,7 +137,7 @@ def download(
         if top or core or everything:
             known = _markets(history, order[0], refresh=False)
             symbols = [one.symbol for one in choose(known, top=None if everything else top, core=core, kind=market)]
-        wanted = _wanted(settings, symbols, timeframes)
+        wanted = _wanted(history, order[0], symbols, timeframes, market)
         for said in filter(None, (hint(name) for name in sorted({series.symbol for series in wanted}))):
             Console(stderr=True).print(said)
         if marks:
@@ -211,8 +213,9 @@ def prune(config: Config = None, as_json: AsJson = False, source: OneSource = No
     """Delete bars older than history.keep_days allows, pinned ranges excepted."""
     settings, rows = load(config), []
     with History(settings) as history:
+        pins = pins_of(settings, history.candles.entries())
         for entry in history.candles.entries(source):
-            spans = spans_to_prune(settings, entry)
+            spans = spans_to_prune(settings, entry, pins)
             bars = sum(len(history.candles.times(entry.source, entry.series, span)) for span in spans)
             if not bars:
                 continue
@@ -275,9 +278,17 @@ def _fill(history: History, order: list[Source], wanted: dict[Series, Span], kin
     )
 
 
-def _wanted(settings: Settings, symbols: list[str] | None, timeframes: list[str] | None) -> list[Series]:
-    names = several(symbols) or list(settings.trading.symbols)
-    if not names:
+def _wanted(
+    history: History, source: Source, symbols: list[str] | None, timeframes: list[str] | None, market: str
+) -> list[Series]:
+    settings = history.settings
+    written, where = several(symbols) or list(settings.trading.symbols), "--symbols" if symbols else "trading.symbols"
+    if not written:
         raise ConfigError("name symbols with --symbols BTC/USDT:USDT, or set trading.symbols in config.yaml")
+    if not all(in_full(one) for one in written):
+        with contextlib.suppress(RevenantError):
+            # a source that lists no markets, or does not answer: what is stored may tell
+            _markets(history, source, refresh=False)
+    names = to_fetch(history, source, written, where, market)
     frames = [known_timeframe(one) for one in several(timeframes) or settings.history.timeframes]
     return [Series(name, frame) for name in names for frame in frames]

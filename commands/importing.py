@@ -17,6 +17,7 @@ from domain.candle import Bars, Series
 from domain.coverage import known_timeframe
 from domain.errors import BadData, RevenantError
 from domain.source import Source
+from domain.symbols import in_full, perpetual
 from formats import candles
 from formats.freqtrade import EXTRAS_TIMEFRAME
 from history.deposit import deposit
@@ -41,6 +42,7 @@ def import_files(
 ) -> None:
     """Take candle files into the store; rows that cannot be bars are set aside with the reason."""
     rows, failures = [], 0
+    symbol = _in_full(symbol, source)
     with History(load(config)) as history:
         for path in files:
             try:
@@ -89,6 +91,14 @@ def _import_extra(history: History, path: Path, source: Source, symbol: str, wha
     flat = Bars(bars.open_time, bars.open, bars.high, bars.low, bars.close, nothing, nothing)
     got = deposit(history.marks, source, series, flat, _now())
     return {"file": path.name, **series._asdict(), "rows": got.processed, "added": got.added, "refused": got.refused}
+
+
+def _in_full(symbol: str, source: Source) -> str:
+    """Return what a symbol is called here; a word at a source of stocks, or of nobody knows what, may be a stock."""
+    if not symbol or in_full(symbol):
+        return symbol
+    named, _ = candles.market_of(symbol.upper().replace("-", "_").replace("/", "_").replace(":", "_"))
+    return named or (symbol if source.stocks or source.made_up else perpetual(symbol))
 
 
 def _need_symbol(path: Path, symbol: str) -> None:

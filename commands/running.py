@@ -8,6 +8,9 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from rich.console import Console
+
+from bootstrap.place import Place, holder, place_of
 from domain.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:
@@ -15,6 +18,13 @@ if TYPE_CHECKING:
 
 ASK_S, ORDER_S = 15.0, 30.0
 """How long a busy bot may take to answer a question, and to do what it is told."""
+
+
+def acting(settings: Settings, what: str) -> Place:
+    """Say on stderr where a command acts before it does, and return it. Raises Rejected as place_of does."""
+    place = place_of(settings)
+    Console(stderr=True, soft_wrap=True).print(f"{what}: {place}", highlight=False)
+    return place
 
 
 def ask(settings: Settings, path: str = "/status", **query: str | None) -> dict[str, Any] | None:
@@ -59,19 +69,12 @@ def _sent(settings: Settings, path: str, body: bytes | None, seconds: float) -> 
     else:
         return told
     # a bot that is busy is there: whoever took it for absent would trade, settle or report beside it
-    process = _process(settings)
+    process = holder(settings.data_dir) or "unknown"
     silent = f"process {process} holds {settings.data_dir} and does not answer within {seconds:g} s"
     way_out = f"if it never answers, end it (kill -9 {process}), then again: stops and targets stay at the exchange"
     if body is None:
         raise Unavailable(f"{silent}; ask again; {way_out}")
     raise ConfigError(f"{path[1:]}: {silent}; it may still do it, see manage.py status; {way_out}")
-
-
-def _process(settings: Settings) -> str:
-    try:
-        return (settings.data_dir / "bot.lock").read_text().strip() or "unknown"
-    except OSError:
-        return "unknown"
 
 
 def _note(settings: Settings) -> dict[str, Any] | None:

@@ -15,15 +15,18 @@ from commands.shared import FAILED, OK, AsJson, Config, Yes, load, show
 from commands.times import told
 from domain.errors import BadData, Rejected
 from domain.source import Source
+from domain.symbols import GLOB, Symbols
 from history.quality import compare as compare_bars
 from persistence import sources as tables
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from persistence.history import CandleHistory, Entry
 
 app = typer.Typer(no_args_is_help=True, help="The sources' tables: each source has its own.")
 
-AllSymbols = Annotated[str, typer.Option("-p", "--symbol", help="One symbol only, such as BTC/USDT:USDT.")]
+AllSymbols = Annotated[str, typer.Option("-p", "--symbol", help="One symbol only, such as BTC, or a pattern.")]
 
 
 @app.command("list")
@@ -87,9 +90,9 @@ def migrate(
     if reason := tables.lawful(source, target):
         raise Rejected(f"sources migrate: {reason}")
     with History(load(config)) as history, Console(stderr=True).status(f"copying {source} to {target}") as shown:
-        _of(history.candles, source, symbol)
+        meant = {one.series.symbol for one in _of(history.candles, source, symbol)}
         done = tables.copy(
-            history.database, history.candles, source, target, symbol,
+            history.database, history.candles, source, target, meant,
             lambda series: shown.update(f"{series.symbol} {series.timeframe}"),
         )  # fmt: skip
     rows = [
@@ -130,16 +133,30 @@ def compare(
 
 
 def _of(store: CandleHistory, source: Source, symbol: str) -> list[Entry]:
-    entries = [one for one in store.entries(source) if one.rows and (not symbol or one.series.symbol == symbol)]
+    entries = [one for one in store.entries(source) if one.rows]
     if not entries:
-        raise BadData(f"{source} holds nothing{f' of {symbol}' if symbol else ''}")
-    return entries
+        raise BadData(f"{source} holds nothing")
+    meant = _meant(symbol, (one.series.symbol for one in entries), str(source))
+    return [one for one in entries if one.series.symbol in meant]
+
+
+def _meant(text: str, stored: Iterable[str], whose: str) -> set[str]:
+    """Return the symbols that are meant: all without a text; one, or those that a pattern matches. Raises BadData."""
+    held = set(stored)
+    names = Symbols(sorted(held))
+    found = names.matches(text) if text else held
+    if not found and held:
+        raise BadData(f"{whose} holds nothing of {text!r}; {names.hint(text)}".rstrip("; "))
+    if text and len(found) > 1 and not GLOB.search(text):
+        raise BadData(f"{text!r} is any of {', '.join(sorted(found))}: write one of them")
+    return set(found)
 
 
 def _compared(store: CandleHistory, source: Source, target: Source, symbol: str) -> list[dict[str, Any]]:
     mine = {entry.series: entry for entry in store.entries(source) if entry.rows}
     theirs = {entry.series: entry for entry in store.entries(target) if entry.rows}
-    names = sorted({series for series in (*mine, *theirs) if not symbol or series.symbol == symbol})
+    meant = _meant(symbol, (series.symbol for series in (*mine, *theirs)), f"neither {source} nor {target}")
+    names = sorted({series for series in (*mine, *theirs) if series.symbol in meant})
     if not names:
         raise BadData(f"neither {source} nor {target} holds {symbol or 'anything'}")
     rows = []

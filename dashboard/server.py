@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import secrets
 import socket
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ import uvicorn
 from domain.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from starlette.types import ASGIApp
@@ -26,10 +27,17 @@ STOP_S = 0.3
 
 
 class Server:
-    """Listens at an address; notes address and token in a file, if given, that only the owner of the process reads."""
+    """Listens at an address; notes address and token in a file, if given, that only the owner of the process reads.
 
-    def __init__(self, address: tuple[str, int], note: Path | None, proxies: Sequence[str] = ()) -> None:
+    ``about`` says there whose bot it is.
+    """
+
+    def __init__(
+        self, address: tuple[str, int], note: Path | None, proxies: Sequence[str] = (),
+        about: Mapping[str, object] | None = None,
+    ) -> None:  # fmt: skip
         self._host, self._port = address
+        self._about = {"process": os.getpid(), **(about or {})}
         self._note, self._proxies = note, list(proxies)
         self.token = secrets.token_urlsafe(24)
         self._server: uvicorn.Server | None = None
@@ -58,7 +66,8 @@ class Server:
         if self._note is not None:
             self._note.unlink(missing_ok=True)
             self._note.touch(0o600)
-            self._note.write_text(json.dumps({"host": self._host, "port": port, "token": self.token}))
+            noted = {"host": self._host, "port": port, "token": self.token, **self._about}
+            self._note.write_text(json.dumps(noted))
         return port
 
     async def stop(self) -> None:

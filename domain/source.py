@@ -41,6 +41,11 @@ class Source(StrEnum):
         """Whether it can be the live market of a paper bot by being asked for closed bars."""
         return self in {Source.BINANCE, Source.OKX, Source.ALPACA, Source.POLYGON}
 
+    @property
+    def stocks(self) -> bool:
+        """Whether it has stocks, which go by a bare word (``AAPL``)."""
+        return self in {Source.ALPACA, Source.POLYGON}
+
 
 MERGE_ORDER = (
     Source.BYBIT, Source.BINANCE, Source.OKX, Source.ALPACA, Source.POLYGON, Source.CRYPTOCOMPARE, Source.COINGECKO

@@ -16,6 +16,8 @@ GLOB = re.compile(r"[*?\[]")
 QUOTES = ("USDT", "USDC", "USD")
 """The quote that is meant when several fit and one is asked for, most likely first."""
 CLOSE, SHOWN = 0.6, 3
+FULL = re.compile(r"[A-Z0-9.]+/[A-Z0-9]+(:[A-Z0-9-]+)?")
+PERPETUAL = re.compile(r"([A-Z0-9]+?)(?:[/_-]?(USDT|USDC)(?:[:_]([A-Z]+))?)?")
 
 
 def base_of(symbol: str) -> str:
@@ -70,6 +72,13 @@ class Symbols:
         found = self.matches(text)
         return min(found, key=_likely) if found and not GLOB.search(text) else None
 
+    def listed(self, text: str) -> list[str]:
+        """Return what an entry of a list of symbols stands for: all that a pattern matches, else the likeliest one."""
+        if GLOB.search(text):
+            return self.matches(text)
+        found = self.one(text)
+        return [found] if found else []
+
     def close(self, text: str) -> list[str]:
         """Return the symbols that come close to what nothing is called."""
         known = {spelt: name for name, names in self._spellings.items() for spelt in reversed(names)}
@@ -80,6 +89,24 @@ class Symbols:
         """Return a question that names what comes close, empty when nothing does."""
         close = self.close(text)
         return f"did you mean {', '.join(close)}?" if close else ""
+
+
+def in_full(text: str) -> bool:
+    """Say whether a symbol is written as we write it, so that nobody has to be asked what it means."""
+    return FULL.fullmatch(text) is not None
+
+
+def perpetual(text: str) -> str:
+    """Return the perpetual contract that ``BTC``, ``BTCUSDT``, ``BTC/USDT`` or ``BTC/USDT:USDT`` is, where any may be.
+
+    Raises:
+        BadData: when it cannot be one.
+    """
+    found = PERPETUAL.fullmatch(text.strip().upper())
+    if found is None or found[3] not in {None, found[2]}:
+        raise BadData(f"{text[:40]!r} is no contract; write BTC, BTCUSDT or BTC/USDT:USDT")
+    quote = found[2] or QUOTES[0]
+    return f"{found[1]}/{quote}:{quote}"
 
 
 def nearest(text: str, symbols: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from domain.errors import ConfigError
-from domain.symbols import GLOB, Symbols
+from domain.symbols import Symbols
 from engine import admission
 
 if TYPE_CHECKING:
@@ -22,20 +22,21 @@ USUAL = ("innovation",)
 
 def choose(
     instruments: Mapping[str, Instrument], listed: Sequence[str], blacklist: Collection[str], top: int,
-    allow: Collection[str] = USUAL,
+    allow: Collection[str] = USUAL, known: Mapping[str, Instrument] | None = None,
 ) -> list[str]:  # fmt: skip
     """Return the symbols listed, or without a list the ``top`` ones by turnover, less those of the blacklist.
 
     What ``listed`` has may be written in any way (``BTC``, ``BTCUSDT``, ``1000*``); ``blacklist`` are symbols, as
-    ``banned`` returns them. An entry of the list that is gone, or that the exchange does not trade, is left out: a
-    contract that was delisted must not keep the bot from guarding the others. Contracts that may not be entered
+    ``banned`` returns them. An entry that is gone (``known`` are all that the exchange had when this bot was started
+    before), or that the exchange does not trade, is left out: a contract that was delisted must not keep the bot from
+    guarding the others. Contracts that may not be entered
     (``admission``) are never chosen by turnover; one that is listed by hand is followed, and its entries are refused.
 
     Raises:
-        ConfigError: when none is left.
+        ConfigError: when none is left, or naming an entry that matches nothing the exchange ever had.
     """
     if listed:
-        chosen = _listed(instruments, listed, allow)
+        chosen = _listed(instruments, listed, allow, known or {})
     else:
         ranked = sorted(instruments.values(), key=lambda held: (-held.turnover_24h, held.symbol))
         fit = (held for held in ranked if held.trading and admission.refusal(held, allow) is None)
@@ -68,17 +69,19 @@ def _names(instruments: Mapping[str, Instrument]) -> Symbols:
     return Symbols(instruments, {held.symbol: held.venue_id for held in instruments.values()})
 
 
-def _listed(instruments: Mapping[str, Instrument], listed: Iterable[str], allow: Collection[str]) -> list[str]:
-    names, chosen = _names(instruments), list[str]()
+def _listed(
+    instruments: Mapping[str, Instrument], listed: Iterable[str], allow: Collection[str],
+    known: Mapping[str, Instrument],
+) -> list[str]:  # fmt: skip
+    names, gone, chosen = _names(instruments), _names(known), list[str]()
     for entry in listed:
-        one = names.one(entry)
-        found = names.matches(entry) if GLOB.search(entry) else [one] if one else []
+        found = names.listed(entry) or gone.listed(entry)
         if not found:
-            log.error("symbol left out: the exchange has none of that name", symbol=entry,
-                      way_out=f"trading.symbols; {names.hint(entry)}".rstrip("; "))  # fmt: skip
+            hint = names.hint(entry) or "correct it, or take it out if it was delisted"
+            raise ConfigError(f"trading.symbols: {entry!r} matches no symbol of the exchange; {hint}")
         for symbol in found:
-            rules = instruments[symbol]
-            if not rules.trading:
+            rules = instruments.get(symbol)
+            if rules is None or not rules.trading:
                 log.error("symbol left out: the exchange does not trade it any more", symbol=symbol,
                           way_out="trading.symbols")  # fmt: skip
                 continue

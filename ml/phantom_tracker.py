@@ -13,6 +13,7 @@ from domain import ids
 from domain.candle import Series
 from domain.errors import BadData
 from domain.phantom import LOSS, TIMEOUT, WIN, PhantomTrade, follow, open_phantom
+from domain.symbols import Symbols
 from domain.trade import ZERO
 from ml.features import SCHEMA
 
@@ -169,6 +170,7 @@ class PhantomTradeTracker:
     def get_phantom_stats(self, symbol: str | None = None, strategy: str | None = None) -> dict[str, Any]:
         """Return the figures of the phantoms kept, of a symbol, a strategy or all; money in R after fees and percent.
 
+        A symbol may be written in any way, as long as there are phantoms of it.
         ``opportunity_cost_r`` of a gate is what its refusals would have made: above zero it cost, below it saved.
 
         Raises:
@@ -176,10 +178,13 @@ class PhantomTradeTracker:
         """
         if strategy is not None and strategy not in self._plans:
             raise BadData(f"no strategy {strategy!r} is enabled; there are {', '.join(self._plans)}")
-        if symbol is not None and self._instruments(symbol) is None and symbol not in self._symbols():
-            raise BadData(
-                f"symbol {symbol!r} is not known; phantoms there are of {', '.join(self._symbols()) or 'none'}"
-            )
+        if symbol is not None and self._instruments(symbol) is None:
+            meant = Symbols(self._symbols()).one(symbol)
+            if meant is None:
+                raise BadData(
+                    f"symbol {symbol!r} is not known; phantoms there are of {', '.join(self._symbols()) or 'none'}"
+                )
+            symbol = meant
         ended = [one for one in self._ended if symbol in {None, one.symbol} and strategy in {None, one.strategy_name}]
         held = [one for one in self.active(symbol) if strategy in {None, one.strategy_name}]
         refused = [one for one in ended if not one.was_executed]

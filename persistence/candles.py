@@ -16,6 +16,7 @@ from domain.errors import BadData, Rejected, Unavailable
 from domain.source import Source
 from persistence import schema
 from persistence.binary_copy import copied, encoded
+from persistence.postgres import lasting
 from persistence.saved_bars import LEAST, Mark, SavedBars, differing
 from persistence.series_numbers import SeriesNumbers
 
@@ -34,7 +35,7 @@ CALL_S, BULK_S = 5.0, 30.0
 
 _STAGING = (
     "CREATE TEMP TABLE IF NOT EXISTS staging (series_id integer, open_time bigint, open float8, high float8,"
-    " low float8, close float8, volume float8, turnover float8) ON COMMIT DELETE ROWS"
+    " low float8, close float8, volume float8, turnover float8) ON COMMIT"
 )
 
 
@@ -362,9 +363,11 @@ class PostgresCandleStorage:
     ) -> dict[int, tuple[int, int]]:
         """Copy into a staging table, then merge in one statement that also keeps the series' spans."""
         cursor: Any = connection.connection.cursor()
-        if "staging" not in connection.info:
+        if not lasting(connection):
+            cursor.execute(f"{_STAGING} DROP")
+        elif "staging" not in connection.info:
             # lasts as long as the connection; a transaction that fails takes it away again
-            cursor.execute(_STAGING)
+            cursor.execute(f"{_STAGING} DELETE ROWS")
             connection.info["staging"] = True
         cursor.copy_expert("COPY staging FROM STDIN (FORMAT binary)", io.BytesIO(encoded(frames)))
         cursor.execute(_MERGE[self.source], (now,))

@@ -25,7 +25,8 @@ def check_database(database: Database) -> list[Finding]:
     """Connect, compare the schema version, and try every right that the bot needs."""
     try:
         version = database.version()
-        findings = [Finding("database", State.OK, f"{database.kind} answers ({database})")]
+        kind = f"{database.kind} behind a pooler" if database.pooled else database.kind
+        findings = [Finding("database", State.OK, f"{kind} answers ({database})")]
         if version == database.head():
             findings.append(Finding("schema", State.OK, f"version {version}"))
         else:

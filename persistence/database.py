@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import socket
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,21 +12,19 @@ from typing import TYPE_CHECKING
 import psycopg2
 import sqlalchemy as sa
 import structlog
+from psycopg2.extensions import make_dsn
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from domain.errors import ConfigError, Rejected, Unavailable
 from persistence import migration
-from persistence.deadlines import Deadlines
+from persistence.postgres import CALL_S, POOL_SIZE, Connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 log = structlog.get_logger(__name__)
 
-CONNECT_S = 3
-CALL_S = 5.0
-POOL_SIZE = 2
 MIGRATION_S = 120.0
 FILLING_S = 7_200.0
 MIGRATION_LOCK = 7_368_641_701
@@ -37,6 +34,9 @@ MIGRATING = threading.Lock()
 """Two databases of one process may not migrate at once: alembic keeps what it is working on in its module."""
 
 ELSEWHERE = "give a writable folder with data_dir or DATABASE_URL"
+
+NOT_OURS = ("pgbouncer",)
+"""What hosts append to addresses of their poolers for one library, and no other understands."""
 
 VERSIONS = sa.table("alembic_version", sa.column("version_num"))
 
@@ -49,8 +49,11 @@ _REFUSALS = (
     "permission denied",
     "not permitted to log in",
     "password supplied",
+    "no such database",
+    "no such user",
 )
-"""What a server says to those that it will never let in; it says much else while it starts, stops or is full."""
+"""What a server or pooler says to those that it will never let in; it says much else while it starts, stops or is full.
+"""
 
 _LACKS = ("42P01", "42703", "3F000")
 _LACKS_SQLITE = ("no such table", "no such column")
@@ -74,10 +77,19 @@ def parse_url(text: str) -> sa.URL:
     if url.drivername == "postgresql+psycopg2":
         if not url.database or not (url.host or url.query.get("host")) or port == 0:
             raise ConfigError(f"DATABASE_URL: {url.render_as_string()} lacks host or database name")
-        return url
+        return _understood(url.difference_update_query(NOT_OURS))
     if url.drivername == "sqlite" and url.database:
         return url
     raise ConfigError(f"DATABASE_URL: {url.drivername}:// is not known; allowed are postgresql:// and sqlite:///path")
+
+
+def _understood(url: sa.URL) -> sa.URL:
+    try:
+        # the names alone: a value may be secret
+        make_dsn(**dict.fromkeys(url.query, ""))
+    except psycopg2.ProgrammingError as error:
+        raise ConfigError(f"DATABASE_URL: {str(error).strip()}: leave it out") from error
+    return url
 
 
 class Database:
@@ -98,8 +110,8 @@ class Database:
         self._was_current = False
         self.remade = 0
         self._lock = threading.Lock()
-        self._deadlines: Deadlines[object] = Deadlines(_cut)
-        self._engine = self._connectable()
+        self._connections = Connections(self.url) if self.is_postgres else None
+        self._engine = self._connections.engine if self._connections else self._file()
 
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
@@ -111,6 +123,11 @@ class Database:
         if not self.is_postgres and url.database != ":memory:":
             url = url.set(database=str(Path(str(url.database)).resolve()))
         return url.render_as_string(hide_password=False)
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a pooler stands before the database, as far as the newest connection can tell."""
+        return self._connections is not None and self._connections.pooled
 
     def close(self) -> None:
         """Close all connections."""
@@ -142,8 +159,8 @@ class Database:
             self._deadline(connection, deadline_s),
             connection.begin(),
         ):
-            if self.is_postgres and deadline_s > CALL_S:
-                connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(deadline_s * 1000)}")
+            if deadline_s > CALL_S:
+                self._extend(connection, deadline_s)
             yield connection
 
     def migrate(self) -> str:
@@ -154,25 +171,19 @@ class Database:
             self._engine.connect() as connection,
             self._deadline(connection, MIGRATION_S),
         ):
+            self._extend(connection, MIGRATION_S)
             if self.is_postgres:
-                connection.exec_driver_sql(f"SELECT pg_advisory_lock({MIGRATION_LOCK})")
-            try:
-                migration.upgrade(connection)
-                connection.commit()
-            finally:
-                if self.is_postgres and not connection.invalidated:
-                    # after a failure the transaction is good for nothing but its end
-                    connection.rollback()
-                    connection.exec_driver_sql(f"SELECT pg_advisory_unlock({MIGRATION_LOCK})")
-                    connection.commit()
+                # ends with the transaction: one of the session would stay behind in a pooler
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+            migration.upgrade(connection)
+            connection.commit()
         self._current = self._was_current = True
         return self.head()
 
     def prepare(self, fill: Callable[[sa.Connection], None]) -> None:
         """Have an empty database filled in one transaction, no schema being made before. Raises as transaction."""
         with self._translated(), self._engine.connect() as connection, self._deadline(connection, FILLING_S):
-            if self.is_postgres:
-                connection.exec_driver_sql("SET statement_timeout = 0")
+            self._extend(connection, FILLING_S)
             fill(connection)
             connection.commit()
 
@@ -221,17 +232,7 @@ class Database:
             raise Unavailable(str(error)) from error
         self.remade += 1
 
-    def _connectable(self) -> sa.Engine:
-        if self.is_postgres:
-            options = f"-c statement_timeout={int(CALL_S * 1000)} -c lock_timeout=2000 -c timezone=UTC"
-            arguments = {"connect_timeout": CONNECT_S, "options": options, "application_name": "revenant"}
-            try:
-                return sa.create_engine(
-                    self.url, pool_size=POOL_SIZE, max_overflow=2, pool_pre_ping=False, pool_timeout=CALL_S,
-                    connect_args=arguments,
-                )  # fmt: skip
-            except NoSuchModuleError as error:
-                raise ConfigError(f"DATABASE_URL: {error}") from error
+    def _file(self) -> sa.Engine:
         path = Path(str(self.url.database))
         if str(path) != ":memory:":
             _writable(path)
@@ -241,14 +242,13 @@ class Database:
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
         return engine
 
-    @contextlib.contextmanager
-    def _deadline(self, connection: sa.Connection, seconds: float) -> Iterator[None]:
-        # libpq's own limits do not help against a server that hangs: only closing the socket under it does
-        if not self.is_postgres:
-            yield
-            return
-        with self._deadlines.within(seconds, connection.connection.driver_connection):
-            yield
+    def _extend(self, connection: sa.Connection, seconds: float) -> None:
+        """Let statements of this transaction take so long."""
+        if self.is_postgres:
+            connection.exec_driver_sql(f"SET LOCAL statement_timeout = {int(seconds * 1000)}")
+
+    def _deadline(self, connection: sa.Connection, seconds: float) -> contextlib.AbstractContextManager[None]:
+        return self._connections.within(seconds, connection) if self._connections else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
@@ -281,15 +281,6 @@ class Database:
 
 def _is_operational(error: DBAPIError) -> bool:
     return isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError) or error.connection_invalidated
-
-
-def _cut(driver_connection: object) -> None:
-    with contextlib.suppress(OSError, AttributeError, Exception):
-        handle = socket.socket(fileno=os.dup(driver_connection.fileno()))  # type: ignore[attr-defined]
-        try:
-            handle.shutdown(socket.SHUT_RDWR)
-        finally:
-            handle.close()
 
 
 def _prepare_sqlite(connection: object, _: object) -> None:

@@ -16,7 +16,7 @@ from persistence import schema
 from persistence.candle_reader import named_id, series_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
     from domain.candle import Series
@@ -74,10 +74,12 @@ def lawful(source: Source, target: Source) -> str:
 
 
 def copy(
-    database: Database, store: CandleHistory, source: Source, target: Source, symbol: str = "",
+    database: Database, store: CandleHistory, source: Source, target: Source, symbols: Collection[str] | None = None,
     progress: Callable[[Series], None] = lambda _: None,
 ) -> list[Copied]:  # fmt: skip
-    """Copy rows from one source's table into another's; what is there stays, so that doing it twice changes nothing.
+    """Copy rows, those of ``symbols`` or all, from one source's table into another's.
+
+    What is there stays, so that doing it twice changes nothing.
 
     Raises:
         Rejected: when that may not be.
@@ -86,7 +88,7 @@ def copy(
         raise Rejected(f"sources migrate: {reason}")
     done = []
     for entry in store.entries(source):
-        if entry.rows and (not symbol or entry.series.symbol == symbol):
+        if entry.rows and (symbols is None or entry.series.symbol in symbols):
             done.append(_copy_series(database, store, entry, target))
             progress(entry.series)
     return done

@@ -59,6 +59,11 @@ class SandboxProcess:
         self.status: dict[str, Any] = {}
 
     @property
+    def lived(self) -> bool:
+        """Whether one has ever run on the folder."""
+        return (self._state_dir / "arguments.json").exists()
+
+    @property
     def spawned(self) -> bool:
         """Whether it was started here, not found running."""
         return self._process is not None

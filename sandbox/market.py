@@ -16,6 +16,7 @@ import numpy as np
 
 from domain.candle import Bars
 from domain.errors import ConfigError
+from domain.symbols import Symbols
 from sandbox.silence import quieten
 
 if TYPE_CHECKING:
@@ -67,12 +68,17 @@ class Market:
         self.base_ms, self.instruments = tape.base_ms, tape.instruments
         body = store.get("market")
         self._notes = msgspec.json.decode(body, type=Notes) if body else Notes()
-        by_id = {rules.venue_id: symbol for symbol, rules in tape.instruments.items()}
+        names = Symbols(tape.instruments, {symbol: rules.venue_id for symbol, rules in tape.instruments.items()})
         for item in marked:
-            venue_id, _, category = item.partition("=")
-            if venue_id not in by_id or category not in CATEGORIES:
+            contract, _, category = item.partition("=")
+            if category not in CATEGORIES:
                 raise ConfigError(f"sandbox.marked: {item} is not CONTRACT={'|'.join(CATEGORIES[1:])}")
-            self.mark(by_id[venue_id], category)
+            meant = names.matches(contract)
+            if not meant:
+                said = f"sandbox.marked: {contract!r} matches no contract here; {names.hint(contract)}"
+                raise ConfigError(said.rstrip("; "))
+            for symbol in meant:
+                self.mark(symbol, category)
         for symbol in self._notes.listings:
             self._apply(symbol)
 

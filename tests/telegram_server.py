@@ -9,10 +9,12 @@ import re
 import threading
 import time
 from collections import defaultdict
+from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from telegram import Chat, Message, User
 
 from telegram_bot.gate import Flood
 from tests.bot import PATIENCE, until
@@ -64,6 +66,7 @@ class TelegramServer:
         self.down = False
         self.delay_s = 0.0
         self.known_chats = {CHAT, -100}
+        self.moved: dict[int, int] = {}
         self._updates: list[dict[str, Any]] = []
         self._number, self._message = 1000, 0
         self._texts: dict[tuple[int, int], tuple[str, str]] = {}
@@ -93,6 +96,17 @@ class TelegramServer:
             "chat": {"id": chat, "type": kind, "first_name": "Tester"}, **more,
         }  # fmt: skip
         return self.put(message=body)
+
+    def move(self, old: int, new: int, *, told: bool = True) -> None:
+        """Have a group become a supergroup, and say so with the service messages that Telegram sends; ``told`` or not."""
+        self.known_chats = self.known_chats - {old} | {new}
+        self.moved[old] = new
+        if told:
+            owner, now = User(OWNER, "Tester", is_bot=False), datetime.now(UTC)
+            there = Message(1, now, Chat(new, "supergroup", "Traders"), from_user=owner, migrate_from_chat_id=old)
+            here = Message(901, now, Chat(old, "group", "Traders"), from_user=owner, migrate_to_chat_id=new)
+            for one in (there, here):
+                self.put(message=one.to_dict())
 
     def press(self, data: str, message: int = 1, user: int = OWNER, chat: int = CHAT) -> int:
         """Press a button."""
@@ -215,6 +229,9 @@ class TelegramServer:
 
     def _kept(self, body: dict[str, Any], text: str, most: int, photo: bytes = b"", edited: int = 0) -> web.Response:
         chat, markup = int(body["chat_id"]), _Markup()
+        if chat in self.moved:
+            text = "Bad Request: group chat was upgraded to a supergroup chat"
+            return _error(400, text, parameters={"migrate_to_chat_id": self.moved[chat]})
         if chat not in self.known_chats:
             return _error(400, "Bad Request: chat not found")
         if body.get("parse_mode") == "HTML":

@@ -68,17 +68,19 @@ class Talk:
 
 @contextlib.asynccontextmanager
 async def talking(server: TelegramServer, *, code: bool = False, desk: FakeDesk | None = None, users: tuple[int, ...] = (OWNER,),
-                  chats: tuple[int, ...] = (CHAT,), queue_max: int = 500, confirm_s: float = 60.0, token: str = TOKEN) -> AsyncIterator[Talk]:  # fmt: skip
+                  chats: tuple[int, ...] = (CHAT,), queue_max: int = 500, confirm_s: float = 60.0, token: str = TOKEN, kept: list[bytes] | None = None) -> AsyncIterator[Talk]:  # fmt: skip
     held, audit = desk or FakeDesk(), []
 
     async def book(deed: dict[str, Any]) -> None:
         audit.append(deed)
 
-    async def save(_: bytes) -> None:
-        return None
+    memory = kept if kept is not None else []
+
+    async def save(content: bytes) -> None:
+        memory.append(content)
 
     terms = Terms(token, server.address, chats, users, SECRET if code else "", confirm_s, queue_max, 0.05)
-    bot = TelegramBot(terms, held, Memory(None, save), book)
+    bot = TelegramBot(terms, held, Memory(memory[-1] if memory else None, save), book)
     running = asyncio.create_task(bot.run())
     try:
         yield Talk(server, bot, held, audit)
@@ -618,3 +620,74 @@ def fuzzed(rng: random.Random) -> Any:
                 "data": rng.choice([words, words, None])}  # fmt: skip
     update = {"update_id": rng.choice([1, 2, 3, "x", None, 2**65]), kind: body}
     return rng.choice([update, update, update, update, update, body, [update], None])
+
+
+GROUP, SUPERGROUP = -100, -1001557900000
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_group_that_becomes_a_supergroup_is_followed_with_its_rights(server, told):
+    """Found by telling of an exit afterwards: neither was it delivered, nor was anybody obeyed there any more."""
+    async with talking(server, chats=(GROUP,)) as talk:
+        await talk.ask("/version", "0.1.0", chat=GROUP)
+        server.move(GROUP, SUPERGROUP, told=told)
+        talk.bot.notices.put(Notice.EXIT, "stopped out")
+        await until(lambda: any("stopped out" in one for one in server.texts(SUPERGROUP)), "the notice")
+        said = await until(
+            lambda: next((one for one in server.texts(SUPERGROUP) if "supergroup now" in one), None), "word"
+        )
+        assert str(SUPERGROUP) in said
+        await talk.ask(
+            "/version", lambda one: "0.1.0" in one["plain"] and one["chat_id"] == SUPERGROUP, chat=SUPERGROUP
+        )
+        await talk.ask("/panic", lambda one: one["chat_id"] == SUPERGROUP, chat=SUPERGROUP)
+        assert any(name == "panic" for name, *_ in talk.desk.done)
+        done = len(talk.desk.done)
+        server.write("/stop", user=STRANGER, chat=SUPERGROUP)
+        await until(lambda: talk.bot.gate.turned_away, "a stranger to be turned away")
+        assert len(talk.desk.done) == done
+        assert [one for one in talk.audit if one["event"] == "chat moved"] == [
+            {"event": "chat moved", "chat": GROUP, "now": SUPERGROUP}
+        ]
+        await until(lambda: not talk.bot.notices.waiting, "all notices to be delivered")
+
+
+async def test_a_moved_group_is_known_after_a_restart_while_it_is_configured(server):
+    kept: list[bytes] = []
+    async with talking(server, chats=(GROUP,), kept=kept):
+        server.move(GROUP, SUPERGROUP)
+        await until(lambda: kept, "the move to be remembered")
+    before = server.calls["sendMessage"]
+    async with talking(server, chats=(GROUP,), kept=kept) as talk:
+        await talk.ask("/version", lambda one: one["chat_id"] == SUPERGROUP, chat=SUPERGROUP)
+        talk.bot.notices.put(Notice.EXIT, "closed")
+        await until(lambda: any("closed" in one for one in server.texts(SUPERGROUP)), "the notice")
+        assert server.calls["sendMessage"] - before == 2, "nothing is tried at the old id"
+    async with talking(server, chats=(CHAT,), kept=kept) as talk:
+        server.write("/stop", chat=SUPERGROUP)
+        await until(lambda: talk.bot.gate.turned_away, "a group that is configured no more to be turned away")
+        assert talk.desk.done == []
+
+
+async def test_a_group_configured_by_both_ids_is_told_once(server):
+    async with talking(server, chats=(GROUP, SUPERGROUP)) as talk:
+        server.move(GROUP, SUPERGROUP)
+        await until(lambda: any("supergroup now" in one for one in server.texts(SUPERGROUP)), "word of it")
+        server.forget()
+        for n in range(3):
+            talk.bot.notices.put(Notice.EXIT, f"closed {n}")
+            await until(lambda n=n: any(f"closed {n}" in one for one in server.texts(SUPERGROUP)), "the notice")
+        assert sum("closed" in one for one in server.texts(SUPERGROUP)) == 3
+
+
+@pytest.mark.parametrize(("old", "new"), [(-555, SUPERGROUP), (CHAT, SUPERGROUP), (GROUP, 666), (CHAT, 666)])
+async def test_nobody_else_is_followed_anywhere(server, old, new):
+    """A group of strangers that becomes one, a private chat (those never do), and a group that became a person."""
+    async with talking(server, chats=(CHAT, GROUP)) as talk:
+        server.put(message={"message_id": 1, "date": 0, "chat": {"id": new}, "migrate_from_chat_id": old})
+        server.put(message={"message_id": 1, "date": 0, "chat": {"id": old}, "migrate_to_chat_id": new})
+        server.write("/stop", chat=new)
+        await until(lambda: talk.bot.gate.turned_away, "it to be turned away")
+        await talk.ask("/version", "0.1.0")
+        assert talk.desk.done == []
+        assert not [one for one in talk.audit if one["event"] == "chat moved"]

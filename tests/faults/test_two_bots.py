@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 
 import pytest
@@ -29,8 +30,10 @@ def test_the_newest_takes_over_at_once_and_a_paused_one_sends_nothing_more(accou
         new.start()
         status = new.wait_ready()
         assert status["lease"]["state"] == "held"
-        # a third folder must not take the right away by a mere look
-        aside = Bot(tmp_path / "aside", **account).manage("trades", "reconcile")
+        # a third folder, a copy of the first, must not take the right away by a mere look
+        copy = Bot(tmp_path / "aside", **account)
+        shutil.copytree(old.data, copy.data, ignore=shutil.ignore_patterns("dashboard.json"))
+        aside = copy.manage("trades", "reconcile")
         assert (aside.returncode, "alive elsewhere" in aside.stderr) == (2, True), aside.stderr
         # what the older one had opened is the newer one's now, stops and all
         assert status["adopted"] >= 1 or status["rebuilt"] >= 1

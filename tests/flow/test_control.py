@@ -76,20 +76,75 @@ def reported(bot) -> dict:
     return asyncio.run(on_exchange(bot, ask))
 
 
+def place(bot, process: str) -> dict[str, str]:
+    """Return what every command that acts on money says of where it acts."""
+    who = {"mode": "synthetic", "source": "synthetic", "account": Terms().uid}
+    return {**who, "folder": str(bot.data.resolve()), "process": process}
+
+
 def test_stop_and_start_work_with_and_without_a_bot(make_bot):
     bot = make_bot()
-    code, body = answer(bot, "stop", "--reason", "before the first start")
-    assert (code, body["switch"], body["running"]) == (0, "stopped", False)
+    bot.start()
+    bot.wait_ready()
+    bot.kill9()
+    code, body = answer(bot, "stop", "--reason", "while none runs")
+    there = place(bot, "none runs")
+    assert (code, body) == (0, {**there, "switch": "stopped", "running": False, "note": "kept for the next start"})
     bot.start()
     status = bot.wait_for("recovery", lambda s: s["switch"] == "stopped" and s["bars"] > 0)
     assert not status["ready"]
-    assert answer(bot, "start") == (0, {"switch": "running"})
+    there = place(bot, str(bot.process.pid))
+    assert answer(bot, "start") == (0, {**there, "switch": "running"})
     bot.wait_ready()
-    assert answer(bot, "pause") == (0, {"switch": "paused"})
+    assert answer(bot, "pause") == (0, {**there, "switch": "paused"})
     bot.kill9()
     bot.start()
     bot.wait_for("the switch to be remembered", lambda s: s["switch"] == "paused")
     assert bot.stop() == 0
+
+
+MONEY = (("stop",), ("pause",), ("start",), ("panic",), ("panic", "--foreign"), ("forceexit", "all"), ("forceexit", "BTC"),
+         ("trades", "reconcile"))  # fmt: skip
+
+
+@pytest.mark.parametrize("command", MONEY, ids=" ".join)
+def test_where_no_bot_has_ever_lived_nothing_is_done_and_nothing_made(make_bot, command):
+    """Found by calling panic in the wrong folder: it made one, said "open 0, stopped", and the real bot traded on."""
+    bot = make_bot()
+    for arguments in (command, (*command, "--json")):
+        done = bot.manage(*arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        said = " ".join(done.stderr.split())
+        assert f"no bot has ever lived in {bot.data.resolve()} as SYNTHETIC on synthetic: nothing was done" in said
+    assert not bot.data.exists()
+
+
+def test_a_folder_that_only_reports_have_been_asked_of_is_no_bots(make_bot):
+    bot = make_bot()
+    bot.manage("stats")
+    bot.manage("trades", "list")
+    before = sorted(bot.data.rglob("*"))
+    done = bot.manage("panic")
+    assert (done.returncode, "no bot has ever lived" in done.stderr) == (1, True), done.stderr
+    assert sorted(bot.data.rglob("*")) == before
+
+
+def test_what_is_asked_of_another_mode_than_the_one_that_lived_there_is_refused(make_bot):
+    bot = make_bot()
+    bot.start()
+    bot.wait_ready()
+    # a bot that runs is the one that is meant, whatever the settings of the command say
+    paper = {"DATA_SOURCE": "bybit"}
+    bot.environment |= paper
+    assert answer(bot, "pause") == (0, {**place(bot, str(bot.process.pid)), "switch": "paused"})
+    bot.kill9()
+    before = sorted(bot.data.rglob("*"))
+    done = bot.manage("panic")
+    assert done.returncode == 1
+    said = " ".join(done.stderr.split())
+    assert "as PAPER on bybit: nothing was done" in said
+    assert f"There is synthetic-synthetic-{Terms().uid}." in said
+    assert sorted(bot.data.rglob("*")) == before
 
 
 def test_positions_are_closed_by_name_and_all_at_once(make_bot):
@@ -129,6 +184,7 @@ def test_panic_closes_everything_though_the_bot_is_dead(make_bot):
     bot.kill9()
     code, body = answer(bot, "panic", "--seconds", "240")
     assert (code, body["switch"], body["open"]) == (0, "stopped", 0), body
+    assert body.items() >= place(bot, "none runs").items()
     done = bot.manage("trades", "export", "out.csv")
     assert done.returncode == 0
     with (bot.folder / "out.csv").open() as held:

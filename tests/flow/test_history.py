@@ -193,6 +193,38 @@ def test_real_holes_are_filled_by_the_second_source_that_has_them(commands, venu
     assert np.array_equal(held.close, truth.close[inside])
 
 
+def test_symbols_may_be_written_in_any_way_and_what_matches_nothing_is_named(commands, venues):
+    venues.put("binance", BTC.symbol, "15m", BARS, listed=START)
+    arguments = ("-s", "binance", "-t", "15m", *SINCE_UNTIL)
+    assert commands.json("data", "download", "-p", "btc", *arguments)["total_records"] == len(BARS)
+    assert commands.json("data", "download", "-p", "BTCUSDT", *arguments)["total_records"] == 0
+    code, _, err = commands.run("data", "download", "-p", "BTC,NOSUCH", *arguments)
+    assert (code, "--symbols: 'NOSUCH' matches no symbol" in err) == (2, True), err
+    copied = commands.json("sources", "migrate", "--source", "binance", "--target", "test", "-p", "btc")
+    assert copied["copied"] == len(BARS)
+    assert commands.json("sources", "compare", "--source", "binance", "--target", "test", "-p", "BTC*")[0]["common"]
+    for command in (("clean", "-s", "test"), ("migrate", "--source", "binance", "--target", "test"),
+                    ("compare", "--source", "binance", "--target", "test")):  # fmt: skip
+        code, _, err = commands.run("sources", *command, "-p", "BTCC")
+        assert (code, "holds nothing of 'BTCC'; did you mean BTC/USDT:USDT?" in err) == (1, True), err
+    # what is deleted is never guessed
+    commands.store().save(Source.TEST, Series("BTC/USDT", "15m"), BARS[:10])
+    code, _, err = commands.run("sources", "clean", "-s", "test", "-p", "BTC", "--yes")
+    assert (code, "'BTC' is any of BTC/USDT, BTC/USDT:USDT: write one of them" in err) == (1, True), err
+    assert commands.json("sources", "clean", "-s", "test", "-p", "BTC/USDT", "--yes")["deleted"] == 10
+    assert commands.store().entry(Source.TEST, BTC).rows == len(BARS)
+
+
+def test_a_pin_that_matches_nothing_keeps_everything(commands):
+    series = Series("BTC/USDT", "1m")
+    commands.store().save(Source.BINANCE, series, walk(3_000, START, 60_000))
+    commands.environment["REVENANT__HISTORY__PINNED"] = '[{"symbol": "BTCC", "since": "2024-01-02"}]'
+    code, _, err = commands.run("data", "prune", "--yes")
+    assert (code, "history.pinned: 'BTCC' matches no symbol that is stored" in err) == (2, True), err
+    assert commands.json("data", "run", "retention", code=1)["status"] == "FAILED"
+    assert len(commands.store().times(Source.BINANCE, series)) == 3_000
+
+
 def test_old_bars_go_when_that_is_asked_for_and_pinned_ones_stay(commands):
     old = walk(3_000, START, 60_000)
     series = Series("BTC/USDT", "1m")

@@ -142,7 +142,7 @@ def test_a_position_in_a_contract_that_the_exchange_delists_is_recorded_as_it_wa
 
 
 def test_a_source_of_history_is_the_live_market_of_a_paper_bot_and_its_table_is_used(make_bot):
-    """Started, killed and started again on polled bars; a symbol that the source does not have is left out."""
+    """Started, killed and started again on polled bars; a symbol that the source does not have is an error."""
     from tests.venues import served, walk
 
     now = int(time.time() * 1000)
@@ -156,9 +156,12 @@ def test_a_source_of_history_is_the_live_market_of_a_paper_bot_and_its_table_is_
             REVENANT__TRADING__SYMBOLS='["BTC/USDT:USDT", "ETH/USDT:USDT", "XYZ/USDT:USDT"]',
         )  # fmt: skip
         bot.start()
+        assert bot.process.wait(timeout=180) == 2
+        assert "trading.symbols: 'XYZ/USDT:USDT' matches no symbol of the exchange" in bot.log()
+        bot.environment["REVENANT__TRADING__SYMBOLS"] = '["BTC", "ETHUSDT"]'
+        bot.start()
         status = bot.wait_ready()
         assert (status["mode"], status["source"]) == ("PAPER", "binance")
-        assert "symbol left out" in bot.log()
         until(lambda: len(stored(bot)) == 4, "the candles to be stored")
         asked = len(venues.asked)
         bot.kill9()

@@ -44,6 +44,14 @@ def test_addresses_that_cannot_work_are_refused_without_showing_the_password(tex
     assert "DATABASE_URL" in str(error.value)
 
 
+def test_what_a_host_appends_for_another_library_is_left_out_and_what_nobody_knows_is_named():
+    assert "pgbouncer" not in str(parse_url("postgres://a:hidden@host:6543/d?pgbouncer=true&sslmode=require"))
+    with pytest.raises(ConfigError, match="connection_limit") as error:
+        parse_url("postgres://a:hidden@host/d?connection_limit=secret")
+    assert "hidden" not in str(error.value)
+    assert "secret" not in str(error.value)
+
+
 def test_nobody_there_is_unavailable():
     with pytest.raises(Unavailable):
         Database(f"postgresql://a@127.0.0.1:{free_port()}/d").check()

@@ -179,3 +179,5 @@ def test_a_symbol_that_nobody_knows_is_said_to_be_unknown():
     assert held.get_phantom_stats(B)["total"] == 0
     with pytest.raises(BadData, match="'NONE' is not known; phantoms there are of A/USDT:USDT"):
         held.get_phantom_stats("NONE")
+    for written in ("A", "a/usdt", "AUSDT", A):
+        assert held.get_phantom_stats(written)["total"] == 1

@@ -14,6 +14,7 @@ from domain.candle import Bars, resample
 from domain.errors import ConfigError
 from sandbox.mark import mark_bars, marks
 from sandbox.market import Market
+from sandbox.replay import replay
 from sandbox.silence import quieten
 from sandbox.store import SandboxStore
 from sandbox.tape import GeneratedTape, ReplayTape
@@ -126,9 +127,24 @@ def test_marks_of_contracts_outlive_a_restart_and_wrong_ones_are_refused(store):
     held = Market(GeneratedTape(1, 2, 0), store).instruments
     assert (held["ETH/USDT:USDT"].category, held[BTC].category, held[BTC].pre_listing) == ("stock", "", True)
     assert (market.due(DAY - 1), market.due(DAY)) == ([], [BTC])
-    for wrong in ("NOPEUSDT=stock", "BTCUSDT=bond"):
-        with pytest.raises(ConfigError, match=r"sandbox\.marked"):
+    for wrong in ("NOPEUSDT=stock", "BTCUSDT=bond", "=stock"):
+        with pytest.raises(ConfigError, match=rf"sandbox\.marked: '?{wrong.split('=')[0]}"):
             Market(GeneratedTape(1, 2, 0), store, [wrong])
+
+
+@pytest.mark.parametrize("written", ["ETH", "eth/usdt", "ETHUSDT", "ETH/USDT:USDT", "ET*"])
+def test_a_contract_is_marked_however_it_is_written(store, written):
+    held = Market(GeneratedTape(1, 2, 0), store, [f"{written}=stock"]).instruments
+    assert (held["ETH/USDT:USDT"].category, held[BTC].category) == ("stock", "")
+
+
+@pytest.mark.parametrize("written", ["ABC", "abcusdt", "ABC/USDT", "ABC-USDT", "ABC/USDT:USDT"])
+def test_a_replayed_contract_may_be_written_in_any_way(tmp_path, written):
+    path = tmp_path / "some.csv"
+    path.write_text("timestamp,open,high,low,close,volume,turnover\n0,1,1,1,1,1,1\n60000,1,1,1,1,1,1\n")
+    assert list(replay([f"{written}={path}"]).instruments) == ["ABC/USDT:USDT"]
+    with pytest.raises(ConfigError, match=r"sandbox\.replay: A B=.*'A B' is no contract"):
+        replay([f"A B={path}"])
 
 
 def test_the_mark_price_is_smoother_than_the_last_one_and_never_far_from_it():

@@ -35,6 +35,16 @@ def test_lists_can_come_from_the_environment(tmp_path):
     assert held.trading.symbols == ("BTC/USDT:USDT", "ETHUSDT")
 
 
+@pytest.mark.parametrize(
+    "written", ["BTC,ETHUSDT 1000*", "BTC, ETHUSDT, 1000*", '["BTC", "ETHUSDT", "1000*"]', "BTC;ETHUSDT\n1000*"]
+)
+def test_lists_of_symbols_are_taken_as_people_write_them(tmp_path, written):
+    held = load(tmp_path, REVENANT__TRADING__SYMBOLS=written, REVENANT__TRADING__BLACKLIST=written)
+    assert held.trading.symbols == held.trading.blacklist == ("BTC", "ETHUSDT", "1000*")
+    assert load(tmp_path, "trading: {blacklist: BTC}").trading.blacklist == ("BTC",)
+    assert load(tmp_path, REVENANT__TRADING__SYMBOLS="").trading.symbols == ()
+
+
 def test_keys_of_digits_only_stay_text(tmp_path):
     held = load(tmp_path, BYBIT_API_KEY="0123", BYBIT_API_SECRET="456", LIVE_CONFIRM="789")
     assert held.bybit.api_key.get_secret_value() == "0123"

@@ -129,7 +129,7 @@ async def test_a_week_is_told_on_monday_and_only_once(looking):
 async def test_the_first_start_ever_tells_no_week_and_what_cannot_be_read_begins_anew(monkeypatch):
     first = Looking(monkeypatch, b"{broken")
     assert await first.after(1) == []
-    assert first.saved == [{"week": "2026-11-23", "strangers": []}]
+    assert first.saved == [{"week": "2026-11-23", "strangers": [], "moved": {}}]
 
 
 # -- what the engine tells

@@ -107,16 +107,25 @@ def test_every_gate_is_explained_to_whoever_asks_why_there_are_no_trades():
 
 
 def test_a_list_may_be_written_in_any_way_and_names_each_symbol_once():
-    listed = ("btc", "ETHUSDT", "PEPE", "BTC/USDT", "*PEPE", "HALTED", "NOSUCH")
+    listed = ("btc", "ETHUSDT", "PEPE", "BTC/USDT", "*PEPE", "HALTED")
     assert choose(CONTRACTS, listed, (), 20) == [BTC, ETH, PEPE]
     assert choose(CONTRACTS, ("btc", "eth"), (ETH,), 20) == [BTC]
     with pytest.raises(ConfigError, match=r"trading\.symbols"):
-        choose(CONTRACTS, ("NOSUCH", "HALTED"), (), 20)
+        choose(CONTRACTS, ("HALTED",), (), 20)
 
 
-def test_a_listed_symbol_that_is_gone_is_named_with_what_comes_close(capfd):
-    choose(CONTRACTS, ("BTC", "ETHH"), (), 20)
-    assert "did you mean ETH/USDT:USDT?" in capfd.readouterr().out
+@pytest.mark.parametrize("entry", ["ETHH", "NOSUCH*", "", "BTC/EUR", "NOSUCH/USDT:USDT"])
+def test_an_entry_of_the_list_that_the_exchange_never_had_is_an_error_that_names_it(entry):
+    with pytest.raises(ConfigError, match=r"trading\.symbols: .* matches no symbol of the exchange; ") as raised:
+        choose(CONTRACTS, ("BTC", entry), (), 20)
+    assert repr(entry) in str(raised.value)
+    assert ("did you mean ETH/USDT:USDT?" in str(raised.value)) == (entry == "ETHH")
+
+
+def test_a_listed_contract_that_is_gone_does_not_keep_the_bot_from_guarding_the_others(capfd):
+    gone = {"LUNA/USDT:USDT": replace(CONTRACTS[ETH], symbol="LUNA/USDT:USDT", venue_id="LUNAUSDT", trading=False)}
+    assert choose(CONTRACTS, ("BTC", "LUNA"), (), 20, known=gone) == [BTC]
+    assert "the exchange does not trade it any more" in capfd.readouterr().out
 
 
 def test_the_blacklist_takes_what_people_write():
