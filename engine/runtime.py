@@ -16,10 +16,12 @@ from domain.records import Fill, Level, Mended, OrderEnded, Receipt, StopMoved, 
 from engine import readiness, recovery
 from engine.commands import CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
 from engine.delivery import Deliveries
+from engine.executions import Executions
 from engine.exit_retries import ExitRetries
 from engine.following import Following
 from engine.intake import Intake
 from engine.lag import Lags
+from engine.market_clock import MarketClock
 from engine.orders import LANES, Orders
 from engine.parts import Parts, Progress
 from engine.recall import Recall
@@ -49,7 +51,6 @@ SETTLE_S = 5.0
 INSTRUMENTS_S = 3_600.0
 RECOVERY_RETRY_S = 2.0
 NUDGE_PAUSE_S = 0.5
-DAY_MS = 86_400_000
 STEP_LOOK_S = 0.05
 STEP_LOST_S = 30.0
 
@@ -69,7 +70,11 @@ class Runtime:
             parts.trader, self.dispatch, self.market_time, lambda failing: parts.told("exit failing", failing),
             lambda symbol: symbol in self.reconciler.found.ghosts,
         )  # fmt: skip
-        self.intake = Intake(parts.trader, parts.broker, self, self.reconciler, self.exits, parts.told)
+        self._clock = MarketClock(self.market_time)
+        self._executions = Executions(parts.trader, parts.broker, self._clock)
+        self.intake = Intake(
+            parts.trader, parts.broker, self, self.reconciler, self.exits, parts.told, self._executions
+        )  # fmt: skip
         self._lookup = recovery.OrderLookup()
         self._batch_at = self._settled_at = 0.0
         self._consuming = self._leaving = False
@@ -100,7 +105,7 @@ class Runtime:
         p.phantoms.missed(missed)
         self.progress.missed_signals = len(missed)
         await p.phantoms.catch_up(p.windows, p.candles, p.wanted)
-        fills = await p.broker.fills_since(recovery.asking_start(p.trader, p.ledger, past.until, until), until + DAY_MS)
+        fills = await self._executions.since(recovery.asking_start(p.trader, p.ledger, past.until, until))
         await self.intake.take_fills(fills)
         await self._settle_orders()
         await self.dispatch(p.trader.resume())
@@ -197,7 +202,7 @@ class Runtime:
             async with asyncio.timeout(deadline_s / 3):
                 await self._p.writer.free()
                 if self.progress.recovered:
-                    await self.intake.take_fills_since(recovery.fills_start(self._p.trader, self.market_time()))
+                    await self.intake.take_news()
                     await self._finished.join()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline_s / 2):
@@ -285,7 +290,7 @@ class Runtime:
         if p.acknowledge is not None:
             # a stepping market must look the same on every run, however the sockets race
             with contextlib.suppress(Unavailable, Rejected):
-                await self.intake.take_fills_since(recovery.fills_start(p.trader, self.market_time()))
+                await self.intake.take_news()
                 await self._refresh_balance()
         p.trader.situation.stale = frozenset(readiness.silent(p))
         p.trader.situation.superseded = p.fence.superseded
@@ -466,18 +471,19 @@ class Runtime:
 
     async def catch_up(self) -> None:
         """Ask for executions and for the ends of orders, and take them."""
+        doubted = [*self.reconciler.lasting_doubts, *self._lookup.behind]
         start = recovery.fills_start(self._p.trader, self.market_time())
-        fills = await self._p.broker.fills_since(start, self.market_time() + DAY_MS)
+        fills = await self._executions.news(start, doubted)
         await self.take(fills)
         await self.intake.take_unread()
-        await self.intake.finish_flat()
+        await self.intake.finish_flat(self.take)
         # each open order costs a request: rounds that follow one another closely look at fills and positions only
         now = asyncio.get_running_loop().time()
         hurried = any(order.market for order in self._p.trader.book.unsettled())
         if now - self._settled_at >= (UNDECIDED_S if hurried else SETTLE_S) or self._lookup.undecided:
             self._settled_at = now
             await self._settle_orders()
-        await self.reconciler.restore_closed(fills)
+        await self.reconciler.restore_closed(await self._executions.unknown(fills))
 
     async def take(self, fills: list[Fill]) -> None:
         """Take executions, and return once they have been taken."""
