@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from domain.records import (
     SwitchState,
 )
 from domain.trade import ZERO
+from engine import day
 from engine.adjustments import Adjustments
 from engine.commands import Command, PlaceOrder, RecordTrade, Refused, Remember, intent_of
 from engine.exits import Exits
@@ -274,13 +276,7 @@ class Trader:
 
     def day_pnl(self) -> Decimal:
         """Return the profit of the current UTC day: closed trades, and the change of open ones; no deposits."""
-        start = datetime.fromtimestamp(self._day.day * DAY_S if self._day else 0, UTC)
-        made = ZERO
-        for trade in reversed(self.closed):
-            if trade.exit_time < start:
-                break
-            made += trade.pnl_usd
-        return made + self.open_pnl() - (self._day.open_pnl if self._day else ZERO)
+        return day.profit(self._day, self.closed, self.book.positions(), self.open_pnl())
 
     def daily_loss_reached(self) -> bool:
         """Say whether the UTC day has lost as much as it may."""
@@ -289,11 +285,26 @@ class Trader:
 
     def turn_of_day(self, now: int) -> list[Command]:
         """Begin a new UTC day, unless it has begun or nothing is known of the equity yet."""
-        day = now // DAY_MS
-        if (self._day is not None and self._day.day >= day) or not self.situation.equity:
+        today = now // DAY_MS
+        if (self._day is not None and self._day.day >= today) or not self.situation.equity:
             return []
-        self._day = DayStarted(time=now, day=day, equity=self.situation.equity, open_pnl=self.open_pnl())
+        start = datetime.fromtimestamp(today * DAY_S, UTC)
+        since = [trade for trade in self.closed if trade.exit_time >= start > trade.entry_time]
+        prices = self._prices_at(today * DAY_MS, now, since)
+        self._day = day.begin(today, now, self.situation.equity, self.book.positions(), prices, since)
         return [Remember(self._day)]
+
+    def _prices_at(self, start: int, now: int, since: Sequence[Trade]) -> dict[str, Decimal]:
+        """Return the prices when a day began, which may be a while ago when the bot was down or saw no bars."""
+        series = {Series(held.symbol, held.opening.timeframe) for held in self.book.positions()}
+        series |= {Series(trade.symbol, trade.timeframe) for trade in since if trade.timeframe}
+        prices = dict(self.situation.prices)
+        for one in series if now > start else ():
+            # a series that is not followed any more, or not yet, has no window
+            with contextlib.suppress(KeyError):
+                bars = self._until(one.symbol, one.timeframe, start)
+                prices |= {one.symbol: Decimal(repr(bars.close.item(-1)))} if len(bars) else {}
+        return prices
 
     def _step(self, name: str, plan: Plan, closed: ClosedBar) -> list[Command]:
         strategy, symbol = plan.strategy, closed.series.symbol
@@ -405,7 +416,9 @@ class Trader:
         self._note_closed(trade)
         self.recorded.add(trade.trade_id)
         self.counts["closed"] += 1
-        return [RecordTrade(trade), *self.tidy(held.symbol)]
+        began = day.with_closed(self._day, trade) if self._day is not None else None
+        self._day = began or self._day
+        return [RecordTrade(trade), *([Remember(began)] if began else []), *self.tidy(held.symbol)]
 
     def _note_closed(self, trade: Trade) -> None:
         late = bool(self.closed) and trade.exit_time < self.closed[-1].exit_time
