@@ -26,6 +26,7 @@ from engine.orders import LANES, Orders
 from engine.parts import Parts, Progress
 from engine.recall import Recall
 from engine.reconciliation import Reconciler
+from engine.stepping import keep_stepping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +44,7 @@ log = structlog.get_logger(__name__)
 Event = list[ClosedBar] | list[Fill] | OrderEnded | StopMoved | MoveStop | OrderReport | PositionReport
 
 EVENTS_MAX = 10_000
-BALANCE_S = 5.0
+BALANCE_S = CLOCK_S = 5.0
 HEAL_S = 2.0
 RECONCILE_S = 60.0
 UNDECIDED_S = 2.0
@@ -51,8 +52,6 @@ SETTLE_S = 5.0
 INSTRUMENTS_S = 3_600.0
 RECOVERY_RETRY_S = 2.0
 NUDGE_PAUSE_S = 0.5
-STEP_LOOK_S = 0.05
-STEP_LOST_S = 30.0
 
 
 class Runtime:
@@ -161,6 +160,7 @@ class Runtime:
         tasks.start("executions", self._listen)
         if not trading:
             return
+        tasks.start("time", self._watch_time)
         tasks.start("learning", p.learning.run)
         tasks.start("phantoms behind", lambda: p.phantoms.keep_up(p.windows, p.candles, p.wanted))
         tasks.start("candles", p.writer.run)
@@ -169,7 +169,7 @@ class Runtime:
         tasks.start("feed", lambda: p.feed.run(self._events.put))
         tasks.start("instruments", self._refresh_instruments)
         if p.acknowledge is not None:
-            tasks.start("stepping", self._keep_stepping)
+            tasks.start("stepping", lambda: keep_stepping(p, self.progress, self.market_time))
 
     @property
     def learning(self) -> Learning:
@@ -304,6 +304,15 @@ class Runtime:
             p.phantoms.show(closed)
             # hundreds of symbols close at once: the loop must breathe between them
             await asyncio.sleep(0)
+        await self.dispatch(p.trader.overdue(p.trader.situation.market_time))
+
+    async def _watch_time(self) -> None:
+        """Keep timeouts also while nothing closes a bar: in the symbol, or anywhere."""
+        while True:
+            await asyncio.sleep(CLOCK_S)
+            now = self._clock.now()
+            if not self._p.fence.superseded:
+                await self.dispatch(self._p.trader.overdue(now))
 
     async def _acknowledge(self, time: int) -> None:
         # everything that this batch led to must have happened before the market moves on, and what that led to as well
@@ -317,21 +326,6 @@ class Runtime:
             await self.orders.settled()
         if self._p.acknowledge is not None:
             await self._p.acknowledge(time)
-
-    async def _keep_stepping(self) -> None:
-        """Ask a stepping market for its first bars once we listen, and again if a step got lost on the way."""
-        loop = asyncio.get_running_loop()
-        while not self._p.feed.connected():
-            await asyncio.sleep(STEP_LOOK_S)
-        seen, since = -1, -STEP_LOST_S
-        while self._p.acknowledge is not None:
-            if seen == self.progress.batches and loop.time() - since > STEP_LOST_S:
-                since = loop.time()
-                await self._p.acknowledge(self.market_time())
-            elif seen != self.progress.batches:
-                since = loop.time() if seen >= 0 else since
-                seen = self.progress.batches
-            await asyncio.sleep(STEP_LOOK_S)
 
     async def dispatch(self, commands: Sequence[Command]) -> None:
         """Carry commands out, or queue them for those who do."""

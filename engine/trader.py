@@ -233,6 +233,10 @@ class Trader:
         """Get out of a position because the operator says so."""
         return self._exits.leave(held, time)
 
+    def overdue(self, now: int) -> list[Command]:
+        """Withdraw entries and close positions whose time is up at a market time, where no bar has said so."""
+        return self._exits.overdue(now)
+
     def tidy(self, symbol: str = "") -> list[Command]:
         """Cancel what nothing is to come of any more, in one symbol or in all."""
         return self._exits.tidy(symbol)
