@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from domain.ports import Broker
-    from engine.executions import Executions
+    from engine.execution_reader import ExecutionReader
     from engine.positions import Position
     from engine.trader import Trader
 
@@ -33,7 +33,7 @@ class Intake:
 
     def __init__(
         self, trader: Trader, broker: Broker, shell: Shell, reconciler: Reconciler, exits: ExitRetries,
-        told: Callable[[str, object], None], executions: Executions,
+        told: Callable[[str, object], None], executions: ExecutionReader,
     ) -> None:  # fmt: skip
         self._trader, self._broker, self._shell = trader, broker, shell
         self._executions = executions

@@ -16,7 +16,7 @@ from domain.records import Fill, Level, Mended, OrderEnded, Receipt, StopMoved, 
 from engine import readiness, recovery
 from engine.commands import CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
 from engine.delivery import Deliveries
-from engine.executions import Executions
+from engine.execution_reader import ExecutionReader
 from engine.exit_retries import ExitRetries
 from engine.following import Following
 from engine.intake import Intake
@@ -70,7 +70,7 @@ class Runtime:
             lambda symbol: symbol in self.reconciler.found.ghosts,
         )  # fmt: skip
         self._clock = MarketClock(self.market_time)
-        self._executions = Executions(parts.trader, parts.broker, self._clock)
+        self._executions = ExecutionReader(parts.trader, parts.broker, self._clock)
         self.intake = Intake(
             parts.trader, parts.broker, self, self.reconciler, self.exits, parts.told, self._executions
         )  # fmt: skip

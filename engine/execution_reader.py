@@ -68,7 +68,7 @@ class ReadMark:
         self._asked.append(Asked(asked.wire, max(newest, asked.market)))
 
 
-class Executions:
+class ExecutionReader:
     """Reads executions of the account.
 
     Each reading costs as much as has happened since the last one, whatever else the account does. What a list told

@@ -9,7 +9,7 @@ import pytest
 from domain import ids
 from domain.order import Cause, OrderSide
 from domain.records import Fill
-from engine.executions import LATE_S, OVERLAP_MAX_MS, Asked, ReadMark
+from engine.execution_reader import LATE_S, OVERLAP_MAX_MS, Asked, ReadMark
 from engine.recovery import OVERLAP_MS
 from engine.tasks import Tasks
 from tests.torture.episodes import BAR_S, SYMBOLS, Life, Market, rules
