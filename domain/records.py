@@ -194,6 +194,7 @@ class DayStarted(msgspec.Struct, frozen=True, tag="day_started"):
         open_pnl: what positions open at that moment had made by then, as far as that was known.
         prices: of the symbols of positions, at that moment.
         made: what trades that have ended since had made by then, by trade id.
+        booked: what has come in or gone out since for trades that are no more, by execution id.
     """
 
     time: int
@@ -202,6 +203,7 @@ class DayStarted(msgspec.Struct, frozen=True, tag="day_started"):
     open_pnl: Decimal = Decimal(0)
     prices: dict[str, Decimal] = {}
     made: dict[str, Decimal] = {}
+    booked: dict[str, Decimal] = {}
 
 
 class Adjusted(msgspec.Struct, frozen=True, tag="adjusted"):

@@ -15,6 +15,7 @@ from domain.trade import ZERO
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from domain.records import Fill
     from domain.trade import Trade
     from engine.positions import Position
 
@@ -79,6 +80,22 @@ def with_closed(began: DayStarted, trade: Trade, price: Decimal | None = None) -
     return msgspec.structs.replace(began, made={**began.made, trade.trade_id: made})
 
 
+def with_late(began: DayStarted, trade: Trade, fill: Fill) -> DayStarted | None:
+    """Return the record after a payment of a trade was told late; None when the day is none the wiser."""
+    start = began.day * DAY_MS
+    if fill.time >= start or round(trade.exit_time.timestamp() * 1000) < start:
+        return None
+    made = began.made.get(trade.trade_id, ZERO) - fill.fee
+    return msgspec.structs.replace(began, made={**began.made, trade.trade_id: made})
+
+
+def with_booked(began: DayStarted, fill: Fill) -> DayStarted | None:
+    """Return the record with a payment that belongs to no trade at hand; None when it was made before the day."""
+    if fill.time < began.day * DAY_MS:
+        return None
+    return msgspec.structs.replace(began, booked={**began.booked, fill.exec_id: -fill.fee})
+
+
 def profit(
     began: DayStarted | None, closed: Sequence[Trade], positions: Sequence[Position], open_pnl: Decimal
 ) -> Decimal:
@@ -87,7 +104,7 @@ def profit(
     ``closed`` are in the order of their exits, ``open_pnl`` is what positions have made in all.
     """
     start = datetime.fromtimestamp(began.day * DAY_MS / 1000 if began else 0, UTC)
-    made = open_pnl
+    made = open_pnl + (sum(began.booked.values(), ZERO) if began else ZERO)
     for trade in reversed(closed):
         if trade.exit_time < start:
             break

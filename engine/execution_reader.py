@@ -101,6 +101,14 @@ class ExecutionReader:
         """Return every execution in a position's symbol since its entry was intended. Raises Unavailable."""
         return await self._broker.fills_since(held.intended_at - OVERLAP_MS, self._until(), held.symbol)
 
+    async def between(self, symbol: str, start: int, end: int) -> list[Fill]:
+        """Return every execution of a symbol with a market time in [start, end] (UTC ms). Raises Unavailable."""
+        return await self._broker.fills_since(start, end, symbol)
+
+    async def before(self, fill: Fill) -> list[Fill]:
+        """Return a week's executions of a symbol up to one of them. Raises Unavailable."""
+        return await self._broker.fills_since(fill.time - WEEK_MS, fill.time, fill.symbol)
+
     async def unknown(self, fills: Sequence[Fill]) -> list[Fill]:
         """Return a week's executions of the symbols in which entries of ours have filled that no record tells of."""
         named = ((fill.symbol, parse_order_id(fill.order_id)) for fill in fills)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from domain.errors import Rejected, Unavailable
 from domain.ids import parse_order_id
-from domain.order import OrderReport, OrderState, PositionReport
+from domain.order import Cause, OrderReport, OrderState, PositionReport
 from domain.records import Fill, OrderEnded
 from engine import recovery
+from engine.commands import RecordTrade
 from engine.exit_retries import ExitRetries
 from engine.published import Entered, PartlyTaken, Published
 from engine.reconciliation import Reconciler, Shell, is_flat
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from domain.ports import Broker
     from engine.execution_reader import ExecutionReader
+    from engine.late_funding import LateFunding
     from engine.positions import Position
     from engine.trader import Trader
 
@@ -33,10 +35,10 @@ class Intake:
 
     def __init__(
         self, trader: Trader, broker: Broker, shell: Shell, reconciler: Reconciler, exits: ExitRetries,
-        told: Callable[[str, object], None], executions: ExecutionReader,
+        told: Callable[[str, object], None], executions: ExecutionReader, funding: LateFunding,
     ) -> None:  # fmt: skip
         self._trader, self._broker, self._shell = trader, broker, shell
-        self._executions = executions
+        self._executions, self._funding = executions, funding
         self._reconciler, self._exits, self._told = reconciler, exits, told
         self._flat_since: dict[str, float] = {}
         self._asked_whole: set[str] = set()
@@ -104,6 +106,10 @@ class Intake:
         for fill in fills:
             if trader.book.knows(fill.exec_id):
                 continue
+            if fill.cause is Cause.FUNDING and self._funding.belongs_here(fill):
+                if self._funding.take(fill):
+                    self._shell.nudge()
+                continue
             if not self._concerns_us(fill):
                 continue
             await self._shell.append(fill)
@@ -165,7 +171,11 @@ class Intake:
                 # looked at again in the next round
                 continue
             if held.flat and trader.book.find(held.digest) is held:
-                await self._shell.dispatch(trader.finish(held))
+                commands = trader.finish(held)
+                await self._shell.dispatch(commands)
+                for done in commands:
+                    if isinstance(done, RecordTrade):
+                        self._funding.watch(done.trade)
 
     async def _ask_whole(self, take: Callable[[list[Fill]], Awaitable[None]]) -> None:
         """Ask for all executions of the positions that are closed, once each time that one is."""

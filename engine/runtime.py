@@ -21,6 +21,7 @@ from engine.exit_retries import ExitRetries
 from engine.following import Following
 from engine.intake import Intake
 from engine.lag import Lags
+from engine.late_funding import LateFunding
 from engine.market_clock import MarketClock
 from engine.orders import LANES, Orders
 from engine.parts import Parts, Progress
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from domain.records import Record
-    from domain.trade import Trade
+    from domain.trade import Leg, Trade
     from engine.commands import Command
     from engine.learning import Learning
     from engine.phantoms import Phantoms
@@ -71,8 +72,9 @@ class Runtime:
         )  # fmt: skip
         self._clock = MarketClock(self.market_time)
         self._executions = ExecutionReader(parts.trader, parts.broker, self._clock)
+        self._funding = LateFunding(parts.trader, self._executions, self.dispatch, self._legs_of)
         self.intake = Intake(
-            parts.trader, parts.broker, self, self.reconciler, self.exits, parts.told, self._executions
+            parts.trader, parts.broker, self, self.reconciler, self.exits, parts.told, self._executions, self._funding
         )  # fmt: skip
         self._lookup = recovery.OrderLookup()
         self._batch_at = self._settled_at = 0.0
@@ -112,6 +114,7 @@ class Runtime:
         await self.reconciler.compare()
         await self._following.keep_up()
         await self.intake.finish_flat()
+        self._funding.recall(until)
         if p.ledger.doubtful_since is not None:
             await self.append(Mended(time=until, missing=p.ledger.missing))
         # not before: carrying thousands of trades at once would slow the start down, and the journal has them
@@ -336,7 +339,7 @@ class Runtime:
             elif isinstance(command, RecordTrade):
                 await self._finished.put(command.trade)
                 self._p.phantoms.take_trades([command.trade])
-                self._p.told("trade", command.trade)
+                self._p.told("amended" if command.trade.version else "trade", command.trade)
             elif isinstance(command, Remember):
                 await self.append(command.record)
                 self._p.told("decided", command.record)
@@ -348,6 +351,9 @@ class Runtime:
             if isinstance(command, PlaceOrder) and command.signal is not None:
                 self._p.phantoms.note(command.signal, "", command.judged)
                 self._p.told("entry", command)
+
+    async def _legs_of(self, trade_id: str) -> list[Leg]:
+        return await self._p.tiers.trades.call(self._p.trades.legs, trade_id)
 
     async def _keep_trades(self) -> None:
         while True:
@@ -471,6 +477,7 @@ class Runtime:
         await self.take(fills)
         await self.intake.take_unread()
         await self.intake.finish_flat(self.take)
+        await self._funding.look()
         # each open order costs a request: rounds that follow one another closely look at fills and positions only
         now = asyncio.get_running_loop().time()
         hurried = any(order.market for order in self._p.trader.book.unsettled())

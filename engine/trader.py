@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,6 +18,7 @@ from domain.order import Cause, OrderKind, OrderRequest, OrderState, Side
 from domain.records import (
     Adjusted,
     Adopted,
+    Close,
     DayStarted,
     Fill,
     Opening,
@@ -37,7 +38,7 @@ from engine.risk import Account, Approved, RiskLimits, weigh
 from engine.situation import Situation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from domain.ids import Identity
     from domain.instrument import Instrument
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 DAY_MS, DAY_S = 86_400_000, 86_400
 CLOSED_MAX = 5_000
+BOOKED_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +95,7 @@ class Trader:
         self.adjustments = Adjustments(terms.limits, terms.blacklist)
         self.closed: deque[Trade] = deque(maxlen=CLOSED_MAX)
         self.recorded: set[str] = set()
+        self.booked: OrderedDict[str, None] = OrderedDict()
         self.counts: Counter[str] = Counter()
         self._exits = Exits(
             self.book, self.situation, instruments, paper=terms.paper, unfilled_timeout_ms=terms.unfilled_timeout_ms
@@ -106,10 +109,13 @@ class Trader:
             self.situation.switch = record.state
         elif isinstance(record, DayStarted):
             self._day = record
+            self._note_booked(record.booked)
         elif isinstance(record, Adjusted):
             self.adjustments.restore(record)
         else:
             self.book.apply(record)
+        if isinstance(record, Close):
+            self._note_booked(leg.exec_id for leg in record.trade.legs if leg.cause == Cause.FUNDING)
 
     def remember(self, trades: list[Trade]) -> None:
         """Take the trades of earlier lives, oldest first."""
@@ -420,9 +426,35 @@ class Trader:
         self._note_closed(trade)
         self.recorded.add(trade.trade_id)
         self.counts["closed"] += 1
-        began = day.with_closed(self._day, trade) if self._day is not None else None
+        self._note_booked(leg.exec_id for leg in trade.legs if leg.cause == Cause.FUNDING)
+        began = self._begin(day.with_closed(self._day, trade) if self._day else None)
+        return [RecordTrade(trade), *began, *self.tidy(held.symbol)]
+
+    def ended_at(self, symbol: str, time: int) -> Trade | None:
+        """Return the trade whose position was held in a symbol at a market time (UTC ms) and has ended."""
+        at = datetime.fromtimestamp(time / 1000, UTC)
+        held = (one for one in reversed(self.closed) if one.symbol == symbol)
+        return next((one for one in held if one.entry_time <= at <= one.exit_time), None)
+
+    def amend(self, trade: Trade, paid: Fill) -> list[Command]:
+        """Take the next version of a trade that has ended, after a payment of it was told late."""
+        self.closed = deque((trade if one.trade_id == trade.trade_id else one for one in self.closed), CLOSED_MAX)
+        self._note_booked([paid.exec_id])
+        return [RecordTrade(trade), *self._begin(day.with_late(self._day, trade, paid) if self._day else None)]
+
+    def book_to_day(self, paid: Fill) -> list[Command]:
+        """Take a payment of a trade that is no more: it counts for the day on which it was made."""
+        self._note_booked([paid.exec_id])
+        return self._begin(day.with_booked(self._day, paid) if self._day else None)
+
+    def _begin(self, began: DayStarted | None) -> list[Command]:
         self._day = began or self._day
-        return [RecordTrade(trade), *([Remember(began)] if began else []), *self.tidy(held.symbol)]
+        return [Remember(began)] if began is not None else []
+
+    def _note_booked(self, exec_ids: Iterable[str]) -> None:
+        self.booked |= dict.fromkeys(exec_ids)
+        while len(self.booked) > BOOKED_MAX:
+            self.booked.popitem(last=False)
 
     def _note_closed(self, trade: Trade) -> None:
         late = bool(self.closed) and trade.exit_time < self.closed[-1].exit_time
