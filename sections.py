@@ -30,8 +30,7 @@ class Trading(Section):
 
     Attributes:
         mode: ``paper`` fills in the process from the live feed, ``live`` sends orders (needs LIVE_CONFIRM).
-        symbols: symbols to trade, written in any way; an entry that the exchange never had is an error; empty means
-            the ``top`` ones by turnover.
+        symbols: symbols to trade, in any spelling; an unknown one is an error; empty means the ``top`` ones.
         top: how many symbols to take by turnover of 24 hours.
         blacklist: symbols never traded, such as BTC, BTCUSDT, BTC/USDT:USDT or 1000*; an entry that matches nothing
             is an error.

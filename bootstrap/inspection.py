@@ -29,7 +29,8 @@ from broker.paper import PaperBroker
 from domain.candle import Bars, timeframe_ms
 from domain.coverage import Span, cover
 from domain.errors import BadData, RevenantError, Unavailable
-from domain.records import Adopted, Close, Intent, PhantomClosed, PhantomOpened, Record
+from domain.records import Adopted, Intent, PhantomClosed, PhantomOpened, Record, finished
+from domain.trade import newest
 from engine import rebuild, verification
 from engine.learning import Learning
 from engine.threads import Tier
@@ -321,7 +322,7 @@ def _compare(
     try:
         table = TradeTable(main, who)
         kept = verification.Kept(
-            journal=list({r.trade.trade_id: r.trade for r in reversed(records) if isinstance(r, Close)}.values()),
+            journal=list(newest(finished(records)).values()),
             table=table.load(),
             fills=table.fills(),
             mirror=_mirrored(settings, who),

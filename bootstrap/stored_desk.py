@@ -22,6 +22,7 @@ from domain.order import StreamStatus
 from domain.records import PhantomClosed, PhantomOpened, finished
 from domain.statistics import Statistics, summarise
 from domain.symbols import nearest
+from domain.trade import newest
 from domain.version import VERSION
 from engine.tasks import Tasks
 from engine.threads import Tier
@@ -230,8 +231,7 @@ class StoredDesk:
             series = [one.series for one in CandleHistory(main).entries(settings.source) if one.rows]
         finally:
             main.close()
-        for one in finished(read_records(folder)):
-            held.setdefault(one.trade_id, one)
+        held = newest([*held.values(), *finished(read_records(folder))])
         records = read_records(folder)
         self._tracker.restore(one.phantom for one in records if isinstance(one, PhantomOpened | PhantomClosed))
         return sorted(held.values(), key=lambda one: one.exit_time), series

@@ -220,13 +220,22 @@ class Switch(msgspec.Struct, frozen=True, tag="switch"):
 class DayStarted(msgspec.Struct, frozen=True, tag="day_started"):
     """How a UTC day (days since 1970) began; daily limits are measured from it.
 
-    ``open_pnl`` is what positions open at that moment had made by then.
+    The newest record of a day holds: it is written anew when a trade has ended that had begun before the day.
+
+    Attributes:
+        open_pnl: what positions open at that moment had made by then, as far as that was known.
+        prices: of the symbols of positions, at that moment.
+        made: what trades that have ended since had made by then, by trade id.
+        booked: what has come in or gone out since for trades that are no more, by execution id.
     """
 
     time: int
     day: int
     equity: Decimal
     open_pnl: Decimal = Decimal(0)
+    prices: dict[str, Decimal] = {}
+    made: dict[str, Decimal] = {}
+    booked: dict[str, Decimal] = {}
 
 
 class Adjusted(msgspec.Struct, frozen=True, tag="adjusted"):

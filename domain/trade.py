@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from domain.errors import BadData
 from domain.order import Side
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ZERO = Decimal(0)
 SIDES = frozenset(Side)
@@ -32,7 +35,8 @@ class Trade(msgspec.Struct, frozen=True):
 
     ``pnl_usd`` is net of fees and funding, ``pnl_percent`` is net profit over entry value, times leverage.
     ``r_multiple`` is net profit over the money that the first stop put at risk; the excursions are the best and
-    worst price moves, in R. ``trade_id`` follows from the signal, so a redelivery is recognised.
+    worst price moves, in R. ``trade_id`` follows from the signal, so a redelivery is recognised. ``version`` counts how
+    often a trade was amended by what was told after it had been recorded; the highest one holds.
     ``touched`` names what other hands than the bot's did to the position, separated by commas, empty when none did.
     """
 
@@ -61,6 +65,7 @@ class Trade(msgspec.Struct, frozen=True):
     max_adverse_r: Decimal = ZERO
     score: float | None = None
     touched: str = ""
+    version: int = 0
     legs: tuple[Leg, ...] = ()
 
     def __post_init__(self) -> None:
@@ -91,6 +96,27 @@ def calculate_pnl(
         raise BadData(f"{symbol}: entry price {entry} is not positive")
     move = sign * (exit_price - entry)
     return move * qty, move / entry * 100 * leverage
+
+
+def with_funding(trade: Trade, legs: Iterable[Leg], paid: Leg) -> Trade:
+    """Return the next version of a trade: ``paid`` is a funding payment that was told late, ``legs`` are the others."""
+    net, value = trade.pnl_usd - paid.fee, trade.entry_price * trade.quantity
+    # the money that the first stop put at risk is known as the ratio that it made
+    ratio = trade.r_multiple * net / trade.pnl_usd if trade.pnl_usd else trade.r_multiple
+    return msgspec.structs.replace(
+        trade, pnl_usd=net, funding=trade.funding + paid.fee, r_multiple=round(ratio, 6), version=trade.version + 1,
+        pnl_percent=round(net / value * 100 * trade.leverage, 8) if value else trade.pnl_percent,
+        legs=tuple(sorted([*legs, paid], key=lambda leg: (leg.time, leg.exec_id))),
+    )  # fmt: skip
+
+
+def newest(trades: Iterable[Trade]) -> dict[str, Trade]:
+    """Return the highest version of each trade, by id; of two that are equally high, the first."""
+    held: dict[str, Trade] = {}
+    for trade in trades:
+        if trade.trade_id not in held or held[trade.trade_id].version < trade.version:
+            held[trade.trade_id] = trade
+    return held
 
 
 def as_row(trade: Trade) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from domain import ids
+from domain.candle import timeframe_ms
 from domain.exits import after_partial, timed_out, trail, widen
 from domain.order import Cause, OrderKind, OrderRequest, Side
 from domain.records import Abandoned
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from engine.situation import Situation
 
 PARTIAL_ATTEMPTS_MAX = 3
+
+BAR_LATE_MS = 30_000
+"""So long after it closed a bar is waited for before time is told by the clock instead."""
 
 
 class Exits:
@@ -89,6 +93,23 @@ class Exits:
         if wanted.stop != held.bracket.stop:
             return self._move_stop(held, wanted.stop, wanted.stop_cause, now)
         return []
+
+    def overdue(self, now: int) -> list[Command]:
+        """Return what time alone calls for at a market time: entries and positions that have outlived their plan.
+
+        A symbol that is silent closes no bars. Where it is not, its own bar decides, as in a backtest: this waits until
+        the bar that should have is overdue.
+        """
+        commands: list[Command] = []
+        for held in self._book.positions():
+            if held.flat or held.unwanted or held.leaving:
+                continue
+            first, step = held.opening.bar_start, timeframe_ms(held.opening.timeframe)
+            closed = first + (now - BAR_LATE_MS - first) // step * step
+            commands += self._expire(held, closed)
+            if not held.pending and timed_out(held.bracket, closed):
+                commands += self.exit(held, Cause.TIMEOUT, now)
+        return commands
 
     def _expire(self, held: Position, now: int) -> list[Command]:
         if now - held.intended_at < self._unfilled_timeout_ms:

@@ -8,19 +8,22 @@ from typing import TYPE_CHECKING
 
 from domain.errors import Rejected, Unavailable
 from domain.ids import parse_order_id
-from domain.order import OrderReport, OrderState, PositionReport
+from domain.order import Cause, OrderReport, OrderState, PositionReport
 from domain.records import Fill, OrderEnded
 from domain.trade import ZERO
 from engine import recovery
+from engine.commands import RecordTrade
 from engine.executions import whole_of
 from engine.exit_retries import ExitRetries
 from engine.published import Entered, PartlyTaken, Published
 from engine.reconciliation import Reconciler, Shell, is_flat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from domain.ports import Broker
+    from engine.execution_reader import ExecutionReader
+    from engine.late_funding import LateFunding
     from engine.position import Position
     from engine.trader import Trader
 
@@ -30,7 +33,6 @@ ASK_S = 3.0
 PROVEN_AFTER_S = 10.0
 """After so long the executions have the last word: what they close is closed, whatever the list of positions says."""
 
-DAY_MS = 86_400_000
 PUBLISHED_MAX = 10_000
 
 
@@ -39,11 +41,13 @@ class Intake:
 
     def __init__(
         self, trader: Trader, broker: Broker, shell: Shell, reconciler: Reconciler, exits: ExitRetries,
-        told: Callable[[str, object], None],
+        told: Callable[[str, object], None], executions: ExecutionReader, funding: LateFunding,
     ) -> None:  # fmt: skip
         self._trader, self._broker, self._shell = trader, broker, shell
+        self._executions, self._funding = executions, funding
         self._reconciler, self._exits, self._told = reconciler, exits, told
         self._flat_since: dict[str, float] = {}
+        self._asked_whole: set[str] = set()
         self._published: OrderedDict[tuple[str, type], None] = OrderedDict()
 
     async def take_end(self, ended: OrderEnded) -> None:
@@ -92,20 +96,27 @@ class Intake:
     async def take_told(self, fills: list[Fill]) -> None:
         """Take executions that the private stream reports; what they close is recorded once all of it is known."""
         await self.take_fills(fills)
-        # a trade is recorded once, when it is flat: what the stream may have left out of it, such as funding, has to be
-        # asked for before
         if self._trader.flat():
             try:
                 async with asyncio.timeout(ASK_S):
-                    await self.take_fills_since(recovery.fills_start(self._trader, self._shell.market_time()))
+                    await self.finish_flat()
             except (TimeoutError, Unavailable, Rejected):
                 self._shell.nudge()
 
     async def take_fills(self, fills: Sequence[Fill]) -> None:
-        """Journal executions, and have done what follows from them; those that are known already change nothing."""
+        """Journal executions, and have done what follows from them; those that are known already change nothing.
+
+        What somebody else does in the same account is passed over: it may be a thousand times as much as ours.
+        """
         trader = self._trader
         for fill in fills:
             if trader.book.knows(fill.exec_id):
+                continue
+            if fill.cause is Cause.FUNDING and self._funding.belongs_here(fill):
+                if self._funding.take(fill):
+                    self._shell.nudge()
+                continue
+            if not self._concerns_us(fill):
                 continue
             await self._shell.append(fill)
             before = trader.counts["opened"]
@@ -129,6 +140,13 @@ class Intake:
             if any(whole_of(exec_id) == fill.exec_id for exec_id in held.fills):
                 await self._reconciler.hands.executed(held, fill, others)
 
+    def _concerns_us(self, fill: Fill) -> bool:
+        """Return whether an execution is of an order of ours, or in a symbol in which we have or await a position."""
+        if parse_order_id(fill.order_id) is not None:
+            return True
+        held = self._trader.book.of_symbol(fill.symbol)
+        return held is not None and fill.time >= held.intended_at
+
     def _publish(self, held: Position | None) -> None:
         """Tell once that an entry has ended, and once that the partial target has been taken, in however many parts."""
         if held is None or held.pending:
@@ -147,19 +165,21 @@ class Intake:
         while len(self._published) > PUBLISHED_MAX:
             self._published.popitem(last=False)
 
-    async def take_fills_since(self, time: int) -> None:
-        """Ask for the executions since a market time, and take them. Raises Unavailable."""
-        until = self._shell.market_time() + DAY_MS
-        await self.take_fills(await self._broker.fills_since(time, until))
+    async def take_news(self) -> None:
+        """Ask for the executions since the last reading, and take them. Raises Unavailable."""
+        since = recovery.fills_start(self._trader, self._shell.market_time())
+        await self.take_fills(await self._executions.news(since))
         await self.finish_flat()
 
-    async def finish_flat(self) -> None:
+    async def finish_flat(self, take: Callable[[list[Fill]], Awaitable[None]] | None = None) -> None:
         """Record positions that are closed, once nothing of them can be missing any more.
 
-        Executions have just been asked for; that the position is over is proven; and funding that fell due is waited
-        for, for a while. Raises Unavailable when the exchange does not answer.
+        All of its executions are asked for once more: a stream may leave some out, such as funding. That it is over has
+        to be proven; and funding that fell due is waited for, for a while. Raises Unavailable when the exchange does
+        not answer. ``take`` is for those who do not handle events themselves.
         """
         trader, now = self._trader, asyncio.get_running_loop().time()
+        await self._ask_whole(take or self.take_fills)
         waiting = {held.digest: self._flat_since.get(held.digest, now) for held in trader.flat()}
         self._flat_since = waiting
         for held in trader.flat():
@@ -169,7 +189,20 @@ class Intake:
                 # looked at again in the next round
                 continue
             if held.flat and trader.book.find(held.digest) is held:
-                await self._shell.dispatch(trader.finish(held))
+                commands = trader.finish(held)
+                await self._shell.dispatch(commands)
+                for done in commands:
+                    if isinstance(done, RecordTrade):
+                        self._funding.watch(done.trade)
+
+    async def _ask_whole(self, take: Callable[[list[Fill]], Awaitable[None]]) -> None:
+        """Ask for all executions of the positions that are closed, once each time that one is."""
+        flat = self._trader.flat()
+        self._asked_whole &= {held.digest for held in flat}
+        for held in flat:
+            if held.digest not in self._asked_whole:
+                await take(await self._executions.of(held))
+                self._asked_whole.add(held.digest)
 
     async def _over(self, held: Position) -> bool:
         """Return whether the exchange has no such position, or only one that somebody else opened afterwards."""

@@ -146,6 +146,11 @@ class Reconciler:
         """Whether something was reported that does not fit the book, and is still to be compared."""
         return bool(self._doubts)
 
+    @property
+    def lasting_doubts(self) -> list[str]:
+        """Symbols in which book and exchange have differed for more than one comparison."""
+        return [*self.found.mismatched, *(symbol for symbol, rounds in self._doubts.items() if rounds)]
+
     def doubt(self, symbol: str, reason: str = "") -> None:
         """Compare a symbol until book and exchange agree; with a ``reason``, no entry is made there before."""
         self._doubts[symbol] = 0

@@ -131,11 +131,13 @@ class OrderLookup:
 
     def __init__(self) -> None:
         self._misses: dict[str, tuple[int, float]] = {}
+        self.behind: set[str] = set()
+        """Symbols of orders that the exchange has counted more executions of than are known here."""
 
     @property
     def undecided(self) -> bool:
-        """Whether an order was not found and may still turn up."""
-        return bool(self._misses)
+        """Whether an order was not found and may still turn up, or its executions may."""
+        return bool(self._misses or self.behind)
 
     async def settle(self, trader: Trader, broker: Broker, until: int, in_flight: Collection[str]) -> list[OrderEnded]:
         """Return the orders that have ended unfilled, of all but those in flight.
@@ -143,12 +145,15 @@ class OrderLookup:
         Executions must have been taken before, so that a filled order is known as such. Raises Unavailable when the
         exchange does not answer: then nothing may be concluded.
         """
-        ended = []
+        ended, self.behind = [], set()
         wanted = {order_id: symbol for order_id, symbol in _open_orders(trader).items() if order_id not in in_flight}
         for order_id, symbol in sorted(wanted.items()):
             found = await _looked_up(trader, broker, symbol, order_id)
             if found is None:
                 continue
+            own = trader.book.order(order_id)
+            if own is not None and own.filled < found.filled_qty:
+                self.behind.add(symbol)
             gone = found.state is not OrderState.NOT_FOUND or self._believed(
                 order_id, trader.book.sent_at.get(order_id)
             )

@@ -59,8 +59,9 @@ class Reporter:
                 side=what.signal.side.value, gate=what.gate, reason=what.detail,
             )  # fmt: skip
         elif isinstance(what, Trade):
+            told = "trade amended" if what.version else "trade closed"
             log.info(
-                "trade closed", symbol=what.symbol, strategy=what.strategy_name, side=what.side,
+                told, symbol=what.symbol, strategy=what.strategy_name, side=what.side,
                 pnl=f"{what.pnl_usd:+.2f}", r=f"{what.r_multiple:+.2f}", reason=what.exit_reason, trade=what.trade_id,
             )  # fmt: skip
         elif isinstance(what, Nearing):

@@ -16,20 +16,24 @@ from domain.records import Fill, Level, Mended, OrderEnded, Receipt, StopMoved, 
 from engine import readiness, recovery
 from engine.commands import CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
 from engine.delivery import Deliveries
+from engine.execution_reader import ExecutionReader
 from engine.exit_retries import ExitRetries
 from engine.following import Following
 from engine.intake import Intake
 from engine.lag import Lags
+from engine.late_funding import LateFunding
+from engine.market_clock import MarketClock
 from engine.orders import LANES, Orders
 from engine.parts import Parts, Progress
 from engine.recall import Recall
 from engine.reconciliation import Reconciler
+from engine.stepping import keep_stepping
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from domain.records import Record, Touched
-    from domain.trade import Trade
+    from domain.trade import Leg, Trade
     from engine.commands import Command
     from engine.learning import Learning
     from engine.phantoms import Phantoms
@@ -41,7 +45,7 @@ log = structlog.get_logger(__name__)
 Event = list[ClosedBar] | list[Fill] | OrderEnded | StopMoved | MoveStop | OrderReport | PositionReport
 
 EVENTS_MAX = 10_000
-BALANCE_S = 5.0
+BALANCE_S = CLOCK_S = 5.0
 HEAL_S = 2.0
 RECONCILE_S = 60.0
 UNDECIDED_S = 2.0
@@ -49,9 +53,6 @@ SETTLE_S = 5.0
 INSTRUMENTS_S = 3_600.0
 RECOVERY_RETRY_S = 2.0
 NUDGE_PAUSE_S = 0.5
-DAY_MS = 86_400_000
-STEP_LOOK_S = 0.05
-STEP_LOST_S = 30.0
 
 
 class Runtime:
@@ -69,7 +70,12 @@ class Runtime:
             parts.trader, self.dispatch, self.market_time, lambda failing: parts.told("exit failing", failing),
             lambda symbol: symbol in self.reconciler.found.ghosts,
         )  # fmt: skip
-        self.intake = Intake(parts.trader, parts.broker, self, self.reconciler, self.exits, parts.told)
+        self._clock = MarketClock(self.market_time)
+        self._executions = ExecutionReader(parts.trader, parts.broker, self._clock)
+        self._funding = LateFunding(parts.trader, self._executions, self.dispatch, self._legs_of)
+        self.intake = Intake(
+            parts.trader, parts.broker, self, self.reconciler, self.exits, parts.told, self._executions, self._funding
+        )  # fmt: skip
         self._lookup = recovery.OrderLookup()
         self._batch_at = self._settled_at = 0.0
         self._consuming = self._leaving = False
@@ -100,7 +106,7 @@ class Runtime:
         p.phantoms.missed(missed)
         self.progress.missed_signals = len(missed)
         await p.phantoms.catch_up(p.windows, p.candles, p.wanted)
-        fills = await p.broker.fills_since(recovery.asking_start(p.trader, p.ledger, past.until, until), until + DAY_MS)
+        fills = await self._executions.since(recovery.asking_start(p.trader, p.ledger, past.until, until))
         await self.intake.take_fills(fills)
         await self._settle_orders()
         await self.dispatch(p.trader.resume())
@@ -108,6 +114,7 @@ class Runtime:
         await self.reconciler.compare()
         await self._following.keep_up()
         await self.intake.finish_flat()
+        self._funding.recall(until)
         if p.ledger.doubtful_since is not None:
             await self.append(Mended(time=until, missing=p.ledger.missing))
         # not before: carrying thousands of trades at once would slow the start down, and the journal has them
@@ -156,6 +163,7 @@ class Runtime:
         tasks.start("executions", self._listen)
         if not trading:
             return
+        tasks.start("time", self._watch_time)
         tasks.start("learning", p.learning.run)
         tasks.start("phantoms behind", lambda: p.phantoms.keep_up(p.windows, p.candles, p.wanted))
         tasks.start("candles", p.writer.run)
@@ -164,7 +172,7 @@ class Runtime:
         tasks.start("feed", lambda: p.feed.run(self._events.put))
         tasks.start("instruments", self._refresh_instruments)
         if p.acknowledge is not None:
-            tasks.start("stepping", self._keep_stepping)
+            tasks.start("stepping", lambda: keep_stepping(p, self.progress, self.market_time))
 
     @property
     def learning(self) -> Learning:
@@ -197,7 +205,7 @@ class Runtime:
             async with asyncio.timeout(deadline_s / 3):
                 await self._p.writer.free()
                 if self.progress.recovered:
-                    await self.intake.take_fills_since(recovery.fills_start(self._p.trader, self.market_time()))
+                    await self.intake.take_news()
                     await self._finished.join()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline_s / 2):
@@ -285,7 +293,7 @@ class Runtime:
         if p.acknowledge is not None:
             # a stepping market must look the same on every run, however the sockets race
             with contextlib.suppress(Unavailable, Rejected):
-                await self.intake.take_fills_since(recovery.fills_start(p.trader, self.market_time()))
+                await self.intake.take_news()
                 await self._refresh_balance()
         p.trader.situation.stale = frozenset(readiness.silent(p))
         p.trader.situation.superseded = p.fence.superseded
@@ -299,6 +307,15 @@ class Runtime:
             p.phantoms.show(closed)
             # hundreds of symbols close at once: the loop must breathe between them
             await asyncio.sleep(0)
+        await self.dispatch(p.trader.overdue(p.trader.situation.market_time))
+
+    async def _watch_time(self) -> None:
+        """Keep timeouts also while nothing closes a bar: in the symbol, or anywhere."""
+        while True:
+            await asyncio.sleep(CLOCK_S)
+            now = self._clock.now()
+            if not self._p.fence.superseded:
+                await self.dispatch(self._p.trader.overdue(now))
 
     async def _acknowledge(self, time: int) -> None:
         # everything that this batch led to must have happened before the market moves on, and what that led to as well
@@ -313,21 +330,6 @@ class Runtime:
         if self._p.acknowledge is not None:
             await self._p.acknowledge(time)
 
-    async def _keep_stepping(self) -> None:
-        """Ask a stepping market for its first bars once we listen, and again if a step got lost on the way."""
-        loop = asyncio.get_running_loop()
-        while not self._p.feed.connected():
-            await asyncio.sleep(STEP_LOOK_S)
-        seen, since = -1, -STEP_LOST_S
-        while self._p.acknowledge is not None:
-            if seen == self.progress.batches and loop.time() - since > STEP_LOST_S:
-                since = loop.time()
-                await self._p.acknowledge(self.market_time())
-            elif seen != self.progress.batches:
-                since = loop.time() if seen >= 0 else since
-                seen = self.progress.batches
-            await asyncio.sleep(STEP_LOOK_S)
-
     async def dispatch(self, commands: Sequence[Command]) -> None:
         """Carry commands out, or queue them for those who do."""
         for command in commands:
@@ -337,7 +339,7 @@ class Runtime:
             elif isinstance(command, RecordTrade):
                 await self._finished.put(command.trade)
                 self._p.phantoms.take_trades([command.trade])
-                self._p.told("trade", command.trade)
+                self._p.told("amended" if command.trade.version else "trade", command.trade)
             elif isinstance(command, Remember):
                 await self.append(command.record)
                 self._p.told("decided", command.record)
@@ -349,6 +351,9 @@ class Runtime:
             if isinstance(command, PlaceOrder) and command.signal is not None:
                 self._p.phantoms.note(command.signal, "", command.judged)
                 self._p.told("entry", command)
+
+    async def _legs_of(self, trade_id: str) -> list[Leg]:
+        return await self._p.tiers.trades.call(self._p.trades.legs, trade_id)
 
     async def _keep_trades(self) -> None:
         while True:
@@ -473,18 +478,20 @@ class Runtime:
 
     async def catch_up(self) -> None:
         """Ask for executions and for the ends of orders, and take them."""
+        doubted = [*self.reconciler.lasting_doubts, *self._lookup.behind]
         start = recovery.fills_start(self._p.trader, self.market_time())
-        fills = await self._p.broker.fills_since(start, self.market_time() + DAY_MS)
+        fills = await self._executions.news(start, doubted)
         await self.take(fills)
         await self.intake.take_unread()
-        await self.intake.finish_flat()
+        await self.intake.finish_flat(self.take)
+        await self._funding.look()
         # each open order costs a request: rounds that follow one another closely look at fills and positions only
         now = asyncio.get_running_loop().time()
         hurried = any(order.market for order in self._p.trader.book.unsettled())
         if now - self._settled_at >= (UNDECIDED_S if hurried else SETTLE_S) or self._lookup.undecided:
             self._settled_at = now
             await self._settle_orders()
-        await self.reconciler.restore_closed(fills)
+        await self.reconciler.restore_closed(await self._executions.unknown(fills))
 
     async def take(self, fills: list[Fill]) -> None:
         """Take executions, and return once they have been taken."""

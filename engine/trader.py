@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import contextlib
+from collections import Counter, OrderedDict, deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -17,6 +18,7 @@ from domain.order import Cause, OrderKind, OrderRequest, OrderState, Side
 from domain.records import (
     Adjusted,
     Adopted,
+    Close,
     DayStarted,
     Fill,
     Opening,
@@ -27,6 +29,7 @@ from domain.records import (
     SwitchState,
 )
 from domain.trade import ZERO
+from engine import day
 from engine.adjustments import Adjustments
 from engine.commands import Command, PlaceOrder, RecordTrade, Refused, Remember, intent_of
 from engine.exits import Exits
@@ -36,7 +39,7 @@ from engine.risk import Account, Approved, RiskLimits, weigh
 from engine.situation import Situation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from domain.ids import Identity
     from domain.instrument import Instrument
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 
 DAY_MS, DAY_S = 86_400_000, 86_400
 CLOSED_MAX = 5_000
+BOOKED_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +96,7 @@ class Trader:
         self.adjustments = Adjustments(terms.limits, terms.blacklist)
         self.closed: deque[Trade] = deque(maxlen=CLOSED_MAX)
         self.recorded: set[str] = set()
+        self.booked: OrderedDict[str, None] = OrderedDict()
         self.counts: Counter[str] = Counter()
         self._exits = Exits(
             self.book, self.situation, instruments, paper=terms.paper, unfilled_timeout_ms=terms.unfilled_timeout_ms
@@ -105,10 +110,13 @@ class Trader:
             self.situation.switch = record.state
         elif isinstance(record, DayStarted):
             self._day = record
+            self._note_booked(record.booked)
         elif isinstance(record, Adjusted):
             self.adjustments.restore(record)
         else:
             self.book.apply(record)
+        if isinstance(record, Close):
+            self._note_booked(leg.exec_id for leg in record.trade.legs if leg.cause == Cause.FUNDING)
 
     def remember(self, trades: list[Trade]) -> None:
         """Take the trades of earlier lives, oldest first."""
@@ -235,6 +243,10 @@ class Trader:
         """Get out of a position because the operator says so."""
         return self._exits.leave(held, time)
 
+    def overdue(self, now: int) -> list[Command]:
+        """Withdraw entries and close positions whose time is up at a market time, where no bar has said so."""
+        return self._exits.overdue(now)
+
     def tidy(self, symbol: str = "") -> list[Command]:
         """Cancel what nothing is to come of any more, in one symbol or in all."""
         return self._exits.tidy(symbol)
@@ -278,13 +290,7 @@ class Trader:
 
     def day_pnl(self) -> Decimal:
         """Return the profit of the current UTC day: closed trades, and the change of open ones; no deposits."""
-        start = datetime.fromtimestamp(self._day.day * DAY_S if self._day else 0, UTC)
-        made = ZERO
-        for trade in reversed(self.closed):
-            if trade.exit_time < start:
-                break
-            made += trade.pnl_usd
-        return made + self.open_pnl() - (self._day.open_pnl if self._day else ZERO)
+        return day.profit(self._day, self.closed, self.book.positions(), self.open_pnl())
 
     def daily_loss_reached(self) -> bool:
         """Say whether the UTC day has lost as much as it may."""
@@ -293,11 +299,26 @@ class Trader:
 
     def turn_of_day(self, now: int) -> list[Command]:
         """Begin a new UTC day, unless it has begun or nothing is known of the equity yet."""
-        day = now // DAY_MS
-        if (self._day is not None and self._day.day >= day) or not self.situation.equity:
+        today = now // DAY_MS
+        if (self._day is not None and self._day.day >= today) or not self.situation.equity:
             return []
-        self._day = DayStarted(time=now, day=day, equity=self.situation.equity, open_pnl=self.open_pnl())
+        start = datetime.fromtimestamp(today * DAY_S, UTC)
+        since = [trade for trade in self.closed if trade.exit_time >= start > trade.entry_time]
+        prices = self._prices_at(today * DAY_MS, now, since)
+        self._day = day.begin(today, now, self.situation.equity, self.book.positions(), prices, since)
         return [Remember(self._day)]
+
+    def _prices_at(self, start: int, now: int, since: Sequence[Trade]) -> dict[str, Decimal]:
+        """Return the prices when a day began, which may be a while ago when the bot was down or saw no bars."""
+        series = {Series(held.symbol, held.opening.timeframe) for held in self.book.positions()}
+        series |= {Series(trade.symbol, trade.timeframe) for trade in since if trade.timeframe}
+        prices = dict(self.situation.prices)
+        for one in series if now > start else ():
+            # a series that is not followed any more, or not yet, has no window
+            with contextlib.suppress(KeyError):
+                bars = self._until(one.symbol, one.timeframe, start)
+                prices |= {one.symbol: Decimal(repr(bars.close.item(-1)))} if len(bars) else {}
+        return prices
 
     def _step(self, name: str, plan: Plan, closed: ClosedBar) -> list[Command]:
         strategy, symbol = plan.strategy, closed.series.symbol
@@ -409,7 +430,35 @@ class Trader:
         self._note_closed(trade)
         self.recorded.add(trade.trade_id)
         self.counts["closed"] += 1
-        return [RecordTrade(trade), *self.tidy(held.symbol)]
+        self._note_booked(leg.exec_id for leg in trade.legs if leg.cause == Cause.FUNDING)
+        began = self._begin(day.with_closed(self._day, trade) if self._day else None)
+        return [RecordTrade(trade), *began, *self.tidy(held.symbol)]
+
+    def ended_at(self, symbol: str, time: int) -> Trade | None:
+        """Return the trade whose position was held in a symbol at a market time (UTC ms) and has ended."""
+        at = datetime.fromtimestamp(time / 1000, UTC)
+        held = (one for one in reversed(self.closed) if one.symbol == symbol)
+        return next((one for one in held if one.entry_time <= at <= one.exit_time), None)
+
+    def amend(self, trade: Trade, paid: Fill) -> list[Command]:
+        """Take the next version of a trade that has ended, after a payment of it was told late."""
+        self.closed = deque((trade if one.trade_id == trade.trade_id else one for one in self.closed), CLOSED_MAX)
+        self._note_booked([paid.exec_id])
+        return [RecordTrade(trade), *self._begin(day.with_late(self._day, trade, paid) if self._day else None)]
+
+    def book_to_day(self, paid: Fill) -> list[Command]:
+        """Take a payment of a trade that is no more: it counts for the day on which it was made."""
+        self._note_booked([paid.exec_id])
+        return self._begin(day.with_booked(self._day, paid) if self._day else None)
+
+    def _begin(self, began: DayStarted | None) -> list[Command]:
+        self._day = began or self._day
+        return [Remember(began)] if began is not None else []
+
+    def _note_booked(self, exec_ids: Iterable[str]) -> None:
+        self.booked |= dict.fromkeys(exec_ids)
+        while len(self.booked) > BOOKED_MAX:
+            self.booked.popitem(last=False)
 
     def _note_closed(self, trade: Trade) -> None:
         late = bool(self.closed) and trade.exit_time < self.closed[-1].exit_time

@@ -148,6 +148,7 @@ trades = sa.Table(
     sa.Column("max_adverse_r", Money, nullable=False),
     sa.Column("score", sa.Double),
     sa.Column("touched", sa.Text, nullable=False, server_default=""),
+    sa.Column("version", sa.Integer, nullable=False, server_default="0"),
     sa.Index("trades_by_owner_and_exit", "source", "mode", "account", "exit_time"),
 )
 
@@ -172,6 +173,16 @@ trade_conflicts = sa.Table(
     sa.Column("body", sa.Text, nullable=False),
     sa.Column("found_at", UtcTime, nullable=False),
 )
+
+trade_versions = sa.Table(
+    "trade_versions",
+    metadata,
+    sa.Column("trade_id", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("replaced_at", UtcTime, nullable=False),
+)
+"""What amended trades were before."""
 
 ledger_refuge = sa.Table(
     "ledger_refuge",

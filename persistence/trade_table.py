@@ -36,6 +36,8 @@ LOOK_S = 60.0
 class TradeTable:
     """Keeps each trade once, by its id; a second one of the same id that says something else goes to a table apart.
 
+    A higher version takes the place of a lower one, which is kept in ``trade_versions``.
+
     ``statistics`` gives the figures of so many days, or of all time; they are cached in the database at most every
     few seconds. ``settled`` gives the trades that the database has been given: those that it has lost since, emptied
     or exchanged for an older copy, are put back, with their legs as far as one of ``journaled`` tells them.
@@ -59,11 +61,11 @@ class TradeTable:
         with self._database.transaction() as connection:
             return [Trade(**row) for row in connection.execute(query).mappings()]
 
-    def ids(self) -> set[str]:
-        """Return the ids of this owner's trades. Raises Unavailable when the database is away."""
-        query = sa.select(schema.trades.c.trade_id).where(*self._mine())
+    def versions(self) -> dict[str, int]:
+        """Return the version of each of this owner's trades, by id. Raises Unavailable when the database is away."""
+        query = sa.select(schema.trades.c.trade_id, schema.trades.c.version).where(*self._mine())
         with self._database.transaction() as connection:
-            return set(connection.execute(query).scalars())
+            return {str(row[0]): int(row[1]) for row in connection.execute(query)}
 
     def legs(self, trade_id: str) -> list[Leg]:
         """Return the executions of a trade, oldest first. Raises Unavailable."""
@@ -135,11 +137,12 @@ class TradeTable:
         if there - others >= len(settled):
             self._remade = remade
             return
-        known = self.ids()
-        lacking = {trade.trade_id: trade for trade in settled if trade.trade_id not in known}
-        lacking |= {trade.trade_id: trade for trade in self._journaled() if trade.trade_id in lacking}
+        known = self.versions()
+        lacking = {trade.trade_id: trade for trade in settled if known.get(trade.trade_id, -1) < trade.version}
+        told = [trade for trade in self._journaled() if trade.trade_id in lacking]
         log.warning("the database has lost trades: put back", trades=len(lacking))
-        whole = list(lacking.values())
+        # what the journal tells comes first: with legs, and each version in its turn
+        whole = [*told, *lacking.values()]
         for start in range(0, len(whole), CHUNK):
             self._insert(whole[start : start + CHUNK])
         self._remade = remade
@@ -165,20 +168,42 @@ class TradeTable:
         held = {row["trade_id"]: Trade(**row) for row in connection.execute(query).mappings()}
         for trade in trades:
             there = held.get(trade.trade_id)
-            if there is None or same(there, trade):
+            if there is None:
                 continue
-            body = msgspec.json.encode(trade).decode()
-            row = {
-                "trade_id": trade.trade_id, "digest": hashlib.sha256(body.encode()).hexdigest(), "body": body,
-                "found_at": datetime.now(UTC),
-            }  # fmt: skip
-            done = connection.execute(
-                _inserts(self._database)(schema.trade_conflicts).values(row).on_conflict_do_nothing()
-            )
-            if done.rowcount:
-                self.conflicts += 1
-                log.error("two trades with one id say different things: the first stays, the second is kept apart",
-                          trade=trade.trade_id, symbol=trade.symbol, table="trade_conflicts")  # fmt: skip
+            if trade.version > there.version:
+                self._amend(connection, there, trade)
+                held[trade.trade_id] = trade
+            elif trade.version < there.version:
+                self._keep_version(connection, trade)
+            elif not same(there, trade):
+                self._keep_apart(connection, trade)
+
+    def _amend(self, connection: sa.Connection, there: Trade, trade: Trade) -> None:
+        """Put a trade in the place of its lower version, which is kept."""
+        self._keep_version(connection, there)
+        fresh = {name: getattr(trade, name) for name in COLUMNS if name != "trade_id"}
+        connection.execute(
+            sa.update(schema.trades).where(schema.trades.c.trade_id == trade.trade_id).values(fresh)
+        )  # fmt: skip
+
+    def _keep_version(self, connection: sa.Connection, trade: Trade) -> None:
+        row = {
+            "trade_id": trade.trade_id, "version": trade.version, "body": msgspec.json.encode(trade).decode(),
+            "replaced_at": datetime.now(UTC),
+        }  # fmt: skip
+        connection.execute(_inserts(self._database)(schema.trade_versions).values(row).on_conflict_do_nothing())
+
+    def _keep_apart(self, connection: sa.Connection, trade: Trade) -> None:
+        body = msgspec.json.encode(trade).decode()
+        row = {
+            "trade_id": trade.trade_id, "digest": hashlib.sha256(body.encode()).hexdigest(), "body": body,
+            "found_at": datetime.now(UTC),
+        }  # fmt: skip
+        done = connection.execute(_inserts(self._database)(schema.trade_conflicts).values(row).on_conflict_do_nothing())
+        if done.rowcount:
+            self.conflicts += 1
+            log.error("two trades with one id say different things: the first stays, the second is kept apart",
+                      trade=trade.trade_id, symbol=trade.symbol, table="trade_conflicts")  # fmt: skip
 
     def _cache_rows(self, statistics: Callable[[int | None], Statistics]) -> list[dict[str, Any]]:
         rows = []

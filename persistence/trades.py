@@ -117,10 +117,11 @@ class TradeTrackerPostgres:
         Raises:
             Unavailable: when it is away; what Redis has of them is taken then.
         """
-        told = {trade.trade_id: trade for trade in journaled}
+        told = domain_trade.newest(journaled)
         try:
-            there = self.table.ids()
-            rows = [told[key] for key in there] if there <= told.keys() else self.table.load()
+            there = self.table.versions()
+            same_as_told = all(key in told and told[key].version == version for key, version in there.items())
+            rows = [told[key] for key in there] if same_as_told else self.table.load()
         except RevenantError:
             self.restore(self._mirrored())
             raise
@@ -129,15 +130,15 @@ class TradeTrackerPostgres:
         return len(there)
 
     def add_trade(self, trade: Trade) -> Level:
-        """Record a finished trade and say where it rests; the same trade again changes nothing.
+        """Record a finished trade, or a higher version of one, and say where it rests; the same again changes nothing.
 
         MEMORY is no acknowledgement: then neither the disk nor any other tier has taken it.
         """
         held = self._owned(trade)
         with self._lock:
             there = self._known.get(held.trade_id)
-        if there is not None and same(there, held):
-            return Level.JOURNALED if held.trade_id in self.settling else Level.SETTLED
+        if there is not None and (there.version > held.version or same(there, held)):
+            return Level.JOURNALED if _key(there) in self.settling else Level.SETTLED
         level = Level.MEMORY
         if self._ledger is not None:
             level = self._ledger.append(Close(time=int(held.exit_time.timestamp() * 1000), trade=held)).level
@@ -145,20 +146,25 @@ class TradeTrackerPostgres:
         if level is Level.MEMORY:
             # nothing durable has it yet: this once the database is waited for
             self.settling.flush(1.0)
-            waits = (held.trade_id if there is None else _told_again(held)) in self.settling
+            fresh = there is None or there.version < held.version
+            waits = (_key(held) if fresh else _told_again(held)) in self.settling
             level = level if waits else Level.SETTLED
         return level
 
     def restore(self, trades: Iterable[Trade]) -> None:
         """Take trades that the journal already holds; they are carried to the tiers that may lack them."""
         fresh: dict[str, Trade] = {}
+        queued: dict[str, Trade] = {}
         for trade in trades:
-            there = self._known.get(trade.trade_id) or fresh.setdefault(trade.trade_id, trade)
-            if there is not trade and not same(there, trade):
+            there = fresh.get(trade.trade_id) or self._known.get(trade.trade_id)
+            if there is None or there.version < trade.version:
+                # each version goes out by itself, so that no tier lacks the executions of the one before
+                fresh[trade.trade_id] = queued[_key(trade)] = trade
+            elif there.version == trade.version and there is not trade and not same(there, trade):
                 self._keep_apart(trade)
         self._learn(fresh.values())
         for one in self._outboxes:
-            one.put(fresh)
+            one.put(queued)
 
     def legs(self, trade_id: str) -> list[Leg]:
         """Return the executions of a trade that has reached the database. Raises Unavailable."""
@@ -198,10 +204,14 @@ class TradeTrackerPostgres:
     def _learn(self, trades: Iterable[Trade]) -> None:
         with self._lock:
             for trade in trades:
-                if trade.trade_id not in self._known:
-                    bare = msgspec.structs.replace(trade, legs=()) if trade.legs else trade
-                    self._known[trade.trade_id] = bare
-                    self._newest.append(bare)
+                there = self._known.get(trade.trade_id)
+                if there is not None and there.version >= trade.version:
+                    continue
+                bare = msgspec.structs.replace(trade, legs=()) if trade.legs else trade
+                self._known[trade.trade_id] = bare
+                if there is not None and there in self._newest:
+                    self._newest.remove(there)
+                self._newest.append(bare)
 
     def _newest_trades(self) -> list[Trade]:
         with self._lock:
@@ -209,7 +219,7 @@ class TradeTrackerPostgres:
 
     def _settled(self) -> list[Trade]:
         with self._lock:
-            return [trade for key, trade in self._known.items() if key not in self.settling]
+            return [trade for trade in self._known.values() if _key(trade) not in self.settling]
 
     def _mirrored(self) -> list[Trade]:
         try:
@@ -233,6 +243,11 @@ class TradeTrackerPostgres:
 
 def _by_exit(trade: Trade) -> tuple[datetime, str]:
     return trade.exit_time, trade.trade_id
+
+
+def _key(trade: Trade) -> str:
+    """Return what a version of a trade waits under."""
+    return f"{trade.trade_id} version {trade.version}" if trade.version else trade.trade_id
 
 
 def _told_again(trade: Trade) -> str:

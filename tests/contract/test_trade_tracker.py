@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from domain.errors import BadData, Unavailable
 from domain.ids import Identity
 from domain.records import Close, Level, finished
-from domain.trade import Leg, Trade
+from domain.trade import Leg, Trade, with_funding
 from persistence import trade_table
 from persistence.database import Database
 from persistence.files import AtomicFile
@@ -222,6 +222,91 @@ def test_two_tellings_of_a_trade_that_wait_together_are_both_kept(world):
     assert tracker.table.counts() == {"trades": 1, "conflicts": 1}
     stranger = TradeTable(database, Identity("synthetic", "synthetic", "2"))
     assert stranger.counts() == {"trades": 0, "conflicts": 0}
+
+
+def amended(old: Trade, number: int, fee: str) -> Trade:
+    paid = Leg(
+        exec_id=f"f{number}", time=old.exit_time, qty=D(1), price=D(1), fee=D(fee), cause="funding", closing=False
+    )
+    return with_funding(old, old.legs, paid)
+
+
+def versions(database) -> list[tuple[str, int, str]]:
+    with database.transaction() as connection:
+        rows = connection.execute(sa.text("SELECT trade_id, version, body FROM trade_versions ORDER BY 1, 2")).all()
+    return [(row[0], row[1], json.loads(row[2])["pnl_usd"]) for row in rows]
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_an_amended_trade_takes_the_place_of_its_first_version_which_is_kept(world, together):
+    database, ledger, tracker = world
+    first = trade(1)
+    second = amended(first, 1, "0.5")
+    third = amended(second, 2, "0.25")
+    for one in (first, second, third):
+        assert tracker.add_trade(one) is Level.JOURNALED
+        if not together:
+            tracker.settle()
+    assert tracker.settle() == 0
+    assert tracker.add_trade(second) is Level.SETTLED
+    (held,) = tracker.table.load()
+    assert (held.version, held.pnl_usd, held.funding) == (2, D("0.75"), D("0.75"))
+    assert [leg.exec_id for leg in tracker.legs("t1")] == ["f1", "f2", "x1"]
+    assert versions(database) == [("t1", 0, "1.5"), ("t1", 1, "1.0")]
+    assert tracker.table.counts() == {"trades": 1, "conflicts": 0}
+    assert tracker.get_statistics().total_pnl == D("0.75")
+    assert [type(one) for one in ledger.replay()] == [Close, Close, Close]
+
+
+@pytest.mark.parametrize("arrived", [0, 1, 2])
+def test_an_amended_trade_is_whole_after_a_restart_however_much_had_arrived(world, arrived):
+    database, ledger, tracker = world
+    first = replace(trade(1), source="synthetic", mode="synthetic", account="1")
+    told = [first, amended(first, 1, "0.5")]
+    for one in told[:arrived]:
+        tracker.add_trade(one)
+        tracker.settle()
+    for one in told[arrived:]:
+        ledger.append(Close(time=1, trade=one))
+    again = TradeTrackerPostgres(database, ledger, WHO, lambda: NOW)
+    again.load(finished(ledger.replay()))
+    again.restore(finished(ledger.replay()))
+    assert [one.version for one in again.trades()] == [1]
+    assert again.settle() == 0
+    assert [one.version for one in again.table.load()] == [1]
+    assert [leg.exec_id for leg in again.legs("t1")] == ["f1", "x1"]
+    assert versions(database) == [("t1", 0, "1.5")]
+    assert again.table.counts() == {"trades": 1, "conflicts": 0}
+
+
+def test_two_amendments_that_contradict_each_other_are_kept_apart(world):
+    database, _ledger, tracker = world
+    tracker.add_trade(trade(1))
+    tracker.add_trade(amended(trade(1), 1, "0.5"))
+    tracker.add_trade(amended(trade(1), 2, "0.75"))
+    tracker.settle()
+    assert tracker.table.counts() == {"trades": 1, "conflicts": 1}
+    assert versions(database) == [("t1", 0, "1.5")]
+    (held,) = tracker.table.load()
+    assert held.pnl_usd == D("1.0")
+
+
+def test_amended_trades_that_the_database_has_lost_are_put_back_whole(world):
+    database, ledger, tracker = world
+    first = replace(trade(1), source="synthetic", mode="synthetic", account="1")
+    tracker.add_trade(first)
+    tracker.add_trade(amended(first, 1, "0.5"))
+    tracker.settle()
+    with database.transaction() as connection:
+        for name in ("trade_fills", "trade_versions", "trades"):
+            connection.execute(sa.text(f"DELETE FROM {name}"))
+    held = TradeTable(
+        database, WHO, settled=tracker.trades, journaled=lambda: finished(ledger.replay())
+    )  # fmt: skip
+    held.rest()
+    assert [one.version for one in held.load()] == [1]
+    assert [leg.exec_id for leg in held.legs("t1")] == ["f1", "x1"]
+    assert versions(database) == [("t1", 0, "1.5")]
 
 
 def test_trades_come_back_in_the_order_of_their_ends(world):

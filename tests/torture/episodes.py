@@ -23,7 +23,7 @@ from domain.instrument import Instrument
 from domain.judgement import Judgement
 from domain.order import Cause
 from domain.records import Close, Level, SwitchState
-from domain.trade import Trade
+from domain.trade import Leg, Trade
 from engine.executions import whole_of
 from engine.fence import Fence
 from engine.parts import Parts, Tiers
@@ -105,15 +105,20 @@ class Shelf:
 
     def restore(self, trades: Iterable[Trade]) -> None:
         for trade in trades:
-            self.held.setdefault(trade.trade_id, trade)
+            if trade.trade_id not in self.held or self.held[trade.trade_id].version < trade.version:
+                self.held[trade.trade_id] = trade
 
     def trades(self) -> list[Trade]:
         return sorted(self.held.values(), key=lambda trade: trade.exit_time)
 
     def add_trade(self, trade: Trade) -> Level:
-        assert trade.trade_id not in self.held, f"{trade.trade_id} was recorded twice"
+        there = self.held.get(trade.trade_id)
+        assert there is None or there.version < trade.version, f"{trade.trade_id} was recorded twice"
         self.held[trade.trade_id] = trade
         return self.ledger.append(Close(time=int(trade.exit_time.timestamp() * 1000), trade=trade)).level
+
+    def legs(self, trade_id: str) -> list[Leg]:
+        return list(self.held[trade_id].legs)
 
     def tiers(self) -> dict[str, Any]:
         return {}

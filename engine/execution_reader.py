@@ -1,0 +1,140 @@
+"""Asks for executions: what is new in the whole account, and everything of a symbol where something is in doubt."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from domain.ids import parse_order_id
+from engine.recovery import OVERLAP_MS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from domain.ports import Broker
+    from domain.records import Fill
+    from engine.market_clock import MarketClock
+    from engine.position import Position
+    from engine.trader import Trader
+
+DAY_MS = 86_400_000
+WEEK_MS = 7 * DAY_MS
+
+LATE_S = 5.0
+"""An execution is listed within so many seconds of the host's clock; what comes later than that is found by doubts."""
+
+OVERLAP_MAX_MS = 1_800_000
+"""However fast a practice market goes, or jumps: no more market time than this is read again."""
+
+UNSETTLED_S = 15.0
+"""After so long the executions of an order that should have ended are looked for symbol by symbol."""
+
+
+class Asked(NamedTuple):
+    """When the list of executions was asked for, on the host's clock, and what the market time was."""
+
+    wire: float
+    market: int
+
+
+class ReadMark:
+    """Knows up to when all executions have been read, and from when on they have to be read again.
+
+    The list may be late, so each reading begins some market time before the end of the last one: two minutes, and
+    what the market has moved in the last seconds before that; while that is not known yet, half an hour.
+    """
+
+    def __init__(self) -> None:
+        self._asked: deque[Asked] = deque()
+        self._first = 0
+
+    def start(self, since: int) -> int:
+        """Return from which market time on to ask; ``since`` counts while nothing has been read."""
+        if not self._asked:
+            return since
+        last = self._asked[-1]
+        while len(self._asked) > 1 and self._asked[1].wire <= last.wire - LATE_S:
+            self._asked.popleft()
+        earlier = self._asked[0]
+        moved = last.market - earlier.market if earlier.wire <= last.wire - LATE_S else OVERLAP_MAX_MS
+        return max(self._first, last.market - min(OVERLAP_MAX_MS, moved + OVERLAP_MS))
+
+    def note(self, asked: Asked, start: int) -> None:
+        """Take that everything listed with a market time from ``start`` on has been read."""
+        if not self._asked:
+            self._first = start
+        newest = self._asked[-1].market if self._asked else 0
+        self._asked.append(Asked(asked.wire, max(newest, asked.market)))
+
+
+class ExecutionReader:
+    """Reads executions of the account.
+
+    Each reading costs as much as has happened since the last one, whatever else the account does. What a list told
+    too late for that is asked for by symbol, from the entry of the position on: where an order stays without its
+    executions, where book and exchange differ for more than a moment, and before a position is recorded as closed.
+    """
+
+    def __init__(self, trader: Trader, broker: Broker, clock: MarketClock) -> None:
+        self._trader, self._broker, self._clock = trader, broker, clock
+        self._mark = ReadMark()
+        self._unsettled_since: dict[str, float] = {}
+
+    async def since(self, time: int) -> list[Fill]:
+        """Return every execution since a market time; a first reading. Raises Unavailable."""
+        return await self._read(time)
+
+    async def news(self, since: int, doubted: Collection[str] = ()) -> list[Fill]:
+        """Return what may have happened since the last reading, and all of the positions in doubt.
+
+        ``since`` is where a first reading begins. Raises Unavailable.
+        """
+        start = self._mark.start(since)
+        fills = await self._read(start)
+        for held in self._looked_back(doubted):
+            if held.intended_at < start:
+                fills += await self.of(held)
+        return fills
+
+    async def of(self, held: Position) -> list[Fill]:
+        """Return every execution in a position's symbol since its entry was intended. Raises Unavailable."""
+        return await self._broker.fills_since(held.intended_at - OVERLAP_MS, self._until(), held.symbol)
+
+    async def between(self, symbol: str, start: int, end: int) -> list[Fill]:
+        """Return every execution of a symbol with a market time in [start, end] (UTC ms). Raises Unavailable."""
+        return await self._broker.fills_since(start, end, symbol)
+
+    async def before(self, fill: Fill) -> list[Fill]:
+        """Return a week's executions of a symbol up to one of them. Raises Unavailable."""
+        return await self._broker.fills_since(fill.time - WEEK_MS, fill.time, fill.symbol)
+
+    async def unknown(self, fills: Sequence[Fill]) -> list[Fill]:
+        """Return a week's executions of the symbols in which entries of ours have filled that no record tells of."""
+        named = ((fill.symbol, parse_order_id(fill.order_id)) for fill in fills)
+        forgotten = {
+            symbol for symbol, name in named if name and name.leg == "e" and not self._trader.knows(name.digest)
+        }
+        found: list[Fill] = []
+        for symbol in sorted(forgotten):
+            found += await self._broker.fills_since(self._clock.told() - WEEK_MS, self._until(), symbol)
+        return found
+
+    async def _read(self, start: int) -> list[Fill]:
+        asked, told, latest = asyncio.get_running_loop().time(), self._clock.told(), self._clock.now()
+        fills = await self._broker.fills_since(start, latest + DAY_MS)
+        # the exchange's own times go on where no bar tells the time
+        newest = max((fill.time for fill in fills), default=0)
+        self._mark.note(Asked(asked, max(told, min(newest, latest))), start)
+        return fills
+
+    def _until(self) -> int:
+        return self._clock.now() + DAY_MS
+
+    def _looked_back(self, doubted: Collection[str]) -> list[Position]:
+        """Return the positions of which executions seem to be missing for longer than a list is usually late."""
+        now, book = asyncio.get_running_loop().time(), self._trader.book
+        late = {one.order_id: one.symbol for one in book.unsettled() if one.market or one.state is not None}
+        self._unsettled_since = {name: self._unsettled_since.get(name, now) for name in late}
+        symbols = {late[name] for name, since in self._unsettled_since.items() if now - since >= UNSETTLED_S}
+        return [held for held in book.positions() if held.symbol in symbols | set(doubted)]
