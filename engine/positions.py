@@ -13,7 +13,18 @@ import msgspec
 from domain import ids
 from domain.exits import Bracket
 from domain.order import Cause, OrderKind, OrderState
-from domain.records import Abandoned, Adopted, Close, Fill, Intent, OrderEnded, OrderFound, Record, StopMoved
+from domain.records import (
+    Abandoned,
+    Adopted,
+    Close,
+    Fill,
+    Intent,
+    LeverageChanged,
+    OrderEnded,
+    OrderFound,
+    Record,
+    StopMoved,
+)  # fmt: skip
 from domain.trade import ZERO, Leg, Trade
 from engine.order_register import OwnOrder
 
@@ -24,7 +35,6 @@ if TYPE_CHECKING:
     from domain.records import Opening
 
 ASKED_AGAIN_MS = 3_600_000
-
 SEEN_MAX = 100_000
 """Execution ids remembered, so that a fact told twice counts once."""
 
@@ -65,6 +75,7 @@ class Position:
     exit_attempts: int = 0
     observed_until: int = 0
     unwanted: bool = False
+    leverage_found: Decimal = ZERO
     opened: Decimal = ZERO
     closed: Decimal = ZERO
     records: list[Record] = field(default_factory=list, repr=False, compare=False)
@@ -75,6 +86,11 @@ class Position:
     def qty(self) -> Decimal:
         """Quantity still open."""
         return self.opened - self.closed
+
+    @property
+    def leverage(self) -> Decimal:
+        """The leverage that it stands at: as the exchange told last, or as it was opened with."""
+        return self.leverage_found or self.opening.leverage
 
     @property
     def pending(self) -> bool:
@@ -171,8 +187,8 @@ class Position:
         return Trade(
             symbol=self.symbol, side=side.value, entry_price=entry, exit_price=self._average(exits),
             quantity=self.opened, entry_time=times[min([f.time for f in entries])], exit_time=times[last.time],
-            pnl_usd=net, pnl_percent=round(net / value * 100 * self.opening.leverage, 8),
-            exit_reason=self._cause(last).value, leverage=self.opening.leverage, strategy_name=self.opening.strategy,
+            pnl_usd=net, pnl_percent=round(net / value * 100 * self.leverage, 8),
+            exit_reason=self._cause(last).value, leverage=self.leverage, strategy_name=self.opening.strategy,
             trade_id=ids.trade_id(self.digest), source=who.source, mode=who.mode, account=who.account,
             timeframe=self.opening.timeframe, gross_pnl=gross, fees=fees, funding=funding,
             r_multiple=_ratio(net, risk * self.opened),
@@ -261,8 +277,8 @@ class Book:
         self.sent_at: OrderedDict[str, int] = OrderedDict()
         self.last_fill_time = 0
         self._takes: dict[type, Callable[[Any], Position | None]] = {
-            Intent: self._intend, Fill: self._fill, OrderEnded: self._end, StopMoved: self._move,
-            Adopted: self._adopt, Close: self._close, Abandoned: self._abandon, OrderFound: self._find_order,
+            Intent: self._intend, Fill: self._fill, OrderEnded: self._end, StopMoved: self._move, Adopted: self._adopt,
+            Close: self._close, Abandoned: self._abandon, OrderFound: self._find_order, LeverageChanged: self._move,
         }  # fmt: skip
 
     @property
@@ -364,6 +380,7 @@ class Book:
                 _bracket(intent.opening, intent.time),
             )  # fmt: skip
             self._by_digest.setdefault(name.digest, held)
+            self._dropped.pop(name.digest, None)
         found = self._by_digest.get(name.digest)
         if found is not None and intent.order_id not in found.orders:
             market = intent.kind is OrderKind.MARKET
@@ -395,11 +412,9 @@ class Book:
     def _adopt(self, adopted: Adopted) -> Position | None:
         if adopted.digest in self._by_digest:
             return None
-        first = min(fill.time for fill in adopted.fills)
-        qty = sum((fill.qty for fill in adopted.fills if fill.side is adopted.opening.side.entry), ZERO)
-        held = Position(
-            adopted.digest, adopted.symbol, adopted.opening, "", qty, first, _bracket(adopted.opening, first)
-        )  # fmt: skip
+        opening, first = adopted.opening, min(fill.time for fill in adopted.fills)
+        qty = sum((fill.qty for fill in adopted.fills if fill.side is opening.side.entry), ZERO)
+        held = Position(adopted.digest, adopted.symbol, opening, "", qty, first, _bracket(opening, first))
         for fill in adopted.fills:
             self._see(fill)
             held.take(fill)
@@ -485,9 +500,11 @@ class Book:
             if held.symbol == close.trade.symbol and ids.trade_id(held.digest) == close.trade.trade_id:
                 self.close(held)
 
-    def _move(self, moved: StopMoved) -> Position | None:
+    def _move(self, moved: StopMoved | LeverageChanged) -> Position | None:
         held = self._by_digest.get(moved.digest)
-        if held is not None:
+        if held is not None and isinstance(moved, LeverageChanged):
+            held.leverage_found = moved.leverage
+        elif held is not None and isinstance(moved, StopMoved):
             held.bracket = msgspec.structs.replace(held.bracket, stop=moved.stop, stop_cause=moved.cause)
         return held
 

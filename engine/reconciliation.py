@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from domain import ids
-from domain.errors import OutcomeUnknown, Rejected
+from domain.errors import Rejected
 from domain.order import Cause, OrderKind, OrderRequest, Side
 from domain.records import Fill, Intent, OrderFound
 from domain.trade import ZERO
 from engine import rebuild
 from engine.commands import PlaceOrder
+from engine.leverage import Leverages
+from engine.stops import Placed, Stops, Unruled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +39,9 @@ NAKED_KEPT = 10_000
 TARGET_R = 2
 BOOKED_AFTER_S = 10.0
 """How long executions are waited for before what is booked as closed is taken in their place."""
+
+UNGUARDED_S = 10.0
+"""How long a stop that is refused, though the price has not passed it, is asked for before its position is closed."""
 
 DOUBT_ROUNDS = 15
 """Rounds in quick succession that a doubt leads to; a difference that outlasts them is left to the regular ones."""
@@ -127,8 +132,12 @@ class Reconciler:
     unknown, after the executions have been asked for.
     """
 
-    def __init__(self, trader: Trader, broker: Broker, shell: Shell, terms: ReconcileTerms) -> None:
+    def __init__(
+        self, trader: Trader, broker: Broker, shell: Shell, terms: ReconcileTerms, stops: Stops | None = None,
+        leverages: Leverages | None = None,
+    ) -> None:  # fmt: skip
         self._trader, self._broker, self._shell, self._terms = trader, broker, shell, terms
+        self._stops, self._leverages = stops or Stops(broker, Unruled()), leverages or Leverages(trader, shell)
         self._told: set[tuple[str, int, Decimal]] = set()
         self._doubts: dict[str, int] = {}
         self._gone_since: dict[str, float] = {}
@@ -173,6 +182,7 @@ class Reconciler:
         self._note_foreign([*foreign, *legs])
         await self._look_at_orders()
         await self._look_at_stops(reported)
+        await self._leverages.look(reported)
         self._settle_doubts(reported)
         await self._shell.dispatch(self._trader.tidy())
         for position in self._open().values():
@@ -361,25 +371,31 @@ class Reconciler:
                 self.found.naked_s.extend([0.0] if since is not None else [])
                 if position.opening.side.sign * (position.bracket.stop - there.stop) > 0:
                     log.warning("stop is looser than it should be: setting it", symbol=symbol, found=str(there.stop))
-                    await self._set_stop(there, position.bracket.stop, position.bracket.target)
+                    if await self._set_stop(there, position.bracket.stop, position.bracket.target) is Placed.CROSSED:
+                        await self._shell.dispatch(
+                            self._trader.exit(position, Cause.STOP_LOSS, self._shell.market_time())
+                        )
                 continue
             since = self.found.naked.setdefault(symbol, now)
             log.error("position without a stop: setting it", symbol=symbol, stop=str(position.bracket.stop))
-            if await self._set_stop(there, position.bracket.stop, position.bracket.target):
+            placed = await self._set_stop(there, position.bracket.stop, position.bracket.target)
+            if placed is Placed.SET:
                 del self.found.naked[symbol]
                 self.found.naked_s.append(asyncio.get_running_loop().time() - since)
-            else:
+            elif placed is Placed.CROSSED or now - since >= UNGUARDED_S:
                 await self._shell.dispatch(self._trader.exit(position, Cause.STOP_LOSS, self._shell.market_time()))
+            else:
+                self.doubt(symbol)
         for symbol in set(self.found.naked) - set(held):
             self.found.naked_s.append(now - self.found.naked.pop(symbol))
 
-    async def _set_stop(self, there: PositionReport, stop: Decimal, target: Decimal | None) -> bool:
-        try:
-            await self._broker.set_stop(there.symbol, stop, target, index=there.index)
-        except (Rejected, OutcomeUnknown) as error:
-            log.warning("stop not set", symbol=there.symbol, stop=str(stop), reason=str(error))
-            return False
-        return True
+    async def _set_stop(self, there: PositionReport, stop: Decimal, target: Decimal | None) -> Placed:
+        side = Side.LONG if there.qty > 0 else Side.SHORT
+        outcome = await self._stops.set(there.symbol, side, stop, target, index=there.index)
+        if outcome.placed is not Placed.SET:
+            log.warning("stop not set", symbol=there.symbol, stop=str(stop), outcome=outcome.placed.value,
+                        reason=outcome.reason)  # fmt: skip
+        return outcome.placed
 
     def _own_stop(self, there: PositionReport) -> Decimal:
         price, sign = there.mark_price or there.entry_price, 1 if there.qty > 0 else -1

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from domain import ids
 from domain.candle import Bars, ClosedBar, Series, timeframe_ms
 from domain.coverage import Span, density
@@ -29,13 +31,14 @@ from domain.records import (
 from domain.trade import ZERO
 from engine.adjustments import Adjustments
 from engine.commands import Command, PlaceOrder, RecordTrade, Refused, Remember, intent_of
+from engine.exits import EXIT_ATTEMPTS_MAX as EXIT_ATTEMPTS_MAX  # noqa: PLC0414  its older home
 from engine.exits import Exits
 from engine.positions import Book, Position
-from engine.risk import Account, Approved, RiskLimits, weigh
+from engine.risk import Account, Approved, Denied, RiskLimits, weigh
 from engine.situation import Situation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from domain.ids import Identity
     from domain.instrument import Instrument
@@ -219,7 +222,10 @@ class Trader:
         self.book.apply(moved)
 
     def on_stop_refused(self, digest: str, cause: Cause, time: int) -> list[Command]:
-        """Get out at the market: the price has passed the stop that was asked for."""
+        """Get out at the market: the price has passed the stop that was asked for.
+
+        To be called for no other refusal: as long as the old stop stands, the position is guarded.
+        """
         held = self.book.find(digest)
         return self.exit(held, cause, time) if held is not None else []
 
@@ -255,8 +261,12 @@ class Trader:
         return self._instruments.get(symbol)
 
     def update_instruments(self, fresh: Mapping[str, Instrument]) -> list[str]:
-        """Take the exchange's rules anew; return the symbols that are not traded any more."""
+        """Take the exchange's rules anew; return the symbols that are not traded any more.
+
+        What the exchange refused to take before may be taken by now, and is tried again.
+        """
         gone = []
+        self.situation.refusing.clear()
         for symbol, held in self._instruments.items():
             now = fresh.get(symbol, replace(held, trading=False))
             if held.trading and not now.trading:
@@ -321,28 +331,31 @@ class Trader:
         return bars[:last] if last < len(bars) else bars
 
     def _consider(self, signal: Signal, plan: Plan, judged: Judgement) -> Command:
-        if barred := self._barred(signal):
-            return self._refuse(signal, judged, *barred)
-        if self.book.of_symbol(signal.symbol) is not None:
-            return self._refuse(signal, judged, "position_open", "a position is open already")
-        if signal.symbol in self.book.leftovers.values():
-            return self._refuse(signal, judged, "order_left", "an order of the last position is still to be cancelled")
-        if signal.symbol in self.situation.foreign:
-            return self._refuse(signal, judged, "foreign_position", "somebody else's position is open there")
-        instrument = self._instruments.get(signal.symbol)
-        if instrument is None:
-            return self._refuse(signal, judged, "not_trading", "the exchange has no such symbol")
-        there = self._density(Series(signal.symbol, signal.timeframe))
-        if there < self._terms.completeness_min:
-            detail = f"only {there:.2f} % of the bars of its window are there"
-            return self._refuse(signal, judged, "data_quality", detail)
-        verdict = weigh(signal, instrument, self.adjustments.limits, self._account(signal.symbol))
-        if not isinstance(verdict, Approved):
+        verdict = self._weigh(signal)
+        if isinstance(verdict, Denied):
             return self._refuse(signal, judged, verdict.gate, verdict.detail)
         if judged.gate:
             # asked last: what it refuses would have been traded, so that its worth can be told
             return self._refuse(signal, judged, judged.gate, judged.detail)
-        return self._enter(signal, plan, instrument, verdict, judged)
+        return self._enter(signal, plan, verdict, judged)
+
+    def _weigh(self, signal: Signal) -> Approved | Denied:
+        """Return the size of a signal, or the first gate that refuses it."""
+        if barred := self._barred(signal):
+            return Denied(*barred)
+        if self.book.of_symbol(signal.symbol) is not None:
+            return Denied("position_open", "a position is open already")
+        if signal.symbol in self.book.leftovers.values():
+            return Denied("order_left", "an order of the last position is still to be cancelled")
+        if signal.symbol in self.situation.foreign:
+            return Denied("foreign_position", "somebody else's position is open there")
+        instrument = self._instruments.get(signal.symbol)
+        if instrument is None:
+            return Denied("not_trading", "the exchange has no such symbol")
+        there = self._density(Series(signal.symbol, signal.timeframe))
+        if there < self._terms.completeness_min:
+            return Denied("data_quality", f"only {there:.2f} % of the bars of its window are there")
+        return weigh(signal, instrument, self.adjustments.limits, self._account(signal.symbol))
 
     def _barred(self, signal: Signal) -> tuple[str, str] | None:
         """Return gate and reason when no signal of its kind may be traded now, whatever it says."""
@@ -352,6 +365,8 @@ class Trader:
             return "superseded", "another instance has taken over"
         if self.situation.barred:
             return "exchange_access", self.situation.barred
+        if signal.symbol in self.situation.refusing:
+            return "exchange_refuses", self.situation.refusing[signal.symbol]
         if signal.symbol in self.situation.doubtful:
             return "not_understood", self.situation.doubtful[signal.symbol]
         if self.adjustments.refuses(signal.symbol):
@@ -366,8 +381,39 @@ class Trader:
         resting = self._terms.resting(series, Span(window.item(0), window.item(-1) + step)) if len(window) else ()
         return density(window, step, resting)
 
-    def _enter(self, signal: Signal, plan: Plan, instrument: Instrument, size: Approved, judged: Judgement) -> Command:
-        long = signal.side is Side.LONG
+    def reconsider(self, refused: PlaceOrder) -> list[Command]:
+        """Return an entry or partial target that was refused anew, as rules and what is available are known by now.
+
+        Nothing when it would be the same again, when a gate refuses it by now, or when an entry was tried twice.
+        """
+        if refused.intent.cause is Cause.PARTIAL:
+            return self._exits.retry_partial(refused.request, refused.intent.time)
+        signal, name = refused.signal, ids.parse_order_id(refused.request.order_id)
+        plan = self._terms.plans.get(signal.strategy) if signal is not None else None
+        if signal is None or plan is None or name is None:
+            return []
+        verdict = self._weigh(signal)
+        if isinstance(verdict, Denied):
+            self.counts[f"gate:{verdict.gate}"] += 1
+            return []
+        order = self._entry(signal, plan, verdict, refused.judged, name.attempt + 1)
+        if msgspec.structs.replace(order.request, order_id=refused.request.order_id) == refused.request and (
+            refused.intent.opening == order.intent.opening
+        ):
+            return []
+        self.book.apply(order.intent)
+        # the signal has been followed since the first attempt: this one stands for itself
+        return [msgspec.structs.replace(order, signal=None)]
+
+    def _enter(self, signal: Signal, plan: Plan, size: Approved, judged: Judgement) -> Command:
+        order = self._entry(signal, plan, size, judged, 0)
+        self.counts["taken"] += 1
+        # the book learns at once, so that the next bar does not decide the same again
+        self.book.apply(order.intent)
+        return order
+
+    def _entry(self, signal: Signal, plan: Plan, size: Approved, judged: Judgement, attempt: int) -> PlaceOrder:
+        long, instrument = signal.side is Side.LONG, self._instruments[signal.symbol]
         # a stop is rounded away from the entry and a target towards it, so that neither promises too much
         stop = instrument.price_down(signal.stop) if long else instrument.price_up(signal.stop)
         target = instrument.price_down(signal.target) if long else instrument.price_up(signal.target)
@@ -380,14 +426,10 @@ class Trader:
         )  # fmt: skip
         limited = self._terms.limit_entries
         request = OrderRequest(
-            ids.order_id(digest, "e", 0, paper=self._terms.paper), signal.symbol, signal.side.entry,
+            ids.order_id(digest, "e", attempt, paper=self._terms.paper), signal.symbol, signal.side.entry,
             OrderKind.LIMIT if limited else OrderKind.MARKET, size.qty, entry if limited else None, stop, target,
         )  # fmt: skip
-        self.counts["taken"] += 1
-        intent = intent_of(request, Cause.ENTRY, signal.time, opening)
-        # the book learns at once, so that the next bar does not decide the same again
-        self.book.apply(intent)
-        return PlaceOrder(intent, request, signal, judged)
+        return PlaceOrder(intent_of(request, Cause.ENTRY, signal.time, opening), request, signal, judged)
 
     def flat(self) -> list[Position]:
         """Return the positions that are closed, whose entry has ended, and that are still to be recorded."""
@@ -416,22 +458,32 @@ class Trader:
 
     def _account(self, symbol: str) -> Account:
         seen, held = self.situation, self.book.positions()
-        exposure, margin = sum(seen.foreign.values(), ZERO), seen.foreign_margin
+        exposure, own = sum(seen.foreign.values(), ZERO), self.margin()
+        # what was asked for since the exchange was asked for its figure is not in that yet
+        available = None if seen.available is None else seen.available - max(ZERO, own - seen.counted)
         at_risk, maintenance = ZERO, self._maintenance(seen.foreign)
         for one in held:
             price = seen.prices.get(one.symbol, one.entry_price)
             value = one.commitment(price)
             exposure += value
-            # by the price of the entry or of now, as account and margin mode have it: the higher one
-            margin += one.commitment(max(price, one.entry_price)) / one.opening.leverage
             at_risk += one.commitment(max(ZERO, one.opening.side.sign * (price - one.bracket.stop)))
             maintenance += self._maintenance({one.symbol: value})
         return Account(
             equity=seen.equity, day_equity=self._day.equity if self._day else seen.equity, day_pnl=self.day_pnl(),
-            exposure=exposure, margin=margin, open_trades=len(held), switch=seen.switch, durable=seen.durable,
-            now=seen.market_time, closed=self.adjustments.counted(self.closed, symbol), at_risk=at_risk,
-            maintenance=maintenance,
+            exposure=exposure, margin=own + seen.foreign_margin, open_trades=len(held), switch=seen.switch,
+            durable=seen.durable, now=seen.market_time, closed=self.adjustments.counted(self.closed, symbol),
+            at_risk=at_risk, maintenance=maintenance, available=available,
         )  # fmt: skip
+
+    def margin(self, without: Collection[str] = ()) -> Decimal:
+        """Return what our positions tie up, and entries under way as if they had filled, but for those ``without``."""
+        total = ZERO
+        for held in self.book.positions():
+            # by the price of the entry or of now, as account and margin mode have it: the higher one
+            price = max(self.situation.prices.get(held.symbol, held.entry_price), held.entry_price)
+            value = held.qty * price if held.entry_order in without else held.commitment(price)
+            total += value / held.leverage
+        return total
 
     def _maintenance(self, values: Mapping[str, Decimal]) -> Decimal:
         """Return the margin that the exchange wants kept for positions, given their values by symbol."""
