@@ -79,7 +79,8 @@ class Intake:
             return
         held = self._trader.book.of_symbol(report.symbol)
         known = held.opening.side.sign * held.qty if held is not None else 0
-        if report.qty != known or (known and not report.stop):
+        leverage = held.leverage if held is not None else 0
+        if report.qty != known or (known and (not report.stop or report.leverage not in {0, leverage})):
             self._reconciler.doubt(report.symbol)
             self._shell.nudge()
 

@@ -383,9 +383,8 @@ class Reconciler:
                 del self.found.naked[symbol]
                 self.found.naked_s.append(asyncio.get_running_loop().time() - since)
             elif placed is Placed.CROSSED or now - since >= UNGUARDED_S:
+                # until then it is asked for again every two seconds
                 await self._shell.dispatch(self._trader.exit(position, Cause.STOP_LOSS, self._shell.market_time()))
-            else:
-                self.doubt(symbol)
         for symbol in set(self.found.naked) - set(held):
             self.found.naked_s.append(now - self.found.naked.pop(symbol))
 

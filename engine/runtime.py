@@ -434,6 +434,7 @@ class Runtime:
         return bool(
             self._lookup.undecided
             or self.reconciler.doubts
+            or self.reconciler.found.naked
             or book.leftovers
             or any(order.market for order in book.unsettled())
             or any(held.flat or held.leaving for held in book.positions())
