@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from broker.objections import objection
 from domain.account import (
     LEVERAGE_SAME,
     NOT_FOUND,
@@ -102,8 +103,7 @@ class PaperBroker:
 
     async def balance(self) -> Balance:
         """Return the paper money."""
-        equity = self._account.equity()
-        return Balance(equity, self._account.state.wallet, equity - self._account.margin())
+        return Balance(self._account.equity(), self._account.state.wallet, max(Decimal(0), self._account.available()))
 
     async def positions(self) -> list[PositionReport]:
         """Return the paper positions."""
@@ -125,10 +125,10 @@ class PaperBroker:
             return
         order = VenueOrder(
             id="", link_id=request.order_id, symbol=request.symbol, side=request.side, kind=request.kind,
-            qty=request.qty, price=request.price, reduce_only=request.reduce_only, stop=request.stop or Decimal(0),
-            target=request.target or Decimal(0),
+            qty=Decimal(0) if request.whole else request.qty, price=request.price, reduce_only=request.reduce_only,
+            stop=request.stop or Decimal(0), target=request.target or Decimal(0), close_on_trigger=request.whole,
         )  # fmt: skip
-        self._apply(self._account.place(order, self._time, at_once=True))
+        self._tolerate(None, lambda: self._account.place(order, self._time, at_once=True))
 
     async def cancel(self, symbol: str, order_id: str) -> None:  # noqa: ARG002  the port names it
         """Cancel an order."""
@@ -230,12 +230,12 @@ class PaperBroker:
         if fills:
             self._out.put_nowait(fills)
 
-    def _tolerate(self, code: int, call: Callable[[], list[Event]]) -> None:
+    def _tolerate(self, code: int | None, call: Callable[[], list[Event]]) -> None:
         try:
             self._apply(call())
         except Rejected as error:
             if error.code != code:
-                raise
+                raise Rejected(str(error), error.code, objection(error.code, str(error))) from error
 
     def _load(self, wallet: Decimal) -> _Snapshot:
         content = self._file.read()

@@ -99,11 +99,6 @@ class SimulatedAccount(AccountFacts):
         held = (one for one in self.state.positions.values() if one.qty)
         return sum((one.qty * (self.mark_price(one) - one.avg_price) for one in held), self.state.wallet)
 
-    def margin(self) -> Decimal:
-        """Return the initial margin of all positions."""
-        held = self.state.positions.values()
-        return sum((abs(p.qty) * p.avg_price / p.leverage for p in held if p.qty), ZERO)
-
     def position(self, symbol: str) -> VenuePosition:
         """Return the position in a symbol, a flat one where there is none."""
         held = self.state.positions.get(symbol)
@@ -177,6 +172,7 @@ class SimulatedAccount(AccountFacts):
         held = self.position(symbol)
         if not held.qty:
             raise Rejected("can not set tp/sl/ts for zero position", BAD_REQUEST)
+        order_checks.check_tick(self._instruments[symbol], stop, target)
         new_stop = held.stop if stop is None else stop
         new_target = held.target if target is None else target
         if (new_stop, new_target) == (held.stop, held.target):
@@ -257,14 +253,15 @@ class SimulatedAccount(AccountFacts):
         if order.link_id and order.link_id in self.state.link_ids:
             raise Rejected("OrderLinkedID is duplicate", DUPLICATE)
         held = self.position(order.symbol)
-        order_checks.complete(order, held.qty, rules.max_qty)
-        order_checks.check_size(order, rules)
+        whole = order_checks.complete(order, held.qty, rules.max_qty)
+        order_checks.check_size(order, rules, whole=whole)
         order_checks.check_price(order, order.price, self._marks.get(order.symbol))
         if order.reduce_only:
             order_checks.check_reduction(order, held.qty)
             return
         last = self._marks.get(order.symbol)
-        if order_checks.initial_margin(order, rules, last, held.leverage) > self.equity() - self.margin():
+        free = self.available()
+        if order_checks.initial_margin(order, rules, last, held.leverage) > free:
             raise Rejected("ab not enough for new order", NO_MARGIN)
 
     def _fill_at_once(self, order: VenueOrder, now: int) -> None:

@@ -39,6 +39,29 @@ class AccountFacts:
         """Return wallet plus open profit."""
         raise NotImplementedError
 
+    def margin(self) -> Decimal:
+        """Return the initial margin of all positions."""
+        held = self.state.positions.values()
+        return sum((abs(one.qty) * one.avg_price / one.leverage for one in held if one.qty), ZERO)
+
+    def order_margin(self) -> Decimal:
+        """Return the margin of resting orders that would open or grow a position; conditional ones tie nothing up.
+
+        Source: docs v5, order/create-order.
+        """
+        total = ZERO
+        for order in self.state.orders.values():
+            if order.price is None or order.reduce_only or order.trigger is not None:
+                continue
+            held = self.position(order.symbol)
+            if held.qty * order.side.sign >= 0:
+                total += (order.qty - order.filled) * order.price / held.leverage
+        return total
+
+    def available(self) -> Decimal:
+        """Return what neither positions nor resting orders tie up; less than zero when losses have used it up."""
+        return self.equity() - self.margin() - self.order_margin()
+
     def rules(self, symbol: str) -> Instrument:
         """Return a symbol's trading rules."""
         return self._instruments[symbol]

@@ -10,6 +10,27 @@ RevenantError
 
 from __future__ import annotations
 
+from enum import StrEnum
+
+
+class Objection(StrEnum):
+    """What a refusal objects to, which says what may be done about it.
+
+    RULES: a price, size or value that the trading rules do not allow: they may have changed. FUNDS: too little is
+    available. RISK_LIMIT: leverage or value above what the contract allows. MODE: the position mode or margin mode is
+    another one. CROSSED: the price has passed the stop or target already. ABSENT: there is no such position or order.
+    CLOSED: nothing new may be opened there now, or not by this account. OTHER: anything else.
+    """
+
+    RULES = "rules"
+    FUNDS = "funds"
+    RISK_LIMIT = "risk_limit"
+    MODE = "mode"
+    CROSSED = "crossed"
+    ABSENT = "absent"
+    CLOSED = "closed"
+    OTHER = "other"
+
 
 class RevenantError(Exception):
     """Root of all errors raised on purpose; its text is one line meant for the operator."""
@@ -32,11 +53,13 @@ class Rejected(RevenantError):
 
     Attributes:
         code: the refusing side's own code, 0 when it has none.
+        objection: what it objects to, as far as code and words tell.
     """
 
-    def __init__(self, message: str, code: int = 0) -> None:
+    def __init__(self, message: str, code: int = 0, objection: Objection = Objection.OTHER) -> None:
         super().__init__(message)
         self.code = code
+        self.objection = objection
 
 
 class OutcomeUnknown(RevenantError):

@@ -68,6 +68,17 @@ class Instrument:
         """Round a quantity down to the step, so that a size never exceeds its risk."""
         return (qty / self.step).to_integral_value(ROUND_FLOOR) * self.step
 
+    def fits(self, qty: Decimal) -> bool:
+        """Return whether an order may have a quantity, as far as step and least order go."""
+        return qty >= self.min_qty and self.floor_qty(qty) == qty
+
+    def slice_qty(self, qty: Decimal) -> Decimal:
+        """Return how much of a quantity one market order may take, so that what is left can be taken by others."""
+        if qty <= self.max_qty:
+            return qty
+        most = self.floor_qty(self.max_qty)
+        return most if qty - most >= self.min_qty else self.floor_qty(qty - self.min_qty)
+
     def price(self, value: Decimal | float) -> Decimal:
         """Round a price to the nearest tick."""
         return self._to_tick(value, ROUND_HALF_EVEN)

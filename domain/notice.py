@@ -17,6 +17,8 @@ class Notice(StrEnum):
     EXIT = "exit"
     ORDER_REFUSED = "order_refused"
     EXIT_FAILING = "exit_failing"
+    STOP_REFUSED = "stop_refused"
+    LEVERAGE = "leverage"
     NOT_UNDERSTOOD = "not_understood"
     HAND = "hand"
     SWITCH = "switch"

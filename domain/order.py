@@ -87,7 +87,8 @@ class OrderRequest(msgspec.Struct, frozen=True):
     """An order to be sent; ``order_id`` is ours and unique, so that a repeat is refused by the exchange.
 
     ``stop`` and ``target`` are attached to an entry and protect the position from its first fill on. ``index`` names
-    the leg in hedge mode (1 long, 2 short); orders of our own are sent in one-way mode, where it is 0.
+    the leg in hedge mode (1 long, 2 short); orders of our own are sent in one-way mode, where it is 0. ``whole`` closes
+    all that is there, up to the largest order: the only way out for a quantity that the steps do not fit any more.
     """
 
     order_id: str
@@ -100,6 +101,7 @@ class OrderRequest(msgspec.Struct, frozen=True):
     target: Decimal | None = None
     reduce_only: bool = False
     index: int = 0
+    whole: bool = False
 
 
 class OrderState(StrEnum):
@@ -189,8 +191,13 @@ class ClosedPart:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Money in the account, in the settlement coin; ``equity`` includes unrealised profit and loss."""
+    """Money in the account, in the settlement coin; ``equity`` includes unrealised profit and loss.
+
+    ``available`` is what new positions may tie up: not what positions and orders, whoever made them, tie up already.
+    ``margin_mode`` is the exchange's word for how margin is shared, empty where it does not tell.
+    """
 
     equity: Decimal
     wallet: Decimal
     available: Decimal
+    margin_mode: str = ""

@@ -26,28 +26,38 @@ limit order at this price that does not rest.
 """
 
 
-def complete(order: VenueOrder, held: Decimal, most: Decimal) -> None:
+def complete(order: VenueOrder, held: Decimal, most: Decimal) -> bool:
     """Fill in what an order leaves to the exchange; ``held`` is the signed position in its symbol.
 
     A quantity of zero that only reduces and closes on trigger is the position, up to the largest order (``most``);
-    source: docs v5, order/create-order.
+    source: docs v5, order/create-order. Return whether it is: what is there needs not be a multiple of the step.
     """
-    if not order.qty and order.reduce_only and order.close_on_trigger:
-        if held * order.side.sign >= 0:
-            raise Rejected("current position is zero, cannot fix reduce-only order qty", REDUCE_ONLY)
-        order.qty = min(abs(held), most)
     if order.kind is OrderKind.MARKET:
         order.time_in_force = "IOC"
+    if order.qty or not (order.reduce_only and order.close_on_trigger):
+        return False
+    if held * order.side.sign >= 0:
+        raise Rejected("current position is zero, cannot fix reduce-only order qty", REDUCE_ONLY)
+    order.qty = min(abs(held), most)
+    return True
 
 
-def check_size(order: VenueOrder, rules: Instrument) -> None:
-    """Refuse what is not a quantity, a price or a time in force; a reduction may be larger than the largest order."""
+def check_size(order: VenueOrder, rules: Instrument, *, whole: bool = False) -> None:
+    """Refuse what is not a quantity, a price or a time in force; a reduction may be larger than the largest order.
+
+    The quantity of an order for the ``whole`` position is the exchange's own.
+    """
     if order.time_in_force not in TIMES_IN_FORCE:
         raise Rejected(f"params error: timeInForce {order.time_in_force!r} is invalid", BAD_REQUEST)
     too_much = order.qty > rules.max_qty and not order.reduce_only
-    if order.qty < rules.min_qty or rules.floor_qty(order.qty) != order.qty or too_much:
+    if not whole and (not rules.fits(order.qty) or too_much):
         raise Rejected(f"Qty invalid: {order.qty} (min {rules.min_qty}, step {rules.step})", BAD_REQUEST)
-    wrong = next((p for p in (order.price, order.trigger, order.stop, order.target) if p and rules.price(p) != p), None)
+    check_tick(rules, order.price, order.trigger, order.stop, order.target)
+
+
+def check_tick(rules: Instrument, *prices: Decimal | None) -> None:
+    """Refuse prices that are no multiples of the tick; zero and None are none."""
+    wrong = next((price for price in prices if price and rules.price(price) != price), None)
     if wrong is not None:
         raise Rejected(f"price invalid: {wrong} is no multiple of tick {rules.tick}", BAD_REQUEST)
 

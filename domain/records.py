@@ -121,6 +121,15 @@ class StopMoved(msgspec.Struct, frozen=True, tag="stop_moved"):
     cause: Cause
 
 
+class LeverageChanged(msgspec.Struct, frozen=True, tag="leverage_changed"):
+    """An open position stands at another leverage than it was opened with: somebody has changed it by hand."""
+
+    time: int
+    digest: str
+    symbol: str
+    leverage: Decimal
+
+
 class Close(msgspec.Struct, frozen=True, tag="close"):
     """A finished trade."""
 
@@ -279,6 +288,7 @@ Record = (
     | Unread
     | StopMoved
     | Touched
+    | LeverageChanged
     | Close
     | Adopted
     | Mended

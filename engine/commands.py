@@ -12,7 +12,7 @@ from domain.records import Intent, Opening, Record
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from domain.order import Cause, OrderRequest
+    from domain.order import Cause, OrderRequest, Side
     from domain.signal import Signal
     from domain.trade import Trade
 
@@ -35,13 +35,14 @@ class CancelOrder(msgspec.Struct, frozen=True):
 
 
 class MoveStop(msgspec.Struct, frozen=True):
-    """Move a position's stop on the exchange, then write it down."""
+    """Move a position's stop on the exchange, then write it down; ``side`` is the position's."""
 
     digest: str
     symbol: str
     stop: Decimal
     cause: Cause
     time: int
+    side: Side
 
 
 class RecordTrade(msgspec.Struct, frozen=True):

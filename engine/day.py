@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections import OrderedDict
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -13,13 +15,47 @@ from domain.records import DayStarted
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from domain.candle import Bars, Series
     from domain.records import Fill
     from domain.trade import Trade
     from engine.position import Position
 
 DAY_MS = 86_400_000
+
+BOOKED_MAX = 100_000
+
+
+class Booked:
+    """Funding payments that have been counted, by execution id: the newest so many."""
+
+    def __init__(self) -> None:
+        self._ids: OrderedDict[str, None] = OrderedDict()
+
+    def __contains__(self, exec_id: str) -> bool:
+        return exec_id in self._ids
+
+    def add(self, exec_ids: Iterable[str]) -> None:
+        """Take note of payments."""
+        self._ids |= dict.fromkeys(exec_ids)
+        while len(self._ids) > BOOKED_MAX:
+            self._ids.popitem(last=False)
+
+    def add_funding(self, trade: Trade) -> None:
+        """Take note of the payments of a trade."""
+        self.add(leg.exec_id for leg in trade.legs if leg.cause == Cause.FUNDING)
+
+
+def prices_at(start: int, series: Iterable[Series], until: Callable[[str, str, int], Bars]) -> dict[str, Decimal]:
+    """Return the prices of symbols at a time (UTC ms), as far as ``until`` gives the bars of a series before it."""
+    prices: dict[str, Decimal] = {}
+    for one in series:
+        # a series that is not followed any more, or not yet, has no window
+        with contextlib.suppress(KeyError):
+            bars = until(one.symbol, one.timeframe, start)
+            prices |= {one.symbol: Decimal(repr(bars.close.item(-1)))} if len(bars) else {}
+    return prices
 
 
 def begin(

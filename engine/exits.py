@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from engine.situation import Situation
 
 PARTIAL_ATTEMPTS_MAX = 3
+EXIT_ATTEMPTS_MAX = 999
+"""Failed attempts in a row up to which an exit is told often; it is never given up, however many there are."""
 
 BAR_LATE_MS = 30_000
 """So long after it closed a bar is waited for before time is told by the clock instead."""
@@ -38,15 +40,31 @@ class Exits:
         self._paper, self._unfilled_timeout_ms = paper, unfilled_timeout_ms
 
     def exit(self, held: Position, cause: Cause, time: int) -> list[Command]:
-        """Close what is open of a position at the market, unless that is under way; its entry is withdrawn."""
+        """Close what is open of a position at the market, unless that is under way; its entry is withdrawn.
+
+        What is larger than the largest order goes out slice by slice: each one that has filled leads to the next.
+        """
         commands = self.withdraw_entry(held, time)
         if held.exit_order or held.qty <= 0:
             return commands
         order_id = ids.order_id(held.digest, "x", held.exit_attempts, paper=self._paper)
+        qty, whole = self._slice(held)
         request = OrderRequest(
-            order_id, held.symbol, held.opening.side.exit, OrderKind.MARKET, held.qty, reduce_only=True
+            order_id, held.symbol, held.opening.side.exit, OrderKind.MARKET, qty, reduce_only=True, whole=whole
         )
         return [*commands, self._place(request, cause, time)]
+
+    def _slice(self, held: Position) -> tuple[Decimal, bool]:
+        """Return how much the next exit takes, and whether it has to ask for all: no order has that quantity."""
+        instrument = self._instruments.get(held.symbol)
+        if instrument is None:
+            return held.qty, False
+        qty = instrument.slice_qty(held.qty)
+        if instrument.fits(qty):
+            return qty, False
+        fitting = instrument.floor_qty(qty)
+        # as much as fits goes first: what asks for all may close more than is ours
+        return (fitting, False) if instrument.fits(fitting) else (min(held.qty, instrument.max_qty), True)
 
     def leave(self, held: Position, time: int) -> list[Command]:
         """Get out of a position because the operator says so.
@@ -122,6 +140,15 @@ class Exits:
             return self._follow_partial(held, time)
         return self._take_partial(held, time)
 
+    def retry_partial(self, refused: OrderRequest, time: int) -> list[Command]:
+        """Return the order for the partial target again where the rules, read anew, explain why it was refused."""
+        name, instrument = ids.parse_order_id(refused.order_id), self._instruments.get(refused.symbol)
+        held = self._book.find(name.digest) if name is not None else None
+        if held is None or held.flat or held.unwanted or instrument is None or refused.price is None:
+            return []
+        explained = instrument.price(refused.price) != refused.price or not instrument.fits(refused.qty)
+        return self._take_partial(held, time) if explained else []
+
     def _partial_done(self, held: Position) -> bool:
         """Return whether the partial target counts as taken: all of it, or all but what is too little for an order."""
         if held.partial_taken or not held.partial_filled or held.partial_order:
@@ -169,7 +196,7 @@ class Exits:
         if held.opening.side.sign * (rounded - held.bracket.stop) < instrument.tick:
             return []
         held.own_stops.add(rounded)
-        return [MoveStop(held.digest, held.symbol, rounded, cause, time)]
+        return [MoveStop(held.digest, held.symbol, rounded, cause, time, held.opening.side)]
 
     def tidy(self, symbol: str = "") -> list[Command]:
         """Cancel what nothing is to come of any more, in one symbol or in all.

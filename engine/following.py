@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import structlog
 
 from domain.candle import Series
-from engine.trader import catch_up
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +47,7 @@ class Following:
             for held in self._p.trader.book.positions():
                 series = Series(held.symbol, held.opening.timeframe)
                 if series in fresh:
-                    catch_up(self._p.trader, held.symbol, self._p.windows.bars(series))
+                    held.show(self._p.windows.bars(series))
         finally:
             # not before: what came in between is a hole then, and filled like any other
             self._p.feed.follow(list(fresh))

@@ -89,7 +89,8 @@ class Intake:
             return
         held = self._trader.book.of_symbol(report.symbol)
         known = held.opening.side.sign * held.qty if held is not None else 0
-        if report.qty != known or (known and not report.stop):
+        leverage = held.leverage if held is not None else 0
+        if report.qty != known or (known and (not report.stop or report.leverage not in {0, leverage})):
             self._reconciler.doubt(report.symbol)
             self._shell.nudge()
 
@@ -124,7 +125,7 @@ class Intake:
             await self._note_hand(fill)
             if trader.counts["opened"] > before:
                 # its stop travels with the order; that it has arrived is looked at
-                self._reconciler.opened(fill.symbol)
+                self._reconciler.guard.opened(fill.symbol)
                 self._shell.nudge()
             self._told("fill", fill)
             for held in trader.book.positions():
@@ -138,7 +139,7 @@ class Intake:
         others = sum((one.qty for one in beyond), ZERO)
         for held in self._trader.book.positions():
             if any(whole_of(exec_id) == fill.exec_id for exec_id in held.fills):
-                await self._reconciler.hands.executed(held, fill, others)
+                await self._reconciler.guard.hands.executed(held, fill, others)
 
     def _concerns_us(self, fill: Fill) -> bool:
         """Return whether an execution is of an order of ours, or in a symbol in which we have or await a position."""

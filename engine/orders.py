@@ -12,17 +12,19 @@ import msgspec
 import structlog
 
 from domain.errors import OutcomeUnknown, Rejected, Unavailable
-from domain.order import OrderState
+from domain.order import Cause, OrderState
 from domain.records import Level, OrderEnded, Receipt, Record, StopMoved
 from engine.commands import CancelOrder, MoveStop, PlaceOrder
 from engine.lag import Lags
+from engine.refusals import OrderRefused, StopRefused
+from engine.stops import Placed, Stops, Unruled
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from decimal import Decimal
 
     from domain.ports import Broker
     from engine.commands import Command
+    from engine.stops import Rulebook
 
 log = structlog.get_logger(__name__)
 
@@ -47,20 +49,23 @@ class Orders:
     ``in_flight`` names the orders queued or being sent.
 
     ``append`` writes a record down; ``report`` takes what became of an order, ``nudge`` is called when executions
-    should be asked for.
+    should be asked for. ``rules`` are read again when a refusal contradicts them, ``stops`` sets stops.
     """
 
     def __init__(
         self,
         broker: Broker,
         append: Callable[[Record], Awaitable[Receipt]],
-        report: Callable[[OrderEnded | StopMoved | MoveStop], Awaitable[None]],
+        report: Callable[[OrderEnded | StopMoved | StopRefused | OrderRefused], Awaitable[None]],
         nudge: Callable[[], None],
+        rules: Rulebook | None = None,
+        stops: Stops | None = None,
     ) -> None:
         self._broker, self._append, self._report, self._nudge = broker, append, report, nudge
+        self._rules = rules or Unruled()
+        self._stops = stops or Stops(broker, self._rules)
         self._lanes: list[asyncio.Queue[Executable]] = [asyncio.Queue(LANE_MAX) for _ in range(LANES)]
         self._unresolved: asyncio.Queue[PlaceOrder] = asyncio.Queue(LANE_MAX)
-        self._leverages: dict[str, Decimal] = {}
         self._jitter = random.Random()  # noqa: S311  spreads retries, guards nothing
         self.in_flight: set[str] = set()
         self._born: dict[str, float] = {}
@@ -156,7 +161,11 @@ class Orders:
             await self._prepare(command)
             await self._send(command)
         except Rejected as error:
+            await self._rules.contradicted(request.symbol, error)
             await self._ended(command, OrderState.REJECTED, str(error))
+            if command.signal is not None or command.intent.cause is Cause.PARTIAL:
+                # what may be sent again in another shape; an exit is sent again in any case
+                await self._report(OrderRefused(command, error.objection, str(error)))
         except Unavailable as error:
             await self._ended(command, OrderState.NOT_FOUND, str(error))
         else:
@@ -164,14 +173,14 @@ class Orders:
             log.debug("order accepted", symbol=request.symbol, order=request.order_id, time=command.intent.time)
 
     async def _prepare(self, command: PlaceOrder) -> None:
+        """Set the leverage that an entry was sized for: since the last one somebody may have set another."""
         opening = command.intent.opening
-        if opening is None or self._leverages.get(command.request.symbol) == opening.leverage:
+        if opening is None:
             return
         try:
             await self._broker.set_leverage(command.request.symbol, opening.leverage)
         except OutcomeUnknown as error:
             raise Unavailable(str(error)) from error
-        self._leverages[command.request.symbol] = opening.leverage
 
     async def _send(self, command: PlaceOrder) -> None:
         now = asyncio.get_running_loop().time()
@@ -236,16 +245,15 @@ class Orders:
 
     async def _move(self, command: MoveStop) -> None:
         try:
-            await self._broker.set_stop(command.symbol, command.stop, None)
-        except Rejected as error:
-            log.warning("stop refused", symbol=command.symbol, stop=str(command.stop), reason=str(error))
-            await self._report(command)
-            return
-        except (Unavailable, OutcomeUnknown) as error:
+            outcome = await self._stops.set(command.symbol, command.side, command.stop)
+        except Unavailable as error:
             log.warning("stop not moved yet", symbol=command.symbol, reason=str(error))
             return
+        if outcome.placed is not Placed.SET:
+            await self._report(StopRefused(command, outcome))
+            return
         moved = StopMoved(
-            time=command.time, digest=command.digest, symbol=command.symbol, stop=command.stop, cause=command.cause
+            time=command.time, digest=command.digest, symbol=command.symbol, stop=outcome.stop, cause=command.cause
         )
         await self._append(moved)
         await self._report(moved)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from domain import ids
-from domain.exits import Bracket
+from domain.exits import Bracket, widen
 from domain.order import Cause
 from domain.records import Fill, Record, Touch, Touched
 from domain.trade import ZERO, Leg, Trade
@@ -19,6 +19,7 @@ from engine.order_register import OwnOrder
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from domain.candle import Bars
     from domain.ids import Identity
     from domain.records import Opening
 
@@ -49,6 +50,7 @@ class Position:
     exit_attempts: int = 0
     observed_until: int = 0
     unwanted: bool = False
+    leverage_found: Decimal = ZERO
     touches: list[Touched] = field(default_factory=list)
     outgrown: set[str] = field(default_factory=set)
     own_stops: set[Decimal] = field(default_factory=set)
@@ -62,6 +64,11 @@ class Position:
     def qty(self) -> Decimal:
         """Quantity still open."""
         return self.opened - self.closed
+
+    @property
+    def leverage(self) -> Decimal:
+        """The leverage that it stands at: as the exchange told last, or as it was opened with."""
+        return self.leverage_found or self.opening.leverage
 
     @property
     def pending(self) -> bool:
@@ -126,6 +133,12 @@ class Position:
         due = self.last_time // interval_ms - first // interval_ms
         return sum(f.cause is Cause.FUNDING for f in self.fills.values()) < due
 
+    def show(self, bars: Bars) -> None:
+        """Take the bars that closed since it opened, without acting on them."""
+        start = int(bars.open_time.searchsorted(self.opening.bar_start, side="right"))
+        for bar in bars[start:].rows() if not self.pending else ():
+            self.bracket = widen(self.bracket, bar.high, bar.low)
+
     def commitment(self, price: Decimal) -> Decimal:
         """Return its value at a price; what the entry may still add counts as if it had filled."""
         return (self.qty + self.entry_rest) * price
@@ -165,14 +178,14 @@ class Position:
         return Trade(
             symbol=self.symbol, side=side.value, entry_price=entry, exit_price=self._average(exits),
             quantity=self.opened, entry_time=times[min([f.time for f in entries])], exit_time=times[last.time],
-            pnl_usd=net, pnl_percent=round(net / value * 100 * self.opening.leverage, 8),
-            exit_reason=self._cause(last).value, leverage=self.opening.leverage, strategy_name=self.opening.strategy,
+            pnl_usd=net, pnl_percent=round(net / value * 100 * self.leverage, 8),
+            exit_reason=self._cause(last).value, leverage=self.leverage, strategy_name=self.opening.strategy,
             trade_id=ids.trade_id(self.digest), source=who.source, mode=who.mode, account=who.account,
             timeframe=self.opening.timeframe, gross_pnl=gross, fees=fees, funding=funding,
             r_multiple=_ratio(net, risk * self.opened),
             max_favourable_r=_ratio(side.sign * (self.bracket.best - entry), risk) if self.bracket.best else ZERO,
             max_adverse_r=_ratio(side.sign * (self.bracket.worst - entry), risk) if self.bracket.worst else ZERO,
-            score=self.opening.score, touched=",".join(dict.fromkeys(one.touch for one in self.touches)),
+            score=self.opening.score, touched=",".join(self._touched()),
             legs=tuple([
                 Leg(exec_id=f.exec_id, time=times[f.time], qty=f.qty, price=f.price, fee=f.fee,
                     cause=self._cause(f).value, closing=f.side is not entering)
@@ -202,6 +215,10 @@ class Position:
             self.bracket = msgspec.structs.replace(self.bracket, stop=touched.level, stop_cause=Cause.STOP_LOSS)
         if touched.level and touched.touch is Touch.TARGET_MOVED:
             self.bracket = msgspec.structs.replace(self.bracket, target=touched.level)
+
+    def _touched(self) -> list[str]:
+        names = list(dict.fromkeys(one.touch.value for one in self.touches))
+        return [*names, "leverage_changed"] if self.leverage != self.opening.leverage else names
 
     def sum_of(self, order_ids: Collection[str]) -> tuple[Decimal, Decimal, Decimal]:
         """Return quantity, average price and fees of what orders of it have filled."""

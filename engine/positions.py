@@ -9,7 +9,19 @@ import msgspec
 
 from domain import ids
 from domain.order import Cause, OrderKind, OrderState
-from domain.records import Abandoned, Adopted, Close, Fill, Intent, OrderEnded, OrderFound, Record, StopMoved, Touched
+from domain.records import (
+    Abandoned,
+    Adopted,
+    Close,
+    Fill,
+    Intent,
+    LeverageChanged,
+    OrderEnded,
+    OrderFound,
+    Record,
+    StopMoved,
+    Touched,
+)  # fmt: skip
 from domain.trade import ZERO
 from engine.attribution import Attribution, Claim
 from engine.executions import whole_of
@@ -23,7 +35,6 @@ if TYPE_CHECKING:
     from domain.records import Opening
 
 ASKED_AGAIN_MS = 3_600_000
-
 SEEN_MAX = 100_000
 """Execution ids remembered, so that a fact told twice counts once."""
 
@@ -55,8 +66,8 @@ class Book:
         self.sent_at: OrderedDict[str, int] = OrderedDict()
         self.last_fill_time = 0
         self._takes: dict[type, Callable[[Any], Position | None]] = {
-            Intent: self._intend, Fill: self._fill, OrderEnded: self._end, StopMoved: self._move,
-            Adopted: self._adopt, Close: self._close, Abandoned: self._abandon, OrderFound: self._find_order,
+            Intent: self._intend, Fill: self._fill, OrderEnded: self._end, StopMoved: self._move, Adopted: self._adopt,
+            Close: self._close, Abandoned: self._abandon, OrderFound: self._find_order, LeverageChanged: self._move,
             Touched: self._touch,
         }  # fmt: skip
 
@@ -177,6 +188,7 @@ class Book:
                 bracket_of(intent.opening, intent.time),
             )  # fmt: skip
             self._by_digest.setdefault(name.digest, held)
+            self._dropped.pop(name.digest, None)
         found = self._by_digest.get(name.digest)
         if found is not None and intent.order_id not in found.orders:
             market = intent.kind is OrderKind.MARKET
@@ -211,11 +223,9 @@ class Book:
     def _adopt(self, adopted: Adopted) -> Position | None:
         if adopted.digest in self._by_digest:
             return None
-        first = min(fill.time for fill in adopted.fills)
-        qty = sum((fill.qty for fill in adopted.fills if fill.side is adopted.opening.side.entry), ZERO)
-        held = Position(
-            adopted.digest, adopted.symbol, adopted.opening, "", qty, first, bracket_of(adopted.opening, first)
-        )  # fmt: skip
+        opening, first = adopted.opening, min(fill.time for fill in adopted.fills)
+        qty = sum((fill.qty for fill in adopted.fills if fill.side is opening.side.entry), ZERO)
+        held = Position(adopted.digest, adopted.symbol, opening, "", qty, first, bracket_of(opening, first))
         held.given = frozenset(fill.exec_id for fill in adopted.fills)
         for fill in adopted.fills:
             pool = self._pool.get(fill.symbol, {})
@@ -349,9 +359,11 @@ class Book:
             held.touch(touched)
         return held
 
-    def _move(self, moved: StopMoved) -> Position | None:
+    def _move(self, moved: StopMoved | LeverageChanged) -> Position | None:
         held = self._by_digest.get(moved.digest)
-        if held is not None:
+        if held is not None and isinstance(moved, LeverageChanged):
+            held.leverage_found = moved.leverage
+        elif held is not None and isinstance(moved, StopMoved):
             held.bracket = msgspec.structs.replace(held.bracket, stop=moved.stop, stop_cause=moved.cause)
             held.own_stops.add(moved.stop)
         return held

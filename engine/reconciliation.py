@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from domain import ids
-from domain.errors import OutcomeUnknown, Rejected
+from domain.errors import Rejected
 from domain.order import Cause, OrderKind, OrderRequest, Side
 from domain.records import Fill, Intent, OrderFound
 from domain.trade import ZERO
 from engine import rebuild
 from engine.commands import PlaceOrder
-from engine.hands import Hands
+from engine.guard import Guard
+from engine.leverage import Leverages
+from engine.stops import Stops, Unruled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,14 +134,17 @@ class Reconciler:
     unknown, after the executions have been asked for.
     """
 
-    def __init__(self, trader: Trader, broker: Broker, shell: Shell, terms: ReconcileTerms) -> None:
+    def __init__(
+        self, trader: Trader, broker: Broker, shell: Shell, terms: ReconcileTerms, stops: Stops | None = None,
+        leverages: Leverages | None = None,
+    ) -> None:  # fmt: skip
         self._trader, self._broker, self._shell, self._terms = trader, broker, shell, terms
+        self._leverages = leverages or Leverages(trader, shell)
         self._told: set[tuple[str, int, Decimal]] = set()
         self._doubts: dict[str, int] = {}
         self._gone_since: dict[str, float] = {}
-        self._stop_seen: dict[str, float] = {}
-        self.hands = Hands(shell.touched, self._set_stop)
         self.found = Differences()
+        self.guard = Guard(trader, shell, stops or Stops(broker, Unruled()), self.found)
 
     @property
     def doubts(self) -> bool:
@@ -163,10 +168,6 @@ class Reconciler:
                   symbol=unread.symbol, what=unread.what, row=unread.row[:200])  # fmt: skip
         self.doubt(unread.symbol, f"a report of the exchange could not be read: {unread.what}")
 
-    def opened(self, symbol: str) -> None:
-        """Take note that a position has just opened: from now on it is naked until its stop has been seen."""
-        self.found.naked.setdefault(symbol, asyncio.get_running_loop().time())
-
     async def compare(self) -> None:
         """Compare and settle. Raises Unavailable when the exchange does not answer; nothing has been concluded then."""
         legs, reported = await self._reported()
@@ -184,7 +185,8 @@ class Reconciler:
             await self._apply_policy(leg)
         self._note_foreign([*foreign, *legs])
         await self._look_at_orders()
-        await self._look_at_stops(reported)
+        await self.guard.look(self._open(), reported)
+        await self._leverages.look(reported)
         self._settle_doubts(reported)
         await self._shell.dispatch(self._trader.tidy())
         for position in self._open().values():
@@ -319,7 +321,7 @@ class Reconciler:
         """Do to somebody else's position what the operator wants done to those; a hedge leg is never adopted."""
         self._tell(there)
         if self._terms.policy is Policy.PROTECT and not there.stop:
-            await self._set_stop(there, self._own_stop(there), None)
+            await self.guard.set_stop(there, self._own_stop(there), None)
         elif self._terms.policy is Policy.FLATTEN:
             await self._flatten(there)
 
@@ -356,50 +358,6 @@ class Reconciler:
             kind=request.kind, qty=request.qty, reduce_only=True, cause=Cause.FORCE_EXIT,
         )  # fmt: skip
         await self._shell.dispatch([PlaceOrder(intent, request)])
-
-    async def _look_at_stops(self, reported: dict[str, PositionReport]) -> None:
-        now = asyncio.get_running_loop().time()
-        held = self._open()
-        self.found.mismatched = []
-        for symbol, position in held.items():
-            there = reported.get(symbol)
-            if there is None:
-                continue
-            if abs(there.qty) != position.qty:
-                self.found.mismatched.append(symbol)
-            await self.hands.look(position, there, self._shell.market_time())
-            if there.stop:
-                # a stop that came with the entry was there from the first moment on
-                self._stop_seen[position.digest] = now
-                since = self.found.naked.pop(symbol, None)
-                self.found.naked_s.extend([0.0] if since is not None else [])
-                if position.opening.side.sign * (position.bracket.stop - there.stop) > 0:
-                    log.warning("stop is looser than it should be: setting it", symbol=symbol, found=str(there.stop))
-                    await self._set_stop(there, position.bracket.stop, position.bracket.target)
-                continue
-            seen = self._stop_seen.get(position.digest)
-            if seen is not None and symbol not in self.found.naked:
-                self.hands.stop_lost(position, self._shell.market_time())
-            since = self.found.naked.setdefault(symbol, now if seen is None else seen)
-            log.error("position without a stop: setting it", symbol=symbol, stop=str(position.bracket.stop))
-            if await self._set_stop(there, position.bracket.stop, position.bracket.target):
-                del self.found.naked[symbol]
-                self.found.naked_s.append(asyncio.get_running_loop().time() - since)
-            else:
-                await self._shell.dispatch(self._trader.exit(position, Cause.STOP_LOSS, self._shell.market_time()))
-        for symbol in set(self.found.naked) - set(held):
-            self.found.naked_s.append(now - self.found.naked.pop(symbol))
-        digests = {position.digest for position in held.values()}
-        self._stop_seen = {digest: seen for digest, seen in self._stop_seen.items() if digest in digests}
-        self.hands.forget(digests)
-
-    async def _set_stop(self, there: PositionReport, stop: Decimal, target: Decimal | None) -> bool:
-        try:
-            await self._broker.set_stop(there.symbol, stop, target, index=there.index)
-        except (Rejected, OutcomeUnknown) as error:
-            log.warning("stop not set", symbol=there.symbol, stop=str(stop), reason=str(error))
-            return False
-        return True
 
     def _own_stop(self, there: PositionReport) -> Decimal:
         price, sign = there.mark_price or there.entry_price, 1 if there.qty > 0 else -1

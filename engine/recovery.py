@@ -17,7 +17,6 @@ from domain.order import OrderReport, OrderState
 from domain.records import OrderEnded
 from engine.orders import NOT_FOUND_AFTER_S, NOT_FOUND_NEEDED
 from engine.reconciliation import WEEK_MS
-from engine.trader import catch_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -233,5 +232,5 @@ async def warm_up(trader: Trader, windows: Windows, symbols: list[str], stored_u
         await asyncio.sleep(0)
     for held in trader.book.positions():
         if trader.rules(held.symbol) is not None:
-            catch_up(trader, held.symbol, windows.bars(Series(held.symbol, held.opening.timeframe)))
+            held.show(windows.bars(Series(held.symbol, held.opening.timeframe)))
     return missed

@@ -153,7 +153,7 @@ def position_row(held: Position, price: Decimal) -> dict[str, Any]:
         "side": held.opening.side.value, "strategy": held.opening.strategy, "timeframe": held.opening.timeframe,
         "qty": str(held.qty), "requested": str(held.requested), "entry": str(entry), "price": str(price),
         "stop": str(held.bracket.stop), "first_stop": str(held.bracket.first_stop),
-        "target": str(held.bracket.target), "leverage": str(held.opening.leverage), "score": held.opening.score,
+        "target": str(held.bracket.target), "leverage": str(held.leverage), "score": held.opening.score,
         "pending": held.pending, "opened_at": held.bracket.opened_at, "pnl": str(round(pnl, 4)),
         "r": f"{pnl / (risk * size):.2f}" if risk and size else "0.00",
         "percent": f"{pnl / (entry * size) * 100:.2f}" if entry and size else "0.00",

@@ -52,7 +52,8 @@ class Account(msgspec.Struct, frozen=True):
 
     ``exposure`` is the value of all positions, ``margin`` what is tied up for them; entries on their way count whole.
     ``at_risk`` is what is lost from now on when every open position is stopped, ``maintenance`` the margin that the
-    exchange wants kept for them.
+    exchange wants kept for them. ``available`` is what the exchange says that new positions may tie up, less what has
+    been asked for since; None where it has not said so. Strangers' orders count there, and in nothing else.
     """
 
     equity: Decimal
@@ -67,6 +68,13 @@ class Account(msgspec.Struct, frozen=True):
     closed: Sequence[Trade]
     at_risk: Decimal = ZERO
     maintenance: Decimal = ZERO
+    available: Decimal | None = None
+
+    @property
+    def free(self) -> Decimal:
+        """What nothing ties up, as the exchange says and as can be reckoned: the lesser of both."""
+        reckoned = self.equity - self.margin
+        return reckoned if self.available is None else min(reckoned, self.available)
 
 
 class Approved(msgspec.Struct, frozen=True):
@@ -118,12 +126,12 @@ def _size(signal: Signal, instrument: Instrument, limits: RiskLimits, account: A
     if leverage < 1:
         return Denied("liquidation", f"its stop at {stop} lies beyond where the exchange would liquidate")
     # an exchange ties up, beside the margin, the fees of both ways
-    free = account.equity * (1 - RESERVE) - account.margin
+    free = account.free - account.equity * RESERVE
     by_margin = free / (1 / leverage + 2 * limits.fee + limits.slippage)
     room = min(account.equity * limits.max_position, account.equity * limits.max_exposure - account.exposure, by_margin)
     wanted = min(by_risk, account.equity * limits.max_position / entry)
     if room / entry < wanted * LEAST_SHARE and room == by_margin:
-        return Denied("margin", f"the {free:.2f} that no position ties up are too little to be worth the fees")
+        return Denied("margin", f"the {max(ZERO, free):.2f} that are available are too little to be worth the fees")
     if room / entry < wanted * LEAST_SHARE:
         return Denied("exposure", f"only {room:.2f} of room is left, too little to be worth its fees")
     qty = instrument.floor_qty(min(by_risk, room / entry, instrument.max_qty))

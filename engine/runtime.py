@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -15,19 +16,23 @@ from domain.order import Cause, OrderReport, PositionReport
 from domain.records import Fill, Level, Mended, OrderEnded, Receipt, StopMoved, finished
 from engine import readiness, recovery
 from engine.commands import CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
-from engine.delivery import Deliveries
 from engine.execution_reader import ExecutionReader
 from engine.exit_retries import ExitRetries
 from engine.following import Following
 from engine.intake import Intake
 from engine.lag import Lags
 from engine.late_funding import LateFunding
+from engine.leverage import Leverages
 from engine.market_clock import MarketClock
 from engine.orders import LANES, Orders
 from engine.parts import Parts, Progress
 from engine.recall import Recall
 from engine.reconciliation import Reconciler
+from engine.refusals import OrderRefused, Refusals, StopRefused
+from engine.rules import Rules
 from engine.stepping import keep_stepping
+from engine.stops import Stops
+from engine.upkeep import Upkeep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +47,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-Event = list[ClosedBar] | list[Fill] | OrderEnded | StopMoved | MoveStop | OrderReport | PositionReport
+Event = (
+    list[ClosedBar] | list[Fill] | OrderEnded | StopMoved | StopRefused | OrderRefused | OrderReport | PositionReport
+)
 
 EVENTS_MAX = 10_000
 BALANCE_S = CLOCK_S = 5.0
@@ -50,7 +57,6 @@ HEAL_S = 2.0
 RECONCILE_S = 60.0
 UNDECIDED_S = 2.0
 SETTLE_S = 5.0
-INSTRUMENTS_S = 3_600.0
 RECOVERY_RETRY_S = 2.0
 NUDGE_PAUSE_S = 0.5
 
@@ -63,9 +69,13 @@ class Runtime:
         self._events: asyncio.Queue[Event] = asyncio.Queue(EVENTS_MAX)
         self._nudged = asyncio.Event()
         self._finished: asyncio.Queue[Trade] = asyncio.Queue(EVENTS_MAX)
-        self.orders = Orders(parts.broker, self.append, self._events.put, self._nudged.set)
+        self.rules = Rules(parts.trader, parts.broker)
+        stops = Stops(parts.broker, self.rules, self._last_price)
+        self.orders = Orders(parts.broker, self.append, self._events.put, self._nudged.set, self.rules, stops)
         self.progress = Progress()
-        self.reconciler = Reconciler(parts.trader, parts.broker, self, parts.reconcile)
+        self.reconciler = Reconciler(
+            parts.trader, parts.broker, self, parts.reconcile, stops, Leverages(parts.trader, self, parts.told)
+        )
         self.exits = ExitRetries(
             parts.trader, self.dispatch, self.market_time, lambda failing: parts.told("exit failing", failing),
             lambda symbol: symbol in self.reconciler.found.ghosts,
@@ -80,7 +90,8 @@ class Runtime:
         self._batch_at = self._settled_at = 0.0
         self._consuming = self._leaving = False
         self._recall, self._following = Recall(parts), Following(parts)
-        self._deliveries = Deliveries(parts.delivery)
+        self._upkeep = Upkeep(parts, self.progress, self.rules, self.orders.in_flight, self)
+        self.refusals = Refusals(parts.trader, self, self.reconciler, self._upkeep.ask_balance, parts.told)
 
     async def recover(self) -> None:
         """Bring everything back to where it was, and catch up with what happened since.
@@ -100,7 +111,7 @@ class Runtime:
         until = self.market_time()
         p.trader.situation.market_time = until
         self._following.show(p.wanted)
-        await self._refresh_balance()
+        await self._upkeep.ask_balance()
         chosen = self._following.chosen
         missed = await recovery.warm_up(p.trader, p.windows, chosen, recovery.last_lived(p.wanted, past.until))
         p.phantoms.missed(missed)
@@ -157,7 +168,7 @@ class Runtime:
         tasks.start("phantoms", lambda: p.phantoms.run(self.append))
         tasks.start("ledger", self._heal)
         tasks.start("lease", p.fence.keep)
-        tasks.start("balance", self._watch_balance)
+        tasks.start("balance", self._upkeep.watch_balance)
         tasks.start("reconcile", self._reconcile)
         tasks.start("exit retries", self.exits.run)
         tasks.start("executions", self._listen)
@@ -170,7 +181,7 @@ class Runtime:
         tasks.start("candle drain", p.writer.drain)
         tasks.start("candle summary", p.writer.summarise)
         tasks.start("feed", lambda: p.feed.run(self._events.put))
-        tasks.start("instruments", self._refresh_instruments)
+        tasks.start("instruments", self._upkeep.watch_rules)
         if p.acknowledge is not None:
             tasks.start("stepping", lambda: keep_stepping(p, self.progress, self.market_time))
 
@@ -268,8 +279,10 @@ class Runtime:
             self.intake.take_position(event)
         elif isinstance(event, StopMoved):
             trader.on_stop_moved(event)
-        elif isinstance(event, MoveStop):
-            await self.dispatch(trader.on_stop_refused(event.digest, event.cause, event.time))
+        elif isinstance(event, StopRefused):
+            await self.refusals.take_stop(event)
+        elif isinstance(event, OrderRefused):
+            await self.refusals.take_order(event)
         elif event and isinstance(event[0], Fill):
             await self.intake.take_told([one for one in event if isinstance(one, Fill)])
         elif event:
@@ -294,7 +307,7 @@ class Runtime:
             # a stepping market must look the same on every run, however the sockets race
             with contextlib.suppress(Unavailable, Rejected):
                 await self.intake.take_news()
-                await self._refresh_balance()
+                await self._upkeep.ask_balance()
         p.trader.situation.stale = frozenset(readiness.silent(p))
         p.trader.situation.superseded = p.fence.superseded
         p.trader.situation.barred = p.broker.barred()
@@ -381,38 +394,9 @@ class Runtime:
             log.warning("new entries are possible again" if durable else "no durable place: no new entries")
         self.progress.durable = self._p.trader.situation.durable = durable
 
-    async def _watch_balance(self) -> None:
-        while True:
-            await asyncio.sleep(BALANCE_S)
-            with contextlib.suppress(Unavailable, Rejected):
-                await self._refresh_balance()
-
-    async def _refresh_balance(self) -> None:
-        try:
-            balance = await self._p.broker.balance()
-        except RevenantError as error:
-            self.progress.broker_error = str(error)
-            raise
-        self._p.trader.situation.equity = balance.equity
-        self.progress.broker_error = ""
-
-    async def _refresh_instruments(self) -> None:
-        while True:
-            await self._look_at_deliveries()
-            await asyncio.sleep(INSTRUMENTS_S)
-            try:
-                fresh = await self._p.broker.instruments()
-            except (Unavailable, Rejected) as error:
-                log.warning("trading rules not refreshed", reason=str(error))
-                continue
-            for symbol in self._p.trader.update_instruments(fresh):
-                log.warning("symbol is not traded any more: no new entries", symbol=symbol)
-
-    async def _look_at_deliveries(self) -> None:
-        news, commands = self._deliveries.look(self._p.trader, self.market_time())
-        for one in news:
-            self._p.told("delivery", one)
-        await self.dispatch(commands)
+    def _last_price(self, symbol: str) -> Decimal | None:
+        price, _ = self._p.feed.prices.get(symbol, (0.0, 0))
+        return Decimal(repr(float(price))) if price else None
 
     async def settle(self, seconds: float) -> None:
         """Wait so long for finished trades to be recorded and to reach the database."""
@@ -456,6 +440,7 @@ class Runtime:
         return bool(
             self._lookup.undecided
             or self.reconciler.doubts
+            or self.reconciler.found.naked
             or book.leftovers
             or any(order.market for order in book.unsettled())
             or any(held.flat or held.leaving for held in book.positions())

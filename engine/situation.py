@@ -13,15 +13,21 @@ from domain.trade import ZERO
 class Situation:
     """What the outside has told the trader last.
 
+    ``available`` is what new positions could tie up when the exchange was asked last, None before that; the margin of
+    our own positions and orders that it knew of by then was ``counted``.
     ``foreign`` are values of positions that are not ours, by symbol, ``foreign_margin`` is what they tie up.
-    ``barred`` says why the exchange takes no entry of ours at all; ``doubtful`` why none is made in a symbol.
+    ``barred`` says why the exchange takes no entry of ours at all; ``doubtful`` and ``refusing`` why none is made in a
+    symbol: something there was not understood, or the exchange would refuse it.
     """
 
     equity: Decimal = ZERO
+    available: Decimal | None = None
+    counted: Decimal = ZERO
     durable: bool = True
     superseded: bool = False
     barred: str = ""
     doubtful: dict[str, str] = field(default_factory=dict)
+    refusing: dict[str, str] = field(default_factory=dict)
     switch: SwitchState = SwitchState.RUNNING
     stale: frozenset[str] = frozenset()
     foreign: dict[str, Decimal] = field(default_factory=dict)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections import Counter, OrderedDict, deque
+from collections import Counter, deque
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from domain import ids
 from domain.candle import Bars, ClosedBar, Series, timeframe_ms
 from domain.coverage import Span, density
-from domain.exits import ExitPlan, widen
+from domain.exits import ExitPlan
 from domain.judgement import UNJUDGED, Judgement
 from domain.order import Cause, OrderKind, OrderRequest, OrderState, Side
 from domain.records import (
@@ -31,15 +32,17 @@ from domain.records import (
 from domain.trade import ZERO
 from engine import day
 from engine.adjustments import Adjustments
+from engine.capital import Capital
 from engine.commands import Command, PlaceOrder, RecordTrade, Refused, Remember, intent_of
+from engine.exits import EXIT_ATTEMPTS_MAX as EXIT_ATTEMPTS_MAX  # noqa: PLC0414  its older home
 from engine.exits import Exits
 from engine.position import Position
 from engine.positions import Book
-from engine.risk import Account, Approved, RiskLimits, weigh
+from engine.risk import Account, Approved, Denied, RiskLimits, weigh
 from engine.situation import Situation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from domain.ids import Identity
     from domain.instrument import Instrument
@@ -48,7 +51,6 @@ if TYPE_CHECKING:
 
 DAY_MS, DAY_S = 86_400_000, 86_400
 CLOSED_MAX = 5_000
-BOOKED_MAX = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,9 @@ class Trader:
         self.adjustments = Adjustments(terms.limits, terms.blacklist)
         self.closed: deque[Trade] = deque(maxlen=CLOSED_MAX)
         self.recorded: set[str] = set()
-        self.booked: OrderedDict[str, None] = OrderedDict()
+        self.booked = day.Booked()
         self.counts: Counter[str] = Counter()
+        self._capital = Capital(self.book, self.situation, instruments)
         self._exits = Exits(
             self.book, self.situation, instruments, paper=terms.paper, unfilled_timeout_ms=terms.unfilled_timeout_ms
         )
@@ -110,13 +113,13 @@ class Trader:
             self.situation.switch = record.state
         elif isinstance(record, DayStarted):
             self._day = record
-            self._note_booked(record.booked)
+            self.booked.add(record.booked)
         elif isinstance(record, Adjusted):
             self.adjustments.restore(record)
         else:
             self.book.apply(record)
         if isinstance(record, Close):
-            self._note_booked(leg.exec_id for leg in record.trade.legs if leg.cause == Cause.FUNDING)
+            self.booked.add_funding(record.trade)
 
     def remember(self, trades: list[Trade]) -> None:
         """Take the trades of earlier lives, oldest first."""
@@ -231,7 +234,10 @@ class Trader:
         self.book.apply(moved)
 
     def on_stop_refused(self, digest: str, cause: Cause, time: int) -> list[Command]:
-        """Get out at the market: the price has passed the stop that was asked for."""
+        """Get out at the market: the price has passed the stop that was asked for.
+
+        To be called for no other refusal: as long as the old stop stands, the position is guarded.
+        """
         held = self.book.find(digest)
         return self.exit(held, cause, time) if held is not None else []
 
@@ -271,8 +277,12 @@ class Trader:
         return self._instruments.get(symbol)
 
     def update_instruments(self, fresh: Mapping[str, Instrument]) -> list[str]:
-        """Take the exchange's rules anew; return the symbols that are not traded any more."""
+        """Take the exchange's rules anew; return the symbols that are not traded any more.
+
+        What the exchange refused to take before may be taken by now, and is tried again.
+        """
         gone = []
+        self.situation.refusing.clear()
         for symbol, held in self._instruments.items():
             now = fresh.get(symbol, replace(held, trading=False))
             if held.trading and not now.trading:
@@ -304,21 +314,14 @@ class Trader:
             return []
         start = datetime.fromtimestamp(today * DAY_S, UTC)
         since = [trade for trade in self.closed if trade.exit_time >= start > trade.entry_time]
-        prices = self._prices_at(today * DAY_MS, now, since)
+        prices = dict(self.situation.prices)
+        if now > today * DAY_MS:
+            # it may have begun a while ago, when the bot was down or saw no bars
+            held = {Series(one.symbol, one.opening.timeframe) for one in self.book.positions()}
+            held |= {Series(trade.symbol, trade.timeframe) for trade in since if trade.timeframe}
+            prices |= day.prices_at(today * DAY_MS, held, self._until)
         self._day = day.begin(today, now, self.situation.equity, self.book.positions(), prices, since)
         return [Remember(self._day)]
-
-    def _prices_at(self, start: int, now: int, since: Sequence[Trade]) -> dict[str, Decimal]:
-        """Return the prices when a day began, which may be a while ago when the bot was down or saw no bars."""
-        series = {Series(held.symbol, held.opening.timeframe) for held in self.book.positions()}
-        series |= {Series(trade.symbol, trade.timeframe) for trade in since if trade.timeframe}
-        prices = dict(self.situation.prices)
-        for one in series if now > start else ():
-            # a series that is not followed any more, or not yet, has no window
-            with contextlib.suppress(KeyError):
-                bars = self._until(one.symbol, one.timeframe, start)
-                prices |= {one.symbol: Decimal(repr(bars.close.item(-1)))} if len(bars) else {}
-        return prices
 
     def _step(self, name: str, plan: Plan, closed: ClosedBar) -> list[Command]:
         strategy, symbol = plan.strategy, closed.series.symbol
@@ -346,28 +349,31 @@ class Trader:
         return bars[:last] if last < len(bars) else bars
 
     def _consider(self, signal: Signal, plan: Plan, judged: Judgement) -> Command:
-        if barred := self._barred(signal):
-            return self._refuse(signal, judged, *barred)
-        if self.book.of_symbol(signal.symbol) is not None:
-            return self._refuse(signal, judged, "position_open", "a position is open already")
-        if signal.symbol in self.book.leftovers.values():
-            return self._refuse(signal, judged, "order_left", "an order of the last position is still to be cancelled")
-        if signal.symbol in self.situation.foreign:
-            return self._refuse(signal, judged, "foreign_position", "somebody else's position is open there")
-        instrument = self._instruments.get(signal.symbol)
-        if instrument is None:
-            return self._refuse(signal, judged, "not_trading", "the exchange has no such symbol")
-        there = self._density(Series(signal.symbol, signal.timeframe))
-        if there < self._terms.completeness_min:
-            detail = f"only {there:.2f} % of the bars of its window are there"
-            return self._refuse(signal, judged, "data_quality", detail)
-        verdict = weigh(signal, instrument, self.adjustments.limits, self._account(signal.symbol))
-        if not isinstance(verdict, Approved):
+        verdict = self._weigh(signal)
+        if isinstance(verdict, Denied):
             return self._refuse(signal, judged, verdict.gate, verdict.detail)
         if judged.gate:
             # asked last: what it refuses would have been traded, so that its worth can be told
             return self._refuse(signal, judged, judged.gate, judged.detail)
-        return self._enter(signal, plan, instrument, verdict, judged)
+        return self._enter(signal, plan, verdict, judged)
+
+    def _weigh(self, signal: Signal) -> Approved | Denied:
+        """Return the size of a signal, or the first gate that refuses it."""
+        if barred := self._barred(signal):
+            return Denied(*barred)
+        if self.book.of_symbol(signal.symbol) is not None:
+            return Denied("position_open", "a position is open already")
+        if signal.symbol in self.book.leftovers.values():
+            return Denied("order_left", "an order of the last position is still to be cancelled")
+        if signal.symbol in self.situation.foreign:
+            return Denied("foreign_position", "somebody else's position is open there")
+        instrument = self._instruments.get(signal.symbol)
+        if instrument is None:
+            return Denied("not_trading", "the exchange has no such symbol")
+        there = self._density(Series(signal.symbol, signal.timeframe))
+        if there < self._terms.completeness_min:
+            return Denied("data_quality", f"only {there:.2f} % of the bars of its window are there")
+        return weigh(signal, instrument, self.adjustments.limits, self._account(signal.symbol))
 
     def _barred(self, signal: Signal) -> tuple[str, str] | None:
         """Return gate and reason when no signal of its kind may be traded now, whatever it says."""
@@ -377,6 +383,8 @@ class Trader:
             return "superseded", "another instance has taken over"
         if self.situation.barred:
             return "exchange_access", self.situation.barred
+        if signal.symbol in self.situation.refusing:
+            return "exchange_refuses", self.situation.refusing[signal.symbol]
         if signal.symbol in self.situation.doubtful:
             return "not_understood", self.situation.doubtful[signal.symbol]
         if self.adjustments.refuses(signal.symbol):
@@ -391,8 +399,39 @@ class Trader:
         resting = self._terms.resting(series, Span(window.item(0), window.item(-1) + step)) if len(window) else ()
         return density(window, step, resting)
 
-    def _enter(self, signal: Signal, plan: Plan, instrument: Instrument, size: Approved, judged: Judgement) -> Command:
-        long = signal.side is Side.LONG
+    def reconsider(self, refused: PlaceOrder) -> list[Command]:
+        """Return an entry or partial target that was refused anew, as rules and what is available are known by now.
+
+        Nothing when it would be the same again, when a gate refuses it by now, or when an entry was tried twice.
+        """
+        if refused.intent.cause is Cause.PARTIAL:
+            return self._exits.retry_partial(refused.request, refused.intent.time)
+        signal, name = refused.signal, ids.parse_order_id(refused.request.order_id)
+        plan = self._terms.plans.get(signal.strategy) if signal is not None else None
+        if signal is None or plan is None or name is None:
+            return []
+        verdict = self._weigh(signal)
+        if isinstance(verdict, Denied):
+            self.counts[f"gate:{verdict.gate}"] += 1
+            return []
+        order = self._entry(signal, plan, verdict, refused.judged, name.attempt + 1)
+        if msgspec.structs.replace(order.request, order_id=refused.request.order_id) == refused.request and (
+            refused.intent.opening == order.intent.opening
+        ):
+            return []
+        self.book.apply(order.intent)
+        # the signal has been followed since the first attempt: this one stands for itself
+        return [msgspec.structs.replace(order, signal=None)]
+
+    def _enter(self, signal: Signal, plan: Plan, size: Approved, judged: Judgement) -> Command:
+        order = self._entry(signal, plan, size, judged, 0)
+        self.counts["taken"] += 1
+        # the book learns at once, so that the next bar does not decide the same again
+        self.book.apply(order.intent)
+        return order
+
+    def _entry(self, signal: Signal, plan: Plan, size: Approved, judged: Judgement, attempt: int) -> PlaceOrder:
+        long, instrument = signal.side is Side.LONG, self._instruments[signal.symbol]
         # a stop is rounded away from the entry and a target towards it, so that neither promises too much
         stop = instrument.price_down(signal.stop) if long else instrument.price_up(signal.stop)
         target = instrument.price_down(signal.target) if long else instrument.price_up(signal.target)
@@ -405,14 +444,10 @@ class Trader:
         )  # fmt: skip
         limited = self._terms.limit_entries
         request = OrderRequest(
-            ids.order_id(digest, "e", 0, paper=self._terms.paper), signal.symbol, signal.side.entry,
+            ids.order_id(digest, "e", attempt, paper=self._terms.paper), signal.symbol, signal.side.entry,
             OrderKind.LIMIT if limited else OrderKind.MARKET, size.qty, entry if limited else None, stop, target,
         )  # fmt: skip
-        self.counts["taken"] += 1
-        intent = intent_of(request, Cause.ENTRY, signal.time, opening)
-        # the book learns at once, so that the next bar does not decide the same again
-        self.book.apply(intent)
-        return PlaceOrder(intent, request, signal, judged)
+        return PlaceOrder(intent_of(request, Cause.ENTRY, signal.time, opening), request, signal, judged)
 
     def flat(self) -> list[Position]:
         """Return the positions that are closed, whose entry has ended, and that are still to be recorded."""
@@ -430,7 +465,7 @@ class Trader:
         self._note_closed(trade)
         self.recorded.add(trade.trade_id)
         self.counts["closed"] += 1
-        self._note_booked(leg.exec_id for leg in trade.legs if leg.cause == Cause.FUNDING)
+        self.booked.add_funding(trade)
         began = self._begin(day.with_closed(self._day, trade) if self._day else None)
         return [RecordTrade(trade), *began, *self.tidy(held.symbol)]
 
@@ -443,22 +478,17 @@ class Trader:
     def amend(self, trade: Trade, paid: Fill) -> list[Command]:
         """Take the next version of a trade that has ended, after a payment of it was told late."""
         self.closed = deque((trade if one.trade_id == trade.trade_id else one for one in self.closed), CLOSED_MAX)
-        self._note_booked([paid.exec_id])
+        self.booked.add([paid.exec_id])
         return [RecordTrade(trade), *self._begin(day.with_late(self._day, trade, paid) if self._day else None)]
 
     def book_to_day(self, paid: Fill) -> list[Command]:
         """Take a payment of a trade that is no more: it counts for the day on which it was made."""
-        self._note_booked([paid.exec_id])
+        self.booked.add([paid.exec_id])
         return self._begin(day.with_booked(self._day, paid) if self._day else None)
 
     def _begin(self, began: DayStarted | None) -> list[Command]:
         self._day = began or self._day
         return [Remember(began)] if began is not None else []
-
-    def _note_booked(self, exec_ids: Iterable[str]) -> None:
-        self.booked |= dict.fromkeys(exec_ids)
-        while len(self.booked) > BOOKED_MAX:
-            self.booked.popitem(last=False)
 
     def _note_closed(self, trade: Trade) -> None:
         late = bool(self.closed) and trade.exit_time < self.closed[-1].exit_time
@@ -468,39 +498,18 @@ class Trader:
             self.closed = deque(sorted(self.closed, key=lambda one: one.exit_time), maxlen=CLOSED_MAX)
 
     def _account(self, symbol: str) -> Account:
-        seen, held = self.situation, self.book.positions()
-        exposure, margin = sum(seen.foreign.values(), ZERO), seen.foreign_margin
-        at_risk, maintenance = ZERO, self._maintenance(seen.foreign)
-        for one in held:
-            price = seen.prices.get(one.symbol, one.entry_price)
-            value = one.commitment(price)
-            exposure += value
-            # by the price of the entry or of now, as account and margin mode have it: the higher one
-            margin += one.commitment(max(price, one.entry_price)) / one.opening.leverage
-            at_risk += one.commitment(max(ZERO, one.opening.side.sign * (price - one.bracket.stop)))
-            maintenance += self._maintenance({one.symbol: value})
+        seen, sums = self.situation, self._capital.commitments()
         return Account(
             equity=seen.equity, day_equity=self._day.equity if self._day else seen.equity, day_pnl=self.day_pnl(),
-            exposure=exposure, margin=margin, open_trades=len(held), switch=seen.switch, durable=seen.durable,
-            now=seen.market_time, closed=self.adjustments.counted(self.closed, symbol), at_risk=at_risk,
-            maintenance=maintenance,
+            exposure=sums.exposure, margin=sums.margin, open_trades=len(self.book.positions()), switch=seen.switch,
+            durable=seen.durable, now=seen.market_time, closed=self.adjustments.counted(self.closed, symbol),
+            at_risk=sums.at_risk, maintenance=sums.maintenance, available=sums.available,
         )  # fmt: skip
 
-    def _maintenance(self, values: Mapping[str, Decimal]) -> Decimal:
-        """Return the margin that the exchange wants kept for positions, given their values by symbol."""
-        known = ((self._instruments.get(symbol), value) for symbol, value in values.items())
-        return sum((value * rules.maintenance_rate(value) for rules, value in known if rules is not None), ZERO)
+    def margin(self, without: Collection[str] = ()) -> Decimal:
+        """Return what our positions tie up, and entries under way as if they had filled, but for those ``without``."""
+        return self._capital.margin(without)
 
     def _refuse(self, signal: Signal, judged: Judgement, gate: str, detail: str) -> Refused:
         self.counts[f"gate:{gate}"] += 1
         return Refused(signal, gate, detail, judged)
-
-
-def catch_up(trader: Trader, symbol: str, bars: Bars) -> None:
-    """Show an open position the bars that closed since it opened, without acting on them yet."""
-    held = trader.book.of_symbol(symbol)
-    if held is None or held.pending:
-        return
-    start = int(bars.open_time.searchsorted(held.opening.bar_start, side="right"))
-    for bar in bars[start:].rows():
-        held.bracket = widen(held.bracket, bar.high, bar.low)

@@ -217,5 +217,6 @@ class MarginAccount(SimulatedAccount):
                 RISK_LIMIT,
             )
         isolated = self.state.margin_mode == ISOLATED
-        if isolated and order.qty * reference / held.leverage > self.state.wallet - self.margin():
+        free = self.state.wallet - self.margin() - self.order_margin()
+        if isolated and order.qty * reference / held.leverage > free:
             raise Rejected("ab not enough for new order", NO_MARGIN)

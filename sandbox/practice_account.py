@@ -55,8 +55,7 @@ class PracticeAccount(MarginAccount):
             raise Rejected("params error: the practice exchange takes market orders only in hedge mode", BAD_REQUEST)
         if order.link_id and order.link_id in self.state.link_ids:
             raise Rejected("OrderLinkedID is duplicate", DUPLICATE)
-        order_checks.complete(order, leg.qty, rules.max_qty)
-        if order.qty < rules.min_qty or rules.floor_qty(order.qty) != order.qty:
+        if not order_checks.complete(order, leg.qty, rules.max_qty) and not rules.fits(order.qty):
             raise Rejected(f"Qty invalid: {order.qty} (min {rules.min_qty}, step {rules.step})", BAD_REQUEST)
         closing = (order.side is OrderSide.SELL) == (order.index == 1)
         if closing and not leg.qty:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from domain import margin
+from domain.account_facts import ISOLATED
 from domain.order import OrderKind, OrderSide
 
 if TYPE_CHECKING:
@@ -148,20 +149,23 @@ def _break_even(held: VenuePosition) -> Decimal:
 
 def wallet(account: PracticeAccount) -> dict[str, Any]:
     """Return the wallet as /v5/account/wallet-balance and the wallet topic show it."""
-    equity, held, initial = account.equity(), account.state.wallet, account.margin()
-    free, maintenance = max(Decimal(0), equity - initial), text(round(account.all_maintenance(), 8))
+    equity, held, ordered = account.equity(), account.state.wallet, account.order_margin()
+    positions, maintenance = account.margin(), text(round(account.all_maintenance(), 8))
+    initial = positions + ordered
+    # what concerns the whole account is not told when margin is isolated
+    free = "" if account.state.margin_mode == ISOLATED else text(max(Decimal(0), equity - initial))
     rates = [text(round(one / equity, 4)) if equity > 0 else "0" for one in (initial, account.all_maintenance())]
     return {
         "accountType": "UNIFIED", "accountIMRate": rates[0], "accountMMRate": rates[1], "accountLTV": "0",
         "totalEquity": text(equity), "totalWalletBalance": text(held), "totalMarginBalance": text(equity),
-        "totalAvailableBalance": text(free), "totalPerpUPL": text(equity - held), "totalInitialMargin": text(initial),
+        "totalAvailableBalance": free, "totalPerpUPL": text(equity - held), "totalInitialMargin": text(initial),
         "accountIMRateByMp": rates[0], "accountMMRateByMp": rates[1], "totalInitialMarginByMp": text(initial),
         "totalMaintenanceMarginByMp": maintenance, "totalMaintenanceMargin": maintenance,
         "coin": [
             {
                 "coin": "USDT", "equity": text(equity), "walletBalance": text(held), "usdValue": text(equity),
-                "availableToWithdraw": text(free), "availableToBorrow": "", "borrowAmount": "0",
-                "accruedInterest": "0", "totalOrderIM": "0", "totalPositionIM": text(initial),
+                "availableToWithdraw": "", "availableToBorrow": "", "borrowAmount": "0",
+                "accruedInterest": "0", "totalOrderIM": text(ordered), "totalPositionIM": text(positions),
                 "totalPositionMM": maintenance,
                 "unrealisedPnl": text(equity - held), "cumRealisedPnl": "0", "bonus": "0", "locked": "0",
                 "collateralSwitch": True, "marginCollateral": True, "spotBorrow": "0", "spotHedgingQty": "0",

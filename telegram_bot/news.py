@@ -14,7 +14,10 @@ from engine.commands import PlaceOrder, Refused
 from engine.delivery import Nearing
 from engine.exit_retries import ExitFailing
 from engine.hands import RULES
+from engine.leverage import Releveraged
 from engine.published import Entered, PartlyTaken
+from engine.refusals import StopRefused
+from engine.stops import Placed
 from telegram_bot.texts import bold, coin, escape, lasted, moment, money, percent, price
 from telegram_bot.trading import ARROWS
 
@@ -40,6 +43,8 @@ class News:
             PlaceOrder: self._signal, Refused: self._refused, Entered: self._entered, PartlyTaken: self._partly_taken,
             Trade: self._exit, OrderEnded: self._order_ended, ExitFailing: self._exit_failing, Unread: self._unread,
             Touched: self._touched, Switch: self._switch, Adjusted: self._adjusted, Nearing: self._nearing,
+            StopRefused: self._stop_refused,
+            Releveraged: self._releveraged,
         }  # fmt: skip
 
     def told(self, _kind: str, what: object) -> None:
@@ -63,6 +68,18 @@ class News:
     def _exit_failing(self, what: ExitFailing) -> None:
         self._put(Notice.EXIT_FAILING, f"🆘 {self._mark()} {bold(what.symbol)} cannot be closed: {what.attempts} exits "
                   f"came to nothing ({escape(what.reason[:200])}). Trying on; look at the exchange.")  # fmt: skip
+
+    def _stop_refused(self, what: StopRefused) -> None:
+        left = "no stop stands" if what.outcome.placed is Placed.NAKED else "the one before stands"
+        self._put(Notice.STOP_REFUSED, f"🧱 {self._mark()} {bold(what.command.symbol)}: the exchange refuses a stop at "
+                  f"{price(what.outcome.stop)} ({escape(what.outcome.reason[:200])}); {left}.")  # fmt: skip
+
+    def _releveraged(self, what: Releveraged) -> None:
+        text = f"{bold(what.symbol)} stands at leverage {what.leverage}, was {what.before}: changed by hand."
+        if what.liquidation:
+            text += (f" It would be liquidated at {price(what.liquidation)}, before its stop at {price(what.stop)}: "
+                     "lower the leverage, or close it.")  # fmt: skip
+        self._put(Notice.LEVERAGE, f"⚖️ {self._mark()} {text}")
 
     def _unread(self, what: Unread) -> None:
         where = bold(what.symbol or "unknown symbol")

@@ -14,10 +14,12 @@ from broker.bybit.errors import CANCEL, CREATE, SET_LEVERAGE, TRADING_STOP
 from broker.bybit.instruments import instrument, risk_tiers
 from broker.bybit.messages import (
     COIN,
+    MARGIN_MODES,
     STATES,
     UNREADABLE,
     ZERO,
     Rows,
+    balance,
     closed_part,
     number,
     page_of,
@@ -25,6 +27,7 @@ from broker.bybit.messages import (
     report,
     shown,
     together,
+    wallet_shape,
 )
 from broker.bybit.stream import PrivateStream
 from domain.errors import Rejected, Unavailable
@@ -69,6 +72,8 @@ class BybitBroker(Rows):
         self._client = client
         self._tiers: dict[str, tuple[RiskTier, ...]] = {}
         self._learned = 0.0
+        self._margin_mode = ""
+        self._shape: tuple[bool, bool] | None = None
         self._stream: PrivateStream | None = None
 
     async def instruments(self) -> dict[str, Instrument]:
@@ -128,10 +133,21 @@ class BybitBroker(Rows):
         result = await self._client.get("v5/account/wallet-balance", {"accountType": "UNIFIED"})
         with reading("wallet balance"):
             account = result["list"][0]
-            coin: dict[str, Any] = next((row for row in account["coin"] if row["coin"] == COIN), {})
-            return Balance(
-                number(coin, "equity"), number(coin, "walletBalance"), number(account, "totalAvailableBalance")
-            )
+            shape = wallet_shape(account)
+            balance(account, "")
+        if shape != self._shape:
+            # not known yet; or the wallet has another form, so that somebody may have changed how margin is shared
+            self._margin_mode, self._shape = await self._asked_margin_mode(), shape
+        return balance(account, self._margin_mode)
+
+    async def _asked_margin_mode(self) -> str:
+        try:
+            info = await self._client.get("v5/account/info", {})
+        except Rejected as error:
+            log.warning("the account's margin mode is not told", reason=str(error))
+            return ""
+        with reading("account"):
+            return str(info.get("marginMode") or "")
 
     async def positions(self) -> list[PositionReport]:
         """Return all open USDT positions, every page of them; each leg of a hedge-mode position by itself."""
@@ -149,13 +165,18 @@ class BybitBroker(Rows):
         await self._client.post(SET_LEVERAGE, params)
 
     async def place(self, request: OrderRequest) -> None:
-        """Send an order; that its id is a duplicate means that an earlier attempt may have arrived."""
+        """Send an order; that its id is a duplicate means that an earlier attempt may have arrived.
+
+        A quantity of 0 that only reduces and closes on trigger is the position, up to the largest order.
+        """
         params: dict[str, Any] = {
             "category": "linear", "symbol": self._venue_id(request.symbol), "side": request.side.value,
             "orderType": "Limit" if request.kind is OrderKind.LIMIT else "Market", "qty": format(request.qty, "f"),
             "orderLinkId": request.order_id, "positionIdx": request.index, "reduceOnly": request.reduce_only,
             "timeInForce": "GTC" if request.kind is OrderKind.LIMIT else "IOC",
         }  # fmt: skip
+        if request.whole:
+            params |= {"qty": "0", "closeOnTrigger": True}
         if request.price is not None:
             params["price"] = format(request.price, "f")
         if request.stop is not None:
@@ -275,11 +296,16 @@ class BybitBroker(Rows):
     def obstacles(self) -> list[str]:
         """Return what keeps the account from being traded at this moment."""
         stream = self._stream.obstacle() if self._stream is not None else ""
-        return [*self._client.access.obstacles(), *([stream] if stream else [])]
+        return [*self._client.access.obstacles(), *(one for one in (stream, self._unknown_margin()) if one)]
 
     def barred(self) -> str:
         """Return why no entry may be sent."""
-        return self._client.access.barred()
+        return self._client.access.barred() or self._unknown_margin()
+
+    def _unknown_margin(self) -> str:
+        if self._margin_mode in {"", *MARGIN_MODES}:
+            return ""
+        return f"margin mode is {self._margin_mode}: set cross (REGULAR) or ISOLATED margin"
 
     def stream(self) -> AsyncGenerator[Sequence[Told], None]:
         """Report executions, orders of ours and positions as they change; an empty list after each (re)connection."""

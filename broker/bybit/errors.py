@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from broker.objections import objection
 from domain.errors import Rejected, Unavailable
 
 
@@ -157,4 +158,4 @@ def failure(code: int, said: str, path: str) -> Rejected | Unavailable:
         return kind(f"{text} (retCode {code})")
     if means is Meaning.UNKNOWN or (means is None and path == CREATE):
         return Unavailable(f"{text} (retCode {code})")
-    return Rejected(f"{text} (retCode {code})", code)
+    return Rejected(f"{text} (retCode {code})", code, objection(code, said))

@@ -15,7 +15,7 @@ import structlog
 from domain.errors import Unavailable
 from domain.ids import parse_order_id
 from domain.instrument import unified_symbol
-from domain.order import Cause, ClosedPart, OpenOrder, OrderReport, OrderSide, OrderState, PositionReport
+from domain.order import Balance, Cause, ClosedPart, OpenOrder, OrderReport, OrderSide, OrderState, PositionReport
 from domain.records import Fill, Unread
 
 if TYPE_CHECKING:
@@ -64,6 +64,11 @@ UNREAD_MAX, ROW_CHARS = 200, 500
 DIGITS_MAX, TIME_DIGITS_MAX = 30, 13
 ZERO = Decimal(0)
 UNREADABLE = (KeyError, IndexError, ValueError, TypeError, AttributeError, ArithmeticError)
+
+
+ISOLATED = "ISOLATED_MARGIN"
+MARGIN_MODES = frozenset({"REGULAR_MARGIN", ISOLATED})
+"""How margin may be shared where this bot trades: sizes and leverage are reckoned for these."""
 
 
 class Rows:
@@ -235,6 +240,33 @@ def together(parts: Sequence[ClosedPart]) -> list[ClosedPart]:
             known.fee + part.fee, max(known.time, part.time),
         )  # fmt: skip
     return list(held.values())
+
+
+def balance(account: dict[str, Any], margin_mode: str) -> Balance:
+    """Return the USDT of an account as wallet-balance lists it.
+
+    What is available is told for the whole account in USD, and not at all where margin is isolated: there it is what
+    the coin's own figures leave. Source: docs v5, account/wallet-balance, ``availableToWithdraw``.
+    """
+    coin: dict[str, Any] = next((row for row in account["coin"] if row["coin"] == COIN), {})
+    equity, wallet = number(coin, "equity"), number(coin, "walletBalance")
+    if margin_mode != ISOLATED and account.get("totalAvailableBalance") not in {"", None}:
+        in_usd, worth = number(account, "totalAvailableBalance"), number(coin, "usdValue")
+        # the rate of the coin is that of its own value
+        available = in_usd * equity / worth if worth > 0 and equity > 0 else in_usd
+    else:
+        tied = ("totalPositionIM", "totalOrderIM", "locked", "bonus")
+        available = wallet - sum((number(coin, name) for name in tied), ZERO)
+    return Balance(equity, wallet, max(ZERO, available), margin_mode)
+
+
+def wallet_shape(account: dict[str, Any]) -> tuple[bool, bool]:
+    """Return which figures a wallet leaves out: another margin mode leaves out others.
+
+    Isolated margin has no available balance of the account, portfolio margin none of a coin's own margins.
+    """
+    coin: dict[str, Any] = next((row for row in account["coin"] if row["coin"] == COIN), {})
+    return account.get("totalAvailableBalance") in {"", None}, coin.get("totalPositionIM") in {"", None}
 
 
 def shown(row: Any, chars: int) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import structlog
 
 from broker.bybit.errors import KeyRefused
+from broker.bybit.messages import MARGIN_MODES
 from domain.errors import ConfigError, OutcomeUnknown, Rejected, Unavailable
 
 if TYPE_CHECKING:
@@ -32,8 +33,6 @@ class Check(NamedTuple):
 
 CONTRACT_RIGHTS = {"Order": "Orders", "Position": "Positions"}
 """What a key needs of ``ContractTrade``, and what it is called where keys are made."""
-
-MARGIN_MODES = {"REGULAR_MARGIN", "ISOLATED_MARGIN"}
 
 
 async def arm(broker: BybitBroker, confirm: str, symbols: Sequence[str], leverage: Decimal) -> str:

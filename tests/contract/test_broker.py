@@ -9,6 +9,7 @@ import json
 from decimal import Decimal as D
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from broker.bybit import BybitBroker
@@ -17,7 +18,7 @@ from broker.bybit.rest import BybitClient, Endpoint
 from broker.paper import PaperBroker
 from domain.candle import Bar, Bars
 from domain.direction import Slicing
-from domain.errors import ConfigError, OutcomeUnknown, Rejected, Unavailable
+from domain.errors import ConfigError, Objection, OutcomeUnknown, Rejected, Unavailable
 from domain.fills import Costs
 from domain.ids import order_id
 from domain.order import Cause, OrderKind, OrderRequest, OrderSide, OrderState
@@ -57,6 +58,7 @@ async def venue(request, tmp_path):
     parts = 3 if how == "in slices" else 1
     async with practice(tmp_path / "exchange", speed=0.001) as exchange:
         client = exchange.client()
+        client.practice = exchange
         bybit = BybitBroker(client)
         rules = await bybit.instruments()
         price = exchange.exchange.account.last_price(BTC)
@@ -218,6 +220,46 @@ async def test_what_cannot_be_is_rejected(venue):
             await broker.place(entry(price, **change))
 
 
+async def test_a_refusal_says_what_it_objects_to(venue):
+    broker, price, _ = venue
+    far = (price * D("0.5")).quantize(D("0.1"))
+    with pytest.raises(Rejected) as refused:
+        await broker.set_stop(BTC, far, None)
+    assert refused.value.objection is Objection.ABSENT
+    await broker.set_leverage(BTC, D(5))
+    await broker.place(entry(price))
+    for stop, kind in (
+        (far + D("0.05"), Objection.RULES),
+        ((price * D("1.5")).quantize(D("0.1")), Objection.CROSSED),
+    ):
+        with pytest.raises(Rejected) as refused:
+            await broker.set_stop(BTC, stop, None)
+        assert refused.value.objection is kind
+    for qty, kind in (("0.0001", Objection.RULES), ("80", Objection.FUNDS)):
+        with pytest.raises(Rejected) as refused:
+            await broker.place(entry(price, 1, qty=D(qty)))
+        assert refused.value.objection is kind, qty
+
+
+async def test_positions_and_resting_orders_tie_up_what_is_available(venue):
+    broker, price, _ = venue
+    await broker.set_leverage(BTC, D(5))
+    before = (await broker.balance()).available
+    assert before == D(10_000)
+    low = (price * D("0.9")).quantize(D("0.1"))
+    await broker.place(entry(price, kind=OrderKind.LIMIT, qty=D("0.1"), price=low, stop=None, target=None))
+    resting = (await broker.balance()).available
+    assert resting == pytest.approx(before - D("0.1") * low / 5)
+    await broker.place(entry(price, 1))
+    (position,) = await broker.positions()
+    margin = position.qty * position.entry_price / 5
+    balance = await broker.balance()
+    assert balance.available == pytest.approx(balance.equity - D("0.1") * low / 5 - margin)
+    await broker.cancel(BTC, entry(price).order_id)
+    balance = await broker.balance()
+    assert balance.available == pytest.approx(balance.equity - margin)
+
+
 async def test_executions_are_told_as_they_happen(venue):
     broker, price, _ = venue
     stream = broker.stream()
@@ -230,6 +272,27 @@ async def test_executions_are_told_as_they_happen(venue):
             fills += [one for one in await anext(stream) if isinstance(one, Fill)]
     assert {(fill.order_id, fill.cause) for fill in fills} == {(entry(price).order_id, Cause.ENTRY)}
     await stream.aclose()
+
+
+async def test_a_quantity_that_the_steps_do_not_fit_any_more_is_closed_whole(venue):
+    broker, price, paper = venue
+    await broker.place(entry(price, qty=D("0.013")))
+    rules = await broker.instruments()
+    coarse = dataclasses.replace(rules[BTC], step=D("0.01"), min_qty=D("0.01"))
+    if paper:
+        broker._instruments[BTC] = coarse
+    else:
+        # the practice exchange's own rules
+        venue_rules = broker._client.practice.exchange.tape.instruments
+        venue_rules[BTC] = dataclasses.replace(venue_rules[BTC], step=D("0.01"), min_qty=D("0.01"))
+    way_out = OrderRequest(
+        order_id(DIGEST, "x", 0, paper=False), BTC, OrderSide.SELL, OrderKind.MARKET, D("0.013"), reduce_only=True
+    )
+    with pytest.raises(Rejected) as refused:
+        await broker.place(way_out)
+    assert refused.value.objection is Objection.RULES
+    await broker.place(msgspec.structs.replace(way_out, order_id=order_id(DIGEST, "x", 1, paper=False), whole=True))
+    assert await broker.positions() == []
 
 
 async def test_paper_stops_by_the_feeds_bars_and_survives_a_restart(tmp_path):

@@ -102,6 +102,18 @@ async def test_the_intent_is_written_before_any_byte_leaves(desk):
     assert desk.exchange.exchange.account.position(BTC).leverage == 5
 
 
+async def test_an_entry_is_made_at_its_own_leverage_whatever_was_set_since_the_last_one(desk):
+    await desk.enter(0)
+    await desk.enter(0, reduce_only=True)
+    await desk.exchange.post(
+        "/v5/position/set-leverage", category="linear", symbol="BTCUSDT", buyLeverage="50", sellLeverage="50"
+    )
+    assert desk.exchange.exchange.account.position(BTC).leverage == 50
+    await desk.enter(1)
+    assert desk.held() == D("0.01")
+    assert desk.exchange.exchange.account.position(BTC).leverage == 5
+
+
 async def test_without_a_durable_place_no_entry_leaves_but_every_exit_does(desk):
     await desk.enter(0)
     desk.level = Level.MEMORY

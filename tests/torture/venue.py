@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from broker.objections import objection
 from broker.paper import fill_of
 from domain.account import (
     LEVERAGE_SAME,
@@ -233,8 +234,8 @@ class FlakyBroker:
 
     async def balance(self) -> Balance:
         await self._ask()
-        equity = self.v.account.equity()
-        return Balance(equity, self.v.account.state.wallet, equity)
+        account = self.v.account
+        return Balance(account.equity(), account.state.wallet, account.available())
 
     async def positions(self) -> list[PositionReport]:
         await self._ask()
@@ -339,13 +340,16 @@ class FlakyBroker:
         if self.v.hits():
             raise Unavailable("busy: not accepted")
         if self.v.hits(0.5):
-            raise Rejected("refused", 110007)
+            raise Rejected("refused", 110007, objection(110007, ""))
         late = self.v.hits(0.5)
         if late:
             # it will arrive, but only after everybody has given up waiting for the answer
             loop.call_later(self.v.draw.uniform(0.1, 4.9), self._quietly, act, sent_at)
             raise OutcomeUnknown("timed out")
-        act()
+        try:
+            act()
+        except Rejected as error:
+            raise Rejected(str(error), error.code, objection(error.code, str(error))) from error
         if self.v.hits():
             raise OutcomeUnknown("answer lost on the way back")
 

@@ -12,8 +12,9 @@ import msgspec
 import pytest
 
 from broker.bybit import BybitBroker
+from broker.bybit.access import Access
 from broker.bybit.instruments import instrument, risk_tiers
-from broker.bybit.messages import Rows, page_of
+from broker.bybit.messages import Rows, balance, page_of
 from domain.errors import RevenantError, Unavailable
 from domain.ids import order_id
 from domain.instrument import Instrument
@@ -354,6 +355,53 @@ async def test_an_order_that_a_moving_list_shows_twice_has_ended():
         BTC, "L1-x"
     )
     assert found.state == "cancelled"
+
+
+def wallet(account=None, **coin):
+    usdt = {"coin": "USDT", "equity": "1010", "walletBalance": "1000", "usdValue": "1010", **coin}
+    return {"totalAvailableBalance": "400", **(account or {}), "coin": [{"coin": "BTC", "equity": "1"}, usdt]}
+
+
+@pytest.mark.parametrize(
+    ("row", "mode", "available"),
+    [
+        (wallet(), "REGULAR_MARGIN", "400"),
+        (wallet(), "", "400"),
+        # told in dollars, of which a coin may be worth more or less than one
+        (wallet(usdValue="1020.1"), "REGULAR_MARGIN", "396.0396"),
+        (wallet(usdValue=""), "REGULAR_MARGIN", "400"),
+        (wallet({"totalAvailableBalance": "-3"}), "REGULAR_MARGIN", "0"),
+        # what concerns the whole account is not told where margin is isolated, whatever stands there
+        (wallet({"totalAvailableBalance": ""}, totalPositionIM="300", totalOrderIM="50"), "ISOLATED_MARGIN", "650"),
+        (
+            wallet({"totalAvailableBalance": "0"}, totalPositionIM="300", locked="20", bonus="5"),
+            "ISOLATED_MARGIN",
+            "675",
+        ),
+        (wallet({"totalAvailableBalance": ""}, totalPositionIM="300"), "", "700"),
+        (wallet({"totalAvailableBalance": ""}, totalPositionIM="1300"), "ISOLATED_MARGIN", "0"),
+    ],
+)
+def test_what_is_available_is_read_as_margin_is_shared(row, mode, available):
+    found = balance(row, mode)
+    assert (found.equity, found.wallet, found.margin_mode) == (D(1010), D(1000), mode)
+    assert found.available == pytest.approx(D(available), abs=D("0.0001"))
+
+
+async def test_a_margin_mode_changed_by_hand_is_noticed_and_bars_entries_where_it_is_unknown():
+    answers = {"wallet_balance": {"list": [wallet(totalPositionIM="0")]}, "info": {"marginMode": "REGULAR_MARGIN"}}
+    client = Client(**answers)
+    client.access = Access()
+    broker = BybitBroker(client)
+    assert (await broker.balance()).margin_mode == "REGULAR_MARGIN"
+    client.bodies["info"] = {"marginMode": "PORTFOLIO_MARGIN"}
+    # as long as the wallet looks the same, nobody is asked
+    assert (await broker.balance()).margin_mode == "REGULAR_MARGIN"
+    assert broker.barred() == ""
+    client.bodies["wallet_balance"] = {"list": [wallet(totalPositionIM="")]}
+    assert (await broker.balance()).margin_mode == "PORTFOLIO_MARGIN"
+    assert "PORTFOLIO_MARGIN" in broker.barred()
+    assert broker.barred() in broker.obstacles()
 
 
 SAMPLES = {

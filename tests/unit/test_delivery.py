@@ -13,9 +13,11 @@ from domain.order import Cause, Side
 from engine import admission
 from engine.commands import PlaceOrder, Refused
 from engine.delivery import Deliveries, DeliveryTerms, Nearing
+from engine.parts import Progress
 from engine.reports import Reporter
-from engine.runtime import Runtime
+from engine.rules import Rules
 from engine.trader import TraderTerms
+from engine.upkeep import Upkeep
 from telegram_bot.news import News
 from tests.unit.test_trader import RULES, A, World
 
@@ -66,17 +68,18 @@ def test_what_is_closed_is_forgotten():
 
 async def test_the_running_bot_tells_of_it_and_sends_the_exit():
     world, told, done = held_position(), [], []
-    runtime = Runtime.__new__(Runtime)
-    runtime._deliveries = Deliveries(DeliveryTerms(True, 12 * HOUR))
-    runtime._p = SimpleNamespace(trader=world.trader, told=lambda kind, what: told.append((kind, what.symbol)))
-    runtime.market_time = lambda: 95 * HOUR
+    parts = SimpleNamespace(
+        trader=world.trader, told=lambda kind, what: told.append((kind, what.symbol)),
+        delivery=DeliveryTerms(True, 12 * HOUR),
+    )  # fmt: skip
 
     async def dispatch(commands):
         done.extend(commands)
 
-    runtime.dispatch = dispatch
-    await runtime._look_at_deliveries()
-    await runtime._look_at_deliveries()
+    shell = SimpleNamespace(market_time=lambda: 95 * HOUR, dispatch=dispatch)
+    upkeep = Upkeep(parts, Progress(), Rules(world.trader, None), set(), shell)
+    await upkeep.look_at_deliveries()
+    await upkeep.look_at_deliveries()
     assert told == [("delivery", A)]
     assert [one.request.reduce_only for one in done] == [True]
 

@@ -10,6 +10,7 @@ from domain.exits import ExitPlan
 from domain.order import Cause, OrderState, Side
 from domain.records import OrderEnded
 from engine.exit_retries import ALARM_AT, PAUSES_S, ExitRetries
+from engine.exits import EXIT_ATTEMPTS_MAX
 from tests.torture.virtual import run_virtually
 from tests.unit.test_trader import A, World
 
@@ -83,3 +84,60 @@ def test_what_an_exit_left_open_is_closed_and_what_is_closed_is_left_alone(faili
 
     run_virtually(live)
     assert len(sent) == 1
+
+
+def test_slices_are_no_failures_and_progress_begins_anew(failing):
+    world, held, exit_ = failing
+    held.exit_attempts = 400
+    alarms, sent = [], []
+
+    async def live(loop):
+        async def dispatch(commands):
+            sent.append((loop.time(), commands[0]))
+
+        retries = ExitRetries(world.trader, dispatch, lambda: 1, alarms.append)
+        running = asyncio.create_task(retries.run())
+
+        async def fail(command, filled="0"):
+            count, now = len(sent), loop.time()
+            if filled != "0":
+                world.fill(command, qty=filled, price="99")
+            retries.note(cancelled(world, command, filled), held)
+            while len(sent) == count:
+                await asyncio.sleep(0.01)
+            return sent[-1][1], sent[-1][0] - now
+
+        command, pauses = exit_, []
+        for filled in ("0", "0", "0", "1", "0"):
+            command, pause = await fail(command, filled)
+            pauses.append(pause)
+        running.cancel()
+        # at once the first time, and at once again after something was filled
+        assert [round(pause * 2) / 2 for pause in pauses] == [0.0, 0.5, 1.0, 0.0, 0.5]
+
+    run_virtually(live)
+    assert alarms == []
+
+
+def test_after_the_thousandth_attempt_it_goes_on_and_is_told_less_often(failing):
+    world, held, exit_ = failing
+    alarms = []
+
+    async def live(_):
+        done = asyncio.Event()
+
+        async def dispatch(commands):
+            for command in commands:
+                retries.note(cancelled(world, command), held)
+            if held.exit_attempts == EXIT_ATTEMPTS_MAX + 250:
+                done.set()
+
+        retries = ExitRetries(world.trader, dispatch, lambda: 1, alarms.append)
+        retries.note(cancelled(world, exit_), held)
+        running = asyncio.create_task(retries.run())
+        await done.wait()
+        running.cancel()
+
+    run_virtually(live)
+    told = [one.attempts for one in alarms]
+    assert told == [ALARM_AT, *range(10, EXIT_ATTEMPTS_MAX + 1, 10), 1000, 1100, 1200]

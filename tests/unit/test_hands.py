@@ -38,7 +38,7 @@ def by_hand(case: Case, side, qty, closed=0, number=500):
 
     async def take(_):
         for held in case.trader.book.take(made):
-            await case.reconciler.hands.executed(held, made, others)
+            await case.reconciler.guard.hands.executed(held, made, others)
 
     run_virtually(take)
 
@@ -77,7 +77,7 @@ def test_one_order_of_a_hand_in_many_executions_is_told_once():
 
         async def take(_, made=made):
             for held in case.trader.book.take(made):
-                await case.reconciler.hands.executed(held, made, D(0))
+                await case.reconciler.guard.hands.executed(held, made, D(0))
 
         run_virtually(take)
     assert touches(case) == [Touch.ADDED]
@@ -91,7 +91,7 @@ def test_executions_of_our_own_orders_of_stops_and_of_the_exchange_are_no_hands(
             fee=D(0), closed_qty=D(1), cause=cause,
         )  # fmt: skip
         held = case.trader.book.of_symbol(A)
-        run_virtually(lambda _, held=held, made=made: case.reconciler.hands.executed(held, made, D(0)))
+        run_virtually(lambda _, held=held, made=made: case.reconciler.guard.hands.executed(held, made, D(0)))
     assert touches(case) == []
 
 

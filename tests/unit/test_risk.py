@@ -146,6 +146,20 @@ def test_each_limit_says_no_by_its_name(change, gate):
     assert verdict.gate == gate
 
 
+@given(st.integers(0, 12_000), st.integers(0, 9_000), st.sampled_from(["0.001", "0.1", "1"]))
+def test_no_more_is_tied_up_than_is_available_and_than_can_be_reckoned(available, margin, step):
+    rules = replace(RULES, step=D(step), min_qty=D(step))
+    account = msgspec.structs.replace(ACCOUNT, available=D(available), margin=D(margin))
+    assert account.free == min(D(available), D(10_000) - margin)
+    verdict, full = weigh(signal(), rules, LIMITS, account), weigh(signal(), rules, LIMITS, ACCOUNT)
+    if isinstance(verdict, Approved):
+        assert verdict.qty * 100 / verdict.leverage <= account.free
+        assert D("0.25") * full.qty - D(step) <= verdict.qty <= full.qty
+    else:
+        assert verdict.gate in {"margin", "sizing"}
+        assert account.free < D("0.25") * full.qty * 100 / full.leverage + D(10_000) * D("0.03")
+
+
 def test_a_symbol_that_is_no_longer_traded_is_refused():
     assert weigh(signal(), replace(RULES, trading=False), LIMITS, ACCOUNT).gate == "not_trading"
 

@@ -27,10 +27,13 @@ from domain.records import (
     Unread,
 )
 from domain.signal import Signal
-from engine.commands import PlaceOrder, Refused
+from engine.commands import MoveStop, PlaceOrder, Refused
 from engine.exit_retries import ExitFailing
+from engine.leverage import Releveraged
 from engine.published import Entered, PartlyTaken
+from engine.refusals import StopRefused
 from engine.reports import Reporter
+from engine.stops import Placed, StopOutcome
 from telegram_bot import texts, watch
 from telegram_bot.memory import Memory
 from telegram_bot.news import News
@@ -164,6 +167,16 @@ def test_every_event_that_matters_becomes_a_notice_with_its_figures():
     assert heard("position", PartlyTaken("d", "A", D(1), D(101), D(0)))[0][0] is Notice.PARTIAL
     assert heard("fill", fill(Cause.ENTRY)) == heard("fill", fill(Cause.FUNDING)) == []
     assert heard("exit failing", ExitFailing("A", "d", 5, "EC_NoImmediateQtyToFill"))[0][0] is Notice.EXIT_FAILING
+    move = MoveStop("d" * 24, "A", D(95), Cause.TRAILING_STOP, 1, Side.LONG)
+    kept = heard("stop refused", StopRefused(move, StopOutcome(Placed.KEPT, D(95), "no <reason>")))
+    assert kept[0][0] is Notice.STOP_REFUSED
+    assert "the one before stands" in kept[0][1]
+    naked = heard("stop refused", StopRefused(move, StopOutcome(Placed.NAKED, D(95), "no")))
+    assert "no stop stands" in naked[0][1]
+    changed = Releveraged("A", "d" * 24, D(5), D(50), D(95))
+    assert heard("leverage", changed)[0][0] is Notice.LEVERAGE
+    assert "liquidated" not in heard("leverage", changed)[0][1]
+    assert "before its stop" in heard("leverage", msgspec.structs.replace(changed, liquidation=D(99)))[0][1]
     assert heard("unread", Unread(1, "A", "execution: no number", "{}"))[0][0] is Notice.NOT_UNDERSTOOD
     touched = Touched(1, "d", "A", Touch.STOP_TIGHTENED, "99", D(3), D(99))
     [(kind, text)] = heard("hand", touched)

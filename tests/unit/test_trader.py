@@ -98,10 +98,12 @@ class World:
     def fill(self, command=None, *, qty=None, price="100", side=None, cause=Cause.UNKNOWN, fee="0"):
         self.number += 1
         request = command.request if command else None
+        side, qty, held = side or request.side, D(qty) if qty else request.qty, self.trader.book.of_symbol(A)
+        closes = held is not None and not held.pending and side is held.opening.side.exit
         one = Fill(
             time=len(self.rows) * STEP + self.number, exec_id=f"x{self.number}", order_id=request.order_id if request else "",
-            venue_order_id="v", symbol=A, side=side or request.side, qty=D(qty) if qty else request.qty, price=D(price),
-            fee=D(fee), closed_qty=D(0), cause=cause,
+            venue_order_id="v", symbol=A, side=side, qty=qty, price=D(price), fee=D(fee),
+            closed_qty=min(qty, held.qty) if closes else D(0), cause=cause,
         )  # fmt: skip
         self.records.append(one)
         commands = self.trader.on_fill(one)
@@ -570,6 +572,79 @@ def test_exits_never_run_out_of_names():
         (exit_,) = world.trader.exit(held, Cause.TIMEOUT, 1)
         assert ids.parse_order_id(exit_.request.order_id).attempt == number
         world.trader.on_order_ended(OrderEnded(1, exit_.request.order_id, A, OrderState.CANCELLED))
+
+
+def test_an_exit_larger_than_the_largest_order_goes_out_in_slices():
+    world = World({0: Side.LONG})
+    entry, _ = world.entered()
+    qty = entry.request.qty
+    world.trader.update_instruments({A: replace(RULES, max_qty=D(20))})
+    (held,) = world.trader.book.positions()
+    commands, sent = world.trader.exit(held, Cause.FORCE_EXIT, 1), []
+    while commands and isinstance(commands[0], PlaceOrder):
+        (slice_,) = commands
+        sent.append(slice_.request)
+        # the one under way is all that is asked for
+        assert world.trader.exit(held, Cause.FORCE_EXIT, 1) == []
+        commands = world.fill(slice_, price="99")
+    assert sum(one.qty for one in sent) == qty
+    assert [one.qty for one in sent[:-1]] == [D(20)] * (len(sent) - 1)
+    assert len({one.order_id for one in sent}) == len(sent) == qty // 20 + 1
+    (done,) = commands
+    assert (done.trade.quantity, done.trade.exit_reason) == (qty, "force_exit")
+
+
+@pytest.mark.parametrize(
+    ("qty", "change", "asked"),
+    [
+        # what the new step does not fit goes last, as the whole of what is there
+        ("46.53", {"step": D("0.5"), "min_qty": D("0.5")}, [("46.5", False), ("0.03", True)]),
+        ("0.3", {"step": D("0.5"), "min_qty": D("0.5")}, [("0.3", True)]),
+        # less than the least order must not be left over
+        ("20.3", {"step": D("0.1"), "min_qty": D("0.5"), "max_qty": D(20)}, [("19.8", False), ("0.5", False)]),
+        ("20.53", {"step": D("0.5"), "min_qty": D("0.5"), "max_qty": D(20)}, [("20", False), ("0.5", False), ("0.03", True)]),
+        ("41", {"step": D(1), "min_qty": D(1), "max_qty": D("20.5")}, [("20", False), ("20", False), ("1", False)]),
+    ],
+)  # fmt: skip
+def test_no_change_of_the_rules_leaves_a_position_that_cannot_be_closed(qty, change, asked):
+    world = World({0: Side.LONG})
+    (entry,) = world.bar()
+    world.fill(entry, qty=qty, cause=Cause.ENTRY)
+    (held,) = world.trader.book.positions()
+    world.trader.on_order_ended(OrderEnded(1, held.entry_order, A, OrderState.CANCELLED, "", D(qty)))
+    world.trader.update_instruments({A: replace(RULES, **change)})
+    commands, sent = world.trader.exit(held, Cause.FORCE_EXIT, 1), []
+    while commands and isinstance(commands[0], PlaceOrder):
+        sent.append((commands[0].request.qty, commands[0].request.whole))
+        commands = world.fill(commands[0], price="99")
+    assert sent == [(D(size), whole) for size, whole in asked]
+    assert isinstance(commands[0], RecordTrade)
+
+
+def test_what_is_available_is_what_the_exchange_says_less_what_was_asked_for_since():
+    world = World({0: Side.LONG, 2: Side.LONG})
+    seen = world.trader.situation
+    # a stranger's orders tie up most of it
+    seen.available = D(800)
+    (small,) = world.bar()
+    full = World({0: Side.LONG}).bar()[0].request.qty
+    free = seen.available - D(10_000) * D("0.02")
+    assert D("0.25") * full < small.request.qty < full
+    assert small.request.qty * 100 / 5 <= free
+    # on its way, and in no answer yet: nothing is left
+    assert world.trader._account("B/USDT:USDT").free == seen.available - world.trader.margin()
+    assert world.trader.margin(without={small.request.order_id}) == 0
+    world.fill(small, cause=Cause.ENTRY)
+    assert world.trader.margin(without={small.request.order_id}) == world.trader.margin() > 0
+    # told again, it is counted there, and not once more
+    seen.available, seen.counted = D(300), world.trader.margin()
+    assert world.trader._account("B/USDT:USDT").free == D(300)
+    # what has been closed since is not counted as free before the exchange says so
+    world.fill(side=OrderSide.SELL, qty=str(small.request.qty), price="99", cause=Cause.STOP_LOSS)
+    assert world.trader._account(A).free == D(300)
+    world.bar()
+    (refused,) = world.bar()
+    assert (refused.gate, world.trader.counts["gate:margin"]) == ("margin", 1)
 
 
 def test_when_the_exchange_lets_nobody_in_or_a_report_was_not_understood_no_entry_is_made():

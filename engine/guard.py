@@ -1,0 +1,104 @@
+"""Sees to it that every position of ours has its stop on the exchange."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from domain.order import Cause, Side
+from engine.hands import Hands
+from engine.stops import Placed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+
+    from domain.order import PositionReport
+    from engine.position import Position
+    from engine.reconciliation import Differences, Shell
+    from engine.stops import Stops
+    from engine.trader import Trader
+
+log = structlog.get_logger(__name__)
+
+UNGUARDED_S = 10.0
+"""How long a stop that is refused, though the price has not passed it, is asked for before its position is closed."""
+
+
+class Guard:
+    """Compares the stops that are reported with those that should be there; what it finds goes to ``found``."""
+
+    def __init__(self, trader: Trader, shell: Shell, stops: Stops, found: Differences) -> None:
+        self._trader, self._shell, self._stops, self._found = trader, shell, stops, found
+        self._seen: dict[str, float] = {}
+        self.hands = Hands(shell.touched, self._set_levels)
+
+    def opened(self, symbol: str) -> None:
+        """Take note that a position has just opened: from now on it is naked until its stop has been seen."""
+        self._found.naked.setdefault(symbol, asyncio.get_running_loop().time())
+
+    def saw(self, held: Position) -> None:
+        """Take note that the stop of a position stands at this moment."""
+        self._seen[held.digest] = asyncio.get_running_loop().time()
+
+    async def look(self, held: Mapping[str, Position], reported: Mapping[str, PositionReport]) -> None:
+        """Compare open positions with what is reported of them, by symbol, and set what is missing or too loose."""
+        found = self._found
+        found.mismatched = []
+        for symbol, position in held.items():
+            there = reported.get(symbol)
+            if there is None:
+                continue
+            if abs(there.qty) != position.qty:
+                found.mismatched.append(symbol)
+            await self.hands.look(position, there, self._shell.market_time())
+            await (self._keep(position, there) if there.stop else self._restore(position, there))
+        for symbol in set(found.naked) - set(held):
+            found.naked_s.append(asyncio.get_running_loop().time() - found.naked.pop(symbol))
+        digests = {position.digest for position in held.values()}
+        self._seen = {digest: seen for digest, seen in self._seen.items() if digest in digests}
+        self.hands.forget(digests)
+
+    async def set_stop(self, there: PositionReport, stop: Decimal, target: Decimal | None) -> Placed:
+        """Set stop and target of a position that is reported; return what became of the stop."""
+        side = Side.LONG if there.qty > 0 else Side.SHORT
+        outcome = await self._stops.set(there.symbol, side, stop, target, index=there.index)
+        if outcome.placed is not Placed.SET:
+            log.warning("stop not set", symbol=there.symbol, stop=str(stop), outcome=outcome.placed.value,
+                        reason=outcome.reason)  # fmt: skip
+        return outcome.placed
+
+    async def _set_levels(self, there: PositionReport, stop: Decimal, target: Decimal | None) -> bool:
+        return await self.set_stop(there, stop, target) is Placed.SET
+
+    async def _keep(self, position: Position, there: PositionReport) -> None:
+        """Take note of a stop that stands, and tighten one that is looser than it should be."""
+        self.saw(position)
+        # a stop that came with the entry was there from the first moment on
+        since = self._found.naked.pop(position.symbol, None)
+        self._found.naked_s.extend([0.0] if since is not None else [])
+        if position.opening.side.sign * (position.bracket.stop - there.stop) > 0:
+            log.warning("stop is looser than it should be: setting it", symbol=there.symbol, found=str(there.stop))
+            if await self.set_stop(there, position.bracket.stop, position.bracket.target) is Placed.CROSSED:
+                await self._close(position)
+
+    async def _restore(self, position: Position, there: PositionReport) -> None:
+        """Set a stop that is missing; where it cannot be, close the position."""
+        symbol, now = position.symbol, asyncio.get_running_loop().time()
+        seen = self._seen.get(position.digest)
+        if seen is not None and symbol not in self._found.naked:
+            self.hands.stop_lost(position, self._shell.market_time())
+        since = self._found.naked.setdefault(symbol, now if seen is None else seen)
+        log.error("position without a stop: setting it", symbol=symbol, stop=str(position.bracket.stop))
+        placed = await self.set_stop(there, position.bracket.stop, position.bracket.target)
+        if placed is Placed.SET:
+            del self._found.naked[symbol]
+            self._found.naked_s.append(asyncio.get_running_loop().time() - since)
+        elif placed is Placed.CROSSED or now - since >= UNGUARDED_S:
+            # until then it is asked for again every two seconds
+            await self._close(position)
+
+    async def _close(self, position: Position) -> None:
+        await self._shell.dispatch(self._trader.exit(position, Cause.STOP_LOSS, self._shell.market_time()))
