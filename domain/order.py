@@ -162,6 +162,7 @@ class PositionReport:
     """An exchange's own account of an open position; ``qty`` is signed, zero prices mean 'not set'.
 
     ``index`` is 0 in one-way mode; in hedge mode a symbol has two positions, 1 for the long and 2 for the short leg.
+    ``created`` is a time (UTC ms) before which there can have been no such position, 0 when that is not known.
     """
 
     symbol: str
@@ -174,6 +175,7 @@ class PositionReport:
     unrealised: Decimal
     index: int = 0
     liquidation: Decimal = Decimal(0)
+    created: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from domain.ids import parse_order_id
-from engine.recovery import OVERLAP_MS
+from engine.recovery import OVERLAP_MS, WEEK_MS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from engine.trader import Trader
 
 DAY_MS = 86_400_000
-WEEK_MS = 7 * DAY_MS
 
 LATE_S = 5.0
 """An execution is listed within so many seconds of the host's clock; what comes later than that is found by doubts."""
@@ -82,8 +81,15 @@ class ExecutionReader:
         self._unsettled_since: dict[str, float] = {}
 
     async def since(self, time: int) -> list[Fill]:
-        """Return every execution since a market time; a first reading. Raises Unavailable."""
-        return await self._read(time)
+        """Return every execution since a market time, and all of the positions that are older; a first reading.
+
+        Raises Unavailable.
+        """
+        found = {fill.exec_id: fill for fill in await self._read(time)}
+        for held in self._trader.book.positions():
+            if held.intended_at < time:
+                found |= {fill.exec_id: fill for fill in await self.of(held)}
+        return sorted(found.values(), key=lambda fill: fill.time)
 
     async def news(self, since: int, doubted: Collection[str] = ()) -> list[Fill]:
         """Return what may have happened since the last reading, and all of the positions in doubt.

@@ -20,6 +20,7 @@ from engine import rebuild
 from engine.commands import PlaceOrder
 from engine.guard import Guard
 from engine.leverage import Leverages
+from engine.origins import Origins
 from engine.stops import Stops, Unruled
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-WEEK_MS = 7 * 86_400_000
 DAY_MS = 86_400_000
 NAKED_KEPT = 10_000
 TARGET_R = 2
@@ -143,6 +143,7 @@ class Reconciler:
         self._told: set[tuple[str, int, Decimal]] = set()
         self._doubts: dict[str, int] = {}
         self._gone_since: dict[str, float] = {}
+        self._origins = Origins(broker)
         self.found = Differences()
         self.guard = Guard(trader, shell, stops or Stops(broker, Unruled()), self.found)
 
@@ -176,6 +177,7 @@ class Reconciler:
             await self._shell.catch_up()
             legs, reported = await self._reported()
         missing, strangers = self._missing(reported), self._strangers(reported)
+        self._origins.keep(strangers)
         self.found.ghosts = []
         for held in missing:
             await self._bury(held)
@@ -197,6 +199,8 @@ class Reconciler:
     async def restore_closed(self, fills: Sequence[Fill]) -> None:
         """Record closed positions that executions tell of, that our orders opened, and that nobody remembers."""
         for run in rebuild.runs(fills):
+            if run.digest and not self._trader.knows(run.digest):
+                self._origins.forget(run.symbol)
             if run.qty or not run.digest or self._trader.knows(run.digest):
                 continue
             log.warning("closed position rebuilt from executions", symbol=run.symbol, trade=run.digest)
@@ -296,9 +300,7 @@ class Reconciler:
     async def _meet(self, there: PositionReport) -> bool:
         """Settle a position that we do not know; say whether it is ours from now on, or not there any more."""
         since = self._shell.market_time()
-        fills = await self._broker.fills_since(since - WEEK_MS, since + DAY_MS, there.symbol)
-        held = [run for run in rebuild.runs(fills) if run.qty == there.qty]
-        run = held[-1] if held else None
+        run = await self._origins.find(there, since)
         if self._trader.book.of_symbol(there.symbol) is not None or (
             run is None and await self._broker.flat(there.symbol)
         ):
@@ -314,6 +316,7 @@ class Reconciler:
         if self._terms.policy is Policy.ADOPT:
             await self._take_over(there, run or _unexplained(there, since), "policy adopt")
             return True
+        self._origins.settle(there, run)
         await self._apply_policy(there)
         return False
 

@@ -16,7 +16,6 @@ from domain.errors import Rejected, Unavailable
 from domain.order import OrderReport, OrderState
 from domain.records import OrderEnded
 from engine.orders import NOT_FOUND_AFTER_S, NOT_FOUND_NEEDED
-from engine.reconciliation import WEEK_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -30,6 +29,9 @@ log = structlog.get_logger(__name__)
 
 REQUESTS_AT_ONCE = 8
 OVERLAP_MS = 120_000
+WEEK_MS = 7 * 86_400_000
+LAST_MOMENTS_MS = 1_800_000
+"""What happened so shortly before the last life ended may not have been known to it."""
 
 
 class Windows(Protocol):
@@ -205,14 +207,19 @@ def fills_start(trader: Trader, until: int) -> int:
 
 
 def asking_start(trader: Trader, ledger: Ledger, lived_until: int, until: int) -> int:
-    """Return from when on the exchange is asked what happened: far back when our records have a hole, or are none."""
+    """Return from when on the whole account is asked what happened.
+
+    That is when the last life ended, and some time before; far back when our records have a hole, or are none.
+    """
     doubtful = ledger.doubtful_since
+    start = fills_start(trader, until)
     if doubtful is not None:
         log.error("records are missing: the exchange is asked for what they told", since=doubtful)
     elif not lived_until:
         doubtful = until - WEEK_MS
-    start = fills_start(trader, until)
-    return start if doubtful is None else max(0, min(start, doubtful - OVERLAP_MS))
+    if doubtful is not None:
+        return max(0, min(start, doubtful - OVERLAP_MS))
+    return max(start, lived_until - LAST_MOMENTS_MS)
 
 
 def last_lived(wanted: Collection[Series], lived_until: int) -> dict[str, int]:

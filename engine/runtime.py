@@ -121,7 +121,9 @@ class Runtime:
         await self.intake.take_fills(fills)
         await self._settle_orders()
         await self.dispatch(p.trader.resume())
-        await self.reconciler.restore_closed(fills)
+        # without a hole in the records they tell of every entry, and what is asked for may begin in the midst of one
+        whole = p.ledger.doubtful_since is not None or not past.until
+        await self.reconciler.restore_closed(fills if whole else await self._executions.unknown(fills))
         await self.reconciler.compare()
         await self._following.keep_up()
         await self.intake.finish_flat()

@@ -185,7 +185,7 @@ class Rows:
             self._symbol(row["symbol"]), size if row["side"] == "Buy" else -size,
             number(row, "avgPrice" if "avgPrice" in row else "entryPrice"), number(row, "stopLoss"),
             number(row, "takeProfit"), number(row, "leverage"), number(row, "markPrice"),
-            number(row, "unrealisedPnl"), index, number(row, "liqPrice"),
+            number(row, "unrealisedPnl"), index, number(row, "liqPrice"), _created(row),
         )  # fmt: skip
 
     def _open_order(self, row: dict[str, Any]) -> OpenOrder:
@@ -348,6 +348,15 @@ def _time(row: dict[str, Any], name: str) -> int:
     if not 0 <= time < 10**15:
         raise ValueError(f"{name} is {time}")
     return time
+
+
+def _created(row: dict[str, Any]) -> int:
+    """Return when the first position of a contract came to be (docs v5, "Get Position Info"), 0 where that is unsaid.
+
+    Nothing but how far back executions are looked for hangs on it: an odd one hides no position.
+    """
+    text = str(row.get("createdTime") or "")
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= TIME_DIGITS_MAX else 0
 
 
 def _text(value: Any) -> str:

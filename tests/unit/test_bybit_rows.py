@@ -187,6 +187,16 @@ async def test_legs_of_a_hedge_mode_position_are_never_one():
 
 
 @pytest.mark.parametrize(
+    ("created", "expected"),
+    [("1676538056258", 1676538056258), ("", 0), (None, 0), ("never", 0), ("9" * 40, 0), (1676538056258, 1676538056258)],
+)
+async def test_when_the_first_position_came_to_be_is_read_and_an_odd_time_hides_no_position(created, expected):
+    row = {"symbol": "BTCUSDT", "side": "Buy", "size": "1", "avgPrice": "100", "positionIdx": 0, "createdTime": created}
+    (held,) = await BybitBroker(Client(list={"list": [row]})).positions()
+    assert (held.qty, held.created) == (D(1), expected)
+
+
+@pytest.mark.parametrize(
     ("rows", "flat"),
     [
         ([leg(1, "", "0"), leg(2, "", "0")], True), ([leg(1, "", ""), leg(2, "", "0")], False), ([leg(0, "", "")], False),

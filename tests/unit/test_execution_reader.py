@@ -3,14 +3,16 @@
 import asyncio
 import random
 from decimal import Decimal as D
+from types import SimpleNamespace
 
 import pytest
 
 from domain import ids
 from domain.order import Cause, OrderSide
 from domain.records import Fill
-from engine.execution_reader import LATE_S, OVERLAP_MAX_MS, Asked, ReadMark
-from engine.recovery import OVERLAP_MS
+from engine.execution_reader import LATE_S, OVERLAP_MAX_MS, Asked, ExecutionReader, ReadMark
+from engine.market_clock import MarketClock
+from engine.recovery import LAST_MOMENTS_MS, OVERLAP_MS, asking_start
 from engine.tasks import Tasks
 from tests.torture.episodes import BAR_S, SYMBOLS, Life, Market, rules
 from tests.torture.venue import FlakyBroker, Venue, loop_time
@@ -175,3 +177,38 @@ def test_an_entry_whose_executions_are_told_minutes_late_is_found_by_its_order(t
         assert there
 
     run_virtually(lambda _: lived(tmp_path, entered, opened=False))
+
+
+def test_a_start_asks_the_whole_account_for_the_last_moments_only_and_the_symbols_of_older_positions_from_their_entry():
+    held = SimpleNamespace(symbol=SYMBOLS[0], intended_at=50 * HOUR_MS)
+    young = SimpleNamespace(symbol=SYMBOLS[1], intended_at=101 * HOUR_MS)
+    trader = SimpleNamespace(book=SimpleNamespace(positions=lambda: [held, young]))
+    asked = []
+
+    class Listing:
+        async def fills_since(self, time, until, symbol=""):
+            asked.append((time, symbol))
+            return [
+                foreign(1, 100 * HOUR_MS + 5, SYMBOLS[0]),
+                *([foreign(2, 60 * HOUR_MS, SYMBOLS[0])] if symbol else []),
+            ]
+
+    async def started(_):
+        reader = ExecutionReader(trader, Listing(), MarketClock(lambda: 102 * HOUR_MS))
+        return await reader.since(100 * HOUR_MS)
+
+    fills = run_virtually(started)
+    assert asked == [(100 * HOUR_MS, ""), (50 * HOUR_MS - OVERLAP_MS, SYMBOLS[0])]
+    assert [fill.exec_id for fill in fills] == ["z2", "z1"], "each once, oldest first"
+
+
+@pytest.mark.parametrize(
+    ("doubtful", "lived", "start"),
+    [(None, 40, 40 * HOUR_MS - LAST_MOMENTS_MS), (None, 0, 0), (20, 40, 9 * HOUR_MS - OVERLAP_MS),
+     (5, 40, 5 * HOUR_MS - OVERLAP_MS)],
+)  # fmt: skip
+def test_where_records_are_missing_the_start_asks_for_all_that_they_may_have_told(doubtful, lived, start):
+    held = SimpleNamespace(intended_at=9 * HOUR_MS)
+    trader = SimpleNamespace(book=SimpleNamespace(positions=lambda: [held], last_fill_time=30 * HOUR_MS))
+    ledger = SimpleNamespace(doubtful_since=None if doubtful is None else doubtful * HOUR_MS)
+    assert asking_start(trader, ledger, lived * HOUR_MS, 41 * HOUR_MS) == start
