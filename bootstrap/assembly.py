@@ -282,9 +282,9 @@ def _regular(settings: Settings) -> tuple[Job, ...]:
 def _tiers(stack: contextlib.AsyncExitStack) -> Tiers:
     tiers = Tiers(
         Tier("journal", 3), Tier("candles", 60), Tier("trades", 10), Tier("lease", 2), Tier("phantoms", 10),
-        Tier("learning", 10),
+        Tier("learning", 10), Tier("refuges", 10),
     )  # fmt: skip
-    for tier in (tiers.journal, tiers.candles, tiers.trades, tiers.lease, tiers.phantoms, tiers.learning):
+    for tier in tiers.all():
         stack.callback(tier.close)
     return tiers
 

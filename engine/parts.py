@@ -116,7 +116,7 @@ class Latches(Protocol):
 
 @dataclass(slots=True)
 class Tiers:
-    """One thread for each blocking thing."""
+    """One thread for each blocking thing; without ``refuges`` the journal's thread asks them."""
 
     journal: Tier
     candles: Tier
@@ -124,10 +124,15 @@ class Tiers:
     lease: Tier
     phantoms: Tier
     learning: Tier
+    refuges: Tier | None = None
 
     def took(self) -> dict[str, dict[str, float]]:
         """Return of each thread how long calls on it took, in milliseconds."""
-        return {field.name: getattr(self, field.name).took.report() for field in fields(self)}
+        return {field.name: tier.took.report() for field in fields(self) if (tier := getattr(self, field.name))}
+
+    def all(self) -> list[Tier]:
+        """Return them."""
+        return [tier for field in fields(self) if (tier := getattr(self, field.name))]
 
 
 @dataclass(slots=True)

@@ -386,9 +386,11 @@ class Runtime:
     async def _heal(self) -> None:
         while True:
             await asyncio.sleep(HEAL_S)
+            # a refuge that hangs must keep no record waiting
+            tier = self._p.tiers.refuges or self._p.tiers.journal
             with contextlib.suppress(Unavailable):
                 # what else an earlier life had written down, the exchange has told meanwhile
-                self._p.trades.restore(finished(await self._p.tiers.journal.call(self._p.ledger.heal)))
+                self._p.trades.restore(finished(await tier.call(self._p.ledger.heal)))
             self._note_durable(self._p.ledger.durable)
 
     def _note_durable(self, durable: bool) -> None:  # noqa: FBT001  a fact, not a switch

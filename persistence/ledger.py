@@ -128,15 +128,16 @@ class RedisRefuge:
 class LayeredLedger:
     """Writes each record to the journal; when that fails, to the first refuge that takes it; else keeps it in memory.
 
-    What rests elsewhere is brought home, in its old place, as soon as the journal can be written again. Safe to use
-    from several threads; a call waits for the disk, and only when that fails for the refuges (1 s and 0.5 s, three
-    times in a row, then hardly ever). A journal smaller than ``archive_bytes`` is not archived.
+    What rests elsewhere is brought home, in its old place, once the journal can be written again: from memory by the
+    next record, from refuges by ``heal``. Safe to use from several threads; a record waits for the disk, and only when
+    that fails for the refuges (1 s and 0.5 s, three times in a row, then hardly ever), never for one that is asked
+    what it holds. A journal smaller than ``archive_bytes`` is not archived.
     """
 
     def __init__(self, journal: Journal, refuges: Sequence[Refuge] = (), archive_bytes: int = ARCHIVE_BYTES) -> None:
         self._journal, self._archive_bytes = journal, archive_bytes
         self._refuges = [(refuge, Breaker()) for refuge in refuges]
-        self._lock = threading.RLock()
+        self._lock, self._healing = threading.RLock(), threading.Lock()
         self._memory: dict[str, Kept] = {}
         self._abroad: dict[str, set[str]] = {refuge.name: set() for refuge in refuges}
         self._asked: set[str] = set()
@@ -189,8 +190,7 @@ class LayeredLedger:
                 number = self._journal.write(body)
             except OSError:
                 return Receipt(self._flee(body))
-            if self._memory or any(self._abroad.values()):
-                self._bring_home()
+            self._recall()
             return Receipt(Level.JOURNALED, number)
 
     def replay(self) -> Iterator[Record]:
@@ -201,13 +201,18 @@ class LayeredLedger:
     def heal(self) -> list[Record]:
         """Bring home what rests in refuges and memory, take a disk reserve again.
 
-        Returns the records of earlier lives that have come home since the replay: nobody has taken them yet.
+        Returns the records of earlier lives that have come home since the replay: nobody has taken them yet. Waits for
+        refuges, as long as they may take to answer.
         """
-        with self._lock:
-            self._journal.relieve()
-            self._bring_home()
-            late, self._late = self._late, []
-            return late
+        with self._healing:
+            with self._lock:
+                self._journal.relieve()
+                self._recall()
+            for refuge, breaker in self._refuges:
+                self._fetch(refuge, breaker)
+            with self._lock:
+                late, self._late = self._late, []
+                return late
 
     def archive(self, live: Sequence[Record]) -> int:
         """Put away what no longer matters, once the journal is large; return how many segments went.
@@ -247,27 +252,30 @@ class LayeredLedger:
         log.critical("record rests in memory only: no new entries", waiting=len(self._memory))
         return Level.MEMORY
 
-    def _bring_home(self) -> None:
+    def _recall(self) -> None:
+        """Bring home what rests in memory."""
         self._write_all(list(self._memory.values()), self._memory.pop)
-        if self._memory:
+
+    def _fetch(self, refuge: Refuge, breaker: Breaker) -> None:
+        """Bring home what rests in a refuge."""
+        if self._memory or breaker.open or (refuge.name in self._asked and not self._abroad[refuge.name]):
             return
-        for refuge, breaker in self._refuges:
-            if breaker.open or (refuge.name in self._asked and not self._abroad[refuge.name]):
-                continue
-            try:
-                kept = refuge.held()
-                done: list[str] = []
+        try:
+            # one that hangs is waited for without the lock: records, exits' among them, are written meanwhile
+            kept, done = refuge.held(), list[str]()
+            with self._lock:
                 self._write_all(sorted(kept, key=lambda one: (one.after, one.place)), done.append)
-                if done:
-                    refuge.remove(done)
-                    log.warning("records brought home from a refuge", tier=refuge.name, records=len(done))
+            if done:
+                refuge.remove(done)
+                log.warning("records brought home from a refuge", tier=refuge.name, records=len(done))
+            with self._lock:
                 self._asked.add(refuge.name)
                 self._abroad[refuge.name] -= set(done)
-            except RevenantError as error:
-                breaker.failed()
-                log.warning("refuge not readable", tier=refuge.name, reason=str(error))
-            else:
-                breaker.succeeded()
+        except RevenantError as error:
+            breaker.failed()
+            log.warning("refuge not readable", tier=refuge.name, reason=str(error))
+        else:
+            breaker.succeeded()
 
     def _write_all(self, kept: list[Kept], done: Callable[[str], object]) -> None:
         for one in kept:

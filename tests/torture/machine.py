@@ -279,15 +279,13 @@ def mutants() -> dict[str, Callable[[], contextlib.AbstractContextManager[Any]]]
         real_flee(self, body)
         return Level.MIRRORED
 
-    def remove_before_writing(self: Any) -> None:
-        for refuge, _ in self._refuges:
-            with contextlib.suppress(Unavailable):
-                kept = refuge.held()
-                refuge.remove([one.key for one in kept])
-                self._write_all(kept, lambda _: None)
-        self._write_all(list(self._memory.values()), self._memory.pop)
+    def remove_before_writing(self: Any, refuge: Any, _: Any) -> None:
+        with contextlib.suppress(Unavailable):
+            kept = refuge.held()
+            refuge.remove([one.key for one in kept])
+            self._write_all(kept, lambda _: None)
 
-    def never_home(self: Any) -> None:
+    def never_home(*_: Any) -> None:
         return
 
     def replay_half(self: Any) -> Iterator[Any]:
@@ -314,10 +312,9 @@ def mutants() -> dict[str, Callable[[], contextlib.AbstractContextManager[Any]]]
         "forgets a trade before the database has it": patched(outbox.Outbox, "_carry", forget_first),
         "inserts without a key": patched(Table, "insert", insert_twice),
         "takes a dead refuge for a living one": patched(ledger.LayeredLedger, "_flee", flee_nowhere),
-        "empties a refuge before the journal has it": patched(
-            ledger.LayeredLedger, "_bring_home", remove_before_writing
-        ),
-        "never brings anything home": patched(ledger.LayeredLedger, "_bring_home", never_home),
+        "empties a refuge before the journal has it": patched(ledger.LayeredLedger, "_fetch", remove_before_writing),
+        "never brings anything home": patched(ledger.LayeredLedger, "_fetch", never_home),
+        "never brings home what rests in memory": patched(ledger.LayeredLedger, "_recall", never_home),
         "overlooks the last record at a start": patched(ledger.LayeredLedger, "replay", replay_half),
         "does not sync": patched(journal.Journal, "_put", unsynced),
         "does not sync the folder": patched(journal, "sync_folder", lambda _: None),

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import threading
 from decimal import Decimal
 
 import msgspec
@@ -252,6 +253,35 @@ def test_records_flee_to_a_refuge_and_come_home_in_their_old_place(tmp_path, mon
     assert journal.state.missing == 0
     journal.close()
     assert list(read_records(tmp_path)) == [fill(0), fill(1), fill(2), fill(3)]
+
+
+def test_a_refuge_that_hangs_keeps_no_record_waiting(tmp_path, monkeypatch):
+    """Found by starting while somebody held a lock on the database: entries stopped, and exits waited 3 s each."""
+    shelf, asked, free = Shelf(), threading.Event(), threading.Event()
+    journal = Journal(tmp_path, WHO)
+    book = LayeredLedger(journal, [shelf])
+    with monkeypatch.context() as patch:
+        broken_disk(patch, errno.EIO)
+        assert book.append(fill(0)).level is Level.MIRRORED
+    held = shelf.held
+
+    def hangs():
+        asked.set()
+        assert free.wait(30)
+        return held()
+
+    shelf.held = hangs
+    healing = threading.Thread(target=book.heal)
+    healing.start()
+    assert asked.wait(30)
+    # whoever writes meets no lock: with one this would never come back
+    assert [book.append(fill(i)).level for i in (1, 2)] == [Level.JOURNALED] * 2
+    assert healing.is_alive()
+    free.set()
+    healing.join(30)
+    assert (shelf.kept, sum(map(len, book._abroad.values()))) == ({}, 0)
+    assert list(book.replay()) == [fill(0), fill(1), fill(2)]
+    journal.close()
 
 
 def test_a_dead_refuge_is_hardly_asked_any_more(tmp_path, monkeypatch):
