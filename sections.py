@@ -19,6 +19,13 @@ from domain.source import Source
 PASSWORD_LEAST = 12
 
 
+def listed(value: Any) -> Any:
+    """Return a list that was written as text, or as a single number."""
+    if isinstance(value, str):
+        return tuple(part for part in re.split(r"[\s,;]+", value) if part)
+    return (value,) if isinstance(value, int) else value
+
+
 class Section(BaseModel):
     """Base of every section: frozen, and no key that is not listed."""
 
@@ -30,7 +37,7 @@ class Trading(Section):
 
     Attributes:
         mode: ``paper`` fills in the process from the live feed, ``live`` sends orders (needs LIVE_CONFIRM).
-        symbols: symbols to trade, in any spelling; an unknown one is an error; empty means the ``top`` ones.
+        symbols: symbols to trade, written in any way (what matches nothing is an error); empty: the ``top`` ones.
         top: how many symbols to take by turnover of 24 hours.
         blacklist: symbols never traded, such as BTC, BTCUSDT, BTC/USDT:USDT or 1000*; an entry that matches nothing
             is an error.
@@ -65,10 +72,7 @@ class Trading(Section):
     unknown_positions: Literal["ignore", "protect", "flatten", "adopt"] = "ignore"
     protect_percent: Decimal = Field(Decimal(5), gt=0, lt=50)
 
-    @field_validator("symbols", "blacklist", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        return tuple(part for part in re.split(r"[\s,;]+", value) if part) if isinstance(value, str) else value
+    _listed = field_validator("symbols", "blacklist", mode="before")(listed)
 
 
 class Protection(Section):
@@ -480,12 +484,7 @@ class Telegram(Section):
         """How each kind of event is told."""
         return {kind: self.notices.get(kind, usual) for kind, usual in USUAL.items()}
 
-    @field_validator("chat_ids", "user_ids", mode="before")
-    @classmethod
-    def _listed(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part for part in re.split(r"[\s,;]+", value) if part)
-        return (value,) if isinstance(value, int) else value
+    _listed = field_validator("chat_ids", "user_ids", mode="before")(listed)
 
     @field_validator("notices", mode="before")
     @classmethod
