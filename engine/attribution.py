@@ -46,13 +46,15 @@ class Attribution:
 
     The exchange has one position per symbol. What our entry opens is its position's; what a hand opens beside an open
     position of ours is added to it, else it is the hand's own. What closes is taken from the position whose order it
-    was, then from the oldest. An execution may so be divided among several owners.
+    was, then from the oldest. An execution may so be divided among several owners. A split of the contract closes a
+    position and opens it anew; it stays its owner's.
     """
 
     claims: Mapping[str, Claim]
     owned: dict[str, dict[str, Fill]] = field(default_factory=dict)
     strays: list[Fill] = field(default_factory=list)
     _lots: list[_Lot] = field(default_factory=list)
+    _converted: str = NOBODY
 
     @classmethod
     def of(cls, fills: Iterable[Fill], claims: Mapping[str, Claim]) -> Attribution:
@@ -98,6 +100,8 @@ class Attribution:
         for digest, claim in self.claims.items():
             if part.exec_id in claim.given:
                 return digest
+        if part.cause is Cause.CORPORATE_ACTION:
+            return self._converted
         name = parse_order_id(part.order_id)
         if name is not None:
             return name.digest if name.digest in self.claims else NOBODY
@@ -115,6 +119,7 @@ class Attribution:
                 return []
             given, rest = divide(rest, lot.qty, "/")
             lot.qty -= given.qty
+            self._converted = lot.owner if part.cause is Cause.CORPORATE_ACTION else NOBODY
             self._give(lot.owner, given)
         return [] if rest is None else [rest]
 

@@ -7,7 +7,8 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from domain.ids import parse_order_id
-from engine.recovery import OVERLAP_MS, WEEK_MS
+from engine.executions import OVERLAP_MS
+from engine.recovery import WEEK_MS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from domain.records import Fill
 
+OVERLAP_MS = 120_000
+"""How much earlier than the last one known executions are asked for: the exchange's lists are late."""
+
 ONLY_CLOSING = frozenset({
     Cause.STOP_LOSS, Cause.BREAK_EVEN, Cause.TRAILING_STOP, Cause.TAKE_PROFIT, Cause.PARTIAL, Cause.TIMEOUT,
     Cause.FORCE_EXIT, Cause.LIQUIDATION, Cause.ADL, Cause.SETTLEMENT,

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from domain.order import PositionReport
+    from engine.differences import Differences
     from engine.position import Position
-    from engine.reconciliation import Differences, Shell
+    from engine.shell import Shell
     from engine.stops import Stops
     from engine.trader import Trader
 

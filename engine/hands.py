@@ -55,7 +55,7 @@ class Hands:
 
     async def executed(self, held: Position, fill: Fill, others: Decimal) -> None:
         """Take note of an execution that a hand made in a position; ``others`` is what it opened beyond that."""
-        if parse_order_id(fill.order_id) is not None or fill.cause not in {Cause.MANUAL, Cause.UNKNOWN}:
+        if parse_order_id(fill.order_id) is not None or fill.cause not in {Cause.MANUAL, Cause.TRANSFER, Cause.UNKNOWN}:
             return
         if held.opens(fill):
             touch = Touch.ADDED

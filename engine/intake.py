@@ -16,7 +16,7 @@ from engine.commands import RecordTrade
 from engine.executions import whole_of
 from engine.exit_retries import ExitRetries
 from engine.published import Entered, PartlyTaken, Published
-from engine.reconciliation import Reconciler, Shell, is_flat
+from engine.reconciliation import Reconciler, is_flat
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from engine.execution_reader import ExecutionReader
     from engine.late_funding import LateFunding
     from engine.position import Position
+    from engine.shell import Shell
     from engine.trader import Trader
 
 FUNDING_WAIT_S = 30.0

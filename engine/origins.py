@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from engine import rebuild
-from engine.recovery import OVERLAP_MS
+from engine.executions import OVERLAP_MS
 
 if TYPE_CHECKING:
     from decimal import Decimal

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -18,6 +17,7 @@ from domain.records import Fill, Intent, OrderFound
 from domain.trade import ZERO
 from engine import rebuild
 from engine.commands import PlaceOrder
+from engine.differences import Differences
 from engine.guard import Guard
 from engine.leverage import Leverages
 from engine.origins import Origins
@@ -28,15 +28,14 @@ if TYPE_CHECKING:
 
     from domain.order import PositionReport
     from domain.ports import Broker
-    from domain.records import Adopted, Receipt, Record, Touched, Unread
-    from engine.commands import Command
+    from domain.records import Adopted, Unread
     from engine.position import Position
+    from engine.shell import Shell
     from engine.trader import Trader
 
 log = structlog.get_logger(__name__)
 
 DAY_MS = 86_400_000
-NAKED_KEPT = 10_000
 TARGET_R = 2
 BOOKED_AFTER_S = 10.0
 """How long executions are waited for before what is booked as closed is taken in their place."""
@@ -65,56 +64,6 @@ class ReconcileTerms:
     protect_fraction: Decimal = Decimal("0.05")
     timeframe: str = "3m"
     paper: bool = False
-
-
-@dataclass(slots=True)
-class Differences:
-    """What was found; ``naked_s`` are the seconds that positions stood without a stop, one figure per position."""
-
-    rounds: int = 0
-    foreign: list[str] = field(default_factory=list)
-    ghosts: list[str] = field(default_factory=list)
-    mismatched: list[str] = field(default_factory=list)
-    naked: dict[str, float] = field(default_factory=dict)
-    naked_s: deque[float] = field(default_factory=lambda: deque(maxlen=NAKED_KEPT))
-    adopted: int = 0
-    rebuilt: int = 0
-
-
-class Shell(Protocol):
-    """What the reconciler needs of the runtime."""
-
-    def market_time(self) -> int:
-        """Return the market time."""
-        ...
-
-    async def append(self, record: Record) -> Receipt:
-        """Write a record down."""
-        ...
-
-    async def dispatch(self, commands: Sequence[Command]) -> None:
-        """Carry commands out."""
-        ...
-
-    async def catch_up(self) -> None:
-        """Ask for executions and for the ends of orders, and take them."""
-        ...
-
-    async def take(self, fills: list[Fill]) -> None:
-        """Take executions, and return once they have been taken."""
-        ...
-
-    def nudge(self) -> None:
-        """Have the book compared with the exchange now."""
-        ...
-
-    async def touched(self, touch: Touched) -> None:
-        """Write down what a hand did to a position, and tell it."""
-        ...
-
-    def exit_again(self, held: Position) -> None:
-        """Have an exit that came to nothing sent again, unless that is under way."""
-        ...
 
 
 async def is_flat(broker: Broker, symbol: str) -> bool:

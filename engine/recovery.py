@@ -15,6 +15,7 @@ from domain.coverage import Span, missing, reach, without
 from domain.errors import Rejected, Unavailable
 from domain.order import OrderReport, OrderState
 from domain.records import OrderEnded
+from engine.executions import OVERLAP_MS
 from engine.orders import NOT_FOUND_AFTER_S, NOT_FOUND_NEEDED
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 REQUESTS_AT_ONCE = 8
-OVERLAP_MS = 120_000
 WEEK_MS = 7 * 86_400_000
 LAST_MOMENTS_MS = 1_800_000
 """What happened so shortly before the last life ended may not have been known to it."""

@@ -15,7 +15,8 @@ from engine.stops import Placed, StopOutcome
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from engine.reconciliation import Reconciler, Shell
+    from engine.reconciliation import Reconciler
+    from engine.shell import Shell
     from engine.trader import Trader
 
 log = structlog.get_logger(__name__)

@@ -191,6 +191,9 @@ class Trader:
             return []
         if held.flat:
             return self._exits.withdraw_entry(held, fill.time)
+        if fill.cause is Cause.CORPORATE_ACTION:
+            # after a split its levels mean nothing any more
+            return self.exit(held, fill.cause, fill.time)
         # what fills of an entry after something was closed comes too late: its stop or its exit has had its say
         late = held.closed > 0 and fill.order_id == held.entry_order
         if held.leaving or held.unwanted or late:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from engine.parts import Parts, Progress
-    from engine.reconciliation import Shell
     from engine.rules import Rules
+    from engine.shell import Shell
 
 log = structlog.get_logger(__name__)
 

@@ -18,7 +18,6 @@ from domain.account import (
     SAME_STOPS,
     AccountState,
     Execution,
-    SimulatedAccount,
     VenueOrder,
     VenuePosition,
 )  # fmt: skip
@@ -30,6 +29,7 @@ from domain.ids import parse_order_id
 from domain.instrument import Instrument
 from domain.order import (
     Balance,
+    Cause,
     ClosedPart,
     OpenOrder,
     OrderKind,
@@ -42,6 +42,7 @@ from domain.order import (
 )
 from domain.order_book import OrderBooks
 from domain.records import Fill, Unread
+from sandbox.practice_account import PracticeAccount
 
 if TYPE_CHECKING:
     from domain.ports import Told
@@ -68,7 +69,7 @@ class Venue:
 
     def __init__(self, draw: random.Random, rules: dict[str, Instrument], trouble: float) -> None:
         self.draw, self.rules, self.trouble = draw, rules, trouble
-        self.account = SimulatedAccount(
+        self.account = PracticeAccount(
             AccountState(wallet=D(1_000_000), name=f"v{draw.random()}"),
             rules,
             Costs(),
@@ -121,12 +122,15 @@ class Venue:
         symbol = self.draw.choice(sorted(self.rules))
         held, price = self.account.position(symbol), self.account.last_price(symbol)
         deed = self.draw.choice(
-            ["add", "open", "reduce", "close", "close", "turn", "stop", "no stop", "target", "no target"]
+            ["adl", "add", "open", "reduce", "close", "close", "turn", "stop", "no stop", "target", "no target"]
         )
         side = OrderSide.BUY if held.qty >= 0 else OrderSide.SELL
         some = D(self.draw.randint(1, 300)) / 10
         if deed == "add" and held.qty:
             self._by_hand(symbol, side, some)
+        elif deed == "adl" and held.qty:
+            # not a hand's, but as little asked for
+            self._try_by_hand(lambda: self.account.deleverage(symbol, D(self.draw.choice(["0.3", "1"])), self.now()))
         elif deed == "open":
             self._by_hand(symbol, self.draw.choice(list(OrderSide)), some)
         elif deed == "reduce" and abs(held.qty) > some:
@@ -163,7 +167,7 @@ class Venue:
         told: list[Told] = []
         for event in events:
             if isinstance(event, Execution):
-                fill = self._in_order(fill_of(event))
+                fill = self._in_order(fill_of(event), event.kind)
                 told.append(fill)
                 self.fills.append((loop_time(), fill))
             elif isinstance(event, VenueOrder) and parse_order_id(event.link_id):
@@ -180,10 +184,11 @@ class Venue:
             asyncio.get_running_loop().call_later(max(0.01, (due - self.now()) / MS_PER_S), self.go_on)
         self._tell(told)
 
-    def _in_order(self, fill: Fill) -> Fill:
+    def _in_order(self, fill: Fill, kind: str) -> Fill:
         """Return an execution no older than the last one: a bar arrives whole, and a hand may act while it lasts."""
+        cause = Cause.ADL if kind == "AdlTrade" else fill.cause
         self.latest[fill.symbol] = max(fill.time, self.latest.get(fill.symbol, 0))
-        return msgspec.structs.replace(fill, time=self.latest[fill.symbol])
+        return msgspec.structs.replace(fill, time=self.latest[fill.symbol], cause=cause)
 
     def _tell(self, told: list[Told]) -> None:
         for queue in self.listeners:

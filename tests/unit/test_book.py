@@ -84,6 +84,16 @@ def test_what_a_hand_opened_and_closed_unseen_takes_nothing_from_a_later_positio
     assert book.find(ours).flat
 
 
+def test_a_split_leaves_a_position_its_owners():
+    book, ours = Book(), digest_of(1)
+    book.apply(entry(ours, Side.LONG, D(2), 1))
+    book.apply(fill(2, OrderSide.BUY, "2", order_id=f"L1-{ours}-e0", cause=Cause.ENTRY))
+    book.apply(fill(3, OrderSide.SELL, "2", closed="2", cause=Cause.CORPORATE_ACTION, time=9))
+    book.apply(fill(4, OrderSide.BUY, "20", cause=Cause.CORPORATE_ACTION, time=9))
+    (held,) = book.positions()
+    assert (held.qty, book.strays(A)) == (20, [])
+
+
 class AnyOrder(RuleBasedStateMachine):
     """An exchange that nets, a hand, and a book that hears of all this late, twice and out of order.
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from decimal import Decimal as D
 from types import SimpleNamespace
 
 import pytest
 
 from domain.candle import Bars, Series
 from domain.errors import Rejected
+from domain.exits import ExitPlan
+from domain.order import Side
+from domain.records import Opening
 from engine.following import Following
+from engine.position import Position, bracket_of
 from market.frames import Frames
 
 BTC, SOL = "BTC/USDT:USDT", "SOL/USDT:USDT"
@@ -16,7 +21,11 @@ BTC, SOL = "BTC/USDT:USDT", "SOL/USDT:USDT"
 
 def parts(candles, *, known: bool = True):
     wanted = {Series(BTC, "3m"): 50, Series(BTC, "15m"): 20}
-    held = SimpleNamespace(symbol=SOL, opening=SimpleNamespace(timeframe="5m", bar_start=0), pending=True)
+    opening = Opening(
+        strategy="s", timeframe="5m", bar_start=0, side=Side.LONG, entry=D(100), stop=D(98), target=D(105), plan=ExitPlan(),
+        leverage=D(1),
+    )  # fmt: skip
+    held = Position("d", SOL, opening, "", D(1), 0, bracket_of(opening, 0))
     followed, matched = [], []
     return SimpleNamespace(
         wanted=wanted, windows=Frames(dict(wanted)), feed=SimpleNamespace(follow=followed.extend), candles=candles,

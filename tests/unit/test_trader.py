@@ -124,6 +124,16 @@ def test_a_signal_becomes_one_protected_order_with_a_derived_id():
     assert command.intent.opening.bar_start == 0
 
 
+def test_a_position_whose_contract_was_split_is_closed():
+    world = World({0: Side.LONG})
+    entry, _ = world.entered()
+    qty = entry.request.qty
+    closing = Fill(STEP + 1, "c", "", "v", A, OrderSide.SELL, qty, D(100), D(0), qty, Cause.CORPORATE_ACTION)
+    assert world.trader.on_fill(closing) == []
+    (exit_,) = world.fill(side=OrderSide.BUY, qty=str(10 * entry.request.qty), price="10", cause=Cause.CORPORATE_ACTION)
+    assert (exit_.request.qty, exit_.request.reduce_only) == (10 * entry.request.qty, True)
+
+
 def test_one_position_per_symbol_and_every_refusal_named():
     world = World({0: Side.LONG, 1: Side.LONG, 2: Side.SHORT})
     world.bar()
