@@ -196,10 +196,8 @@ class Balance:
     """Money in the account, in the settlement coin; ``equity`` includes unrealised profit and loss.
 
     ``available`` is what new positions may tie up: not what positions and orders, whoever made them, tie up already.
-    ``margin_mode`` is the exchange's word for how margin is shared, empty where it does not tell.
     """
 
     equity: Decimal
     wallet: Decimal
     available: Decimal
-    margin_mode: str = ""

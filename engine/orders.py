@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-ENTRY_LANES, EXIT_LANES = 3, 3
-LANES = ENTRY_LANES + EXIT_LANES
+ENTRY_LANES, EXIT_LANES, TENDING_LANES = 3, 3, 3
+LANES = ENTRY_LANES + EXIT_LANES + TENDING_LANES
 LANE_MAX = 1_000
 REPEATS = 4
 LOOKUPS = 12
@@ -42,9 +42,10 @@ Executable = PlaceOrder | CancelOrder | MoveStop
 
 
 class Orders:
-    """Works orders off in a few lanes; entries of one symbol share a lane, and so does all that lowers its risk.
+    """Works orders off in a few lanes: of one symbol, entries share one, exits another, and what tends it a third.
 
-    The two kinds never wait for each other: when the exchange hangs while many symbols signal, exits still go out.
+    What tends a position are partial targets, moved stops and cancellations. No kind waits for another: when the
+    exchange hangs on some requests, exits still go out.
 
     ``in_flight`` names the orders queued or being sent.
 
@@ -94,9 +95,7 @@ class Orders:
         if isinstance(command, PlaceOrder):
             self.in_flight.add(command.request.order_id)
             self._born[command.request.order_id] = born or asyncio.get_running_loop().time()
-        place = zlib.crc32(symbol.encode())
-        raises = isinstance(command, PlaceOrder) and not command.request.reduce_only
-        await self._lanes[place % ENTRY_LANES if raises else ENTRY_LANES + place % EXIT_LANES].put(command)
+        await self._lanes[_lane(command, zlib.crc32(symbol.encode()))].put(command)
 
     async def run(self, lane: int) -> None:
         """Work one lane off until cancelled."""
@@ -270,3 +269,10 @@ class Orders:
     async def _pause(self, attempt: int) -> None:
         first, longest = PAUSE_S
         await asyncio.sleep(self._jitter.uniform(first / 2, min(longest, first * 2**attempt)))
+
+
+def _lane(command: Executable, place: int) -> int:
+    """Return the lane for a command, of those that its symbol could have."""
+    if not isinstance(command, PlaceOrder) or command.intent.cause is Cause.PARTIAL:
+        return ENTRY_LANES + EXIT_LANES + place % TENDING_LANES
+    return ENTRY_LANES + place % EXIT_LANES if command.request.reduce_only else place % ENTRY_LANES

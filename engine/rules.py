@@ -19,6 +19,9 @@ log = structlog.get_logger(__name__)
 AGAIN_S = 5.0
 """Rules that were read so shortly before are taken for those that hold."""
 
+READ_S = 5.0
+"""How long an order that was refused waits for the rules; after that it is judged by those that are known."""
+
 CONTRADICTIONS = frozenset({Objection.RULES, Objection.RISK_LIMIT, Objection.CLOSED})
 """What a refusal objects to that other rules than the known ones would explain."""
 
@@ -58,15 +61,13 @@ class Rules:
         """Read the rules again when other ones than those that are known would explain a refusal."""
         if refused.objection not in CONTRADICTIONS:
             return
-        async with self._reading:
-            if self._read_at is not None and asyncio.get_running_loop().time() - self._read_at < AGAIN_S:
-                return
-            try:
-                await self.read(symbol)
-            except (Unavailable, Rejected) as error:
-                log.warning("trading rules not read again", symbol=symbol, reason=str(error))
-                return
-            self.rereads += 1
+        try:
+            async with asyncio.timeout(READ_S), self._reading:
+                if self._read_at is None or asyncio.get_running_loop().time() - self._read_at >= AGAIN_S:
+                    await self.read(symbol)
+                    self.rereads += 1
+        except (TimeoutError, Unavailable, Rejected) as error:
+            log.warning("trading rules not read again", symbol=symbol, reason=str(error) or "no answer in time")
 
 
 def _log_change(symbol: str, old: Instrument | None, new: Instrument | None) -> None:

@@ -30,7 +30,7 @@ from broker.bybit.messages import (
     wallet_shape,
 )
 from broker.bybit.stream import PrivateStream
-from domain.errors import Rejected, Unavailable
+from domain.errors import Objection, Rejected, Unavailable
 from domain.ids import parse_order_id
 from domain.order import (
     Balance,
@@ -162,7 +162,7 @@ class BybitBroker(Rows):
         """Set the leverage of a symbol; setting it to what it is already is no error."""
         text = format(leverage, "f")
         params = {"category": "linear", "symbol": self._venue_id(symbol), "buyLeverage": text, "sellLeverage": text}
-        await self._client.post(SET_LEVERAGE, params)
+        await self._raise(SET_LEVERAGE, params)
 
     async def place(self, request: OrderRequest) -> None:
         """Send an order; that its id is a duplicate means that an earlier attempt may have arrived.
@@ -183,7 +183,16 @@ class BybitBroker(Rows):
             params |= {"stopLoss": format(request.stop, "f"), "slTriggerBy": "LastPrice", "tpslMode": "Full"}
         if request.target is not None:
             params |= {"takeProfit": format(request.target, "f"), "tpTriggerBy": "LastPrice", "tpslMode": "Full"}
-        await self._client.post(CREATE, params)
+        await self._raise(CREATE, params)
+
+    async def _raise(self, path: str, params: dict[str, Any]) -> None:
+        """Ask for what may raise the risk; a refusal because of a limit means that other margin tiers hold by now."""
+        try:
+            await self._client.post(path, params)
+        except Rejected as error:
+            if error.objection is Objection.RISK_LIMIT:
+                self._learned = float("-inf")
+            raise
 
     async def cancel(self, symbol: str, order_id: str) -> None:
         """Cancel an order; one that is gone already is no error."""

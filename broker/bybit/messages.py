@@ -257,7 +257,7 @@ def balance(account: dict[str, Any], margin_mode: str) -> Balance:
     else:
         tied = ("totalPositionIM", "totalOrderIM", "locked", "bonus")
         available = wallet - sum((number(coin, name) for name in tied), ZERO)
-    return Balance(equity, wallet, max(ZERO, available), margin_mode)
+    return Balance(equity, wallet, max(ZERO, available))
 
 
 def wallet_shape(account: dict[str, Any]) -> tuple[bool, bool]:

@@ -15,7 +15,7 @@ from broker.bybit import BybitBroker
 from broker.bybit.access import Access
 from broker.bybit.instruments import instrument, risk_tiers
 from broker.bybit.messages import Rows, balance, page_of
-from domain.errors import RevenantError, Unavailable
+from domain.errors import Objection, Rejected, RevenantError, Unavailable
 from domain.ids import order_id
 from domain.instrument import Instrument
 from domain.order import Cause, OrderKind, OrderRequest, OrderSide
@@ -35,7 +35,7 @@ class Client:
     """Answers with bodies by path, and keeps what was asked and changed."""
 
     def __init__(self, **bodies):
-        self.bodies, self.asked, self.posted = bodies, [], []
+        self.bodies, self.asked, self.posted, self.refusal = bodies, [], [], None
 
     async def get(self, path, params):
         self.asked.append((path, dict(params)))
@@ -47,6 +47,8 @@ class Client:
 
     async def post(self, path, params):
         self.posted.append((path, dict(params)))
+        if self.refusal is not None:
+            raise self.refusal
         return {}
 
     async def pages(self, path, params):
@@ -354,6 +356,12 @@ async def test_tiers_are_learned_for_what_is_traded_and_kept_and_their_lack_cost
     assert len((await broker.instruments())[BTC].tiers) == 2
     broker._learned -= 7 * 3600
     assert len((await broker.instruments())[BTC].tiers) == 1
+    # and as soon as a refusal says that a limit is another one by now
+    answers["BTCUSDT"] = {"list": TIERS}
+    client.refusal = Rejected("Cannot set leverage due to risk limit level.", 110013, Objection.RISK_LIMIT)
+    with pytest.raises(Rejected):
+        await broker.set_leverage(BTC, D(100))
+    assert len((await broker.instruments())[BTC].tiers) == 2
 
 
 async def test_an_order_that_a_moving_list_shows_twice_has_ended():
@@ -394,7 +402,7 @@ def wallet(account=None, **coin):
 )
 def test_what_is_available_is_read_as_margin_is_shared(row, mode, available):
     found = balance(row, mode)
-    assert (found.equity, found.wallet, found.margin_mode) == (D(1010), D(1000), mode)
+    assert (found.equity, found.wallet) == (D(1010), D(1000))
     assert found.available == pytest.approx(D(available), abs=D("0.0001"))
 
 
@@ -403,13 +411,14 @@ async def test_a_margin_mode_changed_by_hand_is_noticed_and_bars_entries_where_i
     client = Client(**answers)
     client.access = Access()
     broker = BybitBroker(client)
-    assert (await broker.balance()).margin_mode == "REGULAR_MARGIN"
+    assert (await broker.balance()).available == 400
     client.bodies["info"] = {"marginMode": "PORTFOLIO_MARGIN"}
     # as long as the wallet looks the same, nobody is asked
-    assert (await broker.balance()).margin_mode == "REGULAR_MARGIN"
+    await broker.balance()
+    assert [path for path, _ in client.asked if path == "v5/account/info"] == ["v5/account/info"]
     assert broker.barred() == ""
     client.bodies["wallet_balance"] = {"list": [wallet(totalPositionIM="")]}
-    assert (await broker.balance()).margin_mode == "PORTFOLIO_MARGIN"
+    await broker.balance()
     assert "PORTFOLIO_MARGIN" in broker.barred()
     assert broker.barred() in broker.obstacles()
 

@@ -8,7 +8,7 @@ import pytest
 
 from domain.errors import Objection, Rejected, Unavailable
 from domain.order import Side
-from engine.rules import AGAIN_S, Rules
+from engine.rules import AGAIN_S, READ_S, Rules
 from tests.torture.virtual import run_virtually
 from tests.unit.test_trader import RULES, A, World
 
@@ -73,6 +73,24 @@ def test_rules_that_cannot_be_read_stay_as_they_were():
         with pytest.raises(Unavailable):
             exchange.away = True
             await rules.read()
+
+    run_virtually(case)
+
+
+def test_rules_that_nobody_tells_hold_nobody_up():
+    exchange = Exchange(COARSE)
+
+    async def hangs():
+        exchange.asked += 1
+        await asyncio.Event().wait()
+
+    exchange.instruments = hangs
+
+    async def case(loop):
+        rules = Rules(World().trader, exchange)
+        await asyncio.gather(*(rules.contradicted(A, refused()) for _ in range(4)))
+        assert loop.time() == READ_S
+        assert rules.rereads == 0
 
     run_virtually(case)
 
