@@ -36,7 +36,8 @@ class Upkeep:
     async def watch_balance(self) -> None:
         """Ask for the balance every few seconds, until cancelled."""
         while True:
-            await asyncio.sleep(BALANCE_S)
+            # an exchange that does not answer is asked a little less often
+            await asyncio.sleep(BALANCE_S * 1.25 if self._progress.broker_error else BALANCE_S)
             with contextlib.suppress(Unavailable, Rejected):
                 await self.ask_balance()
 

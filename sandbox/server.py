@@ -176,7 +176,8 @@ class Server:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
-        return _reply(reply, headers, 404 if reply.code == NO_ROUTE else 200)
+        now = wire_ms() + self._faults.clock_shift_ms
+        return _reply(reply, headers, 404 if reply.code == NO_ROUTE else 200, now)
 
     def _answer(self, request: web.Request, body: bytes, headers: dict[str, str], canned: int) -> Reply:
         """Answer one request, and put into ``headers`` what it leaves of its limit."""
@@ -236,10 +237,9 @@ class Server:
         return web.json_response({"ok": True})
 
 
-def _reply(reply: Reply, headers: dict[str, str], status: int) -> web.Response:
+def _reply(reply: Reply, headers: dict[str, str], status: int, now: int) -> web.Response:
     body = {
-        "retCode": reply.code, "retMsg": reply.message, "result": reply.result, "retExtInfo": reply.extra,
-        "time": wire_ms(),
+        "retCode": reply.code, "retMsg": reply.message, "result": reply.result, "retExtInfo": reply.extra, "time": now,
     }  # fmt: skip
     return web.Response(body=msgspec.json.encode(body), content_type="application/json", headers=headers, status=status)
 

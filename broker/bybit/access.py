@@ -19,8 +19,16 @@ BAN_LONGEST_S = 3_600.0
 EXITS_FIRST_S = 2.0
 """When a ban ends, nothing but exits goes out for so long."""
 
+BAN_WORDS = ("<", "frequent", "rate limit")
+"""How the exchange, or the network before it that answers in HTML, words a ban."""
+
+CLOSED_S = ((120.0, 6.0), (600.0, 30.0), (float("inf"), 60.0))
+"""What is refused without a word is asked for again by one request at a time: up to so long after, with such pauses."""
+
 FORGET_S = 300.0
 """What one path was refused is tried again after so long: nothing but an attempt can show that it is allowed now."""
+
+CLOSED = "the exchange turns this address away and does not say why (HTTP 403)"
 
 COUNTRY = "block access from your country"
 """How the content delivery network in front of the exchange words that it does not serve a country."""
@@ -41,7 +49,8 @@ class Access:
         self._refused: dict[str, tuple[str, float]] = {}
         self._said: set[tuple[str, int]] = set()
         self._blocked = ""
-        self.clock_off = ""
+        self._closed_since = self._asks_at = 0.0
+        self.clock_off = self.clock_note = ""
         self.share: Callable[[float], None] | None = None
         self.shared: Callable[[], float] | None = None
 
@@ -51,6 +60,21 @@ class Access:
         grace = 0.0 if leaving else EXITS_FIRST_S
         if left > 0 or -left < grace:
             raise Banned(self._ban_text())
+        if self._closed_since and self._now() < self._asks_at:
+            raise Banned(CLOSED)
+
+    def enter(self, *, leaving: bool) -> None:
+        """Check once more, for a request that goes out now; where the door is closed it is the only one for a while."""
+        self.check(leaving=leaving)
+        if self._closed_since:
+            since = self._now() - self._closed_since
+            self._asks_at = self._now() + next(pause for longest, pause in CLOSED_S if since < longest)
+
+    def answered(self) -> None:
+        """Take that a request was answered: nobody is shut out any more for a reason that was not given."""
+        if self._closed_since:
+            log.info("the exchange answers again", seconds=round(self._now() - self._closed_since))
+        self._closed_since = 0.0
 
     def forbidden(self, body: str) -> Banned | AddressBlocked:
         """Take an HTTP 403; return what to raise."""
@@ -59,6 +83,11 @@ class Access:
             self._blocked = "the exchange does not serve the country of this address"
             return AddressBlocked(f"{self._blocked} (HTTP 403): run the bot on a server in another region", 403)
         now = self._now()
+        if not any(word in body.lower() for word in BAN_WORDS):
+            if not self._closed_since:
+                self._closed_since, self._asks_at = now, now + CLOSED_S[0][1]
+                log.error(CLOSED, do="it is asked again every few seconds, by one request at a time")
+            return Banned(CLOSED)
         if now >= self._banned_until:
             self._bans = self._bans + 1 if now < self._banned_until + self._ban_s else 1
             seconds = min(BAN_LONGEST_S, self._ban_s * 2 ** (self._bans - 1))
@@ -90,11 +119,14 @@ class Access:
         said = [text for text, _ in self._current()]
         if self._ban_left() > 0:
             said.append(self._ban_text())
-        return [*said, *(one for one in (self._blocked, self.clock_off) if one)]
+        return [*said, *(one for one in (self._closed(), self._blocked, self.clock_off or self.clock_note) if one)]
 
     def barred(self) -> str:
-        """Return why no entry may be sent, empty when entries may be."""
-        return next(iter(self.obstacles()), "")
+        """Return why no entry may be sent, empty when entries may be: a clock that is made up for keeps none back."""
+        return next((one for one in self.obstacles() if one != self.clock_note), "")
+
+    def _closed(self) -> str:
+        return CLOSED if self._closed_since else ""
 
     def _current(self) -> list[tuple[str, float]]:
         now = self._now()

@@ -16,6 +16,7 @@ import tenacity
 from ccxt.base.errors import BaseError
 
 from broker.bybit.access import Access
+from broker.bybit.clock import HostClock
 from broker.bybit.errors import CREATE, SET_LEVERAGE, Banned, ClockOff, Done, KeyRefused, NotAccepted, TooFast, failure
 from broker.bybit.messages import page_of
 from broker.bybit.pacing import Pacing
@@ -36,7 +37,6 @@ RESET_S = 1.0
 """How long a path rests after it was asked too often, where the exchange does not say."""
 
 RESET_LONGEST_S = 5.0
-CLOCK_NEWS_MS = 500
 HEADER_DIGITS = 15
 EXITS_RESERVE = 0.1
 
@@ -126,6 +126,7 @@ class BybitClient:
         self.guard: Callable[..., Awaitable[None]] | None = None
         self.pace: Callable[..., Awaitable[None]] | None = None
         self.access = access or Access()
+        self._clock = HostClock(self._clock_moved)
         self.counts: Counter[str] = Counter(sent=0, repeated=0, unavailable=0, rejected=0, unknown=0)
         paced = not endpoint.loopback if endpoint.paced is None else endpoint.paced
         self._pacing = Pacing() if paced else None
@@ -211,14 +212,14 @@ class BybitClient:
         if self.pace is not None:
             await self.pace(reserve=0.0 if leaving else EXITS_RESERVE)
         # the ban may have come while others were ahead of this request
-        self.access.check(leaving=leaving)
+        self.access.enter(leaving=leaving)
 
     async def _send(self, method: str, path: str, params: dict[str, Any]) -> dict[str, Any]:
         self.counts["sent"] += 1
         api = "public" if path.startswith(PUBLIC) else "private"
         call = getattr(self.exchange, f"{api}_{method.lower()}_{re.sub('[/-]', '_', path)}")
         heard = _Heard()
-        token = self.exchange.heard.set(heard)
+        token, before = self.exchange.heard.set(heard), int(self.exchange.milliseconds())
         try:
             body = await call(params)
         except BaseError as error:
@@ -231,6 +232,8 @@ class BybitClient:
             self._hear(path, heard)
         if not isinstance(body, dict) or not isinstance(body.get("result"), dict):
             raise Unavailable(f"{path}: unreadable answer {str(body)[:120]}")
+        self._clock.answered(body.get("time"), before, int(self.exchange.milliseconds()))
+        self.access.answered()
         if api == "private":
             self.access.accepted(path)
             self.access.clock_off = ""
@@ -265,25 +268,13 @@ class BybitClient:
         before = int(self.exchange.milliseconds())
         named = re.search(r"server_timestamp\[(\d{13})\]", said)
         there = int(named[1]) if named else await self._server_ms()
-        if there is None:
-            return
-        known, self.exchange.clock_ahead_ms = (
-            self.exchange.clock_ahead_ms,
-            (before + int(self.exchange.milliseconds())) // 2 - there,
-        )
-        if abs(self.exchange.clock_ahead_ms - known) > CLOCK_NEWS_MS:
-            log.warning(
-                "requests are signed with the exchange's time", reason=self._clock(), hint="synchronise the clock"
-            )
-        self.access.clock_off = self._clock()
+        if there is not None:
+            self._clock.refused(there, before, int(self.exchange.milliseconds()))
+            self.access.clock_off = self._clock.text()
 
-    def _clock(self) -> str:
-        ahead = self.exchange.clock_ahead_ms
-        if abs(ahead) <= CLOCK_NEWS_MS:
-            return (
-                "requests reach the exchange too late, though the clock of this host is right: the connection is slow"
-            )
-        return f"the clock of this host is {ahead / 1000:+.1f} s off the exchange's"
+    def _clock_moved(self, ahead_ms: int) -> None:
+        self.exchange.clock_ahead_ms = ahead_ms
+        self.access.clock_note = self._clock.obstacle()
 
     async def _server_ms(self) -> int | None:
         try:
