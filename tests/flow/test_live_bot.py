@@ -241,7 +241,7 @@ def test_operator_commands_answer_in_json(make_bot):
         ({"REVENANT__RISK__PERCENT": "eleven"}, "risk.percent: 'eleven'"),
         ({"REVENANT__RISK__PERCENTT": "1"}, "did you mean percent?"),
         ({"REVENANT__TRADING__MODE": "live"}, "does not go with source synthetic"),
-        ({"REVENANT__TRADING__SYMBOLS": '["NOPE/USDT:USDT"]'}, "none of them can be traded"),
+        ({"REVENANT__TRADING__SYMBOLS": '["NOPE/USDT:USDT"]'}, "'NOPE/USDT:USDT' matches no symbol"),
         ({"REVENANT__TRADING__BLACKLIST": '["ETH", "BTCC"]'}, "trading.blacklist: 'BTCC' matches no symbol"),
         ({"REVENANT__DATA_DIR": "/proc/nowhere"}, "data_dir"),
         ({"DATA_SOURCE": "mock"}, "sandbox.replay"),
