@@ -14,12 +14,12 @@ import structlog
 from domain import ids
 from domain.errors import Rejected
 from domain.order import Cause, OrderKind, OrderRequest, Side
-from domain.records import Fill, Intent, OrderFound
+from domain.records import Fill, Intent, OrderFound, StopMoved
 from domain.trade import ZERO
 from engine import rebuild
 from engine.commands import PlaceOrder
 from engine.leverage import Leverages
-from engine.stops import Placed, Stops, Unruled
+from engine.stops import Placed, StopOutcome, Stops, Unruled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -371,14 +371,14 @@ class Reconciler:
                 self.found.naked_s.extend([0.0] if since is not None else [])
                 if position.opening.side.sign * (position.bracket.stop - there.stop) > 0:
                     log.warning("stop is looser than it should be: setting it", symbol=symbol, found=str(there.stop))
-                    if await self._set_stop(there, position.bracket.stop, position.bracket.target) is Placed.CROSSED:
+                    if await self._guard(position, there) is Placed.CROSSED:
                         await self._shell.dispatch(
                             self._trader.exit(position, Cause.STOP_LOSS, self._shell.market_time())
                         )
                 continue
             since = self.found.naked.setdefault(symbol, now)
             log.error("position without a stop: setting it", symbol=symbol, stop=str(position.bracket.stop))
-            placed = await self._set_stop(there, position.bracket.stop, position.bracket.target)
+            placed = await self._guard(position, there)
             if placed is Placed.SET:
                 del self.found.naked[symbol]
                 self.found.naked_s.append(asyncio.get_running_loop().time() - since)
@@ -388,13 +388,25 @@ class Reconciler:
         for symbol in set(self.found.naked) - set(held):
             self.found.naked_s.append(now - self.found.naked.pop(symbol))
 
-    async def _set_stop(self, there: PositionReport, stop: Decimal, target: Decimal | None) -> Placed:
+    async def _guard(self, position: Position, there: PositionReport) -> Placed:
+        """Set the stop that a position of ours should have; where the rules want another price, the book follows."""
+        outcome = await self._set_stop(there, position.bracket.stop, position.bracket.target)
+        if outcome.placed is Placed.SET and outcome.stop != position.bracket.stop:
+            moved = StopMoved(
+                time=self._shell.market_time(), digest=position.digest, symbol=position.symbol, stop=outcome.stop,
+                cause=position.bracket.stop_cause,
+            )  # fmt: skip
+            await self._shell.append(moved)
+            self._trader.on_stop_moved(moved)
+        return outcome.placed
+
+    async def _set_stop(self, there: PositionReport, stop: Decimal, target: Decimal | None) -> StopOutcome:
         side = Side.LONG if there.qty > 0 else Side.SHORT
         outcome = await self._stops.set(there.symbol, side, stop, target, index=there.index)
         if outcome.placed is not Placed.SET:
             log.warning("stop not set", symbol=there.symbol, stop=str(stop), outcome=outcome.placed.value,
                         reason=outcome.reason)  # fmt: skip
-        return outcome.placed
+        return outcome
 
     def _own_stop(self, there: PositionReport) -> Decimal:
         price, sign = there.mark_price or there.entry_price, 1 if there.qty > 0 else -1
