@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from domain.order import Cause, Side
+from domain.records import StopMoved
 from engine.hands import Hands
 from engine.stops import Placed
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from engine.differences import Differences
     from engine.position import Position
     from engine.shell import Shell
-    from engine.stops import Stops
+    from engine.stops import StopOutcome, Stops
     from engine.trader import Trader
 
 log = structlog.get_logger(__name__)
@@ -62,17 +63,29 @@ class Guard:
         self._seen = {digest: seen for digest, seen in self._seen.items() if digest in digests}
         self.hands.forget(digests)
 
-    async def set_stop(self, there: PositionReport, stop: Decimal, target: Decimal | None) -> Placed:
+    async def set_stop(self, there: PositionReport, stop: Decimal, target: Decimal | None) -> StopOutcome:
         """Set stop and target of a position that is reported; return what became of the stop."""
         side = Side.LONG if there.qty > 0 else Side.SHORT
         outcome = await self._stops.set(there.symbol, side, stop, target, index=there.index)
         if outcome.placed is not Placed.SET:
             log.warning("stop not set", symbol=there.symbol, stop=str(stop), outcome=outcome.placed.value,
                         reason=outcome.reason)  # fmt: skip
-        return outcome.placed
+        return outcome
 
     async def _set_levels(self, there: PositionReport, stop: Decimal, target: Decimal | None) -> bool:
-        return await self.set_stop(there, stop, target) is Placed.SET
+        return (await self.set_stop(there, stop, target)).placed is Placed.SET
+
+    async def _set_own(self, position: Position, there: PositionReport) -> Placed:
+        """Set the stop that a position of ours should have; where the rules want another price, the book follows."""
+        outcome = await self.set_stop(there, position.bracket.stop, position.bracket.target)
+        if outcome.placed is Placed.SET and outcome.stop != position.bracket.stop:
+            moved = StopMoved(
+                time=self._shell.market_time(), digest=position.digest, symbol=position.symbol, stop=outcome.stop,
+                cause=position.bracket.stop_cause,
+            )  # fmt: skip
+            await self._shell.append(moved)
+            self._trader.on_stop_moved(moved)
+        return outcome.placed
 
     async def _keep(self, position: Position, there: PositionReport) -> None:
         """Take note of a stop that stands, and tighten one that is looser than it should be."""
@@ -82,7 +95,7 @@ class Guard:
         self._found.naked_s.extend([0.0] if since is not None else [])
         if position.opening.side.sign * (position.bracket.stop - there.stop) > 0:
             log.warning("stop is looser than it should be: setting it", symbol=there.symbol, found=str(there.stop))
-            if await self.set_stop(there, position.bracket.stop, position.bracket.target) is Placed.CROSSED:
+            if await self._set_own(position, there) is Placed.CROSSED:
                 await self._close(position)
 
     async def _restore(self, position: Position, there: PositionReport) -> None:
@@ -93,7 +106,7 @@ class Guard:
             self.hands.stop_lost(position, self._shell.market_time())
         since = self._found.naked.setdefault(symbol, now if seen is None else seen)
         log.error("position without a stop: setting it", symbol=symbol, stop=str(position.bracket.stop))
-        placed = await self.set_stop(there, position.bracket.stop, position.bracket.target)
+        placed = await self._set_own(position, there)
         if placed is Placed.SET:
             del self._found.naked[symbol]
             self._found.naked_s.append(asyncio.get_running_loop().time() - since)

@@ -113,7 +113,9 @@ def weigh(signal: Signal, instrument: Instrument, limits: RiskLimits, account: A
 
 
 def _size(signal: Signal, instrument: Instrument, limits: RiskLimits, account: Account) -> Approved | Denied:
-    entry, stop = Decimal(repr(signal.entry)), Decimal(repr(signal.stop))
+    entry, long = Decimal(repr(signal.entry)), signal.side is Side.LONG
+    # as it will be sent: where the tick is coarse, what is lost at the stop is more than the signal says
+    stop = instrument.price_down(signal.stop) if long else instrument.price_up(signal.stop)
     if account.equity <= 0:
         return Denied("sizing", f"equity is {account.equity}")
     # at the stop the price distance is lost, and fee and slippage on both ways

@@ -2,18 +2,20 @@
 
 import asyncio
 import random
+from dataclasses import replace
 from decimal import Decimal as D
 
 import msgspec
 import pytest
 
 from domain import ids
-from domain.errors import Unavailable
+from domain.errors import OutcomeUnknown, Rejected, Unavailable
 from domain.order import Cause, ClosedPart, OpenOrder, OrderKind, OrderRequest, OrderSide, OrderState, PositionReport
-from domain.records import Adopted, Fill, OrderEnded, OrderFound, Unread
+from domain.records import Adopted, Fill, OrderEnded, OrderFound, StopMoved, Unread
 from engine import rebuild
 from engine.commands import RecordTrade
-from engine.reconciliation import BOOKED_AFTER_S, Policy, Reconciler, ReconcileTerms
+from engine.reconciliation import BOOKED_AFTER_S, UNGUARDED_S, Policy, Reconciler, ReconcileTerms
+from engine.stops import Stops
 from engine.trader import Trader
 from tests.torture.virtual import run_virtually
 from tests.unit.test_trader import RULES, WHO, A, World
@@ -241,6 +243,72 @@ def test_a_loosened_stop_is_tightened_again():
     case.report(str(case.entry.request.qty), stop="90", target="105")
     case.compare()
     assert case.exchange.stops == [(case.entry.request.stop, case.entry.request.target)]
+
+
+def refusing(case, *refusals):
+    """Have the exchange refuse so many stops, in these words, before it takes one."""
+    left = list(refusals)
+
+    async def set_stop(symbol, stop, target, *, index=0):
+        if left:
+            raise left.pop(0)
+        case.exchange.stops.append((stop, target))
+
+    case.exchange.set_stop = set_stop
+
+
+@pytest.mark.parametrize("stop", ["0", "97"], ids=["none", "a looser one"])
+@pytest.mark.parametrize(("price", "exits"), [("97.9", 1), ("98.1", 0)])
+def test_a_stop_that_cannot_be_set_closes_only_what_the_price_has_passed(stop, price, exits):
+    case = opened()
+    refusing(case, *[Rejected("no", 1)] * 9)
+    case.report(str(case.entry.request.qty), stop=stop, price=price)
+    case.compare()
+    assert len(case.shell.commands) == exits
+    assert all(one.request.reduce_only for one in case.shell.commands)
+    assert list(case.reconciler.found.naked) == ([A] if stop == "0" else [])
+
+
+@pytest.mark.parametrize("trouble", [Rejected("no", 1), OutcomeUnknown("timed out")])
+def test_what_stays_without_a_stop_is_closed_after_a_while(trouble):
+    case = opened()
+    refusing(case, *[trouble] * 99)
+    case.report(str(case.entry.request.qty), price="98.1")
+
+    async def rounds(loop):
+        while not case.shell.commands:
+            await case.reconciler.compare()
+            await asyncio.sleep(2)
+        assert UNGUARDED_S <= loop.time() <= UNGUARDED_S + 4
+
+    run_virtually(rounds)
+
+
+def test_a_stop_that_the_rules_want_elsewhere_is_kept_where_it_was_set():
+    case = opened()
+    rules = Ruled(replace(RULES, tick=D(5)))
+    case.reconciler._stops = Stops(case.exchange, rules)
+    case.report(str(case.entry.request.qty))
+    case.compare()
+    (held,) = case.trader.book.positions()
+    assert [stop for stop, _ in case.exchange.stops] == [D(95)]
+    assert held.bracket.stop == D(95)
+    assert [one.stop for one in case.shell.records if isinstance(one, StopMoved)] == [D(95)]
+    case.report(str(case.entry.request.qty), stop="95")
+    case.compare()
+    assert len(case.exchange.stops) == 1
+
+
+class Ruled:
+    """One contract's rules."""
+
+    def __init__(self, rules):
+        self.rules = rules
+
+    def get(self, symbol):
+        return self.rules
+
+    async def contradicted(self, symbol, refused): ...
 
 
 def test_runs_are_found_whatever_the_order_of_executions_of_one_moment():

@@ -65,7 +65,8 @@ def test_a_stop_comes_well_before_liquidation(distance, leverage, long, highest)
     """An isolated position is liquidated at 1 / leverage less the maintenance rate, which differs by contract."""
     sign = 1 if long else -1
     one = signal(100.0, 100 * (1 - sign * distance), 100 * (1 + sign * 0.5))
-    rules = replace(RULES, max_leverage=highest)
+    # a tick so fine that the stop lies where it was asked for
+    rules = replace(RULES, max_leverage=highest, tick=D("0.0000001"))
     verdict = weigh(one, rules, replace(LIMITS, leverage=D(leverage)), ACCOUNT)
     maintenance = 1 / (2 * highest)
     if isinstance(verdict, Approved):
@@ -144,6 +145,17 @@ def test_each_limit_says_no_by_its_name(change, gate):
     verdict = weigh(signal(), RULES, LIMITS, msgspec.structs.replace(ACCOUNT, **change))
     assert isinstance(verdict, Denied)
     assert verdict.gate == gate
+
+
+@pytest.mark.parametrize(
+    ("tick", "stop", "distance"), [("0.1", 98.0, 2), ("1", 98.7, 2), ("1", 101.3, 2), ("5", 98.0, 5)]
+)
+def test_the_loss_is_reckoned_to_the_stop_that_will_be_sent(tick, stop, distance):
+    verdict = weigh(
+        signal(stop=stop, target=104.0 if stop < 100 else 96.0), replace(RULES, tick=D(tick)), LIMITS, ACCOUNT
+    )
+    costs = (LIMITS.fee + LIMITS.slippage) * (100 + 100 - distance * (1 if stop < 100 else -1))
+    assert verdict.qty == RULES.floor_qty(100 / (distance + costs))
 
 
 @given(st.integers(0, 12_000), st.integers(0, 9_000), st.sampled_from(["0.001", "0.1", "1"]))
