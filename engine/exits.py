@@ -25,7 +25,7 @@ PARTIAL_ATTEMPTS_MAX = 3
 EXIT_ATTEMPTS_MAX = 999
 """Failed attempts in a row up to which an exit is told often; it is never given up, however many there are."""
 
-BAR_LATE_MS = 30_000
+BAR_LATE_MS = 5_000
 """So long after it closed a bar is waited for before time is told by the clock instead."""
 
 

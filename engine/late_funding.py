@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-FIRST_LOOK_S = 60.0
-LOOKS = 10
-"""Looks for funding that a trade lacks, each after twice the time: seventeen hours in all. A rate of zero pays none."""
+FIRST_LOOK_S = 10.0
+LOOKS = 13
+"""Looks for funding that a trade lacks, each after twice the time: a day in all. A rate of zero pays none."""
 
 WAITING_MAX = 1_000
 STRANGERS_MAX = 10_000

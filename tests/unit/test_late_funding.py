@@ -195,8 +195,8 @@ def test_where_no_funding_was_paid_the_looking_ends():
 
     async def watched(_):
         case.funding.recall(EIGHT_MS + DAY_MS)
-        for _ in range(100):
-            await asyncio.sleep(FIRST_LOOK_S * 2**6)
+        for _ in range(200):
+            await asyncio.sleep(FIRST_LOOK_S * 2**LOOKS / 64)
             await case.funding.look()
 
     run_virtually(watched)
