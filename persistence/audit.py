@@ -203,7 +203,7 @@ class AuditTable:
         query = sa.select(rows.hash).where(rows.chain == noted.chain, rows.n == noted.n).union_all(
             sa.select(put_away.hash).where(put_away.chain == noted.chain, put_away.until_n == noted.n)
         )  # fmt: skip
-        with self._database.transaction(ASK_S) as connection:
+        with self._database.reading(ASK_S) as connection:
             return noted.hash in set(connection.execute(query).scalars())
 
     def newest(self, completed: int, until: int = NEWEST) -> list[Phantom]:
@@ -221,7 +221,7 @@ class AuditTable:
         )  # fmt: skip
         wanted = sa.or_(table.c.phantom_id.in_(newest), sa.and_(table.c.kind == OPENED, open_still))
         query = sa.select(table.c.body).where(*self._mine(table, until), wanted).order_by(*self._latest(table))
-        with self._database.transaction(BULK_S) as connection:
+        with self._database.reading(BULK_S) as connection:
             records = [decode(body) for body in connection.execute(query).scalars()][::-1]
         opened: list[Phantom] = [one for one in records if isinstance(one, PhantomOpened)]
         return [*opened, *(one for one in records if isinstance(one, PhantomClosed))]
@@ -229,7 +229,7 @@ class AuditTable:
     def outcomes(self, strategies: Collection[str], count: int, until: int = NEWEST) -> dict[str, list[str]]:
         """Return the newest so many outcomes of each strategy, newest first, without those that ran out of time."""
         table, found = schema.phantom_trades_live, {}
-        with self._database.transaction(LOAD_S) as connection:
+        with self._database.reading(LOAD_S) as connection:
             for name in strategies:
                 query = (
                     sa.select(table.c.outcome)
@@ -249,12 +249,12 @@ class AuditTable:
             .where(*self._mine(schema.phantom_trades_live, until), held.kind == OPENED, held.gate != "")
             .group_by(day, held.strategy_name)
         )  # fmt: skip
-        with self._database.transaction(LOAD_S) as connection:
+        with self._database.reading(LOAD_S) as connection:
             return {(time, name): count for time, name, count in connection.execute(query)}
 
     def last(self) -> int:
         """Return the number of the newest row of this chain."""
-        with self._database.transaction(LOAD_S) as connection:
+        with self._database.reading(LOAD_S) as connection:
             return self._head(connection).n
 
     def _note(self, head: Head) -> None:

@@ -78,7 +78,7 @@ def verify(database: Database, who: Identity, folder: Path, journaled: Iterable[
         told.setdefault(key_of(record), _digest(msgspec.json.encode(record).decode()))
     verdict.journaled = len(told)
     there: set[tuple[str, str]] = set()
-    with database.transaction(VERIFY_S) as connection:
+    with database.reading(VERIFY_S) as connection:
         put_away = {one.head.chain: one for one in archives(connection)}
         verdict.archived = sum(one.head.n for one in put_away.values())
         names = set(connection.execute(sa.select(schema.phantom_trades_live.c.chain).distinct()).scalars())
@@ -100,7 +100,7 @@ def verify(database: Database, who: Identity, folder: Path, journaled: Iterable[
 
 def count(database: Database) -> int:
     """Return how many rows the audit has. Raises Unavailable when the database is away."""
-    with database.transaction() as connection:
+    with database.reading() as connection:
         return int(connection.scalar(sa.select(sa.func.count()).select_from(schema.phantom_trades_live)) or 0)
 
 

@@ -66,7 +66,7 @@ def read_best(database: Database, sources: Sequence[Source], series: Series, spa
 
 
 def _read(database: Database, source: Source, series: Series, span: Span, columns: tuple[str, ...]) -> list[Any]:
-    with database.transaction(READ_S) as connection:
+    with database.reading(READ_S) as connection:
         number = series_id(connection, source, series)
         if number is None:
             return [np.empty(0, np.int64), *(np.empty(0) for _ in columns)]
@@ -100,7 +100,7 @@ def _paged(database: Database, source: Source, number: int, span: Span, columns:
             .where(held.series_id == number, held.open_time >= start, held.open_time < span.end)
             .order_by(held.open_time).limit(PAGE_ROWS)
         )  # fmt: skip
-        with database.transaction(READ_S) as connection:
+        with database.reading(READ_S) as connection:
             rows = connection.execute(query).fetchall()
         pages += rows
         if len(rows) < PAGE_ROWS:

@@ -147,7 +147,7 @@ class PostgresCandleStorage:
             return {series: bars for series, bars in found.items() if len(bars)}
         names = schema.series.c
         query = sa.select(names.id, names.symbol, names.timeframe).where(names.source == self.source.value)
-        with self._database.transaction(BULK_S) as connection:
+        with self._database.reading(BULK_S) as connection:
             known = {row[0]: Series(row[1], row[2]) for row in connection.execute(query)}
             asked = {number: wanted[series] for number, series in known.items() if series in wanted}
             if not asked:
@@ -180,7 +180,7 @@ class PostgresCandleStorage:
             .order_by(held.open_time.desc())
             .limit(limit)
         )
-        with self._database.transaction(BULK_S) as connection:
+        with self._database.reading(BULK_S) as connection:
             rows = connection.execute(query).fetchall()
         return Bars.of([tuple(row) for row in reversed(rows)])
 
@@ -215,7 +215,7 @@ class PostgresCandleStorage:
         query = sa.select(sa.func.count(names.symbol.distinct()), sa.func.coalesce(sa.func.sum(names.rows), 0)).where(
             names.source == self.source.value, names.rows > 0
         )
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             symbols, total = connection.execute(query).one()
         return {
             "symbols": int(symbols), "total_candles": int(total), "db_size_mb": self._database.size_mb(),
@@ -228,7 +228,7 @@ class PostgresCandleStorage:
         query = sa.select(names.symbol, names.timeframe, names.earliest, names.latest, names.rows).where(
             names.source == self.source.value
         )
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [dict(row) for row in connection.execute(query.order_by(names.symbol, names.timeframe)).mappings()]
 
     def close(self) -> None:
@@ -246,7 +246,7 @@ class PostgresCandleStorage:
             .limit(limit)
         )
         rows: dict[Series, list[Any]] = {}
-        with self._database.transaction(BULK_S) as connection:
+        with self._database.reading(BULK_S) as connection:
             for row in connection.execute(query):
                 rows.setdefault(Series(row[0], row[1]), []).append(tuple(row[2:]))
         return {series: Bars.of(held_rows) for series, held_rows in rows.items()}

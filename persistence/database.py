@@ -38,6 +38,8 @@ ELSEWHERE = "give a writable folder with data_dir or DATABASE_URL"
 NOT_OURS = ("pgbouncer",)
 """What hosts append to addresses of their poolers for one library, and no other understands."""
 
+READING = "revenant_reading"
+
 VERSIONS = sa.table("alembic_version", sa.column("version_num"))
 
 _OPERATIONAL = (psycopg2.OperationalError, psycopg2.InterfaceError)
@@ -152,12 +154,26 @@ class Database:
             Rejected: the database refused the statement.
             ConfigError: the database refuses us altogether.
         """
+        with self._session(deadline_s, reading=False) as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def reading(self, deadline_s: float = CALL_S) -> Iterator[sa.Connection]:
+        """Give a connection for reading only: on SQLite whoever writes meanwhile, or hangs in it, is not waited for.
+
+        Raises as ``transaction`` does.
+        """
+        with self._session(deadline_s, reading=True) as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def _session(self, deadline_s: float, *, reading: bool) -> Iterator[sa.Connection]:
         self._bring_up_to_date()
         with (
             self._translated(),
             self._engine.connect() as connection,
             self._deadline(connection, deadline_s),
-            connection.begin(),
+            connection.execution_options(**{READING: reading}).begin(),
         ):
             if deadline_s > CALL_S:
                 self._extend(connection, deadline_s)
@@ -195,6 +211,7 @@ class Database:
     def version(self) -> str | None:
         """Return the schema version in the database, None when it is empty."""
         with self._translated(), self._engine.connect() as connection, self._deadline(connection, CALL_S):
+            connection.execution_options(**{READING: True})
             if not sa.inspect(connection).has_table(VERSIONS.name):
                 return None
             found: str | None = connection.scalar(sa.select(VERSIONS.c.version_num))
@@ -202,7 +219,7 @@ class Database:
 
     def size_mb(self) -> float:
         """Return the size of the database in megabytes."""
-        with self.transaction() as connection:
+        with self.reading() as connection:
             if self.is_postgres:
                 size = connection.scalar(sa.text("SELECT pg_database_size(current_database())"))
             else:
@@ -239,7 +256,7 @@ class Database:
         engine = sa.create_engine(self.url, pool_size=POOL_SIZE, connect_args={"timeout": CALL_S})
         sa.event.listen(engine, "connect", _prepare_sqlite)
         # the driver is told not to begin transactions, so that this decides when one starts
-        sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+        sa.event.listen(engine, "begin", _begin_sqlite)
         return engine
 
     def _extend(self, connection: sa.Connection, seconds: float) -> None:
@@ -287,6 +304,12 @@ def _prepare_sqlite(connection: object, _: object) -> None:
     connection.isolation_level = None  # type: ignore[attr-defined]
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=5000"):
         connection.execute(f"PRAGMA {pragma}")  # type: ignore[attr-defined]
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # who reads first and writes then, could no longer once somebody else has written meanwhile
+    reading = connection.get_execution_options().get(READING)
+    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
 
 
 def _writable(path: Path) -> None:

@@ -93,7 +93,7 @@ class CandleHistory:
         query = sa.select(held.source, held.symbol, held.timeframe, *(held[name] for name in names))
         if source is not None:
             query = query.where(held.source == source.value)
-        with self._database.transaction(BOOKS_S) as connection:
+        with self._database.reading(BOOKS_S) as connection:
             rows = connection.execute(query.order_by(held.source, held.symbol, held.timeframe)).all()
         return [Entry(Source(row[0]), Series(row[1], row[2]), *row[3:]) for row in rows]
 
@@ -111,7 +111,7 @@ class CandleHistory:
 
     def absent(self, source: Source, series: Series) -> list[Span]:
         """Return the spans that the source was confirmed not to have."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             number = series_id(connection, source, series)
             return [] if number is None else self._absent(connection, number)
 
@@ -160,7 +160,7 @@ class CandleHistory:
         query = sa.select(table).order_by(table.c.found_at.desc(), table.c.open_time).limit(limit)
         if source is not None:
             query = query.where(table.c.source == source.value)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def log(self, note: SyncNote) -> None:
@@ -181,14 +181,14 @@ class CandleHistory:
         """Return the newest entries of the sync log, newest first."""
         table = schema.data_sync_log
         query = sa.select(table).order_by(table.c.started_at.desc()).limit(limit)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def sync_counts(self) -> list[dict[str, Any]]:
         """Return how often each source was asked within the log's time, by how it ended."""
         held = schema.data_sync_log.c
         query = sa.select(held.source, held.status, sa.func.count().label("times")).group_by(held.source, held.status)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [dict(row) for row in connection.execute(query.order_by(held.source, held.status)).mappings()]
 
     def judge(self, source: Source, series: Series, coverage: Coverage, anomalies: dict[str, int]) -> None:

@@ -25,7 +25,7 @@ class JobBook:
 
     def states(self) -> dict[str, JobState]:
         """Return what is known of every job that has ever run."""
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = connection.execute(sa.select(schema.jobs)).mappings().all()
         now = datetime.now(UTC)
         return {

@@ -45,7 +45,7 @@ class Latches:
         """Return what is kept; a row that cannot be read is told and passed over."""
         table = schema.latches.c
         mine = [getattr(table, name) == value for name, value in self._who._asdict().items()]
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             bodies = list(connection.execute(sa.select(table.body).where(*mine)).scalars())
         records: list[Record] = []
         for body in bodies:

@@ -47,7 +47,7 @@ class Lease:
         """Return who has the right now."""
         table = schema.leases.c
         query = sa.select(table.epoch, table.owner).where(*self._mine())
-        with self._database.transaction(CALL_S) as connection:
+        with self._database.reading(CALL_S) as connection:
             row = connection.execute(query).first()
         return Holder(int(row[0]), str(row[1])) if row else Holder(0, "")
 
@@ -55,7 +55,7 @@ class Lease:
         """Return the name of the holder when it has left a sign of life in the last so many seconds, else nothing."""
         table = schema.leases.c
         query = sa.select(table.owner, table.renewed_at).where(*self._mine())
-        with self._database.transaction(CALL_S) as connection:
+        with self._database.reading(CALL_S) as connection:
             row = connection.execute(query).first()
         fresh = row is not None and (datetime.now(UTC) - row[1]).total_seconds() < seconds
         return str(row[0]) if row is not None and fresh else ""

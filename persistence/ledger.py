@@ -79,7 +79,7 @@ class DatabaseRefuge:
         """Return everything kept."""
         table = schema.ledger_refuge.c
         query = sa.select(table.key, table.after, table.place, table.body).where(*self._mine())
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [Kept(row[0], row[1], row[2], row[3].encode()) for row in connection.execute(query)]
 
     def remove(self, keys: list[str]) -> None:

@@ -41,7 +41,7 @@ class LessonBook:
             .group_by(told.strategy_name, told.was_executed)
         )
         found: dict[str, Counts] = {}
-        with self._database.transaction(LOAD_S) as connection:
+        with self._database.reading(LOAD_S) as connection:
             for name, executed, count in connection.execute(query):
                 held = found.get(name, Counts())
                 found[name] = held._replace(executed=count) if executed else held._replace(phantoms=count)
@@ -67,7 +67,7 @@ class LessonBook:
         really = sa.select(trades.trade_id, trades.r_multiple).where(
             trades.source == self._source, trades.strategy_name == strategy
         )
-        with self._database.transaction(LOAD_S) as connection:
+        with self._database.reading(LOAD_S) as connection:
             rows = list(connection.execute(query))[::-1]
             made = {name: float(r) for name, r in connection.execute(really)}
         vectors = np.array([self._vector(row) for row in rows]).reshape(len(rows), len(self._features))

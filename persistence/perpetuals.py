@@ -63,7 +63,7 @@ class MarkHistory:
                 table.c.open_time < span.end,
             ).order_by(table.c.open_time)
         )  # fmt: skip
-        with self._database.transaction(WRITE_S) as connection:
+        with self._database.reading(WRITE_S) as connection:
             return Bars.of([(*row, 0.0, 0.0) for row in connection.execute(query)])
 
     def absent(self, source: Source, series: Series) -> list[Span]:  # noqa: ARG002  see Store
@@ -104,7 +104,7 @@ class FundingHistory:
             .where(table.c.symbol == symbol, table.c.time >= span.start, table.c.time < span.end)
             .order_by(table.c.time)
         )
-        with self._database.transaction(WRITE_S) as connection:
+        with self._database.reading(WRITE_S) as connection:
             rows = connection.execute(query).all()
         return np.array([row[0] for row in rows], np.int64), np.array([row[1] for row in rows], np.float64)
 

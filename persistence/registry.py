@@ -36,7 +36,7 @@ class Registry:
             .where(held.source == self._source, held.strategy == strategy)
             .order_by(held.trained_at.desc(), held.run_id).limit(most)
         )  # fmt: skip
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [_run(row) for row in connection.execute(query)]
 
     def standing(self, strategy: str) -> TrainingRun | None:
@@ -47,7 +47,7 @@ class Registry:
             .where(held.source == self._source, held.strategy == strategy, held.verdict.in_((PROMOTED, DEMOTED)))
             .order_by(held.trained_at.desc()).limit(1)
         )  # fmt: skip
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             found = connection.execute(query).first()
         return None if found is None else _run(found)
 

@@ -47,7 +47,7 @@ def overview(database: Database) -> list[dict[str, Any]]:
         )
         .where(held.rows > 0).group_by(held.source)
     )  # fmt: skip
-    with database.transaction() as connection:
+    with database.reading() as connection:
         found = {row[0]: row[1:] for row in connection.execute(query)}
         tables = set(sa.inspect(connection).get_table_names())
     names = ("rows", "symbols", "series", "earliest", "latest")

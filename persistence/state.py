@@ -165,13 +165,13 @@ class TableState:
         query = sa.select(held.key).distinct().where(
             held.space == self._space, held.key.startswith(pattern, autoescape=True), self._fresh()
         )  # fmt: skip
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return sorted(connection.execute(query).scalars())
 
     def _rows(self, key: str) -> list[tuple[str, bytes]]:
         held = schema.state.c
         query = sa.select(held.field, held.value).where(*self._at(key), self._fresh()).order_by(held.place, held.field)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [(name, bytes(value)) for name, value in connection.execute(query)]
 
     def _make(self, connection: sa.Connection, change: Change) -> None:

@@ -48,14 +48,14 @@ class SymbolRegistry:
             .where(held.source == source.value)
             .order_by(held.rank.is_(None), held.rank, held.symbol)
         )
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [tuple(row) for row in connection.execute(query)]
 
     def fresh(self, source: Source) -> bool:
         """Say whether a source was asked in the last 24 hours."""
         held = schema.symbols.c
         query = sa.select(sa.func.max(held.refreshed_at)).where(held.source == source.value)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             newest: datetime | None = connection.scalar(query)
         if newest is None:
             return False

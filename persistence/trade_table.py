@@ -58,20 +58,20 @@ class TradeTable:
         """Return this owner's trades without their legs, oldest exit first. Raises Unavailable when that is away."""
         held = schema.trades.c
         query = sa.select(schema.trades).where(*self._mine()).order_by(held.exit_time, held.trade_id)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [Trade(**row) for row in connection.execute(query).mappings()]
 
     def versions(self) -> dict[str, int]:
         """Return the version of each of this owner's trades, by id. Raises Unavailable when the database is away."""
         query = sa.select(schema.trades.c.trade_id, schema.trades.c.version).where(*self._mine())
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return {str(row[0]): int(row[1]) for row in connection.execute(query)}
 
     def legs(self, trade_id: str) -> list[Leg]:
         """Return the executions of a trade, oldest first. Raises Unavailable."""
         held = schema.trade_fills.c
         query = sa.select(schema.trade_fills).where(held.trade_id == trade_id).order_by(held.time, held.exec_id)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         return [Leg(**{name: value for name, value in row.items() if name != "trade_id"}) for row in rows]
 
@@ -80,7 +80,7 @@ class TradeTable:
         trades, apart = schema.trades, schema.trade_conflicts
         number = sa.select(sa.func.count()).where(*self._mine())
         contradicted = apart.join(trades, apart.c.trade_id == trades.c.trade_id)
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return {
                 "trades": connection.scalar(number.select_from(trades)) or 0,
                 "conflicts": connection.scalar(number.select_from(contradicted)) or 0,
@@ -94,7 +94,7 @@ class TradeTable:
             .join(schema.trades, trades.trade_id == legs.trade_id)
             .where(*self._mine())
         )
-        with self._database.transaction() as connection:
+        with self._database.reading() as connection:
             return [(str(row[0]), str(row[1])) for row in connection.execute(query)]
 
     def write(self, trades: list[Trade]) -> None:
@@ -132,7 +132,7 @@ class TradeTable:
         """Put back what the database has lost of the trades that it was given, ``others`` not counted."""
         remade, self._looked_at, settled = self._database.remade, time.monotonic(), self._settled()
         count = sa.select(sa.func.count()).select_from(schema.trades).where(*self._mine())
-        with self._database.transaction(CALL_S) as connection:
+        with self._database.reading(CALL_S) as connection:
             there = connection.scalar(count) or 0
         if there - others >= len(settled):
             self._remade = remade

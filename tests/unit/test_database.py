@@ -1,6 +1,7 @@
 """Database addresses in every spelling, and errors in our own terms."""
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -10,9 +11,22 @@ import pytest
 import sqlalchemy as sa
 
 from bootstrap.assembly import _check_database
+from domain.candle import Series
 from domain.errors import ConfigError, Rejected, Unavailable
+from domain.ids import Identity
+from domain.source import Source
+from persistence.candles import PostgresCandleStorage
 from persistence.database import Database, parse_url
+from persistence.history import CandleHistory
+from persistence.latches import Latches
+from persistence.lease import Lease
+from persistence.ledger import DatabaseRefuge
+from persistence.registry import Registry
+from persistence.state import TableState
+from persistence.trade_table import TradeTable
 from tests.servers import free_port
+
+WHO = Identity("test", "synthetic", "1")
 
 
 @pytest.mark.parametrize(
@@ -235,3 +249,43 @@ async def test_what_a_database_says_at_a_start_is_told_from_whichever_thread():
     assert await _check_database(Refusing(Unavailable("away")), asyncio.Event())
     with pytest.raises(ConfigError, match="no such column"):
         await _check_database(Refusing(Rejected("no such column")), asyncio.Event())
+
+
+def test_who_only_reads_waits_for_nobody_that_holds_a_file(tmp_path):
+    """Found by leaving a write open in a database browser: a start then took 43 s, and knew nothing of its models."""
+    url = f"sqlite:///{tmp_path / 'held.sqlite'}"
+    Database(url).check()
+    held = sqlite3.connect(tmp_path / "held.sqlite", isolation_level=None)
+    held.execute("BEGIN EXCLUSIVE")
+    held.execute("INSERT INTO series (source, symbol, timeframe) VALUES ('a', 'b', 'c')")
+    database = Database(url)
+    # with the lock held for good, whoever waits for it fails
+    assert database.version() == database.head()
+    with database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM series").scalar() == 0
+    with pytest.raises(Unavailable, match="locked"), database.transaction() as connection:
+        pass
+    held.execute("COMMIT")
+    with database.reading() as connection:
+        assert connection.exec_driver_sql("SELECT count(*) FROM series").scalar() == 1
+    with database.transaction() as connection:
+        connection.exec_driver_sql("DELETE FROM series")
+    held.close()
+    database.close()
+
+
+@pytest.mark.parametrize("reads", [
+    lambda main: PostgresCandleStorage(main, Source.TEST).load_frames({Series("BTC/USDT", "3m"): 5}),
+    lambda main: CandleHistory(main).entries(), lambda main: Lease(main, WHO, "me").holder(),
+    lambda main: Latches(main, WHO).load(), lambda main: TradeTable(main, WHO).load(), lambda main: main.size_mb(),
+    lambda main: DatabaseRefuge(main, WHO).held(), lambda main: Registry(main, "test").standing("scalp"),
+    lambda main: TableState(main, "x").keys("y"),
+], ids=["candles", "history", "lease", "latches", "trades", "size", "refuge", "registry", "state"])  # fmt: skip
+def test_what_a_start_reads_is_read_while_somebody_holds_the_file(tmp_path, reads):
+    main = Database(f"sqlite:///{tmp_path / 'held.sqlite'}")
+    main.check()
+    held = sqlite3.connect(tmp_path / "held.sqlite", isolation_level=None)
+    held.execute("BEGIN EXCLUSIVE")
+    reads(main)
+    held.close()
+    main.close()

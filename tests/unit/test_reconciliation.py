@@ -14,7 +14,8 @@ from domain.order import Cause, ClosedPart, OpenOrder, OrderKind, OrderRequest, 
 from domain.records import Adopted, Fill, OrderEnded, OrderFound, StopMoved, Unread
 from engine import rebuild
 from engine.commands import RecordTrade
-from engine.reconciliation import BOOKED_AFTER_S, UNGUARDED_S, Policy, Reconciler, ReconcileTerms
+from engine.guard import UNGUARDED_S
+from engine.reconciliation import BOOKED_AFTER_S, Policy, Reconciler, ReconcileTerms
 from engine.stops import Stops
 from engine.trader import Trader
 from tests.torture.virtual import run_virtually
@@ -287,7 +288,7 @@ def test_what_stays_without_a_stop_is_closed_after_a_while(trouble):
 def test_a_stop_that_the_rules_want_elsewhere_is_kept_where_it_was_set():
     case = opened()
     rules = Ruled(replace(RULES, tick=D(5)))
-    case.reconciler._stops = Stops(case.exchange, rules)
+    case.reconciler.guard._stops = Stops(case.exchange, rules)
     case.report(str(case.entry.request.qty))
     case.compare()
     (held,) = case.trader.book.positions()
