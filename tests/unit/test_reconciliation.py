@@ -289,13 +289,13 @@ def test_a_stop_that_the_rules_want_elsewhere_is_kept_where_it_was_set():
     case = opened()
     rules = Ruled(replace(RULES, tick=D(5)))
     case.reconciler.guard._stops = Stops(case.exchange, rules)
-    case.report(str(case.entry.request.qty))
+    case.report(str(case.entry.request.qty), target="105.0")
     case.compare()
     (held,) = case.trader.book.positions()
     assert [stop for stop, _ in case.exchange.stops] == [D(95)]
     assert held.bracket.stop == D(95)
     assert [one.stop for one in case.shell.records if isinstance(one, StopMoved)] == [D(95)]
-    case.report(str(case.entry.request.qty), stop="95")
+    case.report(str(case.entry.request.qty), stop="95", target="105.0")
     case.compare()
     assert len(case.exchange.stops) == 1
 
