@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from engine.trader import Trader
 
 log = structlog.get_logger(__name__)
+
+ASK_S = 2.0
+"""How long an entry that was refused waits for what is available: bars and executions wait behind it."""
 
 RESHAPED = frozenset({Objection.RULES, Objection.FUNDS, Objection.RISK_LIMIT})
 """What an entry of another shape may get round: it is sized anew by what is known now, once."""
@@ -70,9 +74,11 @@ class Refusals:
             return
         if entry and refused.objection is Objection.FUNDS:
             try:
-                await self._ask_balance()
-            except (Unavailable, Rejected) as error:
-                log.warning("entry given up: nobody tells what is available", symbol=symbol, reason=str(error))
+                async with asyncio.timeout(ASK_S):
+                    await self._ask_balance()
+            except (TimeoutError, Unavailable, Rejected) as error:
+                log.warning("entry given up: nobody tells what is available", symbol=symbol,
+                            reason=str(error) or "no answer in time")  # fmt: skip
                 return
         commands = self._trader.reconsider(refused.command)
         if commands:

@@ -1,5 +1,6 @@
 """What follows from refusals: another shape, waiting, closing; and from leverage changed by hand."""
 
+import asyncio
 from dataclasses import replace
 from decimal import Decimal as D
 
@@ -14,7 +15,7 @@ from domain.records import LeverageChanged, OrderEnded
 from engine.commands import MoveStop, PlaceOrder
 from engine.leverage import Leverages, Releveraged
 from engine.recall import replay
-from engine.refusals import OrderRefused, Refusals, StopRefused
+from engine.refusals import ASK_S, OrderRefused, Refusals, StopRefused
 from engine.stops import Placed, StopOutcome
 from tests.torture.virtual import run_virtually
 from tests.unit.test_trader import RULES, STEP, A, World
@@ -129,6 +130,24 @@ def test_an_entry_is_given_up_when_too_little_is_available_or_nobody_says_what_i
     shell.available, shell.away = D(1000), True
     assert refuse(world, command, Objection.FUNDS, shell).sent == []
     assert world.trader.counts["taken"] == 1
+
+
+def test_nobody_waits_long_for_what_is_available():
+    world, command = signalled()
+    shell = Shell(world)
+
+    async def hangs():
+        await asyncio.Event().wait()
+
+    shell.ask_balance = hangs
+
+    async def case(loop):
+        world.trader.on_order_ended(OrderEnded(1, command.request.order_id, A, OrderState.REJECTED, "no"))
+        await shell.refusals().take_order(OrderRefused(command, Objection.FUNDS, "no"))
+        assert loop.time() == ASK_S
+
+    run_virtually(case)
+    assert shell.sent == []
 
 
 def test_above_the_risk_limit_the_next_entry_has_the_leverage_that_is_allowed():
