@@ -89,6 +89,7 @@ class Runtime:
         self._lookup = recovery.OrderLookup()
         self._batch_at = self._settled_at = 0.0
         self._consuming = self._leaving = False
+        self._recording = True
         self._recall, self._following = Recall(parts), Following(parts)
         self._upkeep = Upkeep(parts, self.progress, self.rules, self.orders.in_flight, self)
         self.refusals = Refusals(parts.trader, self, self.reconciler, self._upkeep.ask_balance, parts.told)
@@ -219,6 +220,12 @@ class Runtime:
                 await self._p.writer.free()
                 if self.progress.recovered:
                     await self.intake.take_news()
+        # what is over from now on is recorded by the next start, for its executions are in the journal: a trade that
+        # the journal gets in this moment would be missing from the database until then
+        self._recording = False
+        if self.progress.recovered:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(deadline_s / 6):
                     await self._finished.join()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline_s / 2):
@@ -351,7 +358,7 @@ class Runtime:
             if isinstance(command, PlaceOrder | CancelOrder | MoveStop):
                 entry = isinstance(command, PlaceOrder) and command.intent.cause is Cause.ENTRY
                 await self.orders.put(command, self._batch_at if entry else None)
-            elif isinstance(command, RecordTrade):
+            elif isinstance(command, RecordTrade) and self._recording:
                 await self._finished.put(command.trade)
                 self._p.phantoms.take_trades([command.trade])
                 self._p.told("amended" if command.trade.version else "trade", command.trade)
