@@ -207,6 +207,7 @@ async def order(ask: Ask) -> Answer:
         head = f"{ARROWS[one.side]} {bold(one.symbol)} {one.side} · {texts.escape(one.strategy_name)}"
         rows: list[tuple[str, object]] = [
             ("result", f"{money(one.pnl_usd)}  {one.r_multiple:+.2f}R"), ("why", one.exit_reason),
+            *([("by hand", one.touched.replace("_", " ").replace(",", ", "))] if one.touched else []),
             ("entry", f"{price(one.entry_price)} {moment(one.entry_time)}"),
             ("exit", f"{price(one.exit_price)} {moment(one.exit_time)}"), ("size", one.quantity),
             ("gross", money(one.gross_pnl)), ("fees", money(-one.fees)), ("funding", money(-one.funding)),

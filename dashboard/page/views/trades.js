@@ -42,7 +42,7 @@ function columns(open) {
     { name: "R", right: true, sort: "r_multiple", of: (one) => html`<${Amount} value=${one.r_multiple} />` },
     { name: "Fees", right: true, sort: "fees", of: (one) => number(one.fees) },
     { name: "Score", right: true, sort: "score", of: (one) => (one.score === null ? DASH : number(one.score, 0)) },
-    { name: "Reason", sort: "exit_reason", of: (one) => one.exit_reason },
+    { name: "Reason", sort: "exit_reason", of: (one) => (one.touched ? `${one.exit_reason} · by hand: ${one.touched.replaceAll("_", " ").replaceAll(",", ", ")}` : one.exit_reason) },
     { name: "Details", of: (one) => html`<button type="button" aria-label=${`Details of the trade ${one.trade_id}`} onClick=${() => open(one.trade_id)}>Show</button>` },
   ];
 }
