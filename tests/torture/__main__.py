@@ -47,7 +47,15 @@ def parts(base: Path, quick: bool, seed: int) -> dict[str, tuple[int, Callable[[
         "storm": (1, lambda _: storm.run(base / "storm", size(30, 600), seed=seed)),
         "reconnect": (1, lambda _: reconnect.run(base / "reconnect", size(3, 20))),
         "restart": (1, lambda _: restart.run(base / "restart", size(20_000, 100_000), size(1, 5))),
-        "soak": (size(90, 3_600), lambda told: soak.run(base / "soak", size(90, 3_600) / 60, told=told)),
+        "soak": (size(90, 3_600), lambda told: soak.run(base / "soak", size(90, 3_600) / 60, seed, told=told)),
+        "trouble sigterm": (
+            stops,
+            lambda told: sigterm.run(base / "trouble-sigterm", stops, seed, troubled=True, told=told),
+        ),
+        "trouble soak": (
+            size(300, 3_600),
+            lambda told: soak.run(base / "trouble-soak", size(300, 3_600) / 60, seed, troubled=True, told=told),
+        ),
     }
 
 

@@ -11,14 +11,14 @@ from typing import Any
 
 from tests.pace import slowness
 from tests.torture.kills import heal, strike
-from tests.torture.world import World, learn_churn, wait_for_end
+from tests.torture.world import World, learn_churn, trouble_exchange, wait_for_end
 
 LIMIT_S = 2.5
 """On an ordinary machine; one that needs longer for everything may need as much longer for this."""
 
 
-def run(folder: Path, times: int, seed: int, told: Any = None) -> dict[str, Any]:
-    """Stop the bot so many times; return how long it took."""
+def run(folder: Path, times: int, seed: int, *, troubled: bool = False, told: Any = None) -> dict[str, Any]:
+    """Stop the bot so many times; return how long it took. A ``troubled`` exchange is one as kills has."""
     draw = random.Random(seed)
     learn_churn()
     world = World(folder)
@@ -34,6 +34,8 @@ def run(folder: Path, times: int, seed: int, told: Any = None) -> dict[str, Any]
             faults[fault] = faults.get(fault, 0) + 1
             time.sleep(draw.uniform(0.1, 1.2))
             strike(world, fault, draw)
+            if troubled:
+                trouble_exchange(world.bot, draw)
             time.sleep(draw.uniform(0.0, 1.0))
             asked = time.monotonic()
             os.kill(pid, signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from tests.torture.world import World
+from tests.torture.world import World, trouble_exchange
 
 MB = 1 << 20
 SAMPLE_S = 5.0
@@ -19,8 +20,12 @@ OWN = "{trend_pullback: {}, mean_reversion: {}, scalp: {}}"
 """The product's own strategies: each trade is kept in memory, a few kilobytes, so their number is part of the matter."""
 
 
-def run(folder: Path, minutes: float, told: Any = None) -> dict[str, Any]:
-    """Let the bot run for so long and sample its process; the first sixth is warming up and does not count."""
+def run(folder: Path, minutes: float, seed: int, *, troubled: bool = False, told: Any = None) -> dict[str, Any]:
+    """Let the bot run for so long and sample its process; the first sixth is warming up and does not count.
+
+    A ``troubled`` exchange slices, ends what it accepted and shows lists late, in turns of a few seconds.
+    """
+    draw = random.Random(seed)
     world = World(
         folder, redis=True, REVENANT__SANDBOX__SPEED="20", REVENANT__SANDBOX__SYMBOLS="50", REVENANT__TRADING__TOP="50",
         REVENANT__TRADING__HISTORY_BARS="1000", REVENANT__STRATEGIES=OWN, REVENANT__ML__RULE_FLOOR="0",
@@ -32,6 +37,8 @@ def run(folder: Path, minutes: float, told: Any = None) -> dict[str, Any]:
         world.bot.wait_ready()
         start = time.monotonic()
         while time.monotonic() - start < minutes * 60:
+            if troubled:
+                trouble_exchange(world.bot, draw)
             time.sleep(SAMPLE_S)
             status = world.bot.status() or {}
             with process.oneshot():
@@ -41,6 +48,8 @@ def run(folder: Path, minutes: float, told: Any = None) -> dict[str, Any]:
                 ))  # fmt: skip
             if told is not None:
                 told(int(rows[-1][0]))
+        if troubled:
+            world.bot.tell_exchange(reset=True)
         figures = world.bot.status() or {}
         judged = world.finish_running()
     finally:
