@@ -280,9 +280,16 @@ class BybitBroker(Rows):
             query["symbol"] = self._venue_id(symbol)
         for start in range(time, until + 1, WINDOW_MS):
             # both ends are inclusive: a window that shared its end with the next would report that moment twice
-            window = {**query, "startTime": start, "endTime": start + WINDOW_MS - 1}
-            async for page in self._client.pages(path, window):
-                yield page
+            window = {"startTime": start, "endTime": start + WINDOW_MS - 1}
+            try:
+                async for page in self._client.pages(path, query | window):
+                    yield page
+            except Rejected:
+                if "symbol" not in query or not await self._delisted(symbol):
+                    raise
+                del query["symbol"]
+                async for page in self._client.pages(path, query | window):
+                    yield page
 
     async def open_orders(self) -> list[OpenOrder]:
         """Return every working order that carries an id of ours."""

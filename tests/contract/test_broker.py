@@ -197,9 +197,12 @@ async def test_what_was_settled_in_a_contract_that_is_no_longer_listed_is_still_
         if not known:
             broker = BybitBroker(client)
             assert BTC not in await broker.instruments()
+        # asked before anything has said that the contract is gone
+        at_once = await broker.fills_since(*span, BTC)
         assert await broker.positions() == []
         assert await broker.flat(BTC)
         fills = await broker.fills_since(*span, BTC)
+        assert fills == at_once
         assert [(fill.symbol, fill.side, fill.qty, fill.closed_qty) for fill in fills] == [
             (BTC, OrderSide.BUY, opening.qty, D(0)), (BTC, OrderSide.SELL, opening.qty, opening.qty),
         ]  # fmt: skip
