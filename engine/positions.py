@@ -151,6 +151,32 @@ class Book:
         self._orphans |= {order.order_id: order for order in held.orders.values() if order.working}
         self.drop(held.digest)
 
+    def pass_over(self, fills: list[Fill], close: Close) -> bool:
+        """Take a recorded trade with all of its executions at once, if that is all there is; return whether it was.
+
+        A replay takes a hundred thousand of them: none has to be shared out.
+        """
+        trade = close.trade
+        held = next((one for one in self._by_digest.values() if ids.trade_id(one.digest) == trade.trade_id), None)
+        if held is None or held.fills or self._pool.get(trade.symbol) or any(f.symbol != trade.symbol for f in fills):
+            return False
+        filled = [sum((f.qty for f in fills if f.order_id == name), ZERO) for name in held.orders]
+        whole = filled == [order.qty for order in held.orders.values()]
+        known = any(self.knows(fill.exec_id) for fill in fills)
+        if known or not whole or [f.exec_id for f in fills] != [leg.exec_id for leg in trade.legs]:
+            return False
+        for fill in fills:
+            self._told[fill.exec_id] = self._claimed[fill.exec_id] = None
+            self._recent.append(fill)
+            self.last_fill_time = max(self.last_fill_time, fill.time)
+        while self._recent[0].time < self.last_fill_time - ASKED_AGAIN_MS:
+            self._recent.popleft()
+        for seen in (self._told, self._claimed):
+            while len(seen) > SEEN_MAX:
+                seen.popitem(last=False)
+        del self._by_digest[held.digest]
+        return True
+
     def given_up(self, digest: str) -> Opening | None:
         """Return what an entry that was given up unfilled had been meant to be."""
         held = self._dropped.get(digest)

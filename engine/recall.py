@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from domain.errors import ConfigError, RevenantError, Unavailable
-from domain.records import Close, Latch, Phantom, PhantomClosed, PhantomOpened, Record
+from domain.records import Close, Fill, Latch, Phantom, PhantomClosed, PhantomOpened, Record
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -53,8 +53,16 @@ def replay(trader: Trader, records: Iterable[Record], phantoms: Phantoms | None 
     machine's memory at once.
     """
     past = Past()
+    waiting: list[Fill] = []
     for record in records:
-        trader.restore(record)
+        if isinstance(record, Fill):
+            waiting.append(record)
+        else:
+            at_once = bool(waiting) and isinstance(record, Close) and trader.book.pass_over(waiting, record)
+            for fill in waiting if not at_once else ():
+                trader.restore(fill)
+            waiting.clear()
+            trader.restore(record)
         past.records += 1
         past.until = max(past.until, record.time)
         if isinstance(record, Close):
@@ -64,6 +72,8 @@ def replay(trader: Trader, records: Iterable[Record], phantoms: Phantoms | None 
             past.phantoms.append(record)
         elif isinstance(record, Latch):
             past.latches[type(record)] = record
+    for fill in waiting:
+        trader.restore(fill)
     return past
 
 
