@@ -195,7 +195,7 @@ class Exits:
         rounded = instrument.price_down(stop) if held.opening.side is Side.LONG else instrument.price_up(stop)
         if held.opening.side.sign * (rounded - held.bracket.stop) < instrument.tick:
             return []
-        held.own_stops.add(rounded)
+        held.known_stops.add(rounded)
         return [MoveStop(held.digest, held.symbol, rounded, cause, time, held.opening.side)]
 
     def tidy(self, symbol: str = "") -> list[Command]:

@@ -88,7 +88,7 @@ class Hands:
         known, side = held.bracket.stop, held.opening.side.sign
         if there.stop == known:
             return
-        if there.stop in held.own_stops:
+        if there.stop in held.known_stops:
             # a move of ours whose answer was lost, or a list that is late
             return
         touch = Touch.STOP_TIGHTENED if side * (there.stop - known) > 0 else Touch.STOP_LOOSENED

@@ -30,8 +30,8 @@ class Position:
 
     ``orders`` are those of ours that shape it, by id; ``records`` are all that made it what it is. ``unwanted`` says
     that the operator wants it closed, whatever its entry still does. ``touches`` are what other hands have done to it,
-    ``outgrown`` its partial targets that were withdrawn because it had grown, ``own_stops`` the levels at which we have
-    asked for its stop.
+    ``outgrown`` its partial targets that were withdrawn because it had grown, ``known_stops`` the levels at which its
+    stop has stood, or was asked for.
     """
 
     digest: str
@@ -53,7 +53,7 @@ class Position:
     leverage_found: Decimal = ZERO
     touches: list[Touched] = field(default_factory=list)
     outgrown: set[str] = field(default_factory=set)
-    own_stops: set[Decimal] = field(default_factory=set)
+    known_stops: set[Decimal] = field(default_factory=set)
     opened: Decimal = ZERO
     closed: Decimal = ZERO
     records: list[Record] = field(default_factory=list, repr=False, compare=False)
@@ -208,11 +208,16 @@ class Position:
             self.bracket = msgspec.structs.replace(self.bracket, entry=entry, opened_at=opened_at)
         return True
 
+    def move_stop(self, stop: Decimal, cause: Cause) -> None:
+        """Take that its stop stands elsewhere now; a list that is late may go on showing the old level."""
+        self.known_stops |= {self.bracket.stop, stop}
+        self.bracket = msgspec.structs.replace(self.bracket, stop=stop, stop_cause=cause)
+
     def touch(self, touched: Touched) -> None:
         """Take note of what a hand has done; a stop or a target that it moved is where it put it."""
         self.touches.append(touched)
         if touched.level is not None and touched.touch is Touch.STOP_TIGHTENED:
-            self.bracket = msgspec.structs.replace(self.bracket, stop=touched.level, stop_cause=Cause.STOP_LOSS)
+            self.move_stop(touched.level, Cause.STOP_LOSS)
         if touched.level and touched.touch is Touch.TARGET_MOVED:
             self.bracket = msgspec.structs.replace(self.bracket, target=touched.level)
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from domain import ids
 from domain.order import Cause, OrderKind, OrderState
 from domain.records import (
@@ -151,7 +149,7 @@ class Book:
         self._orphans |= {order.order_id: order for order in held.orders.values() if order.working}
         self.drop(held.digest)
 
-    def pass_over(self, fills: list[Fill], close: Close) -> bool:
+    def take_recorded(self, fills: list[Fill], close: Close) -> bool:
         """Take a recorded trade with all of its executions at once, if that is all there is; return whether it was.
 
         A replay takes a hundred thousand of them: none has to be shared out.
@@ -390,6 +388,5 @@ class Book:
         if held is not None and isinstance(moved, LeverageChanged):
             held.leverage_found = moved.leverage
         elif held is not None and isinstance(moved, StopMoved):
-            held.bracket = msgspec.structs.replace(held.bracket, stop=moved.stop, stop_cause=moved.cause)
-            held.own_stops.add(moved.stop)
+            held.move_stop(moved.stop, moved.cause)
         return held

@@ -58,7 +58,7 @@ def replay(trader: Trader, records: Iterable[Record], phantoms: Phantoms | None 
         if isinstance(record, Fill):
             waiting.append(record)
         else:
-            at_once = bool(waiting) and isinstance(record, Close) and trader.book.pass_over(waiting, record)
+            at_once = bool(waiting) and isinstance(record, Close) and trader.book.take_recorded(waiting, record)
             for fill in waiting if not at_once else ():
                 trader.restore(fill)
             waiting.clear()

@@ -7,7 +7,7 @@ from decimal import Decimal as D
 import pytest
 
 from domain.order import Cause, OrderSide, OrderState, Side
-from domain.records import Fill, OrderEnded, Touch
+from domain.records import Fill, OrderEnded, StopMoved, Touch
 from tests.torture.virtual import run_virtually
 from tests.unit.test_reconciliation import A, Case, opened
 
@@ -117,9 +117,26 @@ def test_a_stop_of_ours_that_a_late_list_shows_is_no_hands():
     case = opened()
     seen(case)
     held = case.trader.book.of_symbol(A)
-    held.own_stops.add(D(99))
+    held.known_stops.add(D(99))
     seen(case, stop=D(99))
     assert touches(case) == []
+
+
+def test_levels_at_which_its_stop_has_stood_are_no_news_when_a_late_list_shows_them():
+    case = opened()
+    seen(case)
+    held = case.trader.book.of_symbol(A)
+    for level in (D(99), D("99.5")):
+        case.trader.restore(StopMoved(time=1, digest=held.digest, symbol=A, stop=level, cause=Cause.TRAILING_STOP))
+    for late in (D(98), D(99)):
+        seen(case, stop=late)
+    assert touches(case) == []
+    seen(case, stop=D("99.8"))
+    case.trader.restore(StopMoved(time=1, digest=held.digest, symbol=A, stop=D(100), cause=Cause.TRAILING_STOP))
+    for late in (D("99.5"), D("99.8")):
+        seen(case, stop=late)
+    assert touches(case) == [Touch.STOP_TIGHTENED]
+    assert held.bracket.stop == 100
 
 
 def test_a_stop_that_is_gone_is_set_again_and_told_once_it_stands():
