@@ -6,17 +6,24 @@ import contextlib
 import csv
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from unittest import mock
+
+import structlog
 
 from domain.candle import resample
 from persistence.database import Database
 from persistence.history import CandleHistory
 from sandbox.tape import GeneratedTape
 from tests.practice import START
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[1]
 DAY = 86_400_000
@@ -33,6 +40,25 @@ def candle_files(folder: Path, days: int = 20, symbols: int = 3) -> list[str]:
             writer.writerows(resample(tape.bars(symbol, begin, begin + days * DAY), 180_000, 60_000).rows())
         paths.append(str(path))
     return paths
+
+
+@contextlib.contextmanager
+def own_logging() -> Iterator[None]:
+    """Give back the logging of this process: a command sets it up for the whole of its own, which this is not.
+
+    No logger may keep what it was given, or it would write to this command's stderr in all later tests.
+    """
+    configure, handlers = structlog.configure, logging.root.handlers[:]
+
+    def uncached(**how: Any) -> None:
+        configure(**how | {"cache_logger_on_first_use": False})
+
+    with mock.patch.object(structlog, "configure", uncached):
+        try:
+            yield
+        finally:
+            structlog.reset_defaults()
+            logging.root.handlers[:] = handlers
 
 
 class Commands:
@@ -59,7 +85,12 @@ class Commands:
 
         out, err, code = io.StringIO(), io.StringIO(), 0
         with mock.patch.dict(os.environ, self.environment), mock.patch.object(sys, "argv", ["manage.py", *arguments]):
-            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), contextlib.chdir(ROOT):
+            with (
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(err),
+                contextlib.chdir(ROOT),
+                own_logging(),
+            ):
                 try:
                     manage.main()
                 except SystemExit as left:

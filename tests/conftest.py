@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import settings
 
 from tests import servers
@@ -18,6 +19,13 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 _numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """See that no test leaves logging set up in its way: what later tests of its worker log would go astray."""
+    yield
+    assert not structlog.is_configured()
 
 
 def _served(kind: type[servers.Server]) -> Iterator[servers.Server]:
