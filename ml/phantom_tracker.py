@@ -163,8 +163,11 @@ class PhantomTradeTracker:
                 self._close_phantom(phantom)
 
     def take_trade(self, trade: Trade) -> None:
-        """Take what a trade of ours really made: it counts instead of what its phantom would have."""
-        if trade.r_multiple is not None:
+        """Take what a trade of ours really made: it counts instead of what its phantom would have.
+
+        A trade that a hand has shaped says nothing of its signal: there the phantom counts.
+        """
+        if trade.r_multiple is not None and not trade.touched:
             self._real[trade.trade_id] = trade.r_multiple
 
     def get_phantom_stats(self, symbol: str | None = None, strategy: str | None = None) -> dict[str, Any]:

@@ -65,8 +65,10 @@ class LessonBook:
         )  # fmt: skip
         trades = schema.trades.c
         really = sa.select(trades.trade_id, trades.r_multiple).where(
-            trades.source == self._source, trades.strategy_name == strategy
-        )
+            trades.source == self._source, trades.strategy_name == strategy,
+            # what a hand has shaped says nothing of the signal
+            trades.touched == "",
+        )  # fmt: skip
         with self._database.reading(LOAD_S) as connection:
             rows = list(connection.execute(query))[::-1]
             made = {name: float(r) for name, r in connection.execute(really)}

@@ -375,11 +375,14 @@ def test_lessons_are_counted_and_read_in_order(tmp_path):
     from persistence.trade_table import TradeTable
     from tests.unit.test_phantom_tracker import real, signal
 
-    TradeTable(database, WHO).write(
-        [msgspec.structs.replace(real(signal(0), "-0.25"), source="synthetic", mode="synthetic", account="1")]
-    )
+    phantom_r = book.load("scalp", 100).r.tolist()
+    own = {"source": "synthetic", "mode": "synthetic", "account": "1"}
+    # one that a hand has shaped says nothing of its signal
+    shaped = msgspec.structs.replace(real(signal(2), "9"), touched="reduced", **own)
+    TradeTable(database, WHO).write([msgspec.structs.replace(real(signal(0), "-0.25"), **own), shaped])
     with database.transaction() as connection:
-        assert connection.scalar(sa.select(schema.trades.c.trade_id)) == ids.trade_id(records[0].phantom.phantom_id)
-    assert np.round(book.load("scalp", 100).r, 6).tolist()[0] == -0.25
+        stored = set(connection.scalars(sa.select(schema.trades.c.trade_id)))
+    assert stored == {ids.trade_id(records[number].phantom.phantom_id) for number in (0, 2)}
+    assert np.round(book.load("scalp", 100).r, 6).tolist() == [-0.25, *np.round(phantom_r[1:], 6).tolist()]
     database.close()
     state.close()

@@ -127,6 +127,14 @@ def test_learning_takes_what_a_trade_really_made_and_leaves_out_what_has_no_vect
     assert len(held.get_learning_data()) == 1
 
 
+def test_a_trade_that_a_hand_has_shaped_teaches_nothing():
+    held = tracker()
+    record(held, signal(0))
+    held.take_trade(msgspec.structs.replace(real(signal(0), "9"), touched="added,stop_removed"))
+    show(held, 1, high=105)
+    assert [(row.r, row.real) for row in held.get_learning_data()] == [(2.0, False)]
+
+
 def test_timeouts_count_in_no_win_rate():
     held = tracker(ExitPlan(timeout_ms=STEP))
     record(held, signal(0), "score")
