@@ -163,6 +163,7 @@ class PositionReport:
 
     ``index`` is 0 in one-way mode; in hedge mode a symbol has two positions, 1 for the long and 2 for the short leg.
     ``created`` is a time (UTC ms) before which there can have been no such position, 0 when that is not known.
+    ``isolated`` says that nothing but its own margin stands behind it.
     """
 
     symbol: str
@@ -176,6 +177,7 @@ class PositionReport:
     index: int = 0
     liquidation: Decimal = Decimal(0)
     created: int = 0
+    isolated: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,6 +183,7 @@ class Touch(StrEnum):
     STOP_TIGHTENED = "stop_tightened"
     TARGET_REMOVED = "target_removed"
     TARGET_MOVED = "target_moved"
+    MARGIN_ADDED = "margin_added"
 
 
 class Touched(msgspec.Struct, frozen=True, tag="touched"):

@@ -53,6 +53,9 @@ class Guard:
             there = reported.get(symbol)
             if there is None:
                 continue
+            if self._trader.book.find(position.digest) is not position:
+                # it was closed meanwhile, and what is there now may be another
+                continue
             if abs(there.qty) != position.qty:
                 found.mismatched.append(symbol)
             await self.hands.look(position, there, self._shell.market_time())

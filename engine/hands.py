@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import structlog
@@ -13,13 +14,15 @@ from domain.trade import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from decimal import Decimal
 
     from domain.order import PositionReport
     from domain.records import Fill
     from engine.position import Position
 
 log = structlog.get_logger(__name__)
+
+NOTHING_CHANGED = Decimal("0.0005")
+"""By less than this share of itself, a price of liquidation is rounded."""
 
 SIGHTS = 2
 """A target elsewhere counts as a hand's once it has been seen so often: lists are late."""
@@ -34,6 +37,7 @@ RULES = {
     Touch.STOP_TIGHTENED: "the bot keeps it, and moves it only further",
     Touch.TARGET_REMOVED: "the target is set again",
     Touch.TARGET_MOVED: "the bot keeps it",
+    Touch.MARGIN_ADDED: "the position goes on as planned",
 }
 """What is done about each, in words for people."""
 
@@ -52,6 +56,7 @@ class Hands:
         self._take, self._set_levels = take, set_levels
         self._sights: dict[tuple[str, Touch, Decimal], int] = {}
         self._lost: dict[str, tuple[int, Decimal]] = {}
+        self._liquidations: dict[str, tuple[tuple[Decimal, ...], Decimal]] = {}
 
     async def executed(self, held: Position, fill: Fill, others: Decimal) -> None:
         """Take note of an execution that a hand made in a position; ``others`` is what it opened beyond that."""
@@ -66,7 +71,7 @@ class Hands:
         await self._note(held, touch, fill.time, fill.venue_order_id)
 
     async def look(self, held: Position, there: PositionReport, time: int) -> None:
-        """Compare stop and target with what is reported."""
+        """Compare stop, target and margin with what is reported."""
         if abs(there.qty) != held.qty:
             # one of the two is older than the other
             return
@@ -74,6 +79,7 @@ class Hands:
             await self._look_at_stop(held, there, time)
             await self._look_at_lost(held, time)
         await self._look_at_target(held, there, time)
+        await self._look_at_margin(held, there, time)
 
     def stop_lost(self, held: Position, time: int) -> None:
         """Remember that a stop which had been seen is gone: a hand took it, unless it has just been hit."""
@@ -104,6 +110,15 @@ class Hands:
         if there.target or await self._set_levels(there, there.stop or held.bracket.stop, held.bracket.target):
             await self._note(held, touch, time, str(there.target or time), there.target)
 
+    async def _look_at_margin(self, held: Position, there: PositionReport, time: int) -> None:
+        """Tell added margin by the price of liquidation: that of an isolated position follows from nothing else."""
+        shape, now = (there.qty, there.entry_price, there.leverage), there.liquidation
+        known, before = self._liquidations.get(held.digest, (shape, now))
+        self._liquidations[held.digest] = shape, now
+        further = held.opening.side.sign * (before - now) > before * NOTHING_CHANGED
+        if there.isolated and shape == known and before and (further or not now):
+            await self._note(held, Touch.MARGIN_ADDED, time, str(now))
+
     def _seen_enough(self, held: Position, touch: Touch, level: Decimal) -> bool:
         key = (held.digest, touch, level)
         self._sights[key] = self._sights.get(key, 0) + 1
@@ -116,6 +131,8 @@ class Hands:
         """Forget what was seen of positions that are no more."""
         self._sights = {key: count for key, count in self._sights.items() if key[0] in open_digests}
         self._lost = {digest: lost for digest, lost in self._lost.items() if digest in open_digests}
+        known = self._liquidations
+        self._liquidations = {digest: shown for digest, shown in known.items() if digest in open_digests}
 
     async def _note(self, held: Position, touch: Touch, time: int, name: str, level: Decimal | None = None) -> None:
         if any((one.touch, one.name) == (touch, name) for one in held.touches):

@@ -93,6 +93,9 @@ class Orders:
             if waits:
                 return
         if isinstance(command, PlaceOrder):
+            if command.intent.opening is not None:
+                # stops that wait to be moved there were a position's that is no more
+                self._moves = {name: move for name, move in self._moves.items() if move.symbol != symbol}
             self.in_flight.add(command.request.order_id)
             self._born[command.request.order_id] = born or asyncio.get_running_loop().time()
         await self._lanes[_lane(command, zlib.crc32(symbol.encode()))].put(command)
@@ -130,7 +133,9 @@ class Orders:
         elif isinstance(command, CancelOrder):
             await self._cancel(command)
         elif isinstance(command, MoveStop):
-            await self._move(self._moves.pop(command.digest, command))
+            move = self._moves.pop(command.digest, None)
+            if move is not None:
+                await self._move(move)
 
     async def _place(self, command: PlaceOrder) -> None:
         known = True
@@ -176,6 +181,7 @@ class Orders:
         opening = command.intent.opening
         if opening is None:
             return
+        await self._stops.settled(command.request.symbol)
         try:
             await self._broker.set_leverage(command.request.symbol, opening.leverage)
         except OutcomeUnknown as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import defaultdict
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -9,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
-from domain.errors import Objection, OutcomeUnknown, Rejected
+from domain.errors import Objection, OutcomeUnknown, Rejected, Unavailable
 from domain.order import Side
 
 if TYPE_CHECKING:
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from domain.ports import Broker
 
 log = structlog.get_logger(__name__)
+
+ARRIVES_WITHIN_S = 5.0
+"""How late a request whose answer was lost may still be carried out; the exchange turns away older signatures."""
 
 
 class Placed(StrEnum):
@@ -81,6 +86,22 @@ class Stops:
         self, broker: Broker, rules: Rulebook, last_price: Callable[[str], Decimal | None] = lambda _symbol: None
     ) -> None:
         self._broker, self._rules, self._last_price = broker, rules, last_price
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._lost_until: dict[str, float] = {}
+
+    async def settled(self, symbol: str) -> None:
+        """Wait until no stop of a symbol is on its way any more: the exchange would give it to the next position.
+
+        Raises:
+            Unavailable: when one has been on its way for too long.
+        """
+        try:
+            async with asyncio.timeout(2 * ARRIVES_WITHIN_S), self._turns[symbol]:
+                pass
+        except TimeoutError as error:
+            raise Unavailable("a stop of an earlier position is still on its way") from error
+        if (until := self._lost_until.pop(symbol, None)) is not None:
+            await asyncio.sleep(until - asyncio.get_running_loop().time())
 
     async def set(
         self, symbol: str, side: Side, stop: Decimal, target: Decimal | None = None, *, index: int = 0
@@ -110,8 +131,10 @@ class Stops:
 
     async def _ask(self, symbol: str, asked: tuple[Decimal, Decimal | None], index: int) -> StopOutcome | Rejected:
         try:
-            await self._broker.set_stop(symbol, *asked, index=index)
+            async with self._turns[symbol]:
+                await self._broker.set_stop(symbol, *asked, index=index)
         except OutcomeUnknown as error:
+            self._lost_until[symbol] = asyncio.get_running_loop().time() + ARRIVES_WITHIN_S
             return StopOutcome(Placed.UNKNOWN, asked[0], str(error))
         except Rejected as error:
             return error

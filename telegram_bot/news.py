@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from domain import ids
 from domain.notice import Notice
 from domain.order import OrderState
-from domain.records import Adjusted, OrderEnded, Switch, Touched, Unread
+from domain.records import Adjusted, OrderEnded, Switch, Touch, Touched, Unread
 from domain.trade import Trade
 from engine.commands import PlaceOrder, Refused
 from engine.delivery import Nearing
@@ -87,9 +87,12 @@ class News:
                   f"({escape(what.what[:200])}). No entries there until book and exchange agree.")  # fmt: skip
 
     def _touched(self, what: Touched) -> None:
-        kind = what.touch.replace("_", " ")
+        kind, who = what.touch.replace("_", " "), "by hand"
+        if what.touch in {Touch.STOP_REMOVED, Touch.TARGET_REMOVED}:
+            # its order may also have been hit, and have come to nothing
+            who = "by hand, or by the exchange"
         level = f" to {price(what.level)}" if what.level else ""
-        self._put(Notice.HAND, f"✋ {self._mark()} {bold(what.symbol)}: by hand: {bold(kind)}{level}, "
+        self._put(Notice.HAND, f"✋ {self._mark()} {bold(what.symbol)}: {who}: {bold(kind)}{level}, "
                   f"{price(what.left)} left. {RULES[what.touch].capitalize()}.")  # fmt: skip
 
     def _switch(self, what: Switch) -> None:

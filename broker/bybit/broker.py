@@ -14,6 +14,7 @@ from broker.bybit.errors import CANCEL, CREATE, SET_LEVERAGE, TRADING_STOP
 from broker.bybit.instruments import instrument, risk_tiers
 from broker.bybit.messages import (
     COIN,
+    ISOLATED,
     MARGIN_MODES,
     STATES,
     UNREADABLE,
@@ -156,7 +157,8 @@ class BybitBroker(Rows):
         async for page in self._client.pages("v5/position/list", query):
             with reading("positions"):
                 held += [position for row in page if (position := self._position(row)).qty]
-        return held
+        isolated = self._margin_mode == ISOLATED
+        return [dataclasses.replace(position, isolated=isolated) for position in held]
 
     async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
         """Set the leverage of a symbol; setting it to what it is already is no error."""

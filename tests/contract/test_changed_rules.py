@@ -11,10 +11,11 @@ from decimal import Decimal as D
 
 import pytest
 
+from domain.account_facts import ISOLATED
 from domain.account_state import VenueOrder
 from domain.errors import Objection, Rejected
 from domain.order import Cause, OrderKind, OrderSide
-from domain.records import SwitchState
+from domain.records import SwitchState, Touch
 from engine.guard import UNGUARDED_S
 from engine.tasks import Tasks
 from tests.torture.episodes import BAR_S, SYMBOLS, Life, Market, rules
@@ -34,13 +35,11 @@ class World:
 
     def __init__(self, folder, loop):
         draw = random.Random(7)
-        self.loop, self.told, self.sent, self.refused = loop, [], [], []
+        self.loop, self.sent, self.refused = loop, [], []
         self.venue = Venue(draw, {symbol: rules(symbol) for symbol in SYMBOLS}, trouble=0.0)
         self.market = Market(draw, self.venue)
         self.life = Life(folder, self.venue, self.market, {})
-        self.trader, self.runtime = self.life.trader, self.life.runtime
-        self.runtime.refusals._told = lambda kind, what: self.told.append((kind, what))
-        self.runtime.reconciler._leverages._told = lambda kind, what: self.told.append((kind, what))
+        self.trader, self.runtime, self.told = self.life.trader, self.life.runtime, self.life.told
         place = self.venue.account.place
 
         def watched(order, now, **more):
@@ -151,7 +150,7 @@ def test_leverage_changed_by_hand_is_told_and_the_next_entry_has_its_own(tmp_pat
         # the stream tells of it: nobody waits for the next round
         assert held.leverage == 50
         assert world.trader.margin() < before
-        assert [what.leverage for kind, what in world.told if kind == "leverage"] == [50]
+        assert [what.leverage for what in world.told.of("leverage")] == [50]
         await world.runtime.dispatch(world.trader.exit(held, Cause.FORCE_EXIT, world.runtime.market_time()))
         await asyncio.sleep(5)
         assert world.trader.book.find(held.digest) is None
@@ -161,7 +160,30 @@ def test_leverage_changed_by_hand_is_told_and_the_next_entry_has_its_own(tmp_pat
                 break
         assert world.there(symbol).qty
         assert world.there(symbol).leverage == 5
-        assert len([1 for kind, _ in world.told if kind == "leverage"]) == 1
+        assert len(world.told.of("leverage")) == 1
+
+    play(tmp_path, case)
+
+
+def test_margin_added_by_hand_is_told_once_and_nothing_else_is_taken_for_it(tmp_path):
+    async def case(world):
+        account = world.venue.account
+        account.set_margin_mode(ISOLATED)
+        held = await world.position()
+        await world.runtime.reconciler.compare()
+        assert held.touches == []
+        world.venue.publish(account.add_margin(held.symbol, D(5_000), world.venue.now()))
+        for _ in range(2):
+            await world.runtime.reconciler.compare()
+        assert [one.touch for one in held.touches] == [Touch.MARGIN_ADDED]
+        world.venue.publish(account.add_margin(held.symbol, D(2_500), world.venue.now()))
+        await world.runtime.reconciler.compare()
+        # some of it taken back, and another leverage: neither is more margin
+        world.venue.publish(account.add_margin(held.symbol, D(-2_500), world.venue.now()))
+        await world.runtime.reconciler.compare()
+        world.venue.publish(account.set_leverage(held.symbol, D(4), world.venue.now()))
+        await world.runtime.reconciler.compare()
+        assert [what.touch for what in world.told.of("hand")] == [Touch.MARGIN_ADDED] * 2
 
     play(tmp_path, case)
 

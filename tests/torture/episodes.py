@@ -18,19 +18,18 @@ import structlog
 from domain.candle import Bar, Bars, ClosedBar, Series
 from domain.exits import ExitPlan
 from domain.fills import Costs
-from domain.ids import Identity, parse_order_id
+from domain.ids import Identity
 from domain.instrument import Instrument
 from domain.judgement import Judgement
-from domain.order import Cause
-from domain.records import Close, Level, SwitchState
+from domain.records import Close, Level, SwitchState, Touched
 from domain.trade import Leg, Trade
-from engine.executions import whole_of
 from engine.fence import Fence
+from engine.leverage import Releveraged
 from engine.parts import Parts, Tiers
 from engine.phantoms import Phantoms
-from engine.position import Position
 from engine.reconciliation import Policy, ReconcileTerms
 from engine.recovery import CandleReport
+from engine.refusals import StopRefused
 from engine.risk import RiskLimits
 from engine.runtime import Runtime
 from engine.tasks import Tasks
@@ -42,6 +41,7 @@ from persistence.lease import Holder
 from persistence.ledger import ARCHIVE_BYTES, LayeredLedger
 from tests.nothing import NoTrail, no_learning
 from tests.torture.churn import Churn
+from tests.torture.judge import check
 from tests.torture.venue import FlakyBroker, Venue
 from tests.torture.virtual import VirtualLoop, run_virtually
 
@@ -147,7 +147,7 @@ class Market:
     def step(self) -> list[ClosedBar]:
         batch = []
         for symbol, rows in self.rows.items():
-            start = rows[-1].close if rows else 100.0
+            start = rows[-1].close / float(self.venue.ratios.pop(symbol, 1)) if rows else 100.0
             moves = [start * (1 + self.draw.gauss(0, 0.0015)) for _ in range(3)]
             path = [round(one, 1) for one in (start, *moves)]
             bar = Bar(self.now, path[0], max(path), min(path), path[-1], 20_000.0, 2_000_000.0)
@@ -203,6 +203,21 @@ class Storage:
         return 0
 
 
+class Told:
+    """What people are told of hands and refusals, with its kind."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, Touched | Releveraged | StopRefused]] = []
+
+    def __call__(self, kind: str, what: object) -> None:
+        if isinstance(what, Touched | Releveraged | StopRefused):
+            self.events.append((kind, what))
+
+    def of(self, kind: str) -> list[Any]:
+        """Return what was told of a kind, oldest first."""
+        return [what for one, what in self.events if one == kind]
+
+
 class Life:
     """One life of the bot; with ``archives`` its start puts the journal of the earlier ones away."""
 
@@ -221,7 +236,8 @@ class Life:
         self.trader = Trader(terms, {symbol: rules(symbol) for symbol in SYMBOLS}, market.bars)
         known = {symbol: rules(symbol) for symbol in SYMBOLS}
         self.tracker = PhantomTradeTracker(WHO, {"churn": plan.exits}, known.get, Costs())
-        phantoms = Phantoms(self.tracker, lambda _: Judgement(features={"nothing": 1.0}), NoTrail())
+        self.trail, self.told = NoTrail(), Told()
+        phantoms = Phantoms(self.tracker, lambda _: Judgement(features={"nothing": 1.0}), self.trail)
         tier: Any = Inline()
         wanted = {Series(symbol, "3m"): 100 for symbol in SYMBOLS}
         parts = Parts(
@@ -229,7 +245,7 @@ class Life:
             writer=CandleWriter(Storage(), tier, market.bars, pending_max=10_000, summary_s=1e9), ledger=ledger,
             trades=self.trades, tiers=Tiers(*(tier,) * 6), wanted=wanted, finest="3m",
             fence=Fence(Nobody(), tier), latches=NoLatches(), phantoms=phantoms, learning=no_learning(tier),
-            reconcile=ReconcileTerms(Policy.IGNORE, D("0.05"), "3m"),
+            reconcile=ReconcileTerms(Policy.IGNORE, D("0.05"), "3m"), told=self.told,
         )  # fmt: skip
         self.runtime = Runtime(parts)
 
@@ -242,10 +258,12 @@ async def episode(loop: VirtualLoop, seed: int, folder: Path) -> dict[str, int]:
     lives, bars, handy = draw.randint(1, 3), 0, draw.random() < 0.4
     held: dict[str, Trade] = {}
     limited = draw.random() < 0.4
-    life = Life(folder, venue, market, held, limited=limited)
+    all_lives = [Life(folder, venue, market, held, limited=limited)]
     for number in range(lives):
         last = number == lives - 1
-        life = Life(folder, venue, market, held, archives=draw.random() < 0.5, limited=limited) if number else life
+        if number:
+            all_lives.append(Life(folder, venue, market, held, archives=draw.random() < 0.5, limited=limited))
+        life = all_lives[-1]
         life.runtime.orders._jitter.seed(seed)
         async with Tasks() as tasks:
             tasks._jitter.seed(seed)
@@ -261,7 +279,7 @@ async def episode(loop: VirtualLoop, seed: int, folder: Path) -> dict[str, int]:
                     loop.jump(draw.choice([30.0, 3600.0]))
             if last:
                 await calm_down(life, venue, market)
-                check(life, venue)
+                check(all_lives, venue, market)
         life.journal.close()
         # while nobody lives, the market moves on
         for _ in range(draw.randint(0, 3) if not last else 0):
@@ -290,72 +308,6 @@ async def calm_down(life: Life, venue: Venue, market: Market) -> None:
     life.runtime._nudged.set()
     await asyncio.sleep(15)
     await life.runtime.settle(1)
-
-
-def check(life: Life, venue: Venue) -> None:
-    """Positions equal, stops set, at most one entry per signal, profit equal, nothing unknown."""
-    state = venue.account.state
-    there = {held.symbol: held for held in state.positions.values() if held.qty}
-    here = {held.symbol: held for held in life.trader.book.positions() if not held.pending}
-    foreign = set(there) - set(here) if venue.deeds else set()
-    assert foreign == set(life.runtime.reconciler.found.foreign), "somebody else's positions are not known as such"
-    there = {symbol: held for symbol, held in there.items() if symbol not in foreign}
-    beside = {symbol: life.trader.book.net_of_strays(symbol, 0) if venue.deeds else D(0) for symbol in here}
-    assert {symbol: held.qty for symbol, held in there.items()} == {
-        symbol: held.opening.side.sign * held.qty + beside[symbol] for symbol, held in here.items()
-    }
-    assert {symbol: held.stop for symbol, held in there.items()} == {
-        symbol: held.bracket.stop for symbol, held in here.items()
-    }, "a stop is elsewhere than it is believed to be"
-    working = {o.link_id for o in state.orders.values() if parse_order_id(o.link_id)}
-    assert working == {o.order_id for o in life.trader.book.unsettled()}, "working orders differ"
-    assert not life.trader.book.leftovers, f"left over: {life.trader.book.leftovers}"
-    for one in here.values():
-        if not venue.deeds:
-            check_partial(one)
-    assert not life.runtime.orders.in_flight, f"unknown orders: {life.runtime.orders.in_flight}"
-    pending = [held for held in life.trader.book.positions() if held.pending]
-    assert not pending, f"pending for ever: {[held.entry_order for held in pending]}"
-    names = [name for link in state.link_ids if (name := parse_order_id(link)) and name.leg == "e"]
-    assert len(names) == len({name.digest for name in names}), "two entries for one signal"
-    check_profit(life, venue, here)
-    ids = [leg.exec_id for trade in life.trades.held.values() for leg in trade.legs]
-    assert len(ids) == len(set(ids)), "an execution in two trades"
-
-
-def check_profit(life: Life, venue: Venue, here: dict[str, Position]) -> None:
-    """The wallet has changed by what was recorded, and by what open positions have paid so far."""
-    trades = life.trades.held.values()
-    told = {whole_of(leg.exec_id) for trade in trades for leg in trade.legs}
-    told |= {whole_of(exec_id) for held in here.values() for exec_id in held.fills}
-    if venue.deeds:
-        for trade in trades:
-            opened, closed = (
-                sum(leg.qty for leg in trade.legs if leg.closing is way and leg.cause != "funding")
-                for way in (False, True)
-            )
-            assert opened == closed == trade.quantity, f"{trade.trade_id}: opened {opened}, closed {closed}"
-        ours = [
-            fill for _, fill in venue.fills if fill.order_id and fill.cause is not Cause.FUNDING and not fill.closed_qty
-        ]
-        assert all(fill.exec_id in told for fill in ours), "an execution of an entry of ours is nobody's"
-        return
-    recorded = sum((trade.pnl_usd for trade in trades), D(0))
-    held_back = sum((held.realised() for held in here.values()), D(0))
-    true = venue.account.state.wallet - 1_000_000
-    assert abs(recorded + held_back - true) < D("1e-8"), f"profit {recorded + held_back}, true {true}"
-
-
-def check_partial(held: Position) -> None:
-    """The partial target takes its share of the whole position, in however many parts the entry filled."""
-    planned = rules(held.symbol).floor_qty(held.opened * D("0.5"))
-    alone = held.opening.strategy != "churn" or held.leaving or held.exit_attempts
-    order = held.orders.get(held.partial_order)
-    if not alone and order is not None:
-        assert held.partial_filled + order.rest == planned, f"partial target of {order.qty}, not {planned}"
-    if not alone and order is None and not held.partial_taken:
-        spent = held.partial_attempts or planned < rules(held.symbol).min_qty
-        assert spent, "no partial target"
 
 
 def run(count: int, seed: int, told: Any = None) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from domain.account import (
     VenueOrder,
     VenuePosition,
 )  # fmt: skip
+from domain.account_facts import ISOLATED
 from domain.candle import Bar
 from domain.direction import Fate, Slicing
 from domain.errors import OutcomeUnknown, Rejected, Unavailable
@@ -50,6 +51,11 @@ if TYPE_CHECKING:
 LAG_S = 1.5
 WINDOW_S = 5.0
 
+
+DEEDS = (
+    "add", "open", "reduce", "close", "close", "turn", "stop", "no stop", "target", "no target", "leverage", "adl", "split",
+)  # fmt: skip
+"""What somebody does in the exchange's app; the last two are as little asked for, and nobody's."""
 
 STATES = {
     "Filled": OrderState.FILLED, "Cancelled": OrderState.CANCELLED, "Deactivated": OrderState.CANCELLED,
@@ -84,6 +90,10 @@ class Venue:
         self.listeners: list[asyncio.Queue[list[Told]]] = []
         self.clock_offset = 0
         self.deeds = 0
+        self.levels_ended: set[str] = set()
+        """Symbols in which a stop or a target of a position was hit, and its order was cancelled by the exchange."""
+        self.ratios: dict[str, D] = {}
+        """By which ratio the units of a symbol were split since its last bar."""
         self.latest: dict[str, int] = {}
         self.slicings: dict[str, Slicing | None] = {}
 
@@ -95,6 +105,8 @@ class Venue:
         if not self.hits(1.5):
             return None
         share = D(self.draw.choice(["0", "0.01", "0.3", "0.6", "0.99"]))
+        if order.stop_type:
+            self.levels_ended.add(order.symbol)
         return Fate(share, "Cancelled", self.draw.choice(REASONS), self.draw.choice([0, 0, 30_000]))
 
     def slicing(self, order: VenueOrder) -> Slicing | None:
@@ -121,15 +133,17 @@ class Venue:
         """Do what somebody does in the exchange's app: trade a symbol, or change stop or target of what is there."""
         symbol = self.draw.choice(sorted(self.rules))
         held, price = self.account.position(symbol), self.account.last_price(symbol)
-        deed = self.draw.choice(
-            ["adl", "add", "open", "reduce", "close", "close", "turn", "stop", "no stop", "target", "no target"]
-        )
+        deed = self.draw.choice(DEEDS)
         side = OrderSide.BUY if held.qty >= 0 else OrderSide.SELL
         some = D(self.draw.randint(1, 300)) / 10
         if deed == "add" and held.qty:
             self._by_hand(symbol, side, some)
+        elif deed == "split" and held.qty:
+            self._split(symbol, D(self.draw.choice(["2", "0.5", "3"])))
+        elif deed == "leverage":
+            leverage = D(self.draw.randint(1, 20))
+            self._try_by_hand(lambda: self.account.set_leverage(symbol, leverage, self.now()))
         elif deed == "adl" and held.qty:
-            # not a hand's, but as little asked for
             self._try_by_hand(lambda: self.account.deleverage(symbol, D(self.draw.choice(["0.3", "1"])), self.now()))
         elif deed == "open":
             self._by_hand(symbol, self.draw.choice(list(OrderSide)), some)
@@ -144,6 +158,10 @@ class Venue:
             level = D(0) if deed.startswith("no") else price + (away if deed == "target" else -away) * side.sign
             stop, target = (level, None) if deed.endswith("stop") else (None, level)
             self._try_by_hand(lambda: self.account.set_stops(symbol, self.now(), stop=stop, target=target))
+
+    def _split(self, symbol: str, ratio: D) -> None:
+        self._try_by_hand(lambda: self.account.split(symbol, ratio, self.now()))
+        self.ratios[symbol] = self.ratios.get(symbol, D(1)) * ratio
 
     def _by_hand(self, symbol: str, side: OrderSide, qty: D, *, reduce_only: bool = False) -> None:
         order = VenueOrder(
@@ -204,6 +222,8 @@ class Venue:
         return PositionReport(
             held.symbol, held.qty, held.avg_price, held.stop, held.target, held.leverage,
             self.account.last_price(held.symbol) or held.avg_price, D(0),
+            liquidation=self.account.liquidation_price(held) or D(0),
+            isolated=self.account.state.margin_mode == ISOLATED,
         )  # fmt: skip
 
 

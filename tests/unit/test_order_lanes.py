@@ -6,7 +6,7 @@ from decimal import Decimal as D
 
 import pytest
 
-from domain.errors import Objection, Rejected
+from domain.errors import Objection, OutcomeUnknown, Rejected
 from domain.exits import ExitPlan
 from domain.order import Cause, OrderKind, OrderReport, OrderRequest, OrderSide, OrderState, Side
 from domain.records import Level, Opening, Receipt, StopMoved
@@ -55,6 +55,21 @@ class Broker:
 
     def times(self, what):
         return [at for kind, at, *_ in self.asked if kind == what]
+
+
+class Slow(Broker):
+    """Carries stops out after a while, and loses the answer if it is to."""
+
+    def __init__(self, seconds, *, loses=False):
+        super().__init__()
+        self.seconds, self.loses = seconds, loses
+
+    async def set_stop(self, symbol, stop, target, *, index=0):
+        if self.loses:
+            self.asked.append(("late stop", asyncio.get_running_loop().time() + self.seconds))
+            raise OutcomeUnknown("no answer")
+        await asyncio.sleep(self.seconds)
+        await self._take("set_stop", stop)
 
 
 class Desk:
@@ -124,6 +139,56 @@ def test_of_several_stop_moves_that_wait_the_last_one_is_sent():
             await asyncio.sleep(1)
             assert [one[2] for one in broker.asked] == [D(97)]
             assert [type(one) for one in desk.reported] == [StopMoved]
+
+    run_virtually(case)
+
+
+def test_a_stop_on_its_way_reaches_no_later_position():
+    async def case(_):
+        slow, losing = Slow(3.0), Slow(4.9, loses=True)
+        for broker in (slow, losing):
+            async with working(broker) as desk:
+                await desk.orders.put(move())
+                await asyncio.sleep(0.1)
+                await desk.orders.put(order(A))
+                await desk.orders.put(order(SYMBOLS[0]))
+                await asyncio.sleep(20)
+        assert slow.times("place")[1] == slow.times("set_stop")[0]
+        assert losing.times("place")[1] > losing.times("late stop")[0]
+        for broker in (slow, losing):
+            # only its own symbol waits
+            assert broker.times("place")[0] < broker.times("place")[1] - 2
+
+    run_virtually(case)
+
+
+def test_an_entry_is_not_made_while_an_earlier_stop_hangs():
+    async def case(_):
+        broker = Broker("set_stop")
+        async with working(broker) as desk:
+            await desk.orders.put(move())
+            await asyncio.sleep(0.1)
+            await desk.orders.put(order(A))
+            await asyncio.sleep(60)
+            assert broker.times("place") == []
+            (ended,) = desk.reported
+            assert (ended.state, "earlier position" in ended.reason) == (OrderState.NOT_FOUND, True)
+
+    run_virtually(case)
+
+
+def test_moves_that_wait_are_dropped_when_a_new_position_is_entered():
+    async def case(_):
+        broker = Broker("cancel")
+        async with working(broker) as desk:
+            # the lane hangs on a cancellation, the move waits behind it
+            await desk.orders.put(CancelOrder(A, f"L1-{DIGEST}-p0", 1))
+            await desk.orders.put(move(digest="of the one before"))
+            await desk.orders.put(order(A))
+            await desk.orders.put(move("96", digest="of the new one"))
+            assert list(desk.orders._moves) == ["of the new one"]
+            await asyncio.sleep(1)
+            assert len(broker.times("place")) == 1
 
     run_virtually(case)
 
