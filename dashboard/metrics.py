@@ -139,6 +139,8 @@ MEASURES = (
     Measure("signals", "Signals found.", (), lambda k: _one(k.pulse["signals"]), counts=True),
     Measure("touches", "What other hands have done to the bot's positions.", ("touch",),
             lambda k: _each(k.pulse["touched"]), counts=True),
+    Measure("stops_refused", "Positions of which the exchange refused to move the stop.", (),
+            lambda k: _one(k.pulse["stops_refused"]), counts=True),
     Measure("signals_refused", "Signals refused.", ("gate",), lambda k: _each(k.pulse["refused"]), counts=True),
     Measure("trades_closed", "Trades closed since the start.", (), lambda k: _one(k.pulse["closed"]), counts=True),
     Measure("exchange_requests", "Requests to the exchange: sent, repeated, and failed by kind.", ("result",),

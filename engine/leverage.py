@@ -72,6 +72,7 @@ class Leverages:
             first = there.liquidation if sign * (held.bracket.stop - there.liquidation) <= 0 else Decimal(0)
             log.warning("leverage of a position was changed by hand", symbol=held.symbol, before=str(before),
                         leverage=str(there.leverage), liquidated_before_stop=str(first) if first else "no")  # fmt: skip
+            self._trader.counts["touch:leverage_changed"] += 1
             self._told("leverage", Releveraged(
                 held.symbol, held.digest, before, there.leverage, held.bracket.stop, first
             ))  # fmt: skip

@@ -96,6 +96,7 @@ class Refusals:
             self._reconciler.doubt(command.symbol)
             self._shell.nudge()
         if outcome.placed in {Placed.KEPT, Placed.NAKED} and command.digest not in self._stops_told:
+            self._trader.counts["stops_refused"] += 1
             self._told("stop refused", refused)
             self._stops_told &= {held.digest for held in self._trader.book.positions()}
             self._stops_told.add(command.digest)

@@ -116,6 +116,7 @@ def pulse(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str, A
         "day_pnl": f"{trader.day_pnl():+.2f}",
         "switch": trader.situation.switch.value,
         "touched": {name[6:]: n for name, n in sorted(trader.counts.items()) if name.startswith("touch:")},
+        "stops_refused": trader.counts["stops_refused"],
         "refused": {name[5:]: n for name, n in sorted(trader.counts.items()) if name.startswith("gate:")},
         "unmatched_fills": trader.book.unmatched,
         "late_funding": trader.book.late_funding,

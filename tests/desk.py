@@ -80,7 +80,7 @@ class FakeDesk:
             "market_time": int(NOW.timestamp() * 1000), "bars": 1000, "signals": 40, "taken": 12, "opened": 12, "closed": 11,
             "open": sum(not one["pending"] for one in self.positions), "pending": sum(one["pending"] for one in self.positions),
             "equity": "10123.45", "open_pnl": "+9.59", "day_pnl": "-3.20", "switch": self.state.value,
-            "touched": {"added": 1}, "refused": {"score": 20, "position_open": 8}, "positions": self.positions, "connected": True, "stale": [],
+            "touched": {"added": 1}, "stops_refused": 0, "refused": {"score": 20, "position_open": 8}, "positions": self.positions, "connected": True, "stale": [],
             "tiers": {"database": tier, "redis": dict(tier)}, "lease": {"state": "held"}, "reconciled": 4, "foreign_positions": [],
             "ghosts": [], "adopted": [], "rebuilt": 0, "unknown_orders": 0, "naked_seconds": {"positions": 1, "p99": 0.0, "max": 0.0},
             "ledger": {"state": "ok", "reason": "", "records": 100, "missing": 0, "memory_only": 0}, "daily_loss_reached": False,

@@ -61,7 +61,7 @@ class PageDesk(FakeDesk):
             "mode": self.mode, "ready": not self.why, "reasons": self.reasons(), "notes": self.notes(), "switch": self.state.value,
             "positions": self.positions, "equity": "10250.50", "open_pnl": "+9.59", "day_pnl": "-12.00",
             "open": len(self.positions), "pending": 0, "opened": 31, "closed": 30, "signals": 90, "taken": 31, "bars": 500,
-            "touched": {"added": 1}, "refused": {"score": 40, "cooldown": 19}, "connected": True, "stale": [], "durable": True, "prices": self.prices(),
+            "touched": {"added": 1}, "stops_refused": 0, "refused": {"score": 40, "cooldown": 19}, "connected": True, "stale": [], "durable": True, "prices": self.prices(),
             "market_time": NOW_MS, "feed": {"frames": 900, "connects": 1}, "frames": {"released": 500},
             "feed_ages": [(SYMBOLS[0], "15m", 1.5)], "key_days": 90.0, "requests": {"sent": 50, "repeated": 1}, "tiers": {"database": TIER},
             "threads": {"journal": TOOK}, "telegram": {"notices_waiting": 3}, "naked": [], "unsettled": 1,

@@ -212,7 +212,7 @@ def test_a_stop_that_is_refused_sells_nothing_by_itself_and_is_told_once(placed)
     run_virtually(case)
     assert shell.sent == []
     assert (shell.doubted, shell.nudges) == (([A] * 3, 3) if placed in {Placed.ABSENT, Placed.NAKED} else ([], 0))
-    assert len(shell.told) == (placed in {Placed.KEPT, Placed.NAKED})
+    assert len(shell.told) == shell.world.trader.counts["stops_refused"] == (placed in {Placed.KEPT, Placed.NAKED})
     # what was not moved is asked for again by the next bar
     assert world.bar(103, high=103.0) == [msgspec.structs.replace(move, time=move.time + STEP)]
 
@@ -249,6 +249,7 @@ def test_leverage_changed_by_hand_is_followed_and_told_once_over_restarts_too():
     (told,) = shell.told
     assert told == ("leverage", Releveraged(A, told[1].digest, D(5), D(50), D("98.0"), D(0)))
     assert world.trader.margin() == before / 10
+    assert world.trader.counts["touch:leverage_changed"] == 1
     # after a restart it is known
     world.records += [entry.intent, *shell.records]
     twin = world.fresh()
