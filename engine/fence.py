@@ -132,6 +132,12 @@ class Fence:
             if held.owner == self._owner:
                 self.epoch = held.epoch
                 log.warning("the right to send orders was lost with its table: taken again", epoch=held.epoch)
+        if not held.epoch:
+            # nobody is no successor: what was written a moment ago is not there, so this answer tells nothing
+            if self._reachable:
+                log.warning("nobody is named as having the right to send orders: asked again")
+            self._reachable = False
+            return
         if not self._reachable:
             log.info("the right to send orders can be asked about again")
         self._heard_at, self._reachable = asyncio.get_running_loop().time(), True

@@ -45,11 +45,8 @@ class Lease:
 
     def holder(self) -> Holder:
         """Return who has the right now."""
-        table = schema.leases.c
-        query = sa.select(table.epoch, table.owner).where(*self._mine())
         with self._database.reading(CALL_S) as connection:
-            row = connection.execute(query).first()
-        return Holder(int(row[0]), str(row[1])) if row else Holder(0, "")
+            return self._holder(connection)
 
     def alive(self, seconds: float) -> str:
         """Return the name of the holder when it has left a sign of life in the last so many seconds, else nothing."""
@@ -66,7 +63,7 @@ class Lease:
         sign = sa.update(table).where(*self._mine(), table.c.epoch == epoch).values(renewed_at=datetime.now(UTC))
         with self._database.transaction(CALL_S) as connection:
             connection.execute(sign)
-        return self.holder()
+            return self._holder(connection)
 
     def retake(self, epoch: int) -> Holder:
         """Take the right again after ``epoch``, unless somebody who is alive has it; return who has it then."""
@@ -81,7 +78,13 @@ class Lease:
         values = {"next": epoch + 1, "owner": self._owner, "now": now, "dead": now - timedelta(seconds=DEAD_S)}
         with self._database.transaction(CALL_S) as connection:
             connection.execute(insert, self._who._asdict() | values)
-        return self.holder()
+            # where it was written: another connection may end at a copy that is behind
+            return self._holder(connection)
+
+    def _holder(self, connection: sa.Connection) -> Holder:
+        table = schema.leases.c
+        row = connection.execute(sa.select(table.epoch, table.owner).where(*self._mine())).first()
+        return Holder(int(row[0]), str(row[1])) if row else Holder(0, "")
 
     def _mine(self) -> list[Any]:
         table = schema.leases.c

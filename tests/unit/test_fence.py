@@ -127,6 +127,33 @@ def test_whoever_takes_the_right_in_an_emptied_table_first_has_it(own):
     run_virtually(story)
 
 
+def test_nobody_is_no_successor():
+    """A copy of the database that is behind names nobody, even after the right has been taken again."""
+
+    async def story(loop):
+        right = Right()
+        held = fence(right)
+        await held.take()
+        right.retake = held._right.retake = lambda _: Holder(0, "")
+        right.epoch, right.owner = 0, ""
+        await held.check(leaving=True)
+        await held.check(leaving=False)
+        assert (held.superseded, held.state()["state"]) == (False, "unknown")
+        loop.jump(ALONE_S + 1)
+        with pytest.raises(Rejected, match="nobody could say"):
+            await held.check(leaving=False)
+        await held.check(leaving=True)
+        # once it is named again, all is as before
+        right.epoch, right.owner = 1, "one"
+        keeping = asyncio.ensure_future(held.keep())
+        await asyncio.sleep(6)
+        await held.check(leaving=False)
+        assert held.state()["state"] == "held"
+        keeping.cancel()
+
+    run_virtually(story)
+
+
 def test_while_nobody_can_tell_entries_go_on_for_ten_minutes_and_exits_for_ever():
     async def story(loop):
         right = Right()
