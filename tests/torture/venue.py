@@ -90,6 +90,8 @@ class Venue:
         self.listeners: list[asyncio.Queue[list[Told]]] = []
         self.clock_offset = 0
         self.deeds = 0
+        self.posthumous = False
+        """Whether something that an earlier life had sent arrived during a later one."""
         self.levels_ended: set[str] = set()
         """Symbols in which a stop or a target of a position was hit, and its order was cancelled by the exchange."""
         self.ratios: dict[str, D] = {}
@@ -378,11 +380,12 @@ class FlakyBroker:
         if self.v.hits():
             raise OutcomeUnknown("answer lost on the way back")
 
-    @staticmethod
-    def _quietly(act, sent_at: float) -> None:
+    def _quietly(self, act, sent_at: float) -> None:
         if asyncio.get_running_loop().time() - sent_at > WINDOW_S:
             # signed too long ago, such as before the machine was suspended
             return
+        # what a life had sent may arrive in the next, which cannot know of it
+        self.v.posthumous |= self.v.listeners != [self.queue]
         try:
             act()
         except (Rejected, OutcomeUnknown):
