@@ -44,6 +44,7 @@ from tests.torture.churn import Churn
 from tests.torture.judge import check
 from tests.torture.venue import FlakyBroker, Venue
 from tests.torture.virtual import VirtualLoop, run_virtually
+from tests.torture.watch import Watch, spread
 
 WHO = Identity("synthetic", "synthetic", "1")
 STEP = 180_000
@@ -250,7 +251,7 @@ class Life:
         self.runtime = Runtime(parts)
 
 
-async def episode(loop: VirtualLoop, seed: int, folder: Path) -> dict[str, int]:
+async def episode(loop: VirtualLoop, seed: int, folder: Path, watch: Watch) -> dict[str, int]:
     """Live through some bars with faults and deaths; then let everything calm down and compare the books."""
     draw = random.Random(seed)
     venue = Venue(draw, {symbol: rules(symbol) for symbol in SYMBOLS}, trouble=draw.choice([0.0, 0.02, 0.05, 0.1]))
@@ -269,6 +270,7 @@ async def episode(loop: VirtualLoop, seed: int, folder: Path) -> dict[str, int]:
             tasks._jitter.seed(seed)
             await life.runtime.recover_with_patience()
             life.runtime.start(tasks)
+            tasks.start("watch", lambda life=life: watch.run(life, venue))  # type: ignore[misc]
             for _ in range(draw.randint(3, 10)):
                 bars += 1
                 await life.runtime._events.put(market.step())
@@ -320,13 +322,14 @@ def run(count: int, seed: int, told: Any = None) -> dict[str, Any]:
         raise structlog.DropEvent
 
     structlog.configure(processors=[listen], cache_logger_on_first_use=False)
+    watch = Watch()
     began, failed, totals = time.monotonic(), [], {"lives": 0, "bars": 0, "trades": 0, "adopted": 0, "deeds": 0}
     base = Path(tempfile.mkdtemp(prefix="revenant-episodes-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
     try:
         for number in range(seed, seed + count):
             folder = base / str(number)
             try:
-                figures = run_virtually(lambda loop, n=number, f=folder: episode(loop, n, f))
+                figures = run_virtually(lambda loop, n=number, f=folder: episode(loop, n, f, watch))
                 assert not unexpected, unexpected.pop()
                 totals = {name: totals[name] + figures[name] for name in totals}
             except Exception as error:
@@ -342,5 +345,5 @@ def run(count: int, seed: int, told: Any = None) -> dict[str, Any]:
         shutil.rmtree(base, ignore_errors=True)
     return {
         "seed": seed, "episodes": count, **totals, "failed": len(failed), "seeds": failed[:10], "clean": not failed,
-        "seconds": round(time.monotonic() - began, 1),
+        "unowned_s": spread(watch.unowned), "naked_s": spread(watch.naked), "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
