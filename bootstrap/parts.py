@@ -71,7 +71,7 @@ def secrets(settings: Settings) -> list[str]:
     held = [
         settings.bybit.api_key, settings.bybit.api_secret, settings.model_key, settings.database_url,
         settings.redis_url, settings.telegram.token, settings.telegram.totp_secret,
-        settings.dashboard.password, settings.heartbeat.url,
+        settings.dashboard.password, settings.heartbeat.url, settings.backup_key,
     ]  # fmt: skip
     texts = [one.get_secret_value() for one in held]
     passwords = [text.partition("://")[2].rpartition("@")[0].partition(":")[2] for text in texts[3:5]]
