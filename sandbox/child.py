@@ -7,7 +7,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +29,11 @@ STOP_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the practice exchange listens."""
+    """Where the practice exchange listens, and what its control endpoint asks for."""
 
     host: str
     port: int
+    token: str = field(default="", repr=False)
 
     @property
     def rest(self) -> str:
@@ -139,7 +140,7 @@ class SandboxProcess:
     async def _running(self) -> Address | None:
         try:
             note = json.loads((self._state_dir / "endpoint.json").read_text())
-            address = Address(note["host"], int(note["port"]))
+            address = Address(note["host"], int(note["port"]), str(note.get("token", "")))
             self.status = await self._tell(address, "/control/status", "GET")
         except (OSError, ValueError, KeyError, Unavailable):
             return None
@@ -152,10 +153,10 @@ class SandboxProcess:
 
     @staticmethod
     async def _tell(address: Address, path: str, method: str = "POST") -> dict[str, Any]:
-        timeout = aiohttp.ClientTimeout(total=5)
+        timeout, headers = aiohttp.ClientTimeout(total=5), {"Authorization": f"Bearer {address.token}"}
         try:
             async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
+                aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
                 session.request(method, address.rest + path) as answer,
             ):
                 body: dict[str, Any] = await answer.json()

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import urllib.request
 from decimal import Decimal
 
 import pytest
 
-from tests.bot import Bot, holes, until
+from tests.bot import Bot, control, holes, until
 
 STEPS = {"3m": 180_000, "15m": 900_000}
 
@@ -181,8 +180,7 @@ def test_the_practice_exchange_restarts_itself_where_the_bot_expects_it(make_bot
     bot.start()
     bot.wait_ready()
     note = bot.exchange_note()
-    request = urllib.request.Request(f"http://127.0.0.1:{note['port']}/control/stop?restart=1", method="POST")
-    urllib.request.urlopen(request).close()
+    control(note, "stop?restart=1")
     bot.wait_for("trades after the restart", lambda s: s["closed"] >= 1 and s["ready"])
     again = bot.exchange_note()
     assert (again["port"], again["pid"]) == (note["port"], note["pid"])
