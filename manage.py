@@ -29,6 +29,7 @@ from domain import reports
 from domain.errors import ConfigError, RevenantError, Unavailable
 from domain.records import SwitchState, finished
 from domain.reports import Group, Period
+from domain.sheet import cell
 from domain.source import Source
 from domain.trade import Trade, as_row, as_tree
 from persistence.files import AtomicFile
@@ -459,7 +460,7 @@ def _exported(rows: list[dict[str, Any]], suffix: str) -> bytes:
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else ["trade_id"])
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
     return out.getvalue().encode()
 
 
