@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     ).parse_args(arguments)
+    # whatever the shell or the unit says: journal, databases, keys and notes are their owner's alone
+    os.umask(0o077)
     try:
         settings = settings_module.load()
         recent = parts.configure_logging(settings)

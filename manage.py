@@ -7,6 +7,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -478,6 +479,8 @@ def _as_yaml(body: dict[str, Any]) -> str:
 
 def main() -> None:
     """Run a command; errors are one line each."""
+    # what it writes is the owner's alone, as what the bot writes
+    os.umask(0o077)
     try:
         app()
     except ConfigError as error:

@@ -68,7 +68,8 @@ from market.frames import Frames
 from market.klines import BybitKlines
 from market.limits import FeedLimits
 from market.polling import PollingFeed, PollLimits
-from persistence.files import AtomicFile
+from persistence.backup_file import written
+from persistence.files import AtomicFile, make_private
 from persistence.healing_candles import HealingCandleStorage
 from persistence.latches import Latches
 from persistence.lease import Lease
@@ -373,6 +374,7 @@ def make_folder(path: Path) -> None:
         probe = path / ".writable"
         probe.write_text("")
         probe.unlink()
+        make_private(path, lambda name: written(f"data/{name}"))
     except OSError as error:
         raise ConfigError(f"data_dir: {path}: {error.strerror}; give a folder that can be written") from error
 
