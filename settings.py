@@ -13,7 +13,7 @@ from dotenv import dotenv_values
 from pydantic import BaseModel, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
 from domain.candle import timeframe_ms
-from domain.errors import BadData, ConfigError
+from domain.errors import BadData, ConfigError, of_system
 from domain.source import Source
 from sections import (
     Backup,
@@ -229,7 +229,9 @@ def _from_file(path: Path, *, needed: bool) -> dict[str, Any]:
         if re.search(r"(^|[\s:\[,-])[&*]\w", text):
             raise ConfigError(f"{path}: YAML anchors and aliases are not allowed; write the values out")
         tree = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise of_system(f"{path}: cannot be read", error, "make it readable") from error
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)

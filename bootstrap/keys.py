@@ -12,7 +12,7 @@ from domain.errors import ConfigError
 from domain.finding import State
 from persistence.backup_file import KEY_FILE
 from persistence.checkup import check_disk
-from persistence.files import sync_folder
+from persistence.files import refused, sync_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +27,7 @@ def model_key(settings: Settings) -> bytes:
 
     Raises:
         ConfigError: when it can be neither read nor made.
+        Unavailable: when that may pass.
     """
     lost = "models are lost with this disk: set MODEL_KEY to keep those in Redis"
     return _key(settings.model_key.get_secret_value(), settings.data_dir / "model.key", "MODEL_KEY", lost)
@@ -37,6 +38,7 @@ def backup_key(settings: Settings) -> bytes:
 
     Raises:
         ConfigError: when it can be neither read nor made.
+        Unavailable: when that may pass.
     """
     lost = f"what seals backups is lost with this disk: keep a copy of {KEY_FILE}, or set BACKUP_KEY"
     return _key(settings.backup_key.get_secret_value(), settings.data_dir / KEY_FILE, "BACKUP_KEY", lost)
@@ -68,7 +70,7 @@ def _key(given: str, path: Path, name: str, lost: str) -> bytes:
                     log.warning(lost, disk=finding.detail)
         return path.read_bytes().strip()
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; make it readable, or set {name}") from error
+        raise refused(str(path), path, error, f"make it readable, or set {name}") from error
 
 
 def _make(path: Path) -> None:

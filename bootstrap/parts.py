@@ -33,7 +33,7 @@ from ml.phantom_tracker import PhantomTradeTracker
 from persistence.budget import SharedBudget
 from persistence.candles import PostgresCandleStorage
 from persistence.database import Database
-from persistence.files import AtomicFile
+from persistence.files import AtomicFile, refused
 from persistence.healing_candles import HealingCandleStorage
 from persistence.journal import Journal, read_pieces
 from persistence.ledger import DatabaseRefuge, LayeredLedger, RedisRefuge, Refuge
@@ -211,7 +211,9 @@ def known_rules(settings: Settings, source: Source) -> dict[str, Instrument]:
     path = settings.data_dir / f"rules-{source}.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Instrument]) if path.exists() else {}
-    except (OSError, msgspec.MsgspecError) as error:
+    except OSError as error:
+        raise refused(f"{path}: cannot be read", path, error, "look at its disk") from error
+    except msgspec.MsgspecError as error:
         raise ConfigError(f"{path}: cannot be read ({error}); delete it, a bot that starts writes it anew") from error
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from domain.errors import ConfigError, Unavailable, of_system
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +24,28 @@ def sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def refused(place: str, path: Path, error: OSError, advice: str) -> ConfigError | Unavailable:
+    """Return what it means that a file or folder was refused to us, in words about what is there.
+
+    Raises nothing: where even looking fails, what the operating system said first is told.
+    """
+    with contextlib.suppress(OSError):
+        for one in (path, *path.parents):
+            if one.is_symlink() and not one.exists():
+                return Unavailable(
+                    f"{place}: {one} leads to {one.readlink()}, which is not there; is its disk mounted?"
+                )
+            if error.errno in {errno.EACCES, errno.EPERM} and one.exists():
+                owner, us = one.stat().st_uid, os.geteuid()
+                if owner != us:
+                    return ConfigError(
+                        f"{place}: {error.strerror}; {one} belongs to user {owner}, and this runs as user {us}: "
+                        f"run it as that one, or give the folder to this one (chown -R {us})"
+                    )
+                break
+    return of_system(place, error, advice)
 
 
 def make_private(folder: Path, ours: Callable[[str], bool]) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+USAGE = 2
 START_S = 30.0
 POLL_S = 0.05
 WATCH_S = 1.0
@@ -73,7 +74,8 @@ class SandboxProcess:
         """Attach to the running one when it was started alike, else start one, and wait until it answers.
 
         Raises:
-            ConfigError: when it does not come up; the text ends with its last words.
+            ConfigError: when it refuses to come up; the text ends with its last words.
+            Unavailable: when it does not come up for now.
         """
         self._state_dir.mkdir(parents=True, exist_ok=True)
         wanted = json.dumps(self._arguments)
@@ -135,7 +137,9 @@ class SandboxProcess:
                 break
             await asyncio.sleep(POLL_S)
         last = log_path.read_text(errors="replace").strip().splitlines()[-1:]
-        raise ConfigError(f"practice exchange did not start: {' '.join(last)} (see {log_path})")
+        # it says with 2 that something has to be changed; it may also have been too slow, or have been killed
+        kind = ConfigError if self._process.poll() == USAGE else Unavailable
+        raise kind(f"practice exchange did not start: {' '.join(last)} (see {log_path})")
 
     async def _running(self) -> Address | None:
         try:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
-from domain.errors import BadData, ConfigError, Rejected
+from domain.errors import BadData, ConfigError, Rejected, of_system
 from sandbox.access import Access, kept_token, new_token
 from sandbox.clock import wire_ms
 from sandbox.exchange import Exchange, Terms
@@ -261,8 +261,10 @@ async def serve(options: Options) -> None:
     with (options.state_dir / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise ConfigError(f"practice exchange: {options.state_dir} is in use by another one") from None
+        except OSError as error:
+            raise of_system(f"practice exchange: {options.state_dir}", error, "look at its disk") from error
         store = SandboxStore(options.state_dir / "exchange.sqlite")
         try:
             port = await _serve_once(options, store)

@@ -256,6 +256,21 @@ def test_what_cannot_work_is_one_clear_line_and_exit_code_2(make_bot, settings, 
     assert "secretword" not in bot.log()
 
 
+def test_a_disk_that_is_not_there_yet_ends_the_start_with_a_code_that_is_started_again(make_bot, tmp_path):
+    """Exit code 2 is for good: systemd would leave the bot down though the disk be mounted a second later."""
+    bot = make_bot()
+    bot.data.symlink_to(tmp_path / "mounted-later")
+    bot.start()
+    assert bot.process.wait(timeout=180) == 75
+    assert "is its disk mounted?" in bot.log()
+    assert "Traceback" not in bot.log()
+    assert not (tmp_path / "mounted-later").exists()
+    (tmp_path / "mounted-later").mkdir()
+    bot.start()
+    bot.wait_ready()
+    assert bot.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("argument", "code", "said"),
     [("--help", 0, "takes no arguments"), ("--dry-run", 2, "--dry-run"), ("stop", 2, "arguments: stop")],

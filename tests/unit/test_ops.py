@@ -153,7 +153,7 @@ def test_processes_and_services_start_what_exists():
     started = (ROOT / "Procfile").read_text() + (OPS / "revenant.service").read_text()
     for name in re.findall(r"(\w+\.py)", started):
         assert (ROOT / name).exists()
-    assert "RestartPreventExitStatus=2" in started
+    assert "RestartPreventExitStatus=2" in started.splitlines()
 
 
 def test_the_unit_lets_the_bot_do_little_else_than_trade():
