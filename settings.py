@@ -217,6 +217,13 @@ def shown(settings: Settings) -> dict[str, Any]:
     return settings.model_dump(mode="json")
 
 
+def secret_texts(settings: BaseModel) -> list[str]:
+    """Return the text of every secret of the settings, those of all sections too; none is forgotten by being new."""
+    held = [getattr(settings, name) for name in type(settings).model_fields]
+    texts = [one.get_secret_value() for one in held if isinstance(one, SecretStr)]
+    return texts + [text for one in held if isinstance(one, BaseModel) for text in secret_texts(one)]
+
+
 def _from_file(path: Path, *, needed: bool) -> dict[str, Any]:
     if not path.exists():
         if needed:

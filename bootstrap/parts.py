@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
+import settings as settings_module
 from bootstrap.sources import Budgets, sources
 from broker.bybit.hosts import Hosts, hosts
 from dashboard import logs
@@ -68,13 +69,11 @@ def configure_logging(settings: Settings) -> logs.Recent:
 
 def secrets(settings: Settings) -> list[str]:
     """Return every text that must never be shown."""
-    held = [
-        settings.bybit.api_key, settings.bybit.api_secret, settings.model_key, settings.database_url,
-        settings.redis_url, settings.telegram.token, settings.telegram.totp_secret,
-        settings.dashboard.password, settings.heartbeat.url, settings.backup_key,
+    texts = settings_module.secret_texts(settings)
+    addresses = (settings.database_url, settings.redis_url)
+    passwords = [
+        one.get_secret_value().partition("://")[2].rpartition("@")[0].partition(":")[2] for one in addresses
     ]  # fmt: skip
-    texts = [one.get_secret_value() for one in held]
-    passwords = [text.partition("://")[2].rpartition("@")[0].partition(":")[2] for text in texts[3:5]]
     return [text for text in (*texts, *passwords) if text]
 
 
