@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 test torture lint: export PYTHONMALLOC := malloc
 test torture lint: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
-.PHONY: run test torture lint check bench freqtrade lock docs vendor clean
+.PHONY: run test torture lint check bench freqtrade lock sbom docs vendor clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.runtime: requirements.txt
@@ -61,6 +61,10 @@ lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group scale pyproject.toml -o requirements-scale.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group dev pyproject.toml -o requirements-dev.txt
+
+# what the image is made of, for those who look packages up in lists of known faults
+sbom: $(VENV)/.dev
+	$(BIN)/python -m tests.sbom requirements-scale.txt > sbom.cdx.json
 
 # the documents that are made of the program
 docs: $(VENV)/.dev

@@ -3,7 +3,8 @@
 It takes no arguments: what it does is said by config.yaml and the environment (see manage.py show-config), how it is
 steered by manage.py, the page and Telegram.
 
-Exit codes: 0 stopped in good order, 2 the configuration must be changed, 70 an internal failure.
+Exit codes: 0 stopped in good order, 2 the configuration must be changed, 70 an internal failure, 75 something that may
+pass, such as a disk, does not let it start now.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import settings as settings_module
 from bootstrap import live, parts
-from domain.errors import ConfigError
+from domain.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     ).parse_args(arguments)
+    # whatever the shell or the unit says: journal, databases, keys and notes are their owner's alone
+    os.umask(0o077)
     try:
         settings = settings_module.load()
         recent = parts.configure_logging(settings)
@@ -35,6 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"revenant cannot start:\n{error}", file=sys.stderr)
         return 2
+    except Unavailable as error:
+        print(f"revenant cannot start now, start it again:\n{error}", file=sys.stderr)
+        return 75
 
 
 if __name__ == "__main__":

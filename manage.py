@@ -7,6 +7,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ from domain import reports
 from domain.errors import ConfigError, RevenantError, Unavailable
 from domain.records import SwitchState, finished
 from domain.reports import Group, Period
+from domain.sheet import cell
 from domain.source import Source
 from domain.trade import Trade, as_row, as_tree
 from persistence.files import AtomicFile
@@ -459,7 +461,7 @@ def _exported(rows: list[dict[str, Any]], suffix: str) -> bytes:
     out = io.StringIO()
     writer = csv.DictWriter(out, fieldnames=list(rows[0]) if rows else ["trade_id"])
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: cell(value) for name, value in row.items()} for row in rows)
     return out.getvalue().encode()
 
 
@@ -477,6 +479,8 @@ def _as_yaml(body: dict[str, Any]) -> str:
 
 def main() -> None:
     """Run a command; errors are one line each."""
+    # what it writes is the owner's alone, as what the bot writes
+    os.umask(0o077)
     try:
         app()
     except ConfigError as error:

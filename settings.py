@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from dotenv import dotenv_values
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
 from domain.candle import timeframe_ms
-from domain.errors import BadData, ConfigError
+from domain.errors import BadData, ConfigError, of_system
 from domain.source import Source
 from sections import (
     Backup,
@@ -39,13 +39,14 @@ if TYPE_CHECKING:
 
 PREFIX = "REVENANT__"
 CONFIG_BYTES_MAX = 64 * 1024
-MODEL_KEY_BYTES = 32
+SEAL_KEY_BYTES = 32
 
 ENVIRONMENT = {
     "DATA_SOURCE": ("source",),
     "DATABASE_URL": ("database_url",),
     "REDIS_URL": ("redis_url",),
     "MODEL_KEY": ("model_key",),
+    "BACKUP_KEY": ("backup_key",),
     "BYBIT_API_KEY": ("bybit", "api_key"),
     "BYBIT_API_SECRET": ("bybit", "api_secret"),
     "LIVE_CONFIRM": ("live_confirm",),
@@ -69,6 +70,7 @@ class Settings(Section):
     database_url: SecretStr = SecretStr("")
     redis_url: SecretStr = SecretStr("")
     model_key: SecretStr = SecretStr("")
+    backup_key: SecretStr = SecretStr("")
     live_confirm: str = ""
     trading: Trading = Trading()
     risk: Risk = Risk()
@@ -103,11 +105,12 @@ class Settings(Section):
         """Where a running bot notes address and token of its page, for programs of its owner."""
         return self.data_dir / "dashboard.json"
 
-    @field_validator("model_key")
+    @field_validator("model_key", "backup_key")
     @classmethod
-    def _long_enough(cls, value: SecretStr) -> SecretStr:
-        if value.get_secret_value() and len(value.get_secret_value().encode()) < MODEL_KEY_BYTES:
-            raise ValueError(f"MODEL_KEY: give it {MODEL_KEY_BYTES} characters or more, or none to have one made")
+    def _long_enough(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if value.get_secret_value() and len(value.get_secret_value().encode()) < SEAL_KEY_BYTES:
+            name = str(info.field_name).upper()
+            raise ValueError(f"{name}: give it {SEAL_KEY_BYTES} characters or more, or none to have one made")
         return value
 
     @field_validator("live_confirm", mode="before")
@@ -214,6 +217,13 @@ def shown(settings: Settings) -> dict[str, Any]:
     return settings.model_dump(mode="json")
 
 
+def secret_texts(settings: BaseModel) -> list[str]:
+    """Return the text of every secret of the settings, those of all sections too; none is forgotten by being new."""
+    held = [getattr(settings, name) for name in type(settings).model_fields]
+    texts = [one.get_secret_value() for one in held if isinstance(one, SecretStr)]
+    return texts + [text for one in held if isinstance(one, BaseModel) for text in secret_texts(one)]
+
+
 def _from_file(path: Path, *, needed: bool) -> dict[str, Any]:
     if not path.exists():
         if needed:
@@ -226,7 +236,9 @@ def _from_file(path: Path, *, needed: bool) -> dict[str, Any]:
         if re.search(r"(^|[\s:\[,-])[&*]\w", text):
             raise ConfigError(f"{path}: YAML anchors and aliases are not allowed; write the values out")
         tree = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise of_system(f"{path}: cannot be read", error, "make it readable") from error
+    except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: cannot be read: {error}") from error
     except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
@@ -285,7 +297,7 @@ def _problems(error: ValidationError) -> Iterator[str]:
 
 
 def _masked(path: list[str], value: Any) -> str:
-    secret = {"api_key", "api_secret", "database_url", "redis_url", "token", "totp_secret", "model_key"}
+    secret = {"api_key", "api_secret", "database_url", "redis_url", "token", "totp_secret", "model_key", "backup_key"}
     secret |= {"password", "url"}
     secret |= {name for name in History.model_fields if name.endswith(("_key", "_secret"))}
     if isinstance(value, dict):

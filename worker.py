@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import settings as settings_module
 from bootstrap.celery_app import make_app
 
+os.umask(0o077)
 app = make_app(settings_module.load())

@@ -68,7 +68,8 @@ from market.frames import Frames
 from market.klines import BybitKlines
 from market.limits import FeedLimits
 from market.polling import PollingFeed, PollLimits
-from persistence.files import AtomicFile
+from persistence.backup_file import written
+from persistence.files import AtomicFile, make_private, refused
 from persistence.healing_candles import HealingCandleStorage
 from persistence.latches import Latches
 from persistence.lease import Lease
@@ -367,32 +368,37 @@ def _wanted(settings: Settings, symbols: list[str], used: Mapping[str, Plan], ba
 
 
 def make_folder(path: Path) -> None:
-    """Make a data folder, or raise ConfigError when it cannot be written."""
+    """Make a data folder. Raises ConfigError or Unavailable when it cannot be written, for good or for now."""
     try:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".writable"
         probe.write_text("")
         probe.unlink()
+        make_private(path, lambda name: written(f"data/{name}"))
     except OSError as error:
-        raise ConfigError(f"data_dir: {path}: {error.strerror}; give a folder that can be written") from error
+        raise refused(f"data_dir: {path}", path, error, "give a folder that can be written") from error
 
 
 def take_folder(path: Path, stack: contextlib.ExitStack | contextlib.AsyncExitStack) -> None:
     """Hold a data folder until the stack is left, before anything else in it is touched.
 
     Raises:
-        ConfigError: when somebody else holds it.
+        ConfigError: when somebody else holds it, or it is not ours to hold.
+        Unavailable: when the disk does not let us, for now.
     """
-    lock = stack.enter_context((path / "bot.lock").open("a+"))
+    held = path / "bot.lock"
     try:
+        lock = stack.enter_context(held.open("a+"))
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+    except BlockingIOError:
         raise ConfigError(
             f"data_dir: another bot is running on {path}; stop it, or give this one its own folder"
         ) from None
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
+    except OSError as error:
+        raise refused(f"data_dir: {held}", held, error, "give a folder that can be written") from error
 
 
 async def _check_database(main: Database, stopping: asyncio.Event) -> bool:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bootstrap import control
 from bootstrap.evaluation import past_lessons, terms_of
-from bootstrap.learning import judge_of, model_key, past_file, school
+from bootstrap.keys import model_key
+from bootstrap.learning import judge_of, past_file, school
 from bootstrap.parts import database, keyvalue, plans, state_database
 from domain.candle import Bars
 from domain.errors import Rejected

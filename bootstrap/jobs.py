@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bootstrap.history import History, pins_of, spans_to_prune
 from bootstrap.job_process import job_book
+from bootstrap.keys import backup_key
 from bootstrap.names import to_keep
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span
@@ -32,6 +33,7 @@ HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 STALE = timedelta(hours=48)
 WINDOWS_DAYS = {"update": 2, "fill-gaps": 30, "validate": 90}
 COLLECTED_MS = 3 * HOUR_MS
+LEFT_SHOWN = 5
 
 
 class Done(NamedTuple):
@@ -124,10 +126,13 @@ def kept_series(history: History) -> list[Series]:
 
 def _backup(history: History) -> Done:
     settings = history.settings
-    made = backup.create(history.database, settings.data_dir, settings.backups)
-    backup.verify(Path(made["path"]))
+    key = backup_key(settings)
+    made = backup.create(history.database, settings.data_dir, settings.backups, key)
+    backup.verify(Path(made["path"]), key)
     gone = backup.prune(settings.backups, settings.backup.keep)
-    return Done("COMPLETED", f"{made['path']}, {made['bytes'] / 1e6:.1f} MB, {len(gone)} older ones deleted", [])
+    left = f"; not the program's, so left out: {', '.join(made['left_out'][:LEFT_SHOWN])}" if made["left_out"] else ""
+    said = f"{made['path']}, {made['bytes'] / 1e6:.1f} MB, {len(gone)} older ones deleted{left}"
+    return Done("COMPLETED", said, [])
 
 
 def _retention(history: History) -> Done:

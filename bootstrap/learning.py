@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import time
 from typing import TYPE_CHECKING
 
 import structlog
 
+from bootstrap.keys import model_key
 from bootstrap.parts import costs, database, keyvalue, state_database
 from domain.candle import Bars, Series, timeframe_ms
-from domain.errors import ConfigError
-from domain.finding import State
 from ml.features import NAMES, SCHEMA, features
 from ml.job import Terms
 from ml.judge import Bar, Judge
 from ml.school import School
-from persistence.checkup import check_disk
-from persistence.files import sync_folder
 from persistence.lessons import LessonBook
 from persistence.models import ModelStore
 from persistence.registry import Registry
@@ -103,38 +98,3 @@ def open_models(settings: Settings, plans: Mapping[str, Plan], judge: Judge) -> 
         for one in (main, state, redis):
             if one is not None:
                 one.close()
-
-
-def model_key(settings: Settings) -> bytes:
-    """Return the key that models are sealed with: MODEL_KEY, or one made once and kept in the data folder.
-
-    Raises:
-        ConfigError: when it can be neither read nor made.
-    """
-    given = settings.model_key.get_secret_value().encode()
-    if given:
-        return given
-    path = settings.data_dir / "model.key"
-    try:
-        if not path.exists():
-            _make_key(path)
-            for finding in check_disk(settings.data_dir):
-                if finding.state is not State.OK:
-                    log.warning(
-                        "models are lost with this disk: set MODEL_KEY to keep those in Redis", disk=finding.detail
-                    )
-        return path.read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}; make it readable, or set MODEL_KEY") from error
-
-
-def _make_key(path: Path) -> None:
-    scratch = path.with_name(f"{path.name}.new")
-    handle = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(handle, secrets.token_hex(32).encode())
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    scratch.replace(path)
-    sync_folder(path.parent)

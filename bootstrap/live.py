@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -18,6 +19,7 @@ from bootstrap.stored import Watched
 from engine.lag import measure
 from engine.tasks import Tasks
 from persistence.checkup import check_disk
+from persistence.files import refused
 
 if TYPE_CHECKING:
     from dashboard.logs import Recent
@@ -41,10 +43,14 @@ async def run(settings: Settings, recent: Recent) -> int:
 
 async def _run(settings: Settings, recent: Recent, stack: contextlib.AsyncExitStack, stopping: asyncio.Event) -> int:
     plans(settings)
-    ground = await stand(settings, stack, stopping)
-    if ground is None:
-        return 0
-    bot, who = assemble(ground), ground.who
+    try:
+        ground = await stand(settings, stack, stopping)
+        if ground is None:
+            return 0
+        bot, who = assemble(ground), ground.who
+    except OSError as error:
+        path = Path(str(error.filename or settings.data_dir))
+        raise refused(str(path), path, error, "look at the disk of data_dir") from error
     desk = Desk(ground, bot, recent)
     stack.callback(desk.close)
     talk = chat(settings, desk)

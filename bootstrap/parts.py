@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
+import settings as settings_module
 from bootstrap.sources import Budgets, sources
 from broker.bybit.hosts import Hosts, hosts
 from dashboard import logs
@@ -33,7 +34,7 @@ from ml.phantom_tracker import PhantomTradeTracker
 from persistence.budget import SharedBudget
 from persistence.candles import PostgresCandleStorage
 from persistence.database import Database
-from persistence.files import AtomicFile
+from persistence.files import AtomicFile, refused
 from persistence.healing_candles import HealingCandleStorage
 from persistence.journal import Journal, read_pieces
 from persistence.ledger import DatabaseRefuge, LayeredLedger, RedisRefuge, Refuge
@@ -68,13 +69,11 @@ def configure_logging(settings: Settings) -> logs.Recent:
 
 def secrets(settings: Settings) -> list[str]:
     """Return every text that must never be shown."""
-    held = [
-        settings.bybit.api_key, settings.bybit.api_secret, settings.model_key, settings.database_url,
-        settings.redis_url, settings.telegram.token, settings.telegram.totp_secret,
-        settings.dashboard.password, settings.heartbeat.url,
+    texts = settings_module.secret_texts(settings)
+    addresses = (settings.database_url, settings.redis_url)
+    passwords = [
+        one.get_secret_value().partition("://")[2].rpartition("@")[0].partition(":")[2] for one in addresses
     ]  # fmt: skip
-    texts = [one.get_secret_value() for one in held]
-    passwords = [text.partition("://")[2].rpartition("@")[0].partition(":")[2] for text in texts[3:5]]
     return [text for text in (*texts, *passwords) if text]
 
 
@@ -211,7 +210,9 @@ def known_rules(settings: Settings, source: Source) -> dict[str, Instrument]:
     path = settings.data_dir / f"rules-{source}.json"
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Instrument]) if path.exists() else {}
-    except (OSError, msgspec.MsgspecError) as error:
+    except OSError as error:
+        raise refused(f"{path}: cannot be read", path, error, "look at its disk") from error
+    except msgspec.MsgspecError as error:
         raise ConfigError(f"{path}: cannot be read ({error}); delete it, a bot that starts writes it anew") from error
 
 

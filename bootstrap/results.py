@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from backtest.page import page
 from bootstrap.backtest import during
 from domain.errors import BadData
+from domain.sheet import cell
 from domain.trade import as_tree
 from persistence.files import AtomicFile
 
@@ -100,7 +101,7 @@ def write_trades(path: Path, trades: list[Trade]) -> None:
         writer.writerow(COLUMNS)
         for trade in trades:
             values = [getattr(trade, name) for name in COLUMNS]
-            writer.writerow([value.isoformat() if isinstance(value, datetime) else value for value in values])
+            writer.writerow([value.isoformat() if isinstance(value, datetime) else cell(value) for value in values])
 
 
 def _page(result: Result) -> str:

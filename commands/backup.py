@@ -11,12 +11,16 @@ from rich.progress import Progress
 
 from bootstrap import parts
 from bootstrap.assembly import make_folder, take_folder
+from bootstrap.keys import backup_key, known_backup_key
 from commands.progress import progress_bar
 from commands.shared import AsJson, Config, load, show
 from persistence import backup
 
 app = typer.Typer(no_args_is_help=True, help="Copies of everything that a bot rests on, in one file each.")
 
+Unsealed = Annotated[
+    bool, typer.Option("--unsealed", help="Whoever made it: for your own files, of earlier versions or of a lost key.")
+]
 File = Annotated[Path, typer.Argument(help="The backup.", exists=True, dir_okay=False)]
 
 
@@ -31,31 +35,37 @@ def create(
     held = parts.database(settings)
     try:
         with progress_bar(as_json, "files") as bar:
-            made = backup.create(held, settings.data_dir, to or settings.backups, _told(bar, "copying"))
-        backup.verify(Path(made["path"]))
+            key = backup_key(settings)
+            made = backup.create(held, settings.data_dir, to or settings.backups, key, _told(bar, "copying"))
+        backup.verify(Path(made["path"]), key)
     finally:
         held.close()
     show(_summary(made), as_json)
 
 
 @app.command()
-def verify(file: File, as_json: AsJson = False) -> None:
-    """Read every byte of a backup and compare it with its manifest."""
-    show({"whole": True, **_summary(backup.verify(file))}, as_json)
+def verify(file: File, config: Config = None, as_json: AsJson = False, unsealed: Unsealed = False) -> None:
+    """Read every byte of a backup, compare it with its manifest, and check who sealed it."""
+    key = None if unsealed else known_backup_key(load(config))
+    show({"whole": True, "seal_checked": not unsealed, **_summary(backup.verify(file, key))}, as_json)
 
 
 @app.command()
-def restore(file: File, config: Config = None, as_json: AsJson = False) -> None:
-    """Put a backup back, into an empty data folder and an empty database."""
+def restore(file: File, config: Config = None, as_json: AsJson = False, unsealed: Unsealed = False) -> None:
+    """Put a backup back, into an empty data folder and an empty database.
+
+    It is believed only when it was sealed with BACKUP_KEY, or with the backup.key that lies in the folder.
+    """
     settings = load(config)
+    key = None if unsealed else known_backup_key(settings)
     make_folder(settings.data_dir)
     with contextlib.ExitStack() as stack:
         take_folder(settings.data_dir, stack)
         held = parts.database(settings)
         stack.callback(held.close)
         with progress_bar(as_json, "files") as bar:
-            made = backup.restore(file, held, settings.data_dir, _told(bar, "restoring"))
-    show({"restored": str(settings.data_dir), **_summary(made)}, as_json)
+            made = backup.restore(file, held, settings.data_dir, key, _told(bar, "restoring"))
+    show({"restored": str(settings.data_dir), "seal_checked": not unsealed, **_summary(made)}, as_json)
 
 
 def _told(bar: Progress, what: str) -> Any:
@@ -64,4 +74,5 @@ def _told(bar: Progress, what: str) -> Any:
 
 
 def _summary(made: dict[str, Any]) -> dict[str, Any]:
-    return {**{name: value for name, value in made.items() if name != "files"}, "files": len(made["files"])}
+    kept = {name: value for name, value in made.items() if name not in {"files", "seal"}}
+    return {**kept, "files": len(made["files"])}

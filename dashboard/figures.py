@@ -7,6 +7,7 @@ import io
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from domain.sheet import cell
 from domain.trade import FIELDS, ZERO
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from domain.trade import Trade
 
 DECILES = 10
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class Wanted(NamedTuple):
@@ -106,5 +106,4 @@ def _orderly(value: object) -> tuple[bool, Any]:
 
 
 def _cell(value: object) -> str:
-    text = "" if value is None else value.isoformat() if hasattr(value, "isoformat") else str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(FORMULA) else text
+    return "" if value is None else value.isoformat() if hasattr(value, "isoformat") else str(cell(value))

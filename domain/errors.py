@@ -10,7 +10,22 @@ RevenantError
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
+
+TO_CHANGE = frozenset({
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP,
+    errno.ENAMETOOLONG, errno.EINVAL,
+})  # fmt: skip
+"""What the operating system says where somebody has to change something; all else may pass by itself."""
+
+OWN_WORDS = {
+    errno.EIO: "the disk fails: look at what the kernel says of it (dmesg)",
+    errno.ENOLCK: "no lock can be had: a file system over the network may know none; give a folder on a local disk",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the user's share of the disk is used up",
+    errno.EROFS: "read-only: mounted so, or made so by the kernel after the disk had failed (dmesg)",
+}
 
 
 class Objection(StrEnum):
@@ -64,3 +79,14 @@ class Rejected(RevenantError):
 
 class OutcomeUnknown(RevenantError):
     """A request was sent and its outcome is not known."""
+
+
+def of_system(place: str, error: OSError, advice: str) -> ConfigError | Unavailable:
+    """Return what an error of the operating system means: something to be changed, or something that may pass.
+
+    ``place`` is the file or folder, with the setting that names it; ``advice`` is given where no better word is known.
+    """
+    said = error.strerror or str(error)
+    words = OWN_WORDS.get(error.errno or 0)
+    kind = ConfigError if error.errno in TO_CHANGE else Unavailable
+    return kind(f"{place}: {said}; {words or advice}")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from domain.source import Source
 
 SPOT, PERPETUAL, EQUITY = "spot", "perpetual", "equity"
+KEY_LEAST = 8
 
 
 class Throttled(Unavailable):
@@ -152,3 +153,12 @@ def why_not(source: CandleSource, series: Series, now: int, span: Span) -> str:
     if terms.reach_ms and span.end <= now - terms.reach_ms:
         return f"{name} goes back {terms.reach_ms // 86_400_000} days only"
     return ""
+
+
+def hidden(said: bytes, keys: Iterable[str]) -> bytes:
+    """Return what a host says without our keys: some repeat the one that they refuse, and what they say is kept."""
+    for key in keys:
+        # what goes before it in a header is no secret; what is shorter is no key, but may well be a number or a word
+        secret = key.rpartition(" ")[2].encode()
+        said = said.replace(secret, b"***") if len(secret) >= KEY_LEAST else said
+    return said

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from domain.errors import BadData, ConfigError
-from persistence import schema
+from persistence import backup_file, schema
+from persistence.backup_file import CHUNK, FORMAT, KEY_FILE, MANIFEST, Entry, Manifest
+from persistence.foreign_sqlite import check_passive, check_schema
 from persistence.migration import upgrade
 
 if TYPE_CHECKING:
@@ -26,21 +28,26 @@ if TYPE_CHECKING:
 
     Progress = Callable[[str, int, int], object]
 
-FORMAT = 1
-MANIFEST = "manifest.json"
-CHUNK = 1 << 20
 LONG_S = 3_600.0
 SUFFIX = ".tar.gz"
-LEFT = frozenset({"bot.lock", "dashboard.json", "endpoint.json"})
+HEADER_MAX = 64 * 1024
+LEFT = frozenset({"bot.lock", "dashboard.json", "endpoint.json", "celerybeat-schedule", KEY_FILE})
 LEFT_FOLDERS = ("budgets", "export", "backups", "cache")
-"""What is another life's, or can be made anew."""
+"""What is another life's, or can be made anew; and the key, since whoever has it can make backups that are believed."""
 
 
-def create(database: Database, folder: Path, target: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Copy a database and a data folder into a new file in ``target``; return its manifest with the file's path.
+PASSING = ("-wal", "-shm", ".new")
+"""Ends of names of what is part of another file, or about to become one."""
+
+
+def create(
+    database: Database, folder: Path, target: Path, key: bytes, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Copy a database and a data folder into a new file in ``target``, sealed with a key of 32 bytes or more.
 
     The database goes first and the journal after it: whatever the copied database has, the copied journal has too, so
-    that a start on the copy finds nothing missing.
+    that a start on the copy finds nothing missing. Returns its manifest, with the file's path, and as ``left_out`` the
+    files of the folder that are not the program's.
 
     Raises:
         Unavailable: while the database is away.
@@ -48,9 +55,10 @@ def create(database: Database, folder: Path, target: Path, progress: Progress | 
     target.mkdir(parents=True, exist_ok=True)
     made = datetime.now(UTC)
     path = target / f"revenant-{made:%Y%m%dT%H%M%S}{SUFFIX}"
+    left_out: list[str] = []
     with tempfile.TemporaryDirectory(prefix=".making-", dir=target) as held:
-        stage, files = Path(held), dict[str, dict[str, Any]]()
-        sources = [*_dumped(database, stage), *_files(folder, database)]
+        stage, files = Path(held), dict[str, Entry]()
+        sources = [*_dumped(database, stage), *_files(folder, database, left_out)]
         draft = stage / "draft"
         with tarfile.open(draft, "w:gz", compresslevel=3) as archive:
             for number, (name, source) in enumerate(sources):
@@ -58,80 +66,89 @@ def create(database: Database, folder: Path, target: Path, progress: Progress | 
                     progress(name, number, len(sources))
                 copy = source if source.is_relative_to(stage) else _copied(source, stage / "copy")
                 if copy is not None:
-                    files[name] = {"bytes": copy.stat().st_size, "sha256": _digest(copy)}
+                    files[name] = Entry(copy.stat().st_size, _digest(copy))
                     archive.add(copy, name)
-            manifest = {
-                "format": FORMAT, "made_at": made.isoformat(timespec="seconds"), "kind": database.kind,
-                "version": database.version() or "", "files": files,
-            }  # fmt: skip
+            manifest = Manifest(
+                FORMAT, made.isoformat(timespec="seconds"), database.kind, database.version() or "", files
+            ).sealed(key)
             note = stage / MANIFEST
-            note.write_text(json.dumps(manifest, indent=1))
+            note.write_text(json.dumps(manifest.as_row(), indent=1))
             archive.add(note, MANIFEST)
         with draft.open("rb") as whole:
             os.fsync(whole.fileno())
         draft.chmod(0o600)
         draft.rename(path)
-    return {**manifest, "path": str(path), "bytes": path.stat().st_size}
+    return {**manifest.as_row(), "path": str(path), "bytes": path.stat().st_size, "left_out": left_out}
 
 
-def verify(path: Path) -> dict[str, Any]:
-    """Read every byte of a backup; return its manifest.
+def verify(path: Path, key: bytes | None) -> dict[str, Any]:
+    """Read every byte of a backup; return its manifest. Without a key it may have been sealed by anybody, or nobody.
 
     Raises:
-        BadData: naming what is missing, superfluous or changed.
+        BadData: naming what is missing, superfluous or changed, or that it was not sealed with the key.
     """
-    seen: dict[str, dict[str, Any]] = {}
-    manifest: dict[str, Any] | None = None
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            for member in archive:
-                body = archive.extractfile(member)
-                if body is None or not _safe(member.name):
-                    raise BadData(f"{path}: {member.name!r} does not belong into a backup")
-                if member.name == MANIFEST:
-                    manifest = json.load(body)
-                    continue
-                held = hashlib.sha256()
-                while chunk := body.read(CHUNK):
-                    held.update(chunk)
-                seen[member.name] = {"bytes": member.size, "sha256": held.hexdigest()}
-    except (OSError, tarfile.TarError, EOFError, ValueError) as error:
-        raise BadData(f"{path}: cannot be read as a backup: {error}") from error
-    if manifest is None or manifest.get("format") != FORMAT:
-        raise BadData(f"{path}: no manifest of format {FORMAT}; it was cut short, or is no backup of this program")
-    told = manifest["files"]
-    wrong = sorted({name for name in told.keys() | seen.keys() if told.get(name) != seen.get(name)})
-    if wrong:
-        raise BadData(f"{path}: missing or changed: {', '.join(wrong[:10])}")
-    return manifest
+    manifest = backup_file.contents(path)
+    if key is not None:
+        manifest.check_seal(key, path)
+    return manifest.as_row()
 
 
-def restore(path: Path, database: Database, folder: Path, progress: Progress | None = None) -> dict[str, Any]:
+def restore(
+    path: Path, database: Database, folder: Path, key: bytes | None, progress: Progress | None = None
+) -> dict[str, Any]:
     """Put a backup back into an empty folder and an empty database; return its manifest.
 
+    Without a key it may have been sealed by anybody; whoever made it, nothing but the program's files, tables and
+    columns comes out of it.
+
     Raises:
-        BadData: when the backup is not whole.
+        BadData: when the backup is not whole, not sealed with the key, or holds what is not the program's.
         ConfigError: when folder or database hold something, or the database is of another kind.
     """
-    manifest = verify(path)
-    if manifest["kind"] != database.kind:
-        raise ConfigError(f"DATABASE_URL: the backup is of {manifest['kind']}, and this is {database.kind}")
     _refuse_full(database, folder)
     with tempfile.TemporaryDirectory(prefix=".restoring-", dir=folder) as held:
-        stage, names = Path(held), list(manifest["files"])
-        with tarfile.open(path, "r:gz") as archive:
-            archive.extractall(stage, filter="data")
-        for number, name in enumerate(names):
+        stage = Path(held)
+        manifest = backup_file.contents(path, stage)
+        if key is not None:
+            manifest.check_seal(key, path)
+        if manifest.kind != database.kind:
+            raise ConfigError(f"DATABASE_URL: the backup is of {manifest.kind[:40]}, and this is {database.kind}")
+        _check_databases(path, manifest, stage)
+        for number, name in enumerate(manifest.files):
             if progress is not None:
-                progress(name, number, len(names))
+                progress(name, number, len(manifest.files))
             part, _, inner = name.partition("/")
             if part == "data":
                 target = folder / inner
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (stage / name).rename(target)
                 target.chmod(0o600)
-        _loaded(database, stage / "database", manifest["version"])
-    return manifest
+        _loaded(database, stage / "database", manifest.version)
+    return manifest.as_row()
+
+
+def _check_databases(path: Path, manifest: Manifest, stage: Path) -> None:
+    main = "database/main.sqlite"
+    if manifest.kind == "SQLite" and main not in manifest.files:
+        raise BadData(f"{path}: it holds no database")
+    for name in manifest.files:
+        if name.endswith("/exchange.sqlite"):
+            check_passive(stage / name)
+        elif name.endswith(".sqlite"):
+            check_schema(stage / name, stage)
+        elif name.startswith("database/"):
+            _columns(stage / name)
+
+
+def _columns(path: Path) -> list[str]:
+    """Return the columns of a table's file. Raises BadData when one is not the table's."""
+    with path.open("rb") as held:
+        said = held.readline(HEADER_MAX).decode(errors="replace").strip().split(",")
+    known = {column.name for column in schema.metadata.tables[path.stem].columns}
+    strange = [name for name in said if name not in known or said.count(name) > 1]
+    if strange:
+        raise BadData(f"{path.name}: {strange[0][:80]!r} is no column of {path.stem}")
+    return said
 
 
 def prune(target: Path, keep: int) -> list[Path]:
@@ -160,7 +177,7 @@ def _dumped(database: Database, stage: Path) -> Iterator[tuple[str, Path]]:
                 yield f"database/{table.name}.csv", path
 
 
-def _files(folder: Path, database: Database) -> Iterator[tuple[str, Path]]:
+def _files(folder: Path, database: Database, left_out: list[str]) -> Iterator[tuple[str, Path]]:
     main = None if database.is_postgres else Path(str(database.url.database)).resolve()
     # segments move from the journal into its archive, never back: the archive is read after it; and an exchange always
     # knows more than its bot, the practice one too
@@ -168,8 +185,11 @@ def _files(folder: Path, database: Database) -> Iterator[tuple[str, Path]]:
     for path in found:
         inner = path.relative_to(folder)
         left = inner.parts[0].startswith(LEFT_FOLDERS) or inner.parts[0].startswith(".") or path.name in LEFT
-        if path.is_file() and not left and path.resolve() != main and not path.name.endswith(("-wal", "-shm")):
-            yield f"data/{inner}", path
+        if path.is_file() and not left and path.resolve() != main and not path.name.endswith(PASSING):
+            if backup_file.written(f"data/{inner}"):
+                yield f"data/{inner}", path
+            else:
+                left_out.append(str(inner))
 
 
 def _copied(source: Path, target: Path) -> Path | None:
@@ -198,7 +218,9 @@ def _sqlite_copy(source: Path, target: Path) -> Path:
 def _refuse_full(database: Database, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     main = None if database.is_postgres else Path(str(database.url.database)).resolve()
-    there = [path.name for path in folder.iterdir() if path.name != "bot.lock" and path.resolve() != main]
+    there = [
+        path.name for path in folder.iterdir() if path.name not in {"bot.lock", KEY_FILE} and path.resolve() != main
+    ]
     if there:
         raise ConfigError(f"data_dir: {folder} holds {', '.join(sorted(there)[:5])}; restore into an empty folder")
     if not database.is_postgres:
@@ -223,9 +245,8 @@ def _filled(connection: sa.Connection, parts: Path, version: str) -> None:
         path = parts / f"{table.name}.csv"
         if not path.exists():
             continue
+        names = ", ".join(f'"{name}"' for name in _columns(path))
         with path.open("rb") as held:
-            names = ", ".join(f'"{name}"' for name in held.readline().decode().strip().split(","))
-            held.seek(0)
             cursor.copy_expert(f'COPY "{table.name}" ({names}) FROM STDIN (FORMAT csv, HEADER)', held)
         for column in table.columns:
             if column.autoincrement is True:
@@ -240,7 +261,3 @@ def _practice(path: Path, folder: Path) -> bool:
 def _digest(path: Path) -> str:
     with path.open("rb") as held:
         return hashlib.file_digest(held, "sha256").hexdigest()
-
-
-def _safe(name: str) -> bool:
-    return name == MANIFEST or (name.startswith(("data/", "database/")) and ".." not in Path(name).parts)

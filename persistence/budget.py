@@ -37,7 +37,7 @@ class SharedBudget:
         self._capacity, self._rate = BURST * limit, (1 - BURST) * limit / window_s
         self._limit, self._reserve = limit, reserve
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def close(self) -> None:
         """Close the file."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import threading
@@ -18,6 +19,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from domain.errors import ConfigError, Rejected, Unavailable
 from persistence import migration
+from persistence.files import refused
 from persistence.postgres import CALL_S, POOL_SIZE, Connections
 
 if TYPE_CHECKING:
@@ -318,8 +320,9 @@ def _writable(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"database file {path}: {error.strerror}; {ELSEWHERE}") from error
+        raise refused(f"database file {path}", path.parent, error, ELSEWHERE) from error
     if path.is_dir():
         raise ConfigError(f"database file {path}: is a directory; {ELSEWHERE}")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise ConfigError(f"database file {path}: cannot be written; {ELSEWHERE}")
+        denied = PermissionError(errno.EACCES, "cannot be written")
+        raise refused(f"database file {path}", path, denied, ELSEWHERE)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
+import stat
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from domain.errors import ConfigError, Unavailable, of_system
+
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
+
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def sync_folder(path: Path) -> None:
@@ -16,6 +24,49 @@ def sync_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def refused(place: str, path: Path, error: OSError, advice: str) -> ConfigError | Unavailable:
+    """Return what it means that a file or folder was refused to us, in words about what is there.
+
+    Raises nothing: where even looking fails, what the operating system said first is told.
+    """
+    with contextlib.suppress(OSError):
+        for one in (path, *path.parents):
+            if one.is_symlink() and not one.exists():
+                return Unavailable(
+                    f"{place}: {one} leads to {one.readlink()}, which is not there; is its disk mounted?"
+                )
+            if error.errno in {errno.EACCES, errno.EPERM} and one.exists():
+                owner, us = one.stat().st_uid, os.geteuid()
+                if owner != us:
+                    return ConfigError(
+                        f"{place}: {error.strerror}; {one} belongs to user {owner}, and this runs as user {us}: "
+                        f"run it as that one, or give the folder to this one (chown -R {us})"
+                    )
+                break
+    return of_system(place, error, advice)
+
+
+def make_private(folder: Path, ours: Callable[[str], bool]) -> None:
+    """Take what others may do with a folder, and with our files in it, away from them. Raises OSError.
+
+    What is written is private from the start; what earlier versions left, or came as a copy, is as the umask then was.
+    """
+    _make_private(folder)
+    for place, _, names in os.walk(folder):
+        for path in (Path(place) / name for name in names):
+            if ours(str(path.relative_to(folder))):
+                with contextlib.suppress(FileNotFoundError):
+                    _make_private(path)
+
+
+def _make_private(path: Path) -> None:
+    found = path.lstat()
+    mode = stat.S_IMODE(found.st_mode)
+    # a link's own mode says nothing, and what it leads to may be somebody else's
+    if mode & OTHERS and found.st_uid == os.geteuid() and not stat.S_ISLNK(found.st_mode):
+        path.chmod(mode & ~OTHERS)
 
 
 class AtomicFile:

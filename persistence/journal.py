@@ -17,7 +17,7 @@ import structlog
 
 from domain.errors import BadData, ConfigError
 from domain.records import Mended, Record
-from persistence.files import AtomicFile, sync_folder
+from persistence.files import AtomicFile, refused, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -100,17 +100,20 @@ class Journal:
             directory.mkdir(parents=True, exist_ok=True)
             self._guard = (directory / "lock").open("w")
         except OSError as error:
-            raise ConfigError(f"journal {directory}: {error.strerror}; give a writable data_dir") from error
+            raise refused(f"journal {directory}", directory, error, "give a writable data_dir") from error
         try:
             fcntl.flock(self._guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             self._guard.close()
             raise ConfigError(f"journal {directory} is held by another running bot; stop that one first") from None
+        except OSError as error:
+            self._guard.close()
+            raise refused(f"journal {directory}", directory, error, "look at its disk") from error
         try:
             self._mend_tail()
         except OSError as error:
             self._guard.close()
-            raise ConfigError(f"journal {directory} cannot be read: {error.strerror}; look at its disk") from error
+            raise refused(f"journal {directory} cannot be read", directory, error, "look at its disk") from error
         self._keep_reserve()
 
     @property

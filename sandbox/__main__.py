@@ -5,24 +5,26 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
+import os
 import sys
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from domain.errors import ConfigError
+from domain.errors import ConfigError, Unavailable
 from sandbox.exchange import Terms
 from sandbox.server import Options, serve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-USAGE = 2
+USAGE, PASSES = 2, 75
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until told to stop; return the exit code."""
     asked = _parser().parse_args(arguments)
+    os.umask(0o077)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     if asked.now and (asked.replay or asked.step):
         print("sandbox.now: made-up markets only, and not step by step", file=sys.stderr)
@@ -41,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return USAGE
+    except Unavailable as error:
+        print(error, file=sys.stderr)
+        return PASSES
     return 0
 
 

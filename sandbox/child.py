@@ -7,7 +7,7 @@ import contextlib
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+USAGE = 2
 START_S = 30.0
 POLL_S = 0.05
 WATCH_S = 1.0
@@ -29,10 +30,11 @@ STOP_S = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where the practice exchange listens."""
+    """Where the practice exchange listens, and what its control endpoint asks for."""
 
     host: str
     port: int
+    token: str = field(default="", repr=False)
 
     @property
     def rest(self) -> str:
@@ -72,7 +74,8 @@ class SandboxProcess:
         """Attach to the running one when it was started alike, else start one, and wait until it answers.
 
         Raises:
-            ConfigError: when it does not come up; the text ends with its last words.
+            ConfigError: when it refuses to come up; the text ends with its last words.
+            Unavailable: when it does not come up for now.
         """
         self._state_dir.mkdir(parents=True, exist_ok=True)
         wanted = json.dumps(self._arguments)
@@ -134,12 +137,14 @@ class SandboxProcess:
                 break
             await asyncio.sleep(POLL_S)
         last = log_path.read_text(errors="replace").strip().splitlines()[-1:]
-        raise ConfigError(f"practice exchange did not start: {' '.join(last)} (see {log_path})")
+        # it says with 2 that something has to be changed; it may also have been too slow, or have been killed
+        kind = ConfigError if self._process.poll() == USAGE else Unavailable
+        raise kind(f"practice exchange did not start: {' '.join(last)} (see {log_path})")
 
     async def _running(self) -> Address | None:
         try:
             note = json.loads((self._state_dir / "endpoint.json").read_text())
-            address = Address(note["host"], int(note["port"]))
+            address = Address(note["host"], int(note["port"]), str(note.get("token", "")))
             self.status = await self._tell(address, "/control/status", "GET")
         except (OSError, ValueError, KeyError, Unavailable):
             return None
@@ -152,10 +157,10 @@ class SandboxProcess:
 
     @staticmethod
     async def _tell(address: Address, path: str, method: str = "POST") -> dict[str, Any]:
-        timeout = aiohttp.ClientTimeout(total=5)
+        timeout, headers = aiohttp.ClientTimeout(total=5), {"Authorization": f"Bearer {address.token}"}
         try:
             async with (
-                aiohttp.ClientSession(timeout=timeout) as session,
+                aiohttp.ClientSession(timeout=timeout, headers=headers) as session,
                 session.request(method, address.rest + path) as answer,
             ):
                 body: dict[str, Any] = await answer.json()

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
-from domain.errors import BadData, ConfigError, Rejected
+from domain.errors import BadData, ConfigError, Rejected, of_system
+from sandbox.access import Access, kept_token, new_token
 from sandbox.clock import wire_ms
 from sandbox.exchange import Exchange, Terms
 from sandbox.faults import FaultDirector, Faults
@@ -62,8 +63,9 @@ class Options:
 class Server:
     """Ties exchange, REST, streams and faults to a loopback port."""
 
-    def __init__(self, exchange: Exchange, idle_exit_s: float) -> None:
+    def __init__(self, exchange: Exchange, idle_exit_s: float, token: str = "") -> None:
         self._exchange = exchange
+        self._access = Access(token or new_token())
         self._faults = Faults()
         self._limits = Limits(exchange.terms)
         self._streams = Streams(exchange, self._faults)
@@ -77,9 +79,14 @@ class Server:
         self.stopping = asyncio.Event()
         self.restart = False
 
+    @property
+    def token(self) -> str:
+        """What the control endpoint asks for."""
+        return self._access.token
+
     def application(self) -> web.Application:
         """Return the web application."""
-        app = web.Application(client_max_size=1 << 20)
+        app = web.Application(client_max_size=1 << 20, middlewares=[self._access.guard])
         app.router.add_get("/v5/public/{category:linear|spot|inverse|option}", self._public_socket)
         app.router.add_get("/v5/private", self._private_socket)
         app.router.add_get("/v5/trade", self._trade_socket)
@@ -245,7 +252,7 @@ def _reply(reply: Reply, headers: dict[str, str], status: int, now: int) -> web.
 
 
 async def serve(options: Options) -> None:
-    """Run until SIGTERM, SIGINT or idleness; the address is written to ``endpoint.json`` in the state folder.
+    """Run until SIGTERM, SIGINT or idleness; address and token are written to ``endpoint.json`` in the state folder.
 
     Raises:
         ConfigError: when the folder is in use by another practice exchange, or the port is taken.
@@ -254,8 +261,10 @@ async def serve(options: Options) -> None:
     with (options.state_dir / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise ConfigError(f"practice exchange: {options.state_dir} is in use by another one") from None
+        except OSError as error:
+            raise of_system(f"practice exchange: {options.state_dir}", error, "look at its disk") from error
         store = SandboxStore(options.state_dir / "exchange.sqlite")
         try:
             port = await _serve_once(options, store)
@@ -269,7 +278,7 @@ async def serve(options: Options) -> None:
 
 async def _serve_once(options: Options, store: SandboxStore) -> int:
     exchange = Exchange(_tape(options, store), store, options.terms)
-    server = Server(exchange, options.idle_exit_s)
+    server = Server(exchange, options.idle_exit_s, kept_token(store))
     runner = web.AppRunner(server.application(), access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, options.host, options.port)
@@ -281,7 +290,10 @@ async def _serve_once(options: Options, store: SandboxStore) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, server.stopping.set)
     port = int(runner.addresses[0][1])
-    _announce(options.state_dir / "endpoint.json", {"pid": os.getpid(), "host": options.host, "port": port})
+    _announce(
+        options.state_dir / "endpoint.json",
+        {"pid": os.getpid(), "host": options.host, "port": port, "token": server.token},
+    )
     log.info("practice exchange on %s:%s, %s symbols", options.host, port, len(exchange.tape.instruments))
     try:
         await server.run()
@@ -310,5 +322,8 @@ def _tape(options: Options, store: SandboxStore) -> Tape:
 
 def _announce(path: Path, body: dict[str, Any]) -> None:
     scratch = path.with_suffix(".new")
+    # the token is its owner's
+    scratch.unlink(missing_ok=True)
+    scratch.touch(0o600)
     scratch.write_text(json.dumps(body))
     scratch.replace(path)

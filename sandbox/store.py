@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from domain.account import AccountState, ClosedPnl, Event, Execution, VenueOrder
-from domain.errors import ConfigError
+from domain.errors import ConfigError, Unavailable, of_system
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+PASSING = ("SQLITE_IOERR", "SQLITE_FULL", "SQLITE_BUSY", "SQLITE_NOMEM")
+"""What SQLite says of a disk that fails or is full, and of a lock that somebody holds."""
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, body TEXT NOT NULL) STRICT;
@@ -39,8 +42,12 @@ class SandboxStore:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
             self._db.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise ConfigError(f"practice exchange: cannot keep its state in {path}: {error}") from error
+        except OSError as error:
+            raise of_system(f"practice exchange: {path}", error, "give a folder that can be written") from error
+        except sqlite3.Error as error:
+            passing = getattr(error, "sqlite_errorname", "").startswith(PASSING)
+            kind = Unavailable if passing else ConfigError
+            raise kind(f"practice exchange: cannot keep its state in {path}: {error}") from error
 
     def close(self) -> None:
         """Close the file."""

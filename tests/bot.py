@@ -53,9 +53,12 @@ def until(check: Callable[[], Any], what: str, seconds: float = WAIT_S) -> Any:
     raise AssertionError(f"waited {seconds * PATIENCE:.0f} s for {what}")
 
 
-def set_faults(address: str, **switches: Any) -> None:
-    """Set fault switches of a practice exchange."""
-    request = urllib.request.Request(f"{address}/control/faults", data=json.dumps(switches).encode(), method="POST")
+def control(note: dict[str, Any], path: str, **body: Any) -> None:
+    """Have a practice exchange, of which ``note`` is the endpoint.json, do something."""
+    request = urllib.request.Request(
+        f"http://{note['host']}:{note['port']}/control/{path}", data=json.dumps(body).encode(), method="POST",
+        headers={"Authorization": f"Bearer {note['token']}"},
+    )  # fmt: skip
     with urllib.request.urlopen(request, timeout=5) as answer:
         assert answer.status == 200
 
@@ -149,8 +152,7 @@ class Bot:
 
     def tell_exchange(self, **switches: Any) -> None:
         """Set fault switches of the bot's practice exchange."""
-        note = self.exchange_note()
-        set_faults(f"http://{note['host']}:{note['port']}", **switches)
+        control(self.exchange_note(), "faults", **switches)
 
     def exchange_rows(self, table: str) -> list[dict[str, Any]]:
         """Return the practice exchange's own record: the witness."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +27,15 @@ def _logging_as_it_was() -> Iterator[None]:
     """See that no test leaves logging set up in its way: what later tests of its worker log would go astray."""
     yield
     assert not structlog.is_configured()
+
+
+@pytest.fixture(autouse=True)
+def _umask_as_it_was() -> Iterator[None]:
+    """Programs that a test runs in its own process set theirs."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
 
 
 def _served(kind: type[servers.Server]) -> Iterator[servers.Server]:

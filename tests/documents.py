@@ -27,6 +27,7 @@ OWN = {
     "database_url": "PostgreSQL (`postgres://` or `postgresql://`), or `sqlite:///path`; empty for SQLite files in `data_dir`",
     "redis_url": "`redis://` or `rediss://`; empty for none",
     "model_key": "what models are sealed with, 32 characters or more; empty for one made in `data_dir`",
+    "backup_key": "what backups are sealed with, 32 characters or more; empty for one made in `data_dir`",
     "live_confirm": "the account's uid, without which `live` does not start",
     "log_format": "auto, text or json",
     "log_level": "debug, info, warning or error",

@@ -47,8 +47,8 @@ class Answer(NamedTuple):
 class Practice:
     """A served exchange with its address and its fault switches."""
 
-    def __init__(self, exchange: Exchange, port: int, seen: set[tuple[str, str]]) -> None:
-        self.exchange, self.port = exchange, port
+    def __init__(self, exchange: Exchange, port: int, seen: set[tuple[str, str]], token: str) -> None:
+        self.exchange, self.port, self.token = exchange, port, token
         self.seen = seen
         """Method and path of every request that was answered with retCode 0."""
 
@@ -68,7 +68,11 @@ class Practice:
         return BybitClient(endpoint)
 
     async def control(self, path: str, body: Any = None) -> Any:
-        async with aiohttp.ClientSession() as session, session.post(f"{self.rest}/control/{path}", json=body) as answer:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.post(f"{self.rest}/control/{path}", json=body) as answer,
+        ):
             return await answer.json()
 
     async def ask(self, method: str, path: str, params: Any = None, **headers: str) -> Answer:
@@ -114,7 +118,7 @@ async def practice(
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     running = asyncio.create_task(server.run())
     try:
-        yield Practice(exchange, runner.addresses[0][1], seen)
+        yield Practice(exchange, runner.addresses[0][1], seen, server.token)
     finally:
         server.stopping.set()
         await running

@@ -10,7 +10,7 @@ from domain.candle import Series
 from domain.coverage import Span, parts
 from domain.errors import Rejected, RevenantError, Unavailable
 from domain.instrument import Instrument
-from history.port import PERPETUAL, Throttled, by_page, market_of, on_days
+from history.port import PERPETUAL, Throttled, by_page, hidden, market_of, on_days
 from history.sources.dialects import FUNDING, payments
 from history.symbols import Market
 
@@ -117,7 +117,10 @@ class ExchangeSource:
         try:
             return on_days(self._dialect.rows(kind, venue_id, body), series)
         except Unavailable as error:
-            raise Unavailable(f"{self.source}: {series.symbol} {series.timeframe}: {error}") from error
+            whole = str(body).encode()
+            said = str(error) if hidden(whole, self._keys.values()) == whole else "an answer with our key in it"
+            # what it was raised from has the answer in it
+            raise Unavailable(f"{self.source}: {series.symbol} {series.timeframe}: {said}") from None
 
     async def funding(self, symbol: str, span: Span) -> AsyncIterator[list[tuple[int, float]]]:
         """Yield the funding payments in a span, page by page, oldest first: (UTC ms, rate).
@@ -196,7 +199,7 @@ class ExchangeSource:
         return self._clients[kind]
 
     def _translated(self, error: Exception, kind: str, what: str) -> RevenantError:
-        ccxt, text = _ccxt(), " ".join(str(error).split())
+        ccxt, text = _ccxt(), hidden(" ".join(str(error).split()).encode(), self._keys.values()).decode()
         found = re.search(r"https?://\S+ (\d{3}) ", f"{text} ")
         status = int(found[1]) if found else 0
         message = f"{self.source}: {what}: {text[-200:]}"

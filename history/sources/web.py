@@ -20,7 +20,7 @@ from domain.coverage import TIMEFRAMES, Span, parts
 from domain.errors import BadData, Rejected, Unavailable
 from domain.source import Source
 from formats import candles
-from history.port import EQUITY, PERPETUAL, SPOT, Terms, Throttled, by_page, market_of, on_days
+from history.port import EQUITY, PERPETUAL, SPOT, Terms, Throttled, by_page, hidden, market_of, on_days
 from history.sources.dialects import Host, table
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Web:
             raise Unavailable(f"{self._host.name}: no answer ({type(error).__name__})") from error
         if len(body) > ANSWER_BYTES_MAX:
             raise Rejected(f"{self._host.name}: sends more than {ANSWER_BYTES_MAX} bytes for {path}")
+        body = hidden(body, self._headers.values())
         return self._judged(answer.status, answer.headers.get("Retry-After"), body, path)
 
     async def json(self, path: str, params: dict[str, Any] | None = None, cost: float = 1.0) -> Any:

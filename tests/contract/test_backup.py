@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import io
 import itertools
+import json
+import sqlite3
 import tarfile
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,13 +19,14 @@ import sqlalchemy as sa
 
 from domain.errors import BadData, ConfigError
 from domain.source import Source
-from persistence import backup, schema
+from persistence import backup, backup_file, schema
 from persistence.candles import PostgresCandleStorage
 from persistence.database import Database
 from tests.venues import walk
 
 TABLES = [table for table in schema.metadata.sorted_tables if table.name != "leases"]
 NUMBERS = itertools.count(1)
+KEY = b"k" * 32
 NOW = datetime(2026, 11, 1, 12, 30, 15, 250_000, tzinfo=UTC)
 
 
@@ -67,13 +74,13 @@ def empty(database: Database, tmp_path, postgres) -> Database:
 def test_what_is_put_back_is_what_there_was(database_url, folder, tmp_path, request):
     database = Database(database_url)
     fill(database)
-    made = backup.create(database, folder, tmp_path / "backups")
+    made = backup.create(database, folder, tmp_path / "backups", KEY)
     made_path = _path(made)
-    assert backup.verify(made_path)["files"] == made["files"]
+    assert backup.verify(made_path, KEY)["files"] == made["files"]
     assert made_path.stat().st_mode & 0o077 == 0
     postgres = request.getfixturevalue("postgres") if database.is_postgres else None
     fresh, target = empty(database, tmp_path, postgres), tmp_path / "restored"
-    backup.restore(made_path, fresh, target)
+    backup.restore(made_path, fresh, target, KEY)
     assert rows(fresh) == rows(database)
     kept = {str(path.relative_to(target)): path.read_text() for path in target.rglob("*") if path.is_file()}
     assert kept == {
@@ -93,11 +100,11 @@ def _path(made: dict[str, Any]) -> Path:
 def test_a_backup_that_was_changed_or_cut_short_says_so(tmp_path, folder):
     database = Database(f"sqlite:///{tmp_path / 'main.sqlite'}")
     fill(database)
-    whole = _path(backup.create(database, folder, tmp_path / "backups"))
+    whole = _path(backup.create(database, folder, tmp_path / "backups", KEY))
     cut = tmp_path / "cut.tar.gz"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     with pytest.raises(BadData, match=r"cannot be read as a backup|cut short"):
-        backup.verify(cut)
+        backup.verify(cut, KEY)
     changed = tmp_path / "changed.tar.gz"
     with tarfile.open(whole) as held, tarfile.open(changed, "w:gz") as out:
         for member in held:
@@ -108,36 +115,205 @@ def test_a_backup_that_was_changed_or_cut_short_says_so(tmp_path, folder):
             else:
                 out.addfile(member, body)
     with pytest.raises(BadData, match=r"data/model\.key"):
-        backup.verify(changed)
+        backup.verify(changed, KEY)
     with pytest.raises(BadData, match=r"data/model\.key"):
-        backup.restore(changed, Database(f"sqlite:///{tmp_path / 'new.sqlite'}"), tmp_path / "restored")
+        backup.restore(changed, Database(f"sqlite:///{tmp_path / 'new.sqlite'}"), tmp_path / "restored", KEY)
     assert not (tmp_path / "new.sqlite").exists()
 
 
-def test_names_that_lead_elsewhere_do_not_belong_into_a_backup(tmp_path):
-    evil = tmp_path / "evil.tar.gz"
-    (tmp_path / "x").write_text("x")
-    with tarfile.open(evil, "w:gz") as out:
-        out.add(tmp_path / "x", "data/../../x")
+def craft(path: Path, members: dict[str, bytes], kind: str = "SQLite", version: str = "", seal: str = "") -> Path:
+    """Write a backup that is whole, as somebody else could."""
+    files = {name: {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()} for name, body in members.items()}
+    manifest = {"format": 1, "made_at": NOW.isoformat(), "kind": kind, "version": version, "files": files}
+    if seal:
+        manifest["seal"] = seal
+    with tarfile.open(path, "w:gz") as out:
+        for name, body in {**members, "manifest.json": json.dumps(manifest).encode()}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(body)
+            out.addfile(entry, io.BytesIO(body))
+    return path
+
+
+def sqlite_file(path: Path, *statements: str, ours: bool = True) -> bytes:
+    """Return an SQLite file with the program's tables, and with what statements did to it."""
+    if ours:
+        database = Database(f"sqlite:///{path}")
+        database.migrate()
+        database.close()
+    with closing(sqlite3.connect(path)) as held:
+        for one in ("PRAGMA journal_mode=DELETE", *statements):
+            held.execute(one)
+        held.commit()
+    return path.read_bytes()
+
+
+def test_a_backup_is_believed_only_by_whom_made_it(tmp_path, folder):
+    database = Database(f"sqlite:///{tmp_path / 'main.sqlite'}")
+    fill(database)
+    whole = _path(backup.create(database, folder, tmp_path / "backups", KEY))
+    with tarfile.open(whole) as held:
+        members = {one.name: held.extractfile(one).read() for one in held if one.name != "manifest.json"}
+    version = backup.verify(whole, KEY)["version"]
+    unsealed = craft(tmp_path / "unsealed.tar.gz", members, version=version)
+    sealed_again = craft(tmp_path / "again.tar.gz", members, version=version, seal="0" * 64)
+    for path, key, why in ((whole, b"x" * 32, "another key"), (unsealed, KEY, "no seal"), (sealed_again, KEY, "another key")):  # fmt: skip
+        fresh = Database(f"sqlite:///{tmp_path / 'new.sqlite'}")
+        with pytest.raises(BadData, match=rf"{why}[\s\S]*--unsealed"):
+            backup.verify(path, key)
+        with pytest.raises(BadData, match=why):
+            backup.restore(path, fresh, tmp_path / "restored", key)
+        assert not list((tmp_path / "restored").iterdir())
+    # those of earlier versions, when asked for
+    for path in (whole, unsealed):
+        backup.verify(path, None)
+    backup.restore(unsealed, Database(f"sqlite:///{tmp_path / 'new.sqlite'}"), tmp_path / "restored", None)
+    assert (tmp_path / "restored/model.key").read_text() == "secret"
+
+
+def test_the_key_is_in_no_backup(tmp_path, folder):
+    (folder / "backup.key").write_bytes(KEY)
+    (folder / "notes.txt").write_text("mine")
+    database = Database(f"sqlite:///{tmp_path / 'main.sqlite'}")
+    fill(database)
+    made = backup.create(database, folder, tmp_path / "backups", KEY)
+    with tarfile.open(made["path"]) as held:
+        assert not [name for name in held.getnames() if "backup.key" in name or "notes" in name]
+    assert made["left_out"] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data/../../x", "/etc/x", "data//etc/x", "data/authorized_keys", "data/journal/../x.jsonl", "data/journal/a/x.py",
+        "data/.profile", "data/backup.key", "data/celerybeat-schedule", "data/journal/a/0001.jsonl/x", "data/model.key\n",
+        "database/../../x", "database/x.csv", "database/trades.csv.sh", "elsewhere", "data/past/.ssh/x.npz",
+    ],
+)  # fmt: skip
+def test_names_that_the_program_never_writes_do_not_belong_into_a_backup(tmp_path, name):
+    outside = {path for path in tmp_path.rglob("*")}
+    evil = craft(tmp_path / "evil.tar.gz", {"database/main.sqlite": b"", name: b"x"})
     with pytest.raises(BadData, match="does not belong"):
-        backup.verify(evil)
+        backup.verify(evil, None)
+    with pytest.raises(BadData, match="does not belong"):
+        backup.restore(evil, Database(f"sqlite:///{tmp_path / 'new.sqlite'}"), tmp_path / "folder", None)
+    assert {path for path in tmp_path.rglob("*")} - outside == {evil, tmp_path / "folder"}
+
+
+def test_an_absolute_name_behind_a_part_of_ours_writes_nothing(tmp_path):
+    target = tmp_path / "authorized_keys"
+    evil = craft(tmp_path / "evil.tar.gz", {f"data/{target}": b"pwned"})
+    with pytest.raises(BadData, match="does not belong"):
+        backup.restore(evil, Database(f"sqlite:///{tmp_path / 'new.sqlite'}"), tmp_path / "folder", None)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+def test_only_plain_files_belong_into_a_backup(tmp_path, kind):
+    evil = tmp_path / "evil.tar.gz"
+    with tarfile.open(evil, "w:gz") as out:
+        entry = tarfile.TarInfo("data/model.key")
+        entry.type, entry.linkname = kind, "/etc/passwd"
+        out.addfile(entry)
+    with pytest.raises(BadData, match="does not belong"):
+        backup.verify(evil, None)
+
+
+def test_the_same_name_twice_and_what_follows_the_manifest_do_not_belong(tmp_path):
+    for names in (["data/model.key", "data/model.key"], ["manifest.json", "data/model.key"]):
+        evil = tmp_path / "evil.tar.gz"
+        with tarfile.open(evil, "w:gz") as out:
+            for name in names:
+                body = b"x" if name != "manifest.json" else json.dumps(
+                    {"format": 1, "made_at": "", "kind": "SQLite", "version": "", "files": {}}
+                ).encode()  # fmt: skip
+                entry = tarfile.TarInfo(name)
+                entry.size = len(body)
+                out.addfile(entry, io.BytesIO(body))
+        with pytest.raises(BadData, match="does not belong"):
+            backup.verify(evil, None)
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch, kind):
+    """Neither a body nor a header of any size is taken into memory or onto the disk."""
+    monkeypatch.setattr(backup_file, "UNPACKED_LEAST", 8 << 20)
+    entry = tarfile.TarInfo("data/model.key")
+    entry.type, entry.size = kind, 1 << 33
+    bomb = tmp_path / "bomb.tar.gz"
+    with gzip.open(bomb, "wb", 1) as out:
+        out.write(entry.tobuf(tarfile.GNU_FORMAT))
+        for _ in range(64):
+            out.write(bytes(1 << 20))
+    with pytest.raises(BadData, match=r"far more than|does not belong"):
+        backup.verify(bomb, None)
+    with pytest.raises(BadData, match=r"far more than|does not belong|do not fit"):
+        backup.restore(bomb, Database(f"sqlite:///{tmp_path / 'new.sqlite'}"), tmp_path / "folder", None)
+    assert not list((tmp_path / "folder").iterdir())
+
+
+@pytest.mark.parametrize(
+    "name", ["database/main.sqlite", "data/state.sqlite", "data/practice-synthetic/exchange.sqlite"]
+)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TRIGGER gone AFTER INSERT ON {table} BEGIN DELETE FROM {table}; END",
+        "CREATE VIEW strange AS SELECT * FROM {table}",
+    ],
+)
+def test_a_database_with_what_acts_by_itself_is_refused(tmp_path, name, statement):
+    ours = "exchange" not in name
+    table = "trades" if ours else "orders"
+    made = ["CREATE TABLE orders (id TEXT)"] if not ours else []
+    evil = sqlite_file(tmp_path / "evil.sqlite", *made, statement.format(table=table), ours=ours)
+    main = sqlite_file(tmp_path / "good.sqlite")
+    crafted = craft(tmp_path / "evil.tar.gz", {"database/main.sqlite": main, name: evil})
+    with pytest.raises(BadData, match="not one that this program makes"):
+        backup.restore(crafted, Database(f"sqlite:///{tmp_path / 'new.sqlite'}"), tmp_path / "folder", None)
+    assert not list((tmp_path / "folder").iterdir())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["CREATE TABLE x (a)", "ALTER TABLE trades ADD COLUMN x TEXT", "ALTER TABLE trades ADD COLUMN x AS (1) VIRTUAL",
+     "UPDATE alembic_version SET version_num = '../x'"],
+)  # fmt: skip
+def test_tables_and_columns_that_are_not_the_programs_are_refused(tmp_path, statement):
+    crafted = craft(tmp_path / "evil.tar.gz", {"database/main.sqlite": sqlite_file(tmp_path / "e.sqlite", statement)})
+    with pytest.raises(BadData, match=r"not one that this program makes|is not known"):
+        backup.restore(crafted, Database(f"sqlite:///{tmp_path / 'new.sqlite'}"), tmp_path / "folder", None)
+    assert not (tmp_path / "new.sqlite").exists()
+
+
+def test_a_column_of_a_crafted_table_runs_nothing(tmp_path, postgres_url, postgres):
+    """PostgreSQL would have run a program, named in the first line, on the database's host."""
+    proof = tmp_path / "proof"
+    evil = f"trade_id\") FROM PROGRAM 'id > {proof}' --\n".encode()
+    crafted = craft(tmp_path / "evil.tar.gz", {"database/trades.csv": evil}, kind="PostgreSQL", version=Database.head())
+    database = Database(postgres_url)
+    with pytest.raises(BadData, match="is no column of trades"):
+        backup.restore(crafted, database, tmp_path / "folder", None)
+    assert not proof.exists()
+    assert database.version() is None
+    database.close()
 
 
 def test_nothing_is_restored_over_what_is_there(database_url, tmp_path, folder, request):
     database = Database(database_url)
     fill(database)
-    whole = _path(backup.create(database, folder, tmp_path / "backups"))
+    whole = _path(backup.create(database, folder, tmp_path / "backups", KEY))
     before = rows(database)
     with pytest.raises(ConfigError, match="restore into an empty folder"):
-        backup.restore(whole, database, folder)
+        backup.restore(whole, database, folder, KEY)
     with pytest.raises(ConfigError, match=r"not empty|there already"):
-        backup.restore(whole, database, tmp_path / "elsewhere")
+        backup.restore(whole, database, tmp_path / "elsewhere", KEY)
     assert rows(database) == before
     other = Database(
         f"sqlite:///{tmp_path / 'other.sqlite'}" if database.is_postgres else request.getfixturevalue("postgres_url")
     )
     with pytest.raises(ConfigError, match="the backup is of"):
-        backup.restore(whole, other, tmp_path / "elsewhere")
+        backup.restore(whole, other, tmp_path / "elsewhere", KEY)
 
 
 def test_what_is_written_meanwhile_does_not_tear_it(tmp_path, folder):
@@ -150,10 +326,10 @@ def test_what_is_written_meanwhile_does_not_tear_it(tmp_path, folder):
         with journal.open("a") as held:
             held.write(f"written while {name} was copied\n")
 
-    made = backup.create(database, folder, tmp_path / "backups", written)
-    backup.verify(_path(made))
+    made = backup.create(database, folder, tmp_path / "backups", KEY, written)
+    backup.verify(_path(made), KEY)
     restored = tmp_path / "restored"
-    backup.restore(_path(made), Database(f"sqlite:///{tmp_path / 'new.sqlite'}"), restored)
+    backup.restore(_path(made), Database(f"sqlite:///{tmp_path / 'new.sqlite'}"), restored, KEY)
     assert journal.read_text().startswith((restored / "journal/a/0001.jsonl").read_text())
 
 

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from domain.candle import Bars, Series, join
 from domain.coverage import Span
-from domain.errors import Rejected, Unavailable
+from domain.errors import Rejected, RevenantError, Unavailable
 from domain.sifting import sift
 from history.port import Throttled
 from history.sources import dialects
@@ -362,3 +362,33 @@ def test_polygon_is_asked_for_as_many_minutes_as_it_counts():
         for timeframe in ("1m", "1h", "4h", "1d")
     }
     assert longest == {"1m": 5_000 * 60_000, "1h": 833 * HOUR, "4h": 208 * 4 * HOUR, "1d": 400 * DAY}
+
+
+KEY = "SECRETKEY12345"
+KEYED = {
+    "coingecko": (lambda budgets, address: CoinGecko(budgets, address, KEY), SPOT),
+    "cryptocompare": (lambda budgets, address: CryptoCompare(budgets, address, KEY), SPOT),
+    "polygon": (lambda budgets, address: Polygon(budgets, address, KEY), STOCK),
+    "alpaca": (
+        lambda budgets, address: ExchangeSource(dialects.Alpaca(), budgets, {"apiKey": KEY, "secret": KEY}, address),
+        STOCK,
+    ),
+}
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 500])
+@pytest.mark.parametrize("form", ['{{"Response": "Error", "Message": "Unknown key {key}"}}', "<p>{key}</p>", '"{key}"'])
+@pytest.mark.parametrize("name", KEYED)
+async def test_a_key_that_a_host_repeats_is_in_no_error(tame, name, form, status):
+    """What a source said goes to the log, to reports and into the database."""
+    make, symbol = KEYED[name]
+    source = make(Budgets(), tame.address)
+    tame.spoil = lambda _venue, _request: web.Response(status=status, text=form.format(key=KEY))
+    series = Series(symbol, "1h")
+    try:
+        with pytest.raises(RevenantError) as told:
+            await source.bars(series, next(iter(source.parts(series, Span(START, START + 10 * HOUR)))))
+    finally:
+        await source.close()
+    assert KEY not in str(told.value)
+    assert KEY[4:] not in str(told.value)

@@ -15,10 +15,17 @@ def test_a_lost_bot_goes_on_from_its_backup(make_bot, tmp_path):
     done = bot.manage("backup", "create", "--to", str(tmp_path / "safe"), "--json")
     assert done.returncode == 0, done.stderr
     made = json.loads(done.stdout)
+    assert made["left_out"] == [], "what a bot writes is known to its backups"
     bot.kill9()
+    key = (bot.data / "backup.key").read_text()
     shutil.rmtree(bot.data)
 
     other = make_bot("other")
+    stranger = other.manage("backup", "restore", made["path"])
+    assert stranger.returncode == 2
+    assert "BACKUP_KEY" in stranger.stderr
+    other.data.mkdir(exist_ok=True)
+    (other.data / "backup.key").write_text(key)
     restored = other.manage("backup", "restore", made["path"], "--json")
     assert restored.returncode == 0, restored.stderr
     again = other.manage("backup", "restore", made["path"])

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
-import urllib.request
 from decimal import Decimal
 
 import pytest
 
-from tests.bot import Bot, holes, until
+from tests.bot import Bot, control, holes, until
 
 STEPS = {"3m": 180_000, "15m": 900_000}
 
@@ -181,8 +180,7 @@ def test_the_practice_exchange_restarts_itself_where_the_bot_expects_it(make_bot
     bot.start()
     bot.wait_ready()
     note = bot.exchange_note()
-    request = urllib.request.Request(f"http://127.0.0.1:{note['port']}/control/stop?restart=1", method="POST")
-    urllib.request.urlopen(request).close()
+    control(note, "stop?restart=1")
     bot.wait_for("trades after the restart", lambda s: s["closed"] >= 1 and s["ready"])
     again = bot.exchange_note()
     assert (again["port"], again["pid"]) == (note["port"], note["pid"])
@@ -256,6 +254,21 @@ def test_what_cannot_work_is_one_clear_line_and_exit_code_2(make_bot, settings, 
     assert said in bot.log()
     assert "Traceback" not in bot.log()
     assert "secretword" not in bot.log()
+
+
+def test_a_disk_that_is_not_there_yet_ends_the_start_with_a_code_that_is_started_again(make_bot, tmp_path):
+    """Exit code 2 is for good: systemd would leave the bot down though the disk be mounted a second later."""
+    bot = make_bot()
+    bot.data.symlink_to(tmp_path / "mounted-later")
+    bot.start()
+    assert bot.process.wait(timeout=180) == 75
+    assert "is its disk mounted?" in bot.log()
+    assert "Traceback" not in bot.log()
+    assert not (tmp_path / "mounted-later").exists()
+    (tmp_path / "mounted-later").mkdir()
+    bot.start()
+    bot.wait_ready()
+    assert bot.stop() == 0
 
 
 @pytest.mark.parametrize(

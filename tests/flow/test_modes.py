@@ -11,7 +11,7 @@ import pytest
 
 from domain.candle import resample
 from sandbox.tape import GeneratedTape
-from tests.bot import exchange_alone, set_faults, until
+from tests.bot import control, exchange_alone, until
 from tests.practice import START
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ def test_live_starts_only_when_armed(make_bot, exchange):
     assert "practice-secret" not in armed.log()
 
 
-def test_a_start_that_the_exchange_interrupts_goes_on_where_it_was(make_bot, exchange):
+def test_a_start_that_the_exchange_interrupts_goes_on_where_it_was(make_bot, exchange, tmp_path):
     """The exchange fails in the middle of the recovery, several times over: nothing is lived twice."""
     live = {
         **exchange, "REVENANT__TRADING__MODE": "live", "REVENANT__ML__UNTRAINED": "rule", "BYBIT_API_KEY": "practice-key", "BYBIT_API_SECRET": "practice-secret",
@@ -252,8 +252,9 @@ def test_a_start_that_the_exchange_interrupts_goes_on_where_it_was(make_bot, exc
     bot.wait_for("an open position and a closed trade", lambda s: s["closed"] >= 1 and s["open"] >= 1)
     bot.kill9()
     before = {row["trade_id"] for row in trades(bot)}
+    note = json.loads((tmp_path / "exchange" / "endpoint.json").read_text())
     for path in ("/v5/account/wallet-balance", "/v5/position/list"):
-        set_faults(exchange["REVENANT__BYBIT__REST"], answer={"path": path, "status": 502, "times": 9})
+        control(note, "faults", answer={"path": path, "status": 502, "times": 9})
     bot.start()
     bot.wait_ready()
     assert bot.log().count("start waits for the exchange") >= 3

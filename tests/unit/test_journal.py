@@ -385,6 +385,6 @@ def test_a_folder_that_cannot_be_read_is_one_clear_line(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr("persistence.journal.segments_of", unreadable)
-        with pytest.raises(ConfigError, match="cannot be read: Input/output error; look at its disk"):
+        with pytest.raises(Unavailable, match="cannot be read: Input/output error; the disk fails: look"):
             Journal(tmp_path, WHO)
     assert reopened(tmp_path) == [fill(0)]

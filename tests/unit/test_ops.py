@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,13 @@ from typing import Any
 import promql_parser
 import pytest
 import yaml
+from sqlalchemy.engine import make_url
 
 from dashboard.metrics import MEASURES
+from domain.errors import Rejected
+from domain.finding import State
+from persistence.checkup import check_database
+from persistence.database import Database
 from settings import ENVIRONMENT, load
 
 ROOT = Path(__file__).parents[2]
@@ -147,4 +153,47 @@ def test_processes_and_services_start_what_exists():
     started = (ROOT / "Procfile").read_text() + (OPS / "revenant.service").read_text()
     for name in re.findall(r"(\w+\.py)", started):
         assert (ROOT / name).exists()
-    assert "RestartPreventExitStatus=2" in started
+    assert "RestartPreventExitStatus=2" in started.splitlines()
+
+
+def test_the_unit_lets_the_bot_do_little_else_than_trade():
+    unit = OPS / "revenant.service"
+    assert "UMask=0077" in unit.read_text().splitlines()
+    if (systemd := shutil.which("systemd-analyze")) is None:
+        pytest.skip("no systemd-analyze here")
+    done = subprocess.run([systemd, "security", "--offline=true", unit], capture_output=True, text=True, check=False)
+    told = re.search(r"exposure level for revenant.service: ([\d.]+)", done.stdout)
+    if told is None:
+        pytest.skip(f"systemd-analyze: {done.stderr[:200]}")
+    assert float(told[1]) < 4
+
+
+def test_the_composed_database_role_is_no_superuser(own_postgres):
+    """The script makes it; the role can do all that the bot needs, and can have the server run nothing."""
+    if shutil.which("psql") is None:
+        pytest.skip("no psql here")
+    held = composed()["services"]["db"]
+    assert "./database.sh:/docker-entrypoint-initdb.d/900_revenant.sh:ro" in held["volumes"]
+    assert held["environment"]["POSTGRES_USER"] != "revenant"
+    secret, admin = 'it\'s "secret"', make_url(own_postgres.dsn("postgres"))
+    environment = {
+        **os.environ, "POSTGRES_USER": "keeper", "POSTGRES_PASSWORD": secret, "PGHOST": str(admin.host),
+        "PGPORT": str(admin.port),
+    }  # fmt: skip
+    # the superuser of the tests' server has the name that the role is to have
+    own_postgres.sql("CREATE ROLE keeper SUPERUSER LOGIN")
+    renamed = ["psql", "-U", "keeper", "-c", "ALTER ROLE revenant RENAME TO first", "postgres"]
+    for one in (renamed, [str(OPS / "database.sh")]):
+        subprocess.run(one, env=environment, check=True, capture_output=True)
+    url = admin.set(username="revenant", password=secret, database="revenant")
+    database = Database(url.render_as_string(hide_password=False))
+    database.migrate()
+    assert {one.state for one in check_database(database)} == {State.OK}
+    with database.transaction() as connection:
+        role = connection.exec_driver_sql(
+            "SELECT rolsuper, rolcreaterole, rolcreatedb FROM pg_roles WHERE rolname = 'revenant'"
+        )
+        assert tuple(role.one()) == (False, False, False)
+    with pytest.raises(Rejected, match="permission denied"), database.transaction() as connection:
+        connection.exec_driver_sql("COPY trades FROM PROGRAM 'id'")
+    database.close()

@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel, SecretStr
 
 import settings
+from bootstrap import parts
 from domain.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -116,3 +118,20 @@ def test_no_text_gets_through_or_raises_anything_else(tmp_path_factory, text):
         assert str(error)
     else:
         assert held == settings.Settings()
+
+
+def test_every_secret_is_hidden_from_the_log(tmp_path):
+    """Also those of sections, and whatever is added later."""
+    secrets = {
+        f"REVENANT__{section}__{name}".upper(): f"secret-of-{section}-{name}"
+        for section, held in settings.Settings.model_fields.items()
+        if isinstance(held.annotation, type) and issubclass(held.annotation, BaseModel)
+        for name, field in held.annotation.model_fields.items()
+        # these two have to look like what they are
+        if field.annotation is SecretStr and name not in {"url", "totp_secret"}
+    }
+    whole = {"MODEL_KEY": "m" * 32, "BACKUP_KEY": "b" * 32, "HEARTBEAT_URL": "https://beats.example/secret"}
+    got = load(tmp_path, **secrets, **whole)
+    assert {*secrets.values(), *whole.values()} <= set(parts.secrets(got))
+    assert "REVENANT__HISTORY__POLYGON_KEY" in secrets
+    assert "secret-of" not in str(settings.shown(got))
