@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from time import time as host_time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from domain.candle import Bar, Bars, ClosedBar, Series, check_bar, timeframe_ms
+from domain.candle import TIME_MAX, Bar, Bars, ClosedBar, Series, check_bar, timeframe_ms
 from domain.errors import BadData
 
 if TYPE_CHECKING:
@@ -89,12 +88,12 @@ class Frames:
 
     A bar that comes after a hole is held until the hole is filled, or until the exchange has said that it has no
     such bar; then it and its successors are released, each once. What opens more than ``ahead_ms`` later than ``now``
-    (UTC ms) and than the newest bar is believed of nobody.
+    (UTC ms) and than the newest bar is believed of nobody; without either, anything is.
     """
 
     def __init__(
         self, capacities: Mapping[Series, int], ahead_ms: int = AHEAD_MS,
-        now: Callable[[], int] = lambda: int(host_time() * 1000),
+        now: Callable[[], int] = lambda: 0,
     ) -> None:  # fmt: skip
         self._lines: dict[Series, _Line] = {}
         self._ahead_ms, self._now = ahead_ms, now
@@ -157,7 +156,8 @@ class Frames:
 
     def horizon(self, series: Series) -> int:
         """Return the latest open time that is believed of a series."""
-        return max(self._now(), self._lines[series].window.last_time() or 0) + self._ahead_ms
+        known = max(self._now(), self._lines[series].window.last_time() or 0)
+        return known + self._ahead_ms if known else TIME_MAX
 
     def hole(self, series: Series, seen_open: int | None = None) -> tuple[int, int] | None:
         """Return [start, end) of the bars missing before the next held bar, or before a bar seen forming."""
