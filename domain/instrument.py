@@ -12,7 +12,6 @@ SIZE_MIN, SIZE_MAX = Decimal("1e-15"), Decimal("1e15")
 """With sizes beyond these prices and quantities cannot be rounded."""
 
 
-
 @dataclass(frozen=True, slots=True)
 class RiskTier:
     """Margin rules for positions of a value up to ``limit`` (quote units); rates are fractions of the value.
