@@ -39,13 +39,11 @@ class Trading(Section):
         mode: ``paper`` fills in the process from the live feed, ``live`` sends orders (needs LIVE_CONFIRM).
         symbols: symbols to trade, written in any way (what matches nothing is an error); empty: the ``top`` ones.
         top: how many symbols to take by turnover of 24 hours.
-        blacklist: symbols never traded, such as BTC, BTCUSDT, BTC/USDT:USDT or 1000*; an entry that matches nothing
-            is an error.
+        blacklist: symbols never traded, such as BTC, BTC/USDT:USDT or 1000*; what matches nothing is an error.
         allow: kinds of contracts that may be entered besides plain coins: ``innovation`` (young coins), ``stock``,
             ``commodity``, ``forex``, ``other``, ``pre_listing`` (not fully listed), ``delisting`` (delivery announced).
             All others are never chosen by turnover, and their entries are refused.
-        before_delivery: what is done about a position in a contract that is about to be delisted: ``tell`` only, or
-            ``close`` it.
+        before_delivery: what is done about a position in a contract to be delisted: ``tell`` only, or ``close`` it.
         before_delivery_h: how many hours before.
         leverage: highest leverage of a position; less where its stop would come too near to liquidation.
         history_bars: bars kept in memory per series.
@@ -106,6 +104,9 @@ class Risk(Section):
         max_exposure: value of all positions as a multiple of the equity.
         max_position: value of one position as a multiple of the equity.
         daily_loss_percent: loss of a UTC day, open positions included, after which no entry is made.
+        max_order_value: value of an entry, in quote units, beyond which it is refused; 0 for no such limit.
+        max_orders_per_minute: entries within a minute of market time, after which others are refused; 0 for no limit.
+        max_equity_step: no entries while the equity told is so many times the last one, that part of it, or nothing.
         protections: further reasons to make no entry.
     """
 
@@ -114,6 +115,9 @@ class Risk(Section):
     max_exposure: Decimal = Field(Decimal(4), gt=0, le=100)
     max_position: Decimal = Field(Decimal(1), gt=0, le=100)
     daily_loss_percent: Decimal = Field(Decimal(6), gt=0, le=100)
+    max_order_value: Decimal = Field(Decimal(0), ge=0)
+    max_orders_per_minute: int = Field(0, ge=0)
+    max_equity_step: Decimal = Field(Decimal(10), gt=1)
     protections: tuple[Protection, ...] = ()
 
 
@@ -149,8 +153,7 @@ class Bybit(Section):
     """Where Bybit serves the account, and our key there.
 
     Attributes:
-        region: the site that the account is registered at: ``global`` (www.bybit.com), ``eu``, ``nl``, ``tr``, ``kz``,
-            ``ge``, ``ae``, ``id`` or ``jp``; it chooses the addresses.
+        region: the site that the account is registered at (``global`` is www.bybit.com); it chooses the addresses.
         rest: the REST address instead of the region's.
         streams: addresses of the streams instead of the region's, tried in turn.
         testnet_rest: the test net's REST address instead of the documented one.
@@ -185,8 +188,7 @@ class Sandbox(Section):
         idle_exit_s: leave when nobody has asked anything for so long.
         slices: fill orders by an order book, in several executions, as a real exchange does; else whole.
         quiet: share of the made-up markets, those that trade least, with minutes in which nothing trades.
-        marked: contracts to mark as something else than coins, such as BSVUSDT=stock (commodity, innovation,
-            pre_listing).
+        marked: contracts to mark as no coins, such as BSVUSDT=stock (or commodity, innovation, pre_listing).
         now: market time is the machine's time, at speed 1, as other bots in dry-run want it.
     """
 
@@ -282,8 +284,7 @@ class Dashboard(Section):
     Attributes:
         host: address that is listened on; any but this machine's own needs a password.
         port: the port; 0 takes any free one, and is written to dashboard.json.
-        password: what signs people in; without one everybody on this machine may look, and nobody act, but by a link
-            of ``manage.py dashboard``.
+        password: signs people in; without one all on this machine may look, and act by a ``manage.py dashboard`` link.
         session_h: hours after which who signed in has to sign in again.
         requests_per_s: requests that one address may make in a second, over ten of them.
         proxies: addresses of reverse proxies whose word on where a request comes from is taken, "*" for any.

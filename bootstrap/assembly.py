@@ -8,6 +8,7 @@ import fcntl
 import functools
 import os
 import socket
+import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -190,7 +191,7 @@ def assemble(ground: Ground) -> Bot:
     strategy_plans = plans(settings, venue.base_ms)
     wanted = _wanted(settings, ground.symbols, strategy_plans, venue.base_ms)
     finest = min((series.timeframe for series in wanted), key=timeframe_ms)
-    frames = Frames(wanted)
+    frames = _frames(ground, wanted)
     # phantoms of symbols that are followed no more are still to be shown their bars
     klines = _klines(ground)
     judge = judge_of(settings, strategy_plans, frames.bars, wanted)
@@ -322,6 +323,14 @@ async def _owner(settings: Settings, exchange: BybitBroker | PolledMarket, symbo
     elif settings.mode == "live":
         account = await arm(exchange, settings.live_confirm, symbols, settings.trading.leverage)
     return Identity(settings.source.value, settings.mode, account)
+
+
+def _frames(ground: Ground, wanted: Mapping[Series, int]) -> Frames:
+    client = ground.venue.client
+    if client is None or not client.endpoint.rest.startswith("https:"):
+        # the market of a practice exchange may go any number of times faster than clocks
+        return Frames(wanted, now=lambda: int(time.time() * 1000))
+    return Frames(wanted, HOUR_MS, client.clock_ms)
 
 
 def _klines(ground: Ground) -> Klines:

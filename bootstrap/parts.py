@@ -261,7 +261,9 @@ def limits(settings: Settings) -> RiskLimits:
     risk = settings.risk
     return RiskLimits(
         percent=risk.percent, max_open_trades=risk.max_open_trades, max_exposure=risk.max_exposure,
-        max_position=risk.max_position, daily_loss_percent=risk.daily_loss_percent, leverage=settings.trading.leverage,
+        max_position=risk.max_position, max_order_value=risk.max_order_value,
+        max_orders_per_minute=risk.max_orders_per_minute, max_equity_step=risk.max_equity_step,
+        daily_loss_percent=risk.daily_loss_percent, leverage=settings.trading.leverage,
         fee=settings.paper.taker_fee, slippage=settings.paper.slippage + settings.paper.half_spread,
         protections=tuple(
             Protection(

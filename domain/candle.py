@@ -73,6 +73,10 @@ TIME_MAX = 2**53
 """Times beyond this are no milliseconds since 1970 in anybody's calendar."""
 
 
+PRICE_MAX, VOLUME_MAX = 1e12, 1e21
+"""What is beyond these was never traded of anything."""
+
+
 def check_bar(bar: Bar, step_ms: int) -> None:
     """Raise BadData unless the bar could have been traded and lies on its timeframe's grid."""
     prices = bar[1:5]
@@ -87,6 +91,8 @@ def check_bar(bar: Bar, step_ms: int) -> None:
             f"bar {bar.open_time}: high {bar.high} and low {bar.low} do not enclose "
             f"open {bar.open} and close {bar.close}"
         )
+    if max(prices) > PRICE_MAX or max(bar.volume, bar.turnover) > VOLUME_MAX:
+        raise BadData(f"bar {bar.open_time}: a price or volume that no market has")
     if bar.volume < 0 or bar.turnover < 0:
         raise BadData(f"bar {bar.open_time}: negative volume or turnover")
     if bar.open_time % step_ms:

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
+from domain.errors import BadData
+
+SIZES = ("tick", "step", "min_qty", "max_qty", "max_leverage")
+SIZE_MIN, SIZE_MAX = Decimal("1e-15"), Decimal("1e15")
+"""With sizes beyond these prices and quantities cannot be rounded."""
+
 
 @dataclass(frozen=True, slots=True)
 class RiskTier:
@@ -46,6 +52,13 @@ class Instrument:
     pre_listing: bool = False
     delivery_time: int = 0
     tiers: tuple[RiskTier, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Raise BadData for rules that no order could be made by."""
+        for name in SIZES:
+            size = getattr(self, name)
+            if not (size.is_finite() and SIZE_MIN <= size <= SIZE_MAX):
+                raise BadData(f"{self.symbol}: {name} is {size}")
 
     def maintenance_rate(self, value: Decimal) -> Decimal:
         """Return the maintenance margin of a position of a value (quote units), as a fraction of it.

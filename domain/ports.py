@@ -71,6 +71,10 @@ class Ledger(Protocol):
         """Market time of the last record before the first that is missing, None when none is (as of the replay)."""
         ...
 
+    def set_aside(self, record: Record) -> None:
+        """Keep a copy of a record that its replay could make no use of, and count it as missing."""
+        ...
+
     def archive(self, live: Sequence[Record]) -> int:
         """Put away what no longer matters, keeping the given records; return how many files went."""
         ...

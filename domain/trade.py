@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 ZERO = Decimal(0)
 SIDES = frozenset(Side)
+_EXACT = Context(prec=200)
 
 
 class Leg(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,14 +99,19 @@ def calculate_pnl(
     return move * qty, move / entry * 100 * leverage
 
 
+def rounded(value: Decimal, digits: int) -> Decimal:
+    """Return a number with so many digits behind the point, however large it is: ``round`` fails beyond 28 in all."""
+    return value.quantize(Decimal(1).scaleb(-digits), context=_EXACT)
+
+
 def with_funding(trade: Trade, legs: Iterable[Leg], paid: Leg) -> Trade:
     """Return the next version of a trade: ``paid`` is a funding payment that was told late, ``legs`` are the others."""
     net, value = trade.pnl_usd - paid.fee, trade.entry_price * trade.quantity
     # the money that the first stop put at risk is known as the ratio that it made
     ratio = trade.r_multiple * net / trade.pnl_usd if trade.pnl_usd else trade.r_multiple
     return msgspec.structs.replace(
-        trade, pnl_usd=net, funding=trade.funding + paid.fee, r_multiple=round(ratio, 6), version=trade.version + 1,
-        pnl_percent=round(net / value * 100 * trade.leverage, 8) if value else trade.pnl_percent,
+        trade, pnl_usd=net, funding=trade.funding + paid.fee, r_multiple=rounded(ratio, 6), version=trade.version + 1,
+        pnl_percent=rounded(net / value * 100 * trade.leverage, 8) if value else trade.pnl_percent,
         legs=tuple(sorted([*legs, paid], key=lambda leg: (leg.time, leg.exec_id))),
     )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -18,13 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Commitments:
-    """Sums over all positions, in quote units: as ``engine/risk.py`` names them."""
+    """Sums over all positions, in quote units, and the entries of the last minute: as ``engine/risk.py`` names them."""
 
     exposure: Decimal
     margin: Decimal
     at_risk: Decimal
     maintenance: Decimal
     available: Decimal | None
+    ordered: int
+
+
+MINUTE_MS, ENTRIES_MAX = 60_000, 10_000
 
 
 class Capital:
@@ -32,6 +37,11 @@ class Capital:
 
     def __init__(self, book: Book, situation: Situation, instruments: Mapping[str, Instrument]) -> None:
         self._book, self._situation, self._instruments = book, situation, instruments
+        self._entered: deque[int] = deque(maxlen=ENTRIES_MAX)
+
+    def entered(self) -> None:
+        """Take note that an entry is made, at the market time of now."""
+        self._entered.append(self._situation.market_time)
 
     def commitments(self) -> Commitments:
         """Return what all positions come to; entries on their way count whole."""
@@ -45,7 +55,10 @@ class Capital:
             exposure += value
             at_risk += one.commitment(max(ZERO, one.opening.side.sign * (price - one.bracket.stop)))
             maintenance += self._maintenance({one.symbol: value})
-        return Commitments(exposure, own + seen.foreign_margin, at_risk, maintenance, available)
+        while self._entered and self._entered[0] <= seen.market_time - MINUTE_MS:
+            self._entered.popleft()
+        ordered = len(self._entered)
+        return Commitments(exposure, own + seen.foreign_margin, at_risk, maintenance, available, ordered)
 
     def margin(self, without: Collection[str] = ()) -> Decimal:
         """Return what our positions tie up, and entries under way as if they had filled, but for those ``without``."""

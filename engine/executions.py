@@ -10,7 +10,7 @@ import msgspec
 
 from domain.ids import parse_order_id
 from domain.order import Cause
-from domain.trade import ZERO
+from domain.trade import ZERO, rounded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,7 +48,7 @@ def divide(fill: Fill, qty: Decimal, mark: str) -> tuple[Fill, Fill | None]:
     """
     if qty >= fill.qty:
         return fill, None
-    fee, closed = round(fill.fee * qty / fill.qty, 12), min(qty, fill.closed_qty)
+    fee, closed = rounded(fill.fee * qty / fill.qty, 12), min(qty, fill.closed_qty)
     first = msgspec.structs.replace(fill, qty=qty, closed_qty=closed, fee=fee)
     rest = msgspec.structs.replace(
         fill, exec_id=fill.exec_id + mark, qty=fill.qty - qty, closed_qty=fill.closed_qty - closed, fee=fill.fee - fee

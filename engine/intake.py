@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from domain import bounds
 from domain.errors import Rejected, Unavailable
 from domain.ids import parse_order_id
 from domain.order import Cause, OrderReport, OrderState, PositionReport
-from domain.records import Fill, OrderEnded
+from domain.records import Fill, OrderEnded, Unread
 from domain.trade import ZERO
 from engine import recovery
 from engine.commands import RecordTrade
@@ -36,6 +40,15 @@ PROVEN_AFTER_S = 10.0
 
 PUBLISHED_MAX = 10_000
 
+AHEAD_MAX_MS = 86_400_000
+"""How far an execution may be ahead of all that the market has told, and of the host's clock.
+
+A feed may be silent for a while, and a practice exchange's market go much faster than clocks do.
+"""
+
+FACTOR_MAX = 1_000
+"""How many times dearer or cheaper than meant nothing is bought or sold in the life of a position."""
+
 
 class Intake:
     """Journals facts, tells the trader, and has carried out what follows from them."""
@@ -50,6 +63,7 @@ class Intake:
         self._flat_since: dict[str, float] = {}
         self._asked_whole: set[str] = set()
         self._published: OrderedDict[tuple[str, type], None] = OrderedDict()
+        self._refused: OrderedDict[str, None] = OrderedDict()
 
     async def take_end(self, ended: OrderEnded) -> None:
         """Take the end of an order; an exit that has left something open is sent again."""
@@ -112,7 +126,7 @@ class Intake:
         """
         trader = self._trader
         for fill in fills:
-            if trader.book.knows(fill.exec_id):
+            if trader.book.knows(fill.exec_id) or not await self._understood(fill):
                 continue
             if fill.cause is Cause.FUNDING and self._funding.belongs_here(fill):
                 if self._funding.take(fill):
@@ -133,6 +147,50 @@ class Intake:
                 if held.symbol == fill.symbol:
                     self._publish(held)
             await self._shell.dispatch(commands)
+
+    async def _understood(self, fill: Fill) -> bool:
+        """Return whether anybody can reckon with an execution; one that nobody can is kept as what was not understood.
+
+        It is tried out before it is journaled: what is in the journal comes back at every start.
+        """
+        reason = self._doubt(fill)
+        if reason and fill.exec_id not in self._refused:
+            self._refused[fill.exec_id] = None
+            while len(self._refused) > PUBLISHED_MAX:
+                self._refused.popitem(last=False)
+            await self._keep(Unread(time=fill.time, symbol=fill.symbol, what=f"execution: {reason}"[:200],
+                                    row=repr(fill)[:500]))  # fmt: skip
+        return not reason
+
+    def _doubt(self, fill: Fill) -> str:
+        newest = max(self._shell.market_time(), int(time.time() * 1000))
+        if reason := bounds.doubt(fill):
+            return reason
+        if fill.time > newest + AHEAD_MAX_MS:
+            return f"its time {fill.time} is in the future"
+        held = self._trader.book.of_symbol(fill.symbol)
+        if held is not None and fill.price and fill.cause is not Cause.CORPORATE_ACTION:
+            meant = held.opening.entry
+            if not meant / FACTOR_MAX <= fill.price <= meant * FACTOR_MAX:
+                return f"its price {fill.price} is nowhere near {meant}"
+        try:
+            self._trader.book.try_out(fill)
+        except (ArithmeticError, ValueError) as error:
+            return repr(error)
+        return ""
+
+    async def _keep(self, unread: Unread) -> None:
+        """Keep what was not understood, and have its symbol compared before it is traded again.
+
+        Its time may be the very thing that is wrong, and the newest time in the journal is where the next start begins.
+        """
+        now = self._shell.market_time()
+        if not 0 < unread.time <= now:
+            unread = msgspec.structs.replace(unread, time=now)
+        await self._shell.append(unread)
+        self._reconciler.not_understood(unread)
+        self._told("unread", unread)
+        self._shell.nudge()
 
     async def _note_hand(self, fill: Fill) -> None:
         """Have it told when a hand has changed one of our positions."""
@@ -217,7 +275,4 @@ class Intake:
     async def take_unread(self) -> None:
         """Keep what could not be interpreted, and compare its symbol with the exchange before trading there again."""
         for unread in self._broker.unread():
-            await self._shell.append(unread)
-            self._reconciler.not_understood(unread)
-            self._told("unread", unread)
-            self._shell.nudge()
+            await self._keep(unread)

@@ -166,7 +166,10 @@ class Parts:
 
 @dataclass(slots=True)
 class Progress:
-    """Where the start stands, and what went wrong last; ``/readyz`` is made of it."""
+    """Where the start stands, and what went wrong last; ``/readyz`` is made of it.
+
+    ``failing`` says which tasks keep dying, in words.
+    """
 
     recovered: bool = False
     recovery_s: float = 0.0
@@ -178,3 +181,4 @@ class Progress:
     batches: int = 0
     lags: Lags = field(default_factory=Lags)
     recording: Lags = field(default_factory=Lags)
+    failing: Callable[[], list[str]] = list

@@ -13,7 +13,7 @@ from domain import ids
 from domain.exits import Bracket, widen
 from domain.order import Cause
 from domain.records import Fill, Record, Touch, Touched
-from domain.trade import ZERO, Leg, Trade
+from domain.trade import ZERO, Leg, Trade, rounded
 from engine.order_register import OwnOrder
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ class Position:
         return Trade(
             symbol=self.symbol, side=side.value, entry_price=entry, exit_price=self._average(exits),
             quantity=self.opened, entry_time=times[min([f.time for f in entries])], exit_time=times[last.time],
-            pnl_usd=net, pnl_percent=round(net / value * 100 * self.leverage, 8),
+            pnl_usd=net, pnl_percent=rounded(net / value * 100 * self.leverage, 8),
             exit_reason=self._cause(last).value, leverage=self.leverage, strategy_name=self.opening.strategy,
             trade_id=ids.trade_id(self.digest), source=who.source, mode=who.mode, account=who.account,
             timeframe=self.opening.timeframe, gross_pnl=gross, fees=fees, funding=funding,
@@ -264,7 +264,7 @@ class Position:
     @staticmethod
     def _average(fills: list[Fill]) -> Decimal:
         qty = sum([f.qty for f in fills], ZERO)
-        return round(sum([f.qty * f.price for f in fills], ZERO) / qty, 12) if qty else ZERO
+        return rounded(sum([f.qty * f.price for f in fills], ZERO) / qty, 12) if qty else ZERO
 
 
 def bracket_of(opening: Opening, time: int) -> Bracket:
@@ -276,4 +276,4 @@ def bracket_of(opening: Opening, time: int) -> Bracket:
 
 
 def _ratio(value: Decimal, unit: Decimal) -> Decimal:
-    return round(value / unit, 6) if unit else ZERO
+    return rounded(value / unit, 6) if unit else ZERO

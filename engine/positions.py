@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from domain.records import Opening
 
+NOBODY = ids.Identity("", "", "")
 ASKED_AGAIN_MS = 3_600_000
 SEEN_MAX = 100_000
 """Execution ids remembered, so that a fact told twice counts once."""
@@ -275,6 +277,30 @@ class Book:
         self._add(fill)
         return self._attribute(fill.symbol)
 
+    def try_out(self, fill: Fill) -> None:
+        """Reckon with an execution as ``take`` would, and change nothing.
+
+        Raises:
+            ArithmeticError, ValueError: when nobody can reckon with it, or with what it makes of a position.
+        """
+        there = self._there(fill.symbol)
+        pool = self._pool.get(fill.symbol, {}) | {fill.exec_id: fill}
+        made = Attribution.of(pool.values(), {digest: Claim(h.intended_at, h.given) for digest, h in there.items()})
+        for digest, held in there.items():
+            trial = copy.copy(held)
+            if trial.hold(made.owned[digest]) and trial.flat:
+                trial.to_trade(NOBODY)
+
+    def forget(self, fill: Fill) -> None:
+        """Forget an execution that could not be reckoned with: the exchange may tell it again, as it was."""
+        self._told.pop(fill.exec_id, None)
+        self._pool.get(fill.symbol, {}).pop(fill.exec_id, None)
+
+    def _there(self, symbol: str) -> dict[str, Position]:
+        """Return the positions of a symbol by digest, the first that was meant first."""
+        held = (one for one in self._by_digest.values() if one.symbol == symbol)
+        return {one.digest: one for one in sorted(held, key=lambda one: one.intended_at)}
+
     def _add(self, fill: Fill) -> None:
         """Put an execution among those that are shared out; of one that is there in part, the whole counts."""
         self._told[whole_of(fill.exec_id)] = None
@@ -288,11 +314,8 @@ class Book:
 
     def _attribute(self, symbol: str) -> list[Position]:
         """Share out the executions of a symbol anew; return the positions that this has changed."""
-        held_there = sorted(
-            (one for one in self._by_digest.values() if one.symbol == symbol), key=lambda h: h.intended_at
-        )
-        there = {held.digest: held for held in held_there}
-        claims = {held.digest: Claim(held.intended_at, held.given) for held in held_there}
+        there = self._there(symbol)
+        claims = {digest: Claim(held.intended_at, held.given) for digest, held in there.items()}
         made = Attribution.of(self._pool.get(symbol, {}).values(), claims)
         self._strays[symbol] = {part.exec_id: part for part in made.strays}
         self._bound(symbol)

@@ -29,6 +29,9 @@ def reasons(parts: Parts, progress: Progress) -> list[str]:
         )
     if progress.broker_error:
         found.append(f"exchange: {progress.broker_error}")
+    found += progress.failing()
+    if parts.trader.situation.equity_doubt:
+        found.append(parts.trader.situation.equity_doubt)
     if not progress.durable:
         found.append("the journal cannot be written, or its disk is full: no new entries")
     # what keeps the account out is told once, though each request fails for it

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 REPLAY_S = 300.0
+UNUSABLE = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What a record can raise with which nobody can reckon."""
+
 REMEMBERED = 5_000
 """Newest trades whose outcome the phantoms are told of."""
 
@@ -37,6 +40,7 @@ class Past:
         trades: the finished trades, as often as they were told.
         phantoms: the records of phantoms.
         latches: the last of each kind of lasting decision.
+        unusable: records that nobody can reckon with: they count as missing.
     """
 
     records: int = 0
@@ -44,6 +48,7 @@ class Past:
     trades: list[Trade] = field(default_factory=list)
     phantoms: list[Phantom] = field(default_factory=list)
     latches: dict[type, Record] = field(default_factory=dict)
+    unusable: list[Record] = field(default_factory=list)
 
 
 def replay(trader: Trader, records: Iterable[Record], phantoms: Phantoms | None = None) -> Past:
@@ -60,9 +65,9 @@ def replay(trader: Trader, records: Iterable[Record], phantoms: Phantoms | None 
         else:
             at_once = bool(waiting) and isinstance(record, Close) and trader.book.take_recorded(waiting, record)
             for fill in waiting if not at_once else ():
-                trader.restore(fill)
+                _restore(trader, fill, past)
             waiting.clear()
-            trader.restore(record)
+            _restore(trader, record, past)
         past.records += 1
         past.until = max(past.until, record.time)
         if isinstance(record, Close):
@@ -73,8 +78,19 @@ def replay(trader: Trader, records: Iterable[Record], phantoms: Phantoms | None 
         elif isinstance(record, Latch):
             past.latches[type(record)] = record
     for fill in waiting:
-        trader.restore(fill)
+        _restore(trader, fill, past)
     return past
+
+
+def _restore(trader: Trader, record: Record, past: Past) -> None:
+    try:
+        trader.restore(record)
+    except UNUSABLE as error:
+        # one such record, raised at every start, would keep the bot down and its positions alone for ever
+        log.error("record set aside: nobody can reckon with it", kind=type(record).__name__, reason=repr(error))
+        past.unusable.append(record)
+        if isinstance(record, Fill):
+            trader.book.forget(record)
 
 
 class Recall:
@@ -116,7 +132,10 @@ class Recall:
             raise ConfigError(f"the journal cannot be read ({error}): look at its disk, then start again") from error
 
     def _replay(self) -> Past:
-        return replay(self._trader, self._ledger.replay(), self._phantoms)
+        past = replay(self._trader, self._ledger.replay(), self._phantoms)
+        for record in past.unusable:
+            self._ledger.set_aside(record)
+        return past
 
     async def _restore_trades(self, journaled: list[Trade]) -> None:
         try:

@@ -34,7 +34,11 @@ MAINTENANCE_RESERVE = Decimal("1.25")
 
 @dataclass(frozen=True, slots=True)
 class RiskLimits:
-    """The operator's limits; ``max_exposure`` and ``max_position`` are multiples of the equity."""
+    """The operator's limits; ``max_exposure`` and ``max_position`` are multiples of the equity.
+
+    ``max_order_value`` (quote units) and ``max_orders_per_minute`` are absolute, 0 for none: they hold whatever equity
+    and prices are told. ``max_equity_step`` is how many times the last equity the next may be, or its part.
+    """
 
     percent: Decimal
     max_open_trades: int
@@ -45,6 +49,9 @@ class RiskLimits:
     fee: Decimal
     slippage: Decimal
     protections: tuple[Protection, ...] = ()
+    max_order_value: Decimal = ZERO
+    max_orders_per_minute: int = 0
+    max_equity_step: Decimal = Decimal(10)
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -54,6 +61,7 @@ class Account(msgspec.Struct, frozen=True):
     ``at_risk`` is what is lost from now on when every open position is stopped, ``maintenance`` the margin that the
     exchange wants kept for them. ``available`` is what the exchange says that new positions may tie up, less what has
     been asked for since; None where it has not said so. Strangers' orders count there, and in nothing else.
+    ``ordered`` are the entries of the last minute.
     """
 
     equity: Decimal
@@ -69,6 +77,7 @@ class Account(msgspec.Struct, frozen=True):
     at_risk: Decimal = ZERO
     maintenance: Decimal = ZERO
     available: Decimal | None = None
+    ordered: int = 0
 
     @property
     def free(self) -> Decimal:
@@ -103,6 +112,8 @@ def weigh(signal: Signal, instrument: Instrument, limits: RiskLimits, account: A
         return Denied("not_shortable", "what is not owned cannot be sold on this market")
     if account.open_trades >= limits.max_open_trades:
         return Denied("max_open_trades", f"{account.open_trades} positions are open")
+    if 0 < limits.max_orders_per_minute <= account.ordered:
+        return Denied("order_rate", f"{account.ordered} entries within a minute")
     lost = -account.day_pnl
     if account.day_equity > 0 and lost >= account.day_equity * limits.daily_loss_percent / 100:
         return Denied("daily_loss", f"{lost:.2f} lost today, of {account.day_equity:.2f}")
@@ -139,6 +150,8 @@ def _size(signal: Signal, instrument: Instrument, limits: RiskLimits, account: A
     qty = instrument.floor_qty(min(by_risk, room / entry, instrument.max_qty))
     if qty < instrument.min_qty or qty * entry < instrument.min_notional:
         return Denied("sizing", f"{qty} is below the exchange's minimum")
+    if 0 < limits.max_order_value < qty * entry:
+        return Denied("order_value", f"{qty * entry:.2f} is more than an order may be worth")
     kept = (account.maintenance + qty * entry * rate) * MAINTENANCE_RESERVE
     if account.equity - account.at_risk - qty * loss < kept:
         # with cross margin all positions are liquidated together, each long before its own distance is used up

@@ -162,7 +162,7 @@ class Runtime:
     def start(self, tasks: Tasks, *, trading: bool = True) -> None:
         """Begin to handle events and orders, and with ``trading`` to listen; ``recover`` must have succeeded."""
         p = self._p
-        self._consuming = True
+        self._consuming, self.progress.failing = True, tasks.failing
         tasks.start("events", self._consume)
         for lane in range(LANES):
             tasks.start(f"orders {lane}", lambda lane=lane: self.orders.run(lane))  # type: ignore[misc]

@@ -18,6 +18,9 @@ log = structlog.get_logger(__name__)
 
 RESTARTS_MAX = 5
 WINDOW_S = 600.0
+FAILING_AFTER = 2
+"""What has fallen so often in the last ten minutes keeps falling: one fall is made good by the next start."""
+
 PAUSE_S = (0.2, 10.0)
 
 
@@ -26,6 +29,8 @@ class Tasks:
 
     def __init__(self) -> None:
         self._held: dict[str, asyncio.Task[None]] = {}
+        self._falls: dict[str, deque[float]] = {}
+        self._reasons: dict[str, str] = {}
         self._jitter = random.Random()  # noqa: S311  spreads restarts, guards nothing
         self.failed: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
@@ -42,11 +47,21 @@ class Tasks:
 
         What could not be kept up then ends the bot when it is ``vital``; else it is left alone for ten minutes.
         """
+        if vital:
+            self._falls[name] = deque(maxlen=FAILING_AFTER)
         self._held[name] = asyncio.create_task(self._keep(name, work, vital=vital), name=name)
 
     def names(self) -> list[str]:
         """Return the tasks that are running."""
         return [name for name, task in self._held.items() if not task.done()]
+
+    def failing(self) -> list[str]:
+        """Return the vital tasks that keep dying, with what they died of last, in words."""
+        begin = asyncio.get_running_loop().time() - WINDOW_S
+        return [
+            f"the task {name} keeps failing ({self._reasons[name][:200]})"
+            for name, falls in self._falls.items() if len(falls) == FAILING_AFTER and falls[0] > begin
+        ]  # fmt: skip
 
     async def _keep(self, name: str, work: Callable[[], Awaitable[None]], *, vital: bool) -> None:
         falls: deque[float] = deque(maxlen=RESTARTS_MAX)
@@ -58,6 +73,9 @@ class Tasks:
             except Exception as error:
                 expected = isinstance(error, RevenantError)
                 log.error("task failed", task=name, reason=str(error) or repr(error), exc_info=not expected)
+                self._reasons[name] = repr(error)
+                if vital:
+                    self._falls[name].append(loop.time())
             else:
                 return
             if len(falls) == RESTARTS_MAX and loop.time() - falls[0] < WINDOW_S:

@@ -49,8 +49,7 @@ if TYPE_CHECKING:
     from domain.signal import Signal
     from domain.trade import Trade
 
-DAY_MS, DAY_S = 86_400_000, 86_400
-CLOSED_MAX = 5_000
+DAY_MS, DAY_S, CLOSED_MAX = 86_400_000, 86_400, 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,6 +383,8 @@ class Trader:
             return "late", "the market has moved on"
         if self.situation.superseded:
             return "superseded", "another instance has taken over"
+        if self.situation.equity_doubt:
+            return "equity_doubted", self.situation.equity_doubt
         if self.situation.barred:
             return "exchange_access", self.situation.barred
         if signal.symbol in self.situation.refusing:
@@ -429,6 +430,7 @@ class Trader:
     def _enter(self, signal: Signal, plan: Plan, size: Approved, judged: Judgement) -> Command:
         order = self._entry(signal, plan, size, judged, 0)
         self.counts["taken"] += 1
+        self._capital.entered()
         # the book learns at once, so that the next bar does not decide the same again
         self.book.apply(order.intent)
         return order
@@ -506,7 +508,7 @@ class Trader:
             equity=seen.equity, day_equity=self._day.equity if self._day else seen.equity, day_pnl=self.day_pnl(),
             exposure=sums.exposure, margin=sums.margin, open_trades=len(self.book.positions()), switch=seen.switch,
             durable=seen.durable, now=seen.market_time, closed=self.adjustments.counted(self.closed, symbol),
-            at_risk=sums.at_risk, maintenance=sums.maintenance, available=sums.available,
+            at_risk=sums.at_risk, maintenance=sums.maintenance, available=sums.available, ordered=sums.ordered,
         )  # fmt: skip
 
     def margin(self, without: Collection[str] = ()) -> Decimal:

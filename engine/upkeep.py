@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from typing import TYPE_CHECKING
 
 import structlog
 
 from domain.errors import Rejected, RevenantError, Unavailable
 from engine.delivery import Deliveries
+from engine.equity import EquityDoubt
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -32,6 +34,8 @@ class Upkeep:
     ) -> None:
         self._p, self._progress, self._rules, self._in_flight, self._shell = parts, progress, rules, in_flight, shell
         self._deliveries = Deliveries(parts.delivery)
+        limits = parts.trader.adjustments
+        self._doubt = EquityDoubt(lambda: limits.limits.max_equity_step, time.monotonic)
 
     async def watch_balance(self) -> None:
         """Ask for the balance every few seconds, until cancelled."""
@@ -51,8 +55,10 @@ class Upkeep:
         except RevenantError as error:
             self._progress.broker_error = str(error)
             raise
-        seen.equity, seen.available, seen.counted = balance.equity, balance.available, counted
         self._progress.broker_error = ""
+        seen.equity_doubt = self._doubt.weigh(balance.equity, seen.equity)
+        if not seen.equity_doubt:
+            seen.equity, seen.available, seen.counted = balance.equity, balance.available, counted
 
     async def watch_rules(self) -> None:
         """Ask for the trading rules every hour, until cancelled, and act before contracts are delisted."""

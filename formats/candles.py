@@ -8,7 +8,7 @@ import io
 import json
 import re
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -206,11 +206,22 @@ def _from_archive(path: Path) -> bytes:
         inside = [entry for entry in packed.infolist() if entry.filename.endswith(".csv")]
         if len(inside) != 1 or inside[0].file_size > FILE_BYTES_MAX:
             raise BadData(f"holds {len(inside)} csv files; an archive holds one")
-        return packed.read(inside[0])
+        with packed.open(inside[0]) as member:
+            return _at_most(member)
 
 
 def _unpacked(path: Path) -> bytes:
-    return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    if path.suffix != ".gz":
+        return path.read_bytes()
+    with gzip.open(path) as packed:
+        return _at_most(packed)
+
+
+def _at_most(packed: IO[bytes] | gzip.GzipFile) -> bytes:
+    text = packed.read(FILE_BYTES_MAX + 1)
+    if len(text) > FILE_BYTES_MAX:
+        raise BadData(f"unpacks to more than {FILE_BYTES_MAX} bytes; split it")
+    return text
 
 
 def spacing(bars: Bars) -> str:

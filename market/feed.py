@@ -67,6 +67,7 @@ class Feed:
             shard.connection = Connection(self._urls, limits, self._counters, shard)
             for topic in topics:
                 stream = Stream(names[topic], names[topic].symbol, topic, shard)
+                stream.horizon = self._frames.horizon(stream.series)
                 self._streams[stream.series] = self._by_topic[topic] = stream
             self._shards.append(shard)
             if (group := self._opened) is not None:
@@ -138,6 +139,9 @@ class Feed:
         stream.pushes += 1
         whole = False
         for item in message.items:
+            if item.start > stream.horizon or item.timestamp > stream.horizon:
+                self._refuse(stream, item.start)
+                continue
             if item.timestamp >= stream.price_time:
                 stream.price_time = item.timestamp
                 stream.close = item.close
@@ -149,6 +153,13 @@ class Feed:
                     self._take_whole(shard, frame)
             elif item.start != stream.forming or stream.unconfirmed is not None:
                 self._see_forming(stream, item.start)
+
+    def _refuse(self, stream: Stream, start: int) -> None:
+        """Believe nothing of a bar from the future, least of all its price; tell it once for each stream and second."""
+        self._frames.counters.invalid += 1
+        if stream.claimed != (told := int(_now())):
+            stream.claimed = told
+            log.warning("bar from the future refused", series=stream.series, start=start)
 
     def _take_whole(self, shard: Shard, frame: bytes) -> None:
         """Take a frame that has a closed bar, or is no kline frame at all."""
@@ -294,6 +305,7 @@ class Feed:
 
     def _inspect(self, stream: Stream, now: float) -> None:
         silence, stale_s = stream.silence, self._limits.stale_s
+        stream.horizon = self._frames.horizon(stream.series)
         if stream.unconfirmed and now - stream.unconfirmed[1] > self._limits.confirm_s:
             self._gaps.fill(stream.series, stream.unconfirmed[0])
             stream.unconfirmed = None

@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from domain.candle import Bar, Bars, ClosedBar, Series, check_bar, timeframe_ms
+from domain.candle import TIME_MAX, Bar, Bars, ClosedBar, Series, check_bar, timeframe_ms
 from domain.errors import BadData
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 HELD_MAX = 2_000
 """Bars that wait behind a hole, per series; what comes after is asked for again later."""
 
-ABSENT_MAX = 1_000
+AHEAD_MS = 20 * 86_400_000
+"""How much later than the host's clock and than all that was told a bar may be: practice markets outrun clocks."""
 
 GIVEN_MAX = 1_000
 """Batches that are remembered to have been given out."""
@@ -78,18 +79,24 @@ class _Line:
     window: Window
     step_ms: int
     held: dict[int, Bar] = field(default_factory=dict)
-    absent: set[int] = field(default_factory=set)
+    told: tuple[int, int] = (0, 0)
+    """[start, end) of which the exchange has told every bar there is, so that what is missing there never was."""
 
 
 class Frames:
     """All series, each strictly increasing and contiguous.
 
     A bar that comes after a hole is held until the hole is filled, or until the exchange has said that it has no
-    such bar; then it and its successors are released, each once.
+    such bar; then it and its successors are released, each once. What opens more than ``ahead_ms`` later than ``now``
+    (UTC ms) and than the newest bar is believed of nobody; without either, anything is.
     """
 
-    def __init__(self, capacities: Mapping[Series, int]) -> None:
+    def __init__(
+        self, capacities: Mapping[Series, int], ahead_ms: int = AHEAD_MS,
+        now: Callable[[], int] = lambda: 0,
+    ) -> None:  # fmt: skip
         self._lines: dict[Series, _Line] = {}
+        self._ahead_ms, self._now = ahead_ms, now
         self.counters = Counters()
         self.follow(capacities)
 
@@ -131,6 +138,9 @@ class Frames:
         except BadData:
             self.counters.invalid += 1
             raise
+        if bar.open_time > self.horizon(series):
+            self.counters.invalid += 1
+            raise BadData(f"bar {bar.open_time}: opens in the future")
         last = line.window.last_time()
         if last is not None and bar.open_time <= last:
             self._repeated(line, bar, last)
@@ -144,6 +154,11 @@ class Frames:
         line.held[bar.open_time] = bar
         return self._release(series, line)
 
+    def horizon(self, series: Series) -> int:
+        """Return the latest open time that is believed of a series."""
+        known = max(self._now(), self._lines[series].window.last_time() or 0)
+        return known + self._ahead_ms if known else TIME_MAX
+
     def hole(self, series: Series, seen_open: int | None = None) -> tuple[int, int] | None:
         """Return [start, end) of the bars missing before the next held bar, or before a bar seen forming."""
         line = self._lines[series]
@@ -156,35 +171,43 @@ class Frames:
 
     def confirm_absent(self, series: Series, start: int, end: int, had: Bars) -> list[ClosedBar]:
         """Take the exchange's word for which bars of [start, end) exist; return what is released by it."""
-        line = self._lines[series]
-        released: list[ClosedBar] = []
+        line, inside = self._lines[series], 0
+        last = line.window.last_time()
         for bar in had.rows():
+            inside += start <= bar.open_time < end
+            self.counters.received += 1
             try:
-                fresh = self.offer(series, bar)
+                check_bar(bar, line.step_ms)
             except BadData:
+                self.counters.invalid += 1
                 continue
             self.counters.filled += 1
-            released += fresh
-        present = set(had.open_time.tolist())
-        absent = [time for time in range(start, end, line.step_ms) if time not in present]
-        self.counters.absent += len(absent)
-        line.absent.update(absent)
-        while len(line.absent) > ABSENT_MAX:
-            line.absent.remove(min(line.absent))
-        return released + self._release(series, line)
+            if last is not None and bar.open_time <= last:
+                self._repeated(line, bar, last)
+            else:
+                line.held.setdefault(bar.open_time, bar)
+        self.counters.absent += max(0, (end - start) // line.step_ms - inside)
+        known = line.told
+        line.told = (known[0], max(known[1], end)) if known[0] <= start <= known[1] else (start, end)
+        return self._release(series, line)
 
     def _release(self, series: Series, line: _Line) -> list[ClosedBar]:
         released: list[ClosedBar] = []
-        while line.held:
+        # in one go: a hole of thousands of bars must not be looked through for each of them
+        for opens in sorted(line.held) if self._contiguous(line) else ():
             last = line.window.last_time()
-            due = min(line.held) if last is None else self._next_time(line, last)
-            bar = line.held.pop(due, None)
-            if bar is None:
+            if last is not None and not last + line.step_ms <= opens <= self._next_time(line, last):
                 break
+            bar = line.held.pop(opens)
             line.window.append(bar)
             released.append(ClosedBar(series, bar))
         self.counters.released += len(released)
         return released
+
+    def _contiguous(self, line: _Line) -> bool:
+        """Return whether anything held can be released: nearly always one bar, or none of many that wait."""
+        last = line.window.last_time()
+        return last is None or len(line.held) == 1 or min(line.held, default=last) <= self._next_time(line, last)
 
     def _repeated(self, line: _Line, bar: Bar, last: int) -> None:
         if bar.open_time == last and bar != line.window.last():
@@ -194,10 +217,9 @@ class Frames:
 
     @staticmethod
     def _next_time(line: _Line, last: int) -> int:
-        due = last + line.step_ms
-        while due in line.absent:
-            due += line.step_ms
-        return due
+        """Return the first open time after ``last`` of which nobody knows whether there is such a bar."""
+        due, (start, end) = last + line.step_ms, line.told
+        return end if start <= due < end else due
 
 
 class Batches:

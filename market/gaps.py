@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 import structlog
 
 from domain.candle import Bars, Series, timeframe_ms
-from domain.errors import RevenantError
+from domain.errors import RevenantError, Unavailable
 from domain.ports import Klines
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 NEWEST_BARS = 6
 HOLE_BARS = 1_000
 """A hole of more bars is cut to what REST has before it is asked for."""
+HOLE_BARS_MAX = 20_000
+"""No outage leaves a hole of more bars: whoever claims one is not believed."""
 NEWEST = -1
 """In place of an open time: whatever is newest is to be looked at."""
 
@@ -143,6 +145,8 @@ class Gaps:
         # a frame may claim any time: nothing is asked for beyond what REST has
         newest = await self._klines.newest(series, 1)
         end = min(hole[1], int(newest.open_time[-1])) if len(newest) else hole[0]
+        if _bars_in(series, (hole[0], end)) > HOLE_BARS_MAX:
+            raise Unavailable(f"a hole of {_bars_in(series, (hole[0], end))} bars is not believed")
         return (hole[0], end) if hole[0] < end else None
 
     def _close(self, series: Series, hole: tuple[int, int], bars: Bars) -> None:

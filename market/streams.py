@@ -24,7 +24,8 @@ class Stream:
     """One topic: what it has told, and what is known of its silence.
 
     ``pushes`` counts frames, of which ``pushes_seen`` had come when the stream was looked at last. ``price_time`` and
-    ``close`` are the newest price, ``forming`` the start of the newest bar. ``unconfirmed`` is a bar seen forming whose
+    ``close`` are the newest price, ``forming`` the start of the newest bar. ``horizon`` is the latest time that is
+    believed, ``claimed`` the second in which a later one was claimed last. ``unconfirmed`` is a bar seen forming whose
     predecessors are missing, and since when; ``overdue`` the first missing bar whose time is over, when it is asked for
     next, and the pause after that.
     """
@@ -37,6 +38,8 @@ class Stream:
     pushes: int = 0
     pushes_seen: int = 0
     price_time: int = 0
+    horizon: int = 0
+    claimed: int = -1
     close: float = 0.0
     forming: int = 0
     share: float = ASK_SHARE[0]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from domain import bounds
 from domain.errors import BadData, ConfigError
 from domain.records import Mended, Record
 from persistence.files import AtomicFile, refused, sync_folder
@@ -166,6 +167,13 @@ class Journal:
             lines = sorted(lines, key=_moment)
         return (line.r for line in lines)
 
+    def set_aside(self, record: Record) -> None:
+        """Keep a copy of a record that a replay could make no use of; it counts as missing from its time on."""
+        self._quarantine(self.directory / "record", msgspec.json.encode(record))
+        state = self.state
+        state.missing += 1
+        state.doubtful_since = record.time if state.doubtful_since is None else min(state.doubtful_since, record.time)
+
     def relieve(self) -> None:
         """Take a reserve again once the disk has room."""
         with self._lock:
@@ -297,8 +305,9 @@ class Journal:
         for path in reversed(segments):
             self._cut_torn(path)
             header = _header_of(path)
-            numbers = [line.n for line in read_segment(path, self._quarantine) if line is not None]
-            self.last = max(self.last, max(numbers, default=0), (header.first if header else 0) - 1)
+            unusable: list[int] = []
+            numbers = [line.n for line in read_segment(path, self._learning(unusable)) if line is not None]
+            self.last = max(self.last, *numbers, *unusable, (header.first if header else 0) - 1)
             self.state.records += len(numbers)
             if self.last > 0:
                 return
@@ -321,6 +330,15 @@ class Journal:
             )
         if (header.source, header.mode, header.account) != tuple(self._who):
             raise ConfigError(f"journal {path} belongs to {header.source}/{header.mode}/{header.account}")
+
+    def _learning(self, numbers: list[int]) -> Callable[[Path, bytes], object]:
+        """Return what sets lines aside and notes the numbers of those that are whole: theirs are taken."""
+
+        def set_aside(path: Path, data: bytes) -> None:
+            self._quarantine(path, data)
+            numbers.append(_number_of(data))
+
+        return set_aside
 
     def _quarantine(self, path: Path, data: bytes) -> bool:
         """Copy bytes that cannot be read to where nobody deletes them; say whether they are safe there."""
@@ -381,7 +399,11 @@ def _lines(paths: Iterable[Path], corrupt: Callable[[Path, bytes], object]) -> I
 
 
 def read_segment(path: Path, corrupt: Callable[[Path, bytes], object]) -> Iterator[Line | None]:
-    """Yield a segment's lines, None for each that is corrupt (handed to ``corrupt``); a torn tail is left out."""
+    """Yield a segment's lines, None for each that cannot be used (handed to ``corrupt``); a torn tail is left out.
+
+    A line that is whole and tells what cannot be true is of no more use than one whose checksum is wrong: nobody can
+    reckon with it, and an earlier program may have written it.
+    """
     data = path.read_bytes()
     lines = data[: data.rfind(b"\n") + 1].split(b"\n")
     for i, line in enumerate(lines[:-1]):
@@ -389,10 +411,24 @@ def read_segment(path: Path, corrupt: Callable[[Path, bytes], object]) -> Iterat
         if i == 0 and body is not None:
             continue
         try:
-            yield _decoder.decode(body or b"")
+            yield _believed(_decoder.decode(body or b""))
         except (msgspec.MsgspecError, ValueError):
             corrupt(path, line + b"\n")
             yield None
+
+
+def _believed(line: Line) -> Line:
+    if reason := bounds.doubt(line.r):
+        raise ValueError(reason)
+    return line
+
+
+def _number_of(data: bytes) -> int:
+    """Return the number of a line, 0 when it cannot even be told."""
+    try:
+        return msgspec.json.decode(_unseal(data.rstrip(b"\n")) or b"", type=_RawLine).n
+    except (msgspec.MsgspecError, ValueError):
+        return 0
 
 
 def _moment(line: Line) -> tuple[int, int]:

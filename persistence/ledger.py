@@ -214,6 +214,11 @@ class LayeredLedger:
                 late, self._late = self._late, []
                 return late
 
+    def set_aside(self, record: Record) -> None:
+        """Keep a copy of a record that its replay could make no use of, and count it as missing."""
+        with self._lock:
+            self._journal.set_aside(record)
+
     def archive(self, live: Sequence[Record]) -> int:
         """Put away what no longer matters, once the journal is large; return how many segments went.
 

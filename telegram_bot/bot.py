@@ -18,7 +18,6 @@ import structlog
 from telegram import BotCommand
 from telegram.error import Conflict, Forbidden, InvalidToken, RetryAfter, TelegramError
 from telegram.ext import AIORateLimiter, ExtBot
-from telegram.request import HTTPXRequest
 from telegram.warnings import PTBDeprecationWarning
 
 from domain.errors import ConfigError, Rejected, RevenantError, Unavailable
@@ -28,6 +27,7 @@ from telegram_bot.answer import Answer, Ask, Button, Change, Command
 from telegram_bot.confirmation import Confirmations, Pending
 from telegram_bot.courier import NO, RUN, SHOW, YES, Courier
 from telegram_bot.gate import Flood, Gate
+from telegram_bot.line import WAIT_S_MAX, Line
 from telegram_bot.moves import Moves
 from telegram_bot.notices import Notices
 from telegram_bot.update import Deed, Kind, command_of, deed
@@ -85,14 +85,12 @@ class Order:
     late_s: float = 0.0
 
 
-def connection(token: str, base_url: str) -> tuple[ExtBot[Any], HTTPXRequest]:
+def connection(token: str, base_url: str) -> tuple[ExtBot[Any], Line]:
     """Return a client of the Bot API, and its own line for long polls."""
     # the library warns that times to wait will be told differently one day: both are understood
     warnings.filterwarnings("ignore", category=PTBDeprecationWarning)
-    request = HTTPXRequest(
-        connection_pool_size=8, connect_timeout=5, read_timeout=ANSWER_S, write_timeout=20, pool_timeout=5
-    )
-    polling = HTTPXRequest(connection_pool_size=1, connect_timeout=5, read_timeout=POLL_S + ANSWER_S, pool_timeout=5)
+    request = Line(connection_pool_size=8, connect_timeout=5, read_timeout=ANSWER_S, write_timeout=20, pool_timeout=5)
+    polling = Line(connection_pool_size=1, connect_timeout=5, read_timeout=POLL_S + ANSWER_S, pool_timeout=5)
     limiter = AIORateLimiter(
         overall_max_rate=30, overall_time_period=1, group_max_rate=20, group_time_period=60, max_retries=3
     )
@@ -212,18 +210,23 @@ class TelegramBot:
             if failures:
                 log.info("telegram answers again", failures=failures)
             failures, self._conflict, self.state = 0, False, "ok"
-            for raw in found if isinstance(found, list) else []:
+            for raw in found:
                 number = raw.get("update_id") if isinstance(raw, dict) else None
                 if isinstance(number, int):
                     offset = max(offset or 0, number + 1)
                 await self.take(raw)
+                # garbage waits for nothing: thousands of pieces must not hold up the rest of the program
+                await asyncio.sleep(0)
 
-    async def _updates(self, offset: int | None) -> Any:
+    async def _updates(self, offset: int | None) -> list[Any]:
         """Wait for updates and return them as Telegram sent them: one that makes no sense must not hold up the rest."""
         asked = {"timeout": str(POLL_S), "allowed_updates": json.dumps(UPDATES)}
         asked |= {"offset": str(offset)} if offset else {}
         address = f"{self._terms.base_url}/bot{self._terms.token}/getUpdates?{urlencode(asked)}"
-        return await self._line.post(address, read_timeout=POLL_S + ANSWER_S)
+        found = await self._line.post(address, read_timeout=POLL_S + ANSWER_S)
+        if not isinstance(found, list):
+            raise TelegramError("an answer without updates")
+        return found
 
     def _note_failure(self, error: TelegramError, failures: int) -> None:
         if not isinstance(error, Conflict):
@@ -477,7 +480,7 @@ def _pressed(data: str) -> tuple[str, int, bool]:
 
 def _told_to_wait(error: RetryAfter) -> float:
     told = error.retry_after
-    return told.total_seconds() if isinstance(told, timedelta) else float(told)
+    return min(WAIT_S_MAX, told.total_seconds() if isinstance(told, timedelta) else float(told))
 
 
 def _saying(text: str) -> Callable[[Ask], Awaitable[Answer]]:

@@ -31,7 +31,7 @@ from broker.bybit.messages import (
     wallet_shape,
 )
 from broker.bybit.stream import PrivateStream
-from domain.errors import Objection, Rejected, Unavailable
+from domain.errors import BadData, Objection, Rejected, Unavailable
 from domain.ids import parse_order_id
 from domain.order import (
     Balance,
@@ -88,9 +88,10 @@ class BybitBroker(Rows):
                 try:
                     name = row.get("symbol", "")
                     found = instrument(row, turnover.get(name, ZERO), self._tiers.get(name, ()))
-                except UNREADABLE as error:
+                except (*UNREADABLE, BadData) as error:
                     self.malformed += 1
-                    log.warning("trading rules cannot be read: symbol left out", row=shown(row, 80), reason=repr(error))
+                    log.warning("trading rules cannot be read: symbol left out",
+                                symbol=shown(name, 40), row=shown(row, 80), reason=repr(error))  # fmt: skip
                     continue
                 if found is not None:
                     held[found.symbol] = found

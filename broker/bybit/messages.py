@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from domain import bounds
 from domain.errors import Unavailable
 from domain.ids import parse_order_id
 from domain.instrument import unified_symbol
@@ -61,7 +62,13 @@ STATES = {
 }  # fmt: skip
 NO_REASON = {"", "EC_NoError", "UNKNOWN"}
 UNREAD_MAX, ROW_CHARS = 200, 500
-DIGITS_MAX, TIME_DIGITS_MAX = 30, 13
+TIME_DIGITS_MAX = 13
+LARGEST, SMALLEST, DIGITS_MAX = 18, -30, 60
+"""Beyond 10 to the power of these, or with more digits, a number is none that a market could make."""
+
+TIME_BEGIN = 10**12
+"""The year 2001 in UTC ms: what is earlier was told in seconds."""
+
 ZERO = Decimal(0)
 UNREADABLE = (KeyError, IndexError, ValueError, TypeError, AttributeError, ArithmeticError)
 
@@ -141,12 +148,15 @@ class Rows:
         if qty <= 0 or price < 0:
             raise ValueError("an execution of nothing")
         fee, coin = self._fee(row, symbol, qty * price)
-        return Fill(
+        fill = Fill(
             time=_time(row, "execTime"), exec_id=_text(row["execId"]), order_id=_text(row.get("orderLinkId", "")),
             venue_order_id=_text(row["orderId"]), symbol=symbol, side=OrderSide(row["side"]), qty=qty, price=price,
             fee=fee, closed_qty=number(row, "closedSize"), cause=cause,
             maker=row.get("isMaker") in {True, "true", "True"}, fee_coin=coin,
         )  # fmt: skip
+        if reason := bounds.doubt(fill) or ("" if fill.time >= TIME_BEGIN else f"execTime is {fill.time}"):
+            raise ValueError(reason)
+        return fill
 
     def _fee(self, row: dict[str, Any], symbol: str, value: Decimal) -> tuple[Decimal, str]:
         """Return an execution's fee in USDT, and the coin that it was paid in where that is another."""
@@ -178,12 +188,15 @@ class Rows:
         size = number(row, "size")
         if size < 0 or (size and row["side"] not in {"Buy", "Sell"}) or (not size and _unsaid(row)):
             raise ValueError("a position without a size or side")
+        price = number(row, "avgPrice" if "avgPrice" in row else "entryPrice")
+        if size > bounds.QTY_MAX or not 0 <= price <= bounds.PRICE_MAX or size * price > bounds.VALUE_MAX:
+            raise ValueError(f"a position of {size} at {price}")
         index = int(row.get("positionIdx") or 0)
         if index not in {0, 1, 2}:
             raise ValueError(f"positionIdx {index}")
         return PositionReport(
             self._symbol(row["symbol"]), size if row["side"] == "Buy" else -size,
-            number(row, "avgPrice" if "avgPrice" in row else "entryPrice"), number(row, "stopLoss"),
+            price, number(row, "stopLoss"),
             number(row, "takeProfit"), number(row, "leverage"), number(row, "markPrice"),
             number(row, "unrealisedPnl"), index, number(row, "liqPrice"), _created(row),
         )  # fmt: skip
@@ -337,15 +350,18 @@ def number(row: dict[str, Any], name: str) -> Decimal:
         return ZERO
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise TypeError(f"{name} is no number")
-    found = Decimal(str(value))
-    if not found.is_finite() or abs(found.adjusted()) > DIGITS_MAX:
+    text = str(value)
+    if len(text) > DIGITS_MAX:
+        raise ValueError(f"{name} has {len(text)} digits")
+    found = Decimal(text)
+    if not found.is_finite() or not SMALLEST <= found.adjusted() <= LARGEST:
         raise ValueError(f"{name} is {found}")
     return found
 
 
 def _time(row: dict[str, Any], name: str) -> int:
     time = int(row[name])
-    if not 0 <= time < 10**15:
+    if not 0 <= time < bounds.TIME_END:
         raise ValueError(f"{name} is {time}")
     return time
 

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import ccxt.pro
 import structlog
 import tenacity
@@ -20,6 +21,7 @@ from broker.bybit.clock import HostClock
 from broker.bybit.errors import CREATE, SET_LEVERAGE, Banned, ClockOff, Done, KeyRefused, NotAccepted, TooFast, failure
 from broker.bybit.messages import page_of
 from broker.bybit.pacing import Pacing
+from domain.answers import MEGABYTE, limited
 from domain.errors import OutcomeUnknown, Rejected, RevenantError, Unavailable
 
 if TYPE_CHECKING:
@@ -38,6 +40,10 @@ RESET_S = 1.0
 
 RESET_LONGEST_S = 5.0
 HEADER_DIGITS = 15
+ANSWER_BYTES_MAX = 8 * MEGABYTE
+"""The longest answer, all contracts with their rules, is an eighth of it."""
+
+PAGES_MAX = 5_000
 EXITS_RESERVE = 0.1
 
 RAISING = {CREATE, SET_LEVERAGE}
@@ -79,6 +85,9 @@ class _Heard:
         return int(text) if text.isascii() and text.isdecimal() and len(text) <= HEADER_DIGITS else -1
 
 
+Answer = limited(aiohttp.ClientResponse, ANSWER_BYTES_MAX)
+
+
 class _Stamped(ccxt.pro.bybit):  # type: ignore[misc]
     """Signs a request with the time that was set for it, and lets whoever sent it see how it was answered.
 
@@ -92,6 +101,13 @@ class _Stamped(ccxt.pro.bybit):  # type: ignore[misc]
         super().__init__(config)
         # asked with a key, and refused to one that may only trade
         self.has["fetchCurrencies"] = False
+
+    def open(self, lazy: bool = False) -> None:  # noqa: FBT001, FBT002  as ccxt calls it
+        """Open a session whose answers are of bounded size."""
+        super().open(lazy)
+        if self.session is not None:
+            # ccxt makes the session itself
+            self.session._response_class = Answer  # noqa: SLF001
 
     def nonce(self) -> int:
         """Return the milliseconds that go into the signature."""
@@ -179,14 +195,22 @@ class BybitClient:
         return await self._change(path, params, leaving=leaving)
 
     async def pages(self, path: str, params: dict[str, Any]) -> AsyncIterator[list[dict[str, Any]]]:
-        """Yield the ``list`` of every page, following the cursor to its end."""
-        cursor = ""
-        while True:
+        """Yield the ``list`` of every page, following the cursor to its end.
+
+        Raises:
+            Unavailable: also when there is none: a cursor that comes again, or pages without number.
+        """
+        cursor, seen = "", set[str]()
+        for _ in range(PAGES_MAX):
             result = await self.get(path, {**params, "cursor": cursor} if cursor else params)
             yield page_of(path, result)
             cursor = str(result.get("nextPageCursor") or "")
             if not cursor:
                 return
+            if cursor in seen:
+                break
+            seen.add(cursor)
+        raise Unavailable(f"{path}: its pages have no end")
 
     async def _change(self, path: str, params: dict[str, Any], *, leaving: bool) -> dict[str, Any]:
         await self._wait(path, leaving=leaving)
@@ -222,7 +246,10 @@ class BybitClient:
         token, before = self.exchange.heard.set(heard), int(self.exchange.milliseconds())
         try:
             body = await call(params)
-        except BaseError as error:
+        except Unavailable:
+            self.counts["unavailable"] += 1
+            raise
+        except (BaseError, RecursionError) as error:
             failed = await self._failed(_translated(error, path, heard), path, heard)
             self.counts[_kind(failed)] += 1
             raise failed from error
@@ -323,7 +350,7 @@ def _settings(endpoint: Endpoint) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _translated(error: BaseError, path: str, heard: _Heard | None = None) -> RevenantError:
+def _translated(error: Exception, path: str, heard: _Heard | None = None) -> RevenantError:
     text = str(error)
     found = re.search(r'"retCode":\s*(-?\d+)', text)
     said = re.search(r'"retMsg":\s*"([^"]*)"', text)

@@ -6,6 +6,9 @@ import re
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
+
+from domain.answers import MEGABYTE, limited
 from domain.candle import Series
 from domain.coverage import Span, parts
 from domain.errors import Rejected, RevenantError, Unavailable
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from history.sources.dialects import Dialect, Host
 
 TIMEOUT_MS = 20_000
+ANSWER_BYTES_MAX = 32 * MEGABYTE
+"""The longest answers are lists of all markets."""
 PATIENCE_S = 60.0
 BANNED_S = 600.0
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
@@ -176,7 +181,7 @@ class ExchangeSource:
         await budget.take(cost)
         try:
             body = await getattr(client, method)(params)
-        except _ccxt().BaseError as error:
+        except (_ccxt().BaseError, RecursionError) as error:
             raise self._translated(error, kind, str(params.get("symbol", method))) from error
         used = self._dialect.used({k.lower(): v for k, v in (client.last_response_headers or {}).items()})
         if used is not None:
@@ -188,7 +193,7 @@ class ExchangeSource:
 
     def _client(self, kind: str) -> Any:
         if kind not in self._clients:
-            client = getattr(_ccxt(), self._dialect.venue)({
+            client = _bounded(getattr(_ccxt(), self._dialect.venue))({
                 **self._keys, "timeout": TIMEOUT_MS, "enableRateLimit": False,
                 "options": {"fetchMarkets": {"types": self._dialect.types(kind)}, "fetchCurrencies": False},
             })  # fmt: skip
@@ -216,6 +221,21 @@ class ExchangeSource:
         if isinstance(error, (ccxt.BadSymbol, ccxt.BadRequest, ccxt.AuthenticationError, ccxt.NotSupported)):
             return Rejected(message)
         return Unavailable(message)
+
+
+def _bounded(venue: Any) -> Any:
+    """Return ccxt's class for a venue, its answers of bounded size."""
+    answer = limited(aiohttp.ClientResponse, ANSWER_BYTES_MAX)
+
+    class Bounded(venue):  # type: ignore[misc]  # the class is given
+        def open(self, lazy: bool = False) -> None:  # noqa: FBT001, FBT002  as ccxt calls it
+            super().open(lazy)
+            if self.session is not None:
+                # ccxt makes the session itself
+                self.session._response_class = answer  # noqa: SLF001
+
+    Bounded.__name__ = venue.__name__
+    return Bounded
 
 
 def plain_rules(symbol: str) -> Instrument:

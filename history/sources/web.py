@@ -31,7 +31,11 @@ if TYPE_CHECKING:
 
 TIMEOUT_S = 30.0
 PATIENCE_S = 60.0
-ANSWER_BYTES_MAX = 256 * 1024**2
+ANSWER_BYTES_MAX = MEMBER_BYTES_MAX = 256 * 1024**2
+JSON_BYTES_MAX = 32 * 1024**2
+"""Decoded, it takes fifty times as much memory."""
+
+BAN_S_MAX = 3_600.0
 IDS_S = 86_400.0
 DAY_MS = 86_400_000
 MONTH_DAYS_MIN, DAY_BARS_MIN = 10, 288
@@ -56,7 +60,9 @@ class Web:
         if self._session is not None:
             await self._session.close()
 
-    async def get(self, path: str, params: dict[str, Any] | None = None, cost: float = 1.0) -> bytes | None:
+    async def get(
+        self, path: str, params: dict[str, Any] | None = None, cost: float = 1.0, bytes_max: int = ANSWER_BYTES_MAX
+    ) -> bytes | None:
         """Return the body of an answer, None when there is no such thing there (404).
 
         Raises:
@@ -69,24 +75,24 @@ class Web:
             self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout)
         try:
             async with self._session.get(f"{self._address}{path}", params=params) as answer:
-                body = await answer.content.read(ANSWER_BYTES_MAX + 1)
-                while len(body) <= ANSWER_BYTES_MAX and (more := await answer.content.read(ANSWER_BYTES_MAX)):
+                body = bytearray()
+                while len(body) <= bytes_max and (more := await answer.content.readany()):
                     body += more
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(f"{self._host.name}: no answer ({type(error).__name__})") from error
-        if len(body) > ANSWER_BYTES_MAX:
-            raise Rejected(f"{self._host.name}: sends more than {ANSWER_BYTES_MAX} bytes for {path}")
-        body = hidden(body, self._headers.values())
-        return self._judged(answer.status, answer.headers.get("Retry-After"), body, path)
+        if len(body) > bytes_max:
+            raise Rejected(f"{self._host.name}: sends more than {bytes_max} bytes for {path}")
+        shown = hidden(bytes(body), self._headers.values())
+        return self._judged(answer.status, answer.headers.get("Retry-After"), shown, path)
 
     async def json(self, path: str, params: dict[str, Any] | None = None, cost: float = 1.0) -> Any:
         """Return the decoded body of an answer; raises as ``get`` does, Rejected when there is none."""
-        body = await self.get(path, params, cost)
+        body = await self.get(path, params, cost, JSON_BYTES_MAX)
         if body is None:
             raise Rejected(f"{self._host.name}: knows nothing of {path}")
         try:
             return json.loads(body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Unavailable(f"{self._host.name}: unreadable answer {body[:80]!r}") from error
 
     def _judged(self, status: int, retry_after: str | None, body: bytes, path: str) -> bytes | None:
@@ -94,7 +100,8 @@ class Web:
             return body
         said = f"{self._host.name}: {path}: {status} {body[:120].decode(errors='replace')}"
         if status in {HTTPStatus.TOO_MANY_REQUESTS, BANNED}:
-            seconds = float(retry_after) if retry_after and retry_after.isdecimal() else PATIENCE_S
+            told = retry_after and retry_after.isdecimal()
+            seconds = min(BAN_S_MAX, float(retry_after)) if told and retry_after else PATIENCE_S
             self._budgets(self._host).ban(seconds)
             raise Throttled(f"{self._host.name}: asks us to wait {seconds:.0f} s ({status})", seconds)
         if status == HTTPStatus.NOT_FOUND:
@@ -415,6 +422,10 @@ def _ms(month: np.datetime64) -> int:
 def _unzipped(packed: bytes, name: str) -> Bars:
     try:
         with zipfile.ZipFile(io.BytesIO(packed)) as held:
-            return candles.of_csv(held.read(next(iter(held.namelist()))))
+            first = next(iter(held.infolist()))
+            # zipfile unpacks no more of a member than it says that it has
+            if first.file_size <= MEMBER_BYTES_MAX:
+                return candles.of_csv(held.read(first))
     except (zipfile.BadZipFile, StopIteration, BadData, ValueError) as error:
         raise Unavailable(f"binance archive {name}: {error}") from error
+    raise Unavailable(f"binance archive {name}: unpacks to more than {MEMBER_BYTES_MAX} bytes")

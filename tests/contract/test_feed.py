@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import time
 from collections import defaultdict
 from dataclasses import replace
 
@@ -407,6 +408,28 @@ async def test_a_frame_that_claims_a_far_future_makes_nobody_ask_for_it(tmp_path
         reached = listener.count()
         await until(lambda: listener.count() >= reached + 5, "bars to go on", 40)
         assert max(asked, default=0) <= 1_000 * 180_000
+        listener.check()
+
+
+@pytest.mark.parametrize("confirm", [True, False])
+async def test_neither_bar_nor_price_of_the_future_is_believed_and_the_true_ones_go_on(tmp_path, confirm):
+    async with practice(tmp_path, speed=followable(600)) as exchange, Listener(exchange) as listener:
+        await until(lambda: listener.count() >= 2, "the feed to run")
+        far = int((time.time() + 365 * 86_400) * 1000) // 180_000 * 180_000
+        item = {
+            "start": far, "open": "1", "close": "1", "high": "1", "low": "1", "volume": "1", "turnover": "1",
+            "confirm": confirm, "timestamp": far + 1,
+        }  # fmt: skip
+        frame = json.dumps({"topic": "kline.3.BTCUSDT", "data": [item]}).encode()
+        for _ in range(100):
+            listener.feed._take(listener.feed._shards[0], frame)
+        stream = listener.feed._by_topic["kline.3.BTCUSDT"]
+        assert listener.frames.counters.invalid >= 100
+        assert (stream.close, listener.feed.prices[stream.symbol][0], stream.forming < far) != (1.0, 1.0, False)
+        reached, price = listener.count(), listener.feed.prices[stream.symbol]
+        await until(lambda: listener.count() >= reached + 5, "bars to go on", 40)
+        assert listener.feed.prices[stream.symbol][1] > price[1]
+        assert all(closed.bar.open_time < far for batch in listener.batches for closed in batch)
         listener.check()
 
 
