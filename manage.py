@@ -101,7 +101,7 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
         )
         raise typer.Exit(FAILED)
     show({"running": True, **body}, as_json)
-    raise typer.Exit(OK if body["ready"] else DEGRADED)
+    raise typer.Exit(FAILED if "error" in body else OK if body["ready"] else DEGRADED)
 
 
 @app.command()
@@ -120,11 +120,12 @@ def dashboard(
         asyncio.run(serve(settings_module.for_reading(settings, source, port)))
         return
     body = running.order(settings, "/link")
-    if body is None or "key" not in body:
+    at = running.address(settings)
+    if body is None or "error" in body or at is None:
         hint = f"no bot answers for {settings.data_dir}; start one, or give --source to look at what is stored"
-        show(body or {"error": hint}, as_json)
+        show({"error": (body or {}).get("error", hint)}, as_json)
         raise typer.Exit(FAILED)
-    link = f"{running.address(settings)}/#overview?key={body['key']}"
+    link = f"{at}/#overview?key={body['key']}"
     show({"link": link, "note": "it signs in once, within five minutes"}, as_json)
 
 
@@ -187,7 +188,8 @@ def panic(
     else:
         body |= _wait_flat(settings, seconds)
     show({**place.as_row(), **body}, as_json)
-    raise typer.Exit(OK if body.get("open") == 0 and not body.get("pending") else FAILED)
+    flat = body.get("open") == 0 and not body.get("pending")
+    raise typer.Exit(OK if flat and "error" not in body else FAILED)
 
 
 @app.command()
@@ -236,6 +238,9 @@ def ml_info(config: Config = None, as_json: AsJson = False) -> None:
     """Show of each strategy what it has to learn from, its model, and when it is trained next."""
     settings = load(config)
     told = running.ask(settings, "/models")
+    if told and "error" in told:
+        show(told, as_json)
+        raise typer.Exit(FAILED)
     body = told["strategies"] if told else asyncio.run(inspection.learning(settings))
     if as_json:
         show(body, as_json)
@@ -258,7 +263,8 @@ def ml_train(
     if running.ask(settings) is not None:
         with console.status(f"the running bot trains {strategy}"):
             body = running.order(settings, "/train", settings.ml.train_s + running.ORDER_S, strategy=strategy)
-        body = body or {"error": "the bot did not answer; look at ml info"}
+        if body is None or not ("error" in body or strategy in body):
+            body = {"error": "the bot did not answer; look at ml info"}
     else:
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task(f"training {strategy}", total=None)
@@ -311,7 +317,10 @@ def db_stats(config: Config = None, as_json: AsJson = False) -> None:
     settings = load(config)
     held, degraded = _tracker(settings)
     known = inspection.Known(len(held.trades()), held.unsettled, degraded)
-    figures = inspection.db_stats(settings, known, running.ask(settings))
+    told = running.ask(settings)
+    figures = inspection.db_stats(settings, known, told if told and "error" not in told else None)
+    if told and "error" in told:
+        figures["bot"] = told["error"]
     if not as_json:
         stored = figures.pop("candles")
         figures |= {
@@ -446,7 +455,8 @@ def _wait_flat(settings: settings_module.Settings, seconds: float) -> dict[str, 
     body: dict[str, Any] = {}
     while time.monotonic() < deadline:
         with contextlib.suppress(Unavailable):
-            body = running.ask(settings) or body
+            told = running.ask(settings)
+            body = told if told and "error" not in told else body
         if body and not body["open"] and not body["pending"]:
             break
         time.sleep(POLL_S)

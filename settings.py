@@ -105,6 +105,11 @@ class Settings(Section):
         """Where a running bot notes address and token of its page, for programs of its owner."""
         return self.data_dir / "dashboard.json"
 
+    @property
+    def control(self) -> Path:
+        """The socket over which manage.py steers a running bot."""
+        return self.data_dir / "bot.sock"
+
     @field_validator("model_key", "backup_key")
     @classmethod
     def _long_enough(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from bootstrap.control_socket import listen
 from bootstrap.stored import StoredData, Watched
 from bootstrap.works import WorkProcesses
 from dashboard.access import Access
 from dashboard.app import build
+from dashboard.forwarded import ANY
 from dashboard.heartbeat import Heartbeat
 from dashboard.metrics import Exposed
 from dashboard.server import Server
@@ -43,7 +45,8 @@ class Page:
         self._hub = Hub(desk.pulse)
         self._works = WorkProcesses(settings.data_dir / "export", lambda work: self._hub.publish("work", work))
         note, about = settings.note if desk.running else None, who._asdict() if who else None
-        self._server = Server((held.host, held.port), note, held.proxies, about)
+        owner = (lambda: listen(settings.control)) if desk.running else None
+        self._server = Server((held.host, held.port), note, held.proxies, about, owner)
         password = held.password.get_secret_value()
         access = Access(
             password, self._server.token, open=held.local and not password, session_s=held.session_h * 3600
@@ -57,11 +60,18 @@ class Page:
         """Listen; return the address. Raises ConfigError."""
         port = await self._server.start(self._app, self._hub.close)
         host = self._settings.dashboard.host
+        if ANY in self._settings.dashboard.proxies:
+            log.warning(
+                "dashboard.proxies: * takes whoever connects for a proxy, and the last address that it names for the "
+                "visitor's; name your proxies instead, so that nobody else can say where a request comes from"
+            )
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
     async def close(self) -> None:
         """Let everybody go and stop listening."""
         await self._server.stop()
+        if self._desk.running:
+            self._settings.control.unlink(missing_ok=True)
         self._stored.close()
         self._tier.close()
 

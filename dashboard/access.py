@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from fastapi import HTTPException, Request
 from starlette.requests import HTTPConnection
 
+from dashboard.owner import is_owner
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -124,16 +126,16 @@ class Access:
 
     async def reader(self, request: Request) -> None:
         """Let through whoever may look. Raises HTTPException."""
-        if not (self.open or self.session(request) or self._bears(request)):
+        if not (self.open or is_owner(request.scope) or self.session(request) or self._bears(request)):
             raise HTTPException(401, "sign in first", {"WWW-Authenticate": "Bearer"})
 
     async def actor(self, request: Request) -> None:
-        """Let through whoever may act: a program with the token, or a session whose page repeats its own.
+        """Let through whoever may act: the owner, a program with the token, or a session whose page repeats its own.
 
         Raises:
             HTTPException: 401 without either, 403 when the request may come from somebody else's page.
         """
-        if self._bears(request):
+        if is_owner(request.scope) or self._bears(request):
             return
         session = self.session(request)
         if session is None:

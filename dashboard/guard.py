@@ -10,6 +10,8 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 
 from dashboard.access import Allowance, address_of
+from dashboard.connections import RESERVED
+from dashboard.owner import is_owner
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -47,6 +49,8 @@ class Guard:
         hosts: names that a request may give as its host, so that no other site's name can be pointed here; empty for
             any, where a password guards instead.
         per_s: requests of one address in a second, over ten seconds; health checks do not count.
+
+    The owner's own socket has no limits but that of a body: its file says who comes.
     """
 
     def __init__(self, app: ASGIApp, hosts: Collection[str], per_s: float) -> None:
@@ -89,11 +93,17 @@ class Guard:
             await _said(413, f"the body is larger than {BODY_MAX} bytes")(scope, receive, told)
 
     def _refusal(self, scope: Scope, headers: Headers) -> JSONResponse | None:
+        if is_owner(scope):
+            return None
         name = _name(headers.get("host", ""))
         if self._hosts and name not in self._hosts:
             return _said(421, f"{name[:80]!r} is not this host; allowed are {', '.join(sorted(self._hosts))}")
         if scope["path"] in PROBES:
             return None
+        if scope.get("state", {}).get(RESERVED):
+            refused = _said(503, "too many connections: again in a moment")
+            refused.headers["retry-after"] = "1"
+            return refused
         address = address_of(HTTPConnection(scope))
         wait = self._allowance.wait_s(address)
         if wait > 0:

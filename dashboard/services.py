@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from dashboard.access import Access, address_of
 from dashboard.models import Problem
+from dashboard.owner import is_owner
 from dashboard.port import Desk, Stored, Works
 from dashboard.stream import Hub
 from domain.errors import BadData, ConfigError, Rejected, RevenantError, Unavailable
@@ -38,7 +39,7 @@ class Services:
 
     async def note(self, request: Request, what: str, **details: object) -> None:
         """Keep who has what done."""
-        by = "program" if request.headers.get("authorization") else "page"
+        by = "owner" if is_owner(request.scope) else "program" if request.headers.get("authorization") else "page"
         await self.audit({"by": by, "address": address_of(request), "what": what, **details})
 
     def must_run(self) -> None:

@@ -32,7 +32,7 @@ def test_the_newest_takes_over_at_once_and_a_paused_one_sends_nothing_more(accou
         assert status["lease"]["state"] == "held"
         # a third folder, a copy of the first, must not take the right away by a mere look
         copy = Bot(tmp_path / "aside", **account)
-        shutil.copytree(old.data, copy.data, ignore=shutil.ignore_patterns("dashboard.json"))
+        shutil.copytree(old.data, copy.data, ignore=shutil.ignore_patterns("dashboard.json", "bot.sock"))
         aside = copy.manage("trades", "reconcile")
         assert (aside.returncode, "alive elsewhere" in aside.stderr) == (2, True), aside.stderr
         # what the older one had opened is the newer one's now, stops and all
