@@ -20,7 +20,8 @@ COOKIE = "revenant_session"
 HEADER = "x-csrf-token"
 SESSIONS_MAX = 100
 LINK_S = 300.0
-TRIES, TRIES_S = 5, 300.0
+TRIES, SIEGE, TRIES_S = 5, 100, 300.0
+"""Wrong secrets of an address in so many seconds after which wrong ones wait, and after which its passwords do too."""
 ADDRESSES_MAX = 10_000
 
 
@@ -80,7 +81,7 @@ class Access:
         self.open = open
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._links: dict[str, float] = {}
-        self._tries = Allowance(TRIES, TRIES_S, now)
+        self._tries, self._siege = Allowance(TRIES, TRIES_S, now), Allowance(SIEGE, TRIES_S, now)
 
     @property
     def has_password(self) -> bool:
@@ -93,10 +94,8 @@ class Access:
         Raises:
             HTTPException: 401 for a wrong secret, 429 after five of them in five minutes.
         """
-        self._may_try(address)
-        if not (self._known(secret, self._password) or self._link(secret)):
-            self._tries.note(address)
-            raise HTTPException(401, "that is not the password")
+        if not (self._link(secret) or self._opens(secret, address)):
+            raise self._wrong(address, "that is not the password")
         self._tries.clear(address)
         key, session = secrets.token_urlsafe(32), Session(secrets.token_urlsafe(24), self._now() + self._session_s)
         self._sessions[_digest(key)] = session
@@ -151,16 +150,24 @@ class Access:
         if scheme.lower() != "bearer" or not given:
             return False
         address = address_of(request)
-        self._may_try(address)
-        if self._known(given, self._token) or self._known(given, self._password):
+        if self._known(given, self._token) or self._opens(given, address):
             return True
-        self._tries.note(address)
-        raise HTTPException(401, "that token is not known here", {"WWW-Authenticate": "Bearer"})
+        raise self._wrong(address, "that token is not known here")
 
-    def _may_try(self, address: str) -> None:
-        wait = self._tries.wait_s(address)
+    def _opens(self, secret: str, address: str) -> bool:
+        # the right secret is looked at first, so that nobody's five wrong ones lock out who shares their address; a
+        # hundred are a search, which would go on for good. Tokens and links are too long to be searched for
+        return self._known(secret, self._password) and self._siege.wait_s(address) <= 0
+
+    def _wrong(self, address: str, said: str) -> HTTPException:
+        wait = max(self._tries.wait_s(address), self._siege.wait_s(address))
+        if self._siege.wait_s(address) <= 0:
+            self._siege.note(address)
         if wait > 0:
-            raise HTTPException(429, f"too many wrong tries: again in {wait:.0f} s", {"Retry-After": f"{wait + 1:.0f}"})
+            again = {"Retry-After": f"{wait + 1:.0f}"}
+            return HTTPException(429, f"too many wrong tries: again in {wait:.0f} s", again)
+        self._tries.note(address)
+        return HTTPException(401, said, {"WWW-Authenticate": "Bearer"})
 
     def _link(self, key: str) -> bool:
         return self._links.pop(_digest(key), 0.0) > self._now()

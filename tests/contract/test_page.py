@@ -142,17 +142,43 @@ async def test_who_watches_from_outside_may_ask_with_head_and_needs_no_more_righ
         assert (await client.head("/api/v1/events")).status_code in {401, 405}
 
 
-async def test_five_wrong_passwords_and_even_the_right_one_waits():
+async def test_five_wrong_secrets_of_anybody_lock_nobody_out():
+    """Found with five guesses from this machine: the owner's own commands were refused for five minutes."""
     clock = Clock()
     served = Served(password=PASSWORD, clock=clock)
     async with served.client() as client:
-        for _ in range(5):
-            assert (await client.post("/api/v1/session", json={"secret": "guess"})).status_code == 401
+        link = (await client.post("/api/v1/link", headers={"Authorization": f"Bearer {TOKEN}"})).json()["key"]
+        codes = [(await client.post("/api/v1/session", json={"secret": "guess"})).status_code for _ in range(6)]
+        assert codes == [401] * 5 + [429]
+        waits = await client.get("/api/v1/status", headers={"Authorization": "Bearer guess"})
+        assert waits.status_code == 429
+        assert int(waits.headers["retry-after"]) > 200
+        for secret in (TOKEN, PASSWORD):
+            told = await client.get("/api/v1/status", headers={"Authorization": f"Bearer {secret}"})
+            assert told.status_code == 200
+        for secret in (link, PASSWORD):
+            assert (await client.post("/api/v1/session", json={"secret": secret})).status_code == 200
+        clock.now += 301
+        assert (await client.post("/api/v1/session", json={"secret": "guess"})).status_code == 401
+
+
+async def test_a_search_for_the_password_is_ended_and_locks_out_neither_token_nor_link_nor_session():
+    clock = Clock()
+    served = Served(password=PASSWORD, clock=clock)
+    async with served.client() as client, served.client() as browser:
+        sent = await signed_in(browser, PASSWORD)
+        link = (await client.post("/api/v1/link", headers={"Authorization": f"Bearer {TOKEN}"})).json()["key"]
+        for _ in range(100):
+            assert (await client.post("/api/v1/session", json={"secret": "guess"})).status_code in {401, 429}
         waits = await client.post("/api/v1/session", json={"secret": PASSWORD})
         assert waits.status_code == 429
         assert int(waits.headers["retry-after"]) > 200
         bearer = {"Authorization": f"Bearer {PASSWORD}"}
         assert (await client.get("/api/v1/status", headers=bearer)).status_code == 429
+        order = {"confirm": True, "state": "stopped"}
+        assert (await browser.post("/api/v1/switch", json=order, headers=sent)).status_code == 200
+        assert (await client.get("/api/v1/status", headers={"Authorization": f"Bearer {TOKEN}"})).status_code == 200
+        assert (await client.post("/api/v1/session", json={"secret": link})).status_code == 200
         clock.now += 301
         assert (await client.post("/api/v1/session", json={"secret": PASSWORD})).status_code == 200
 
