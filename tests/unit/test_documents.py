@@ -35,3 +35,16 @@ def test_links_between_documents_lead_somewhere():
     for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
+
+
+def test_every_test_that_the_threat_model_names_is_there():
+    text = (ROOT / "docs" / "security.md").read_text()
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"def (test_\w+)\(", path.read_text())
+    }
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 10
+    assert named <= defined
+    assert [file for file in re.findall(r"`(\w+/test_\w+\.py)`", text) if not (ROOT / "tests" / file).exists()] == []
