@@ -285,6 +285,7 @@ class Dashboard(Section):
         host: address that is listened on; any but this machine's own needs a password.
         port: the port; 0 takes any free one, and is written to dashboard.json.
         password: signs people in; without one all on this machine may look, and act by a ``manage.py dashboard`` link.
+        viewer_password: what lets people, Prometheus and Grafana look, and do nothing.
         session_h: hours after which who signed in has to sign in again.
         requests_per_s: requests that one address may make in a second, over ten of them.
         proxies: addresses of reverse proxies whose word on where a request comes from is taken, "*" for any.
@@ -293,6 +294,7 @@ class Dashboard(Section):
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=0, le=65_535)
     password: SecretStr = SecretStr("")
+    viewer_password: SecretStr = SecretStr("")
     session_h: float = Field(12.0, gt=0, le=720)
     requests_per_s: float = Field(50.0, ge=1, le=10_000)
     proxies: tuple[str, ...] = ()
@@ -304,18 +306,17 @@ class Dashboard(Section):
             return ipaddress.ip_address(self.host).is_loopback
         return self.host == "localhost"
 
-    @field_validator("password", mode="before")
+    @field_validator("password", "viewer_password", mode="before")
     @classmethod
     def _text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, int) else value
 
     @model_validator(mode="after")
     def _guarded(self) -> Dashboard:
-        length = len(self.password.get_secret_value())
-        if not self.local and not length:
+        if not self.local and not self.password.get_secret_value():
             raise ValueError(f"password: host {self.host} can be reached by others; set DASHBOARD_PASSWORD")
-        if 0 < length < PASSWORD_LEAST:
-            raise ValueError(f"password: give it {PASSWORD_LEAST} characters or more")
+        if any(0 < len(one.get_secret_value()) < PASSWORD_LEAST for one in (self.password, self.viewer_password)):
+            raise ValueError(f"password: give it {PASSWORD_LEAST} characters or more, viewer_password too")
         return self
 
 
@@ -492,11 +493,9 @@ class Telegram(Section):
     def _words(cls, value: Any) -> Any:
         # YAML reads a bare on and off as true and false
         words = {True: "on", False: "off"}
-        return (
-            {k: words.get(v, v) if isinstance(v, bool) else v for k, v in value.items()}
-            if isinstance(value, dict)
-            else value
-        )
+        if not isinstance(value, dict):
+            return value
+        return {k: words.get(v, v) if isinstance(v, bool) else v for k, v in value.items()}
 
     @field_validator("base_url")
     @classmethod

@@ -53,6 +53,7 @@ ENVIRONMENT = {
     "PORT": ("dashboard", "port"),
     "DASHBOARD_HOST": ("dashboard", "host"),
     "DASHBOARD_PASSWORD": ("dashboard", "password"),
+    "DASHBOARD_VIEWER_PASSWORD": ("dashboard", "viewer_password"),
     "HEARTBEAT_URL": ("heartbeat", "url"),
     "RAILWAY_VOLUME_MOUNT_PATH": ("data_dir",),
     "RISK_PERCENT": ("risk", "percent"),

@@ -47,9 +47,10 @@ class Page:
         note, about = settings.note if desk.running else None, who._asdict() if who else None
         owner = (lambda: listen(settings.control)) if desk.running else None
         self._server = Server((held.host, held.port), note, held.proxies, about, owner)
-        password = held.password.get_secret_value()
+        password, viewer = held.password.get_secret_value(), held.viewer_password.get_secret_value()
         access = Access(
-            password, self._server.token, open=held.local and not password, session_s=held.session_h * 3600
+            password, self._server.token, viewer=viewer, open=held.local and not (password or viewer),
+            session_s=held.session_h * 3600,
         )  # fmt: skip
         services = Services(desk, self._stored, self._works, access, self._hub, self._audit)
         self._exposed = Exposed(desk, self._stored, self._hub)

@@ -23,10 +23,14 @@ LINK_S = 300.0
 TRIES, SIEGE, TRIES_S = 5, 100, 300.0
 """Wrong secrets of an address in so many seconds after which wrong ones wait, and after which its passwords do too."""
 ADDRESSES_MAX = 10_000
+ONLY_LOOKS = "this password lets you look, and do nothing"
 
 
 class Session(NamedTuple):
-    """Somebody who has signed in: the token that actions have to repeat, and until when (monotonic seconds)."""
+    """Somebody who has signed in: the token that actions have to repeat, and until when (monotonic seconds).
+
+    Without a token they may look, and do nothing.
+    """
 
     csrf: str
     until: float
@@ -68,16 +72,18 @@ class Access:
     Args:
         password: what signs people in, empty for none.
         token: what programs on this machine may send instead.
+        viewer: what lets people and programs look, and do nothing; empty for none.
         open: whether everybody may look.
         session_s: how long a session lasts.
         now: seconds of a clock that never goes back.
     """
 
     def __init__(
-        self, password: str, token: str, *, open: bool, session_s: float,
+        self, password: str, token: str, *, viewer: str = "", open: bool, session_s: float,
         now: Callable[[], float] = time.monotonic,
     ) -> None:  # fmt: skip
-        self._password, self._token, self._session_s, self._now = password, token, session_s, now
+        self._password, self._token, self._viewer = password, token, viewer
+        self._session_s, self._now = session_s, now
         self.open = open
         self._sessions: OrderedDict[str, Session] = OrderedDict()
         self._links: dict[str, float] = {}
@@ -86,7 +92,7 @@ class Access:
     @property
     def has_password(self) -> bool:
         """Whether people can sign in with one."""
-        return bool(self._password)
+        return bool(self._password or self._viewer)
 
     def sign_in(self, secret: str, address: str) -> tuple[str, Session]:
         """Return a new session and its key, for the password or the key of a link.
@@ -94,10 +100,12 @@ class Access:
         Raises:
             HTTPException: 401 for a wrong secret, 429 after five of them in five minutes.
         """
-        if not (self._link(secret) or self._opens(secret, address)):
+        acts = self._link(secret) or self._opens(secret, self._password, address)
+        if not (acts or self._opens(secret, self._viewer, address)):
             raise self._wrong(address, "that is not the password")
         self._tries.clear(address)
-        key, session = secrets.token_urlsafe(32), Session(secrets.token_urlsafe(24), self._now() + self._session_s)
+        csrf = secrets.token_urlsafe(24) if acts else ""
+        key, session = secrets.token_urlsafe(32), Session(csrf, self._now() + self._session_s)
         self._sessions[_digest(key)] = session
         while len(self._sessions) > SESSIONS_MAX:
             self._sessions.popitem(last=False)
@@ -125,39 +133,46 @@ class Access:
 
     async def reader(self, request: Request) -> None:
         """Let through whoever may look. Raises HTTPException."""
-        if not (self.open or is_owner(request.scope) or self.session(request) or self._bears(request)):
+        if not (self.open or is_owner(request.scope) or self.session(request) or self._bears(request, acts=False)):
             raise HTTPException(401, "sign in first", {"WWW-Authenticate": "Bearer"})
 
     async def actor(self, request: Request) -> None:
         """Let through whoever may act: the owner, a program with the token, or a session whose page repeats its own.
 
         Raises:
-            HTTPException: 401 without either, 403 when the request may come from somebody else's page.
+            HTTPException: 401 without either, 403 when the request may come from somebody else's page, or when who
+                asks may only look.
         """
-        if is_owner(request.scope) or self._bears(request):
+        if is_owner(request.scope) or self._bears(request, acts=True):
             return
         session = self.session(request)
         if session is None:
             raise HTTPException(401, "sign in first: manage.py dashboard prints a link", {"WWW-Authenticate": "Bearer"})
+        if not session.csrf:
+            raise HTTPException(403, ONLY_LOOKS)
         if not self._known(request.headers.get(HEADER, ""), session.csrf):
             raise HTTPException(403, f"the header {HEADER} is missing or old: load the page anew")
         origin = request.headers.get("origin")
         if origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):
             raise HTTPException(403, "this comes from another site's page")
 
-    def _bears(self, request: Request) -> bool:
+    def _bears(self, request: Request, *, acts: bool) -> bool:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not given:
             return False
         address = address_of(request)
-        if self._known(given, self._token) or self._opens(given, address):
+        if self._known(given, self._token) or self._opens(given, self._password, address):
+            return True
+        if self._opens(given, self._viewer, address):
+            if acts:
+                raise HTTPException(403, ONLY_LOOKS)
             return True
         raise self._wrong(address, "that token is not known here")
 
-    def _opens(self, secret: str, address: str) -> bool:
+    def _opens(self, secret: str, password: str, address: str) -> bool:
         # the right secret is looked at first, so that nobody's five wrong ones lock out who shares their address; a
         # hundred are a search, which would go on for good. Tokens and links are too long to be searched for
-        return self._known(secret, self._password) and self._siege.wait_s(address) <= 0
+        return self._known(secret, password) and self._siege.wait_s(address) <= 0
 
     def _wrong(self, address: str, said: str) -> HTTPException:
         wait = max(self._tries.wait_s(address), self._siege.wait_s(address))

@@ -38,7 +38,7 @@ class Ready(BaseModel):
 
 
 class SessionState(BaseModel):
-    """Who looks: whether they may act, and the token that actions have to repeat in ``X-CSRF-Token``."""
+    """Who looks: whether they may act (``signed_in``), and what actions have to repeat in ``X-CSRF-Token``."""
 
     signed_in: bool
     may_read: bool

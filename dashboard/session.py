@@ -60,7 +60,7 @@ async def sign_out(services: Held, request: Request, response: Response) -> dict
 
 def _told(services: Services, found: Session | None) -> dict[str, Any]:
     return {
-        "signed_in": found is not None, "may_read": services.access.open or found is not None,
+        "signed_in": found is not None and bool(found.csrf), "may_read": services.access.open or found is not None,
         "has_password": services.access.has_password, "csrf": found.csrf if found is not None else "",
         "mode": services.desk.mode, "running": services.desk.running,
     }  # fmt: skip

@@ -165,10 +165,10 @@ class MadeUpWorks:
 class Served:
     """The page on made-up answers; ``deeds`` is what came into the audit."""
 
-    def __init__(self, *, password: str = "", per_s: float = 1_000.0, clock: Any = None) -> None:
+    def __init__(self, *, password: str = "", viewer: str = "", per_s: float = 1_000.0, clock: Any = None) -> None:
         self.desk, self.works, self.deeds = PageDesk(), MadeUpWorks(), list[dict[str, Any]]()
         times = {} if clock is None else {"now": clock}
-        self.access = Access(password, TOKEN, open=not password, session_s=3600, **times)
+        self.access = Access(password, TOKEN, viewer=viewer, open=not (password or viewer), session_s=3600, **times)
         self.hub = Hub(self.desk.pulse)
         stored = MadeUpStored()
         self.exposed = Exposed(self.desk, stored, self.hub)

@@ -183,6 +183,34 @@ async def test_a_search_for_the_password_is_ended_and_locks_out_neither_token_no
         assert (await client.post("/api/v1/session", json={"secret": PASSWORD})).status_code == 200
 
 
+async def test_who_may_only_look_sees_everything_and_does_nothing():
+    served, viewer = Served(password=PASSWORD, viewer="only-looking-on"), "only-looking-on"
+    order = {"confirm": True, "state": "stopped"}
+    async with served.client(Authorization=f"Bearer {viewer}") as prometheus:
+        for path in ("/metrics", "/api/v1/status", "/api/v1/trades"):
+            assert (await prometheus.get(path)).status_code == 200
+        refused = await prometheus.post("/api/v1/switch", json=order)
+        assert (refused.status_code, refused.json()["detail"]) == (403, "this password lets you look, and do nothing")
+        assert (await prometheus.post("/api/v1/link")).status_code == 403
+    async with served.client() as browser:
+        told = (await browser.post("/api/v1/session", json={"secret": viewer}, headers=LOCAL)).json()
+        assert (told["signed_in"], told["may_read"], told["csrf"]) == (False, True, "")
+        assert (await browser.get("/api/v1/status")).status_code == 200
+        for sent in ({}, {"X-CSRF-Token": ""}, {"X-CSRF-Token": "guess"}):
+            assert (await browser.post("/api/v1/panic", json={"confirm": True}, headers=sent)).status_code == 403
+        # who then signs in to act, may
+        sent = await signed_in(browser, PASSWORD)
+        assert (await browser.post("/api/v1/switch", json=order, headers=sent)).status_code == 200
+    assert len(served.desk.done) == 1
+
+
+async def test_a_password_for_looking_closes_the_page_to_the_rest_of_the_machine():
+    served = Served(viewer="only-looking-on")
+    async with served.client() as client:
+        assert (await client.get("/api/v1/status")).status_code == 401
+        assert (await client.get("/api/v1/session")).json()["has_password"] is True
+
+
 @pytest.mark.parametrize(("proto", "secure"), [("http", False), ("https", True)])
 async def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(proto, secure):
     served = Served(password=PASSWORD)

@@ -124,6 +124,20 @@ def test_what_is_composed_is_pinned_guarded_and_known_to_the_settings():
     assert "noeviction" in held["services"]["redis"]["command"]
 
 
+def test_each_secret_has_one_purpose():
+    """Found with one for all: whoever read Prometheus' or Grafana's could stop the bot."""
+    held = composed()
+    assert "DASHBOARD_VIEWER_PASSWORD" in held["configs"]["password"]["content"]
+    grafana = held["services"]["grafana"]["environment"]["GF_SECURITY_ADMIN_PASSWORD"]
+    assert "GRAFANA_PASSWORD" in grafana
+    acting = [
+        name
+        for name, one in held["services"].items()
+        if "DASHBOARD_PASSWORD" in str(one.get("environment")) and one["image"] != "revenant"
+    ]
+    assert acting == []
+
+
 def _filled(value: str) -> str:
     """Fill variables in as compose does, with something where one has to be given."""
     return re.sub(r"\$\{\w+(?::([-?])([^}]*))?\}", lambda m: m[2] if m[1] == "-" else "given-by-the-operator", value)
