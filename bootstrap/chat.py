@@ -82,7 +82,8 @@ def chat(settings: Settings, desk: Desk) -> Chat | None:
         try:
             await tier.call(deeds.add, deed)
         except Unavailable as error:
-            log.error("a command is not in the audit log", reason=str(error), **deed)
+            log.error("a command is not in the audit log", reason=str(error), deed=deed)
+            raise
 
     async def save(content: bytes) -> None:
         await tier.call(file.write, content)

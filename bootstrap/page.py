@@ -92,4 +92,6 @@ class Page:
         try:
             await self._tier.call(self._deeds.add, deed)
         except Unavailable as error:
-            log.error("a deed is not in the audit log", reason=str(error), **deed)
+            # a deed has a reason of its own
+            log.error("a deed is not in the audit log", reason=str(error), deed=deed)
+            raise

@@ -1,4 +1,7 @@
-"""Routes that have something done. Each is confirmed by who asks, and in the audit before it is done."""
+"""Routes that have something done. Each is confirmed by who asks, and in the audit before it is done.
+
+Where the audit takes nothing, only what lowers the risk is done, and says so.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from fastapi import APIRouter, Depends, Request
 from dashboard import models
 from dashboard.services import REFUSALS, Held, may_act
 from domain.errors import BadData
+from domain.records import SwitchState
 from engine.operations import ExitOutcome
 
 router = APIRouter(prefix="/api/v1", tags=["actions"], dependencies=[Depends(may_act)], responses=REFUSALS)
@@ -19,28 +23,29 @@ router = APIRouter(prefix="/api/v1", tags=["actions"], dependencies=[Depends(may
 async def switch(services: Held, request: Request, order: models.SwitchOrder) -> dict[str, Any]:
     """Let new entries in, pause them, or stop; the choice survives a restart."""
     services.must_run()
-    await services.note(request, "switch", state=order.state.value, reason=order.reason)
+    lowers = order.state is not SwitchState.RUNNING
+    said = await services.note(request, "switch", lowers=lowers, state=order.state.value, reason=order.reason)
     await services.desk.switch(order.state, order.reason)
-    return {"switch": order.state}
+    return {"switch": order.state, **said}
 
 
 @router.post("/forceexit", response_model=models.Closing)
 async def force_exit(services: Held, request: Request, order: models.ExitOrder) -> dict[str, Any]:
     """Close a position at the market, or all."""
     services.must_run()
-    await services.note(request, "forceexit", target=order.what, reason=order.reason)
+    said = await services.note(request, "forceexit", lowers=True, target=order.what, reason=order.reason)
     closing = await services.desk.force_exit(order.what, order.reason)
     if not closing and order.what != "all":
         raise BadData(f"no open position is called {order.what!r}")
-    return _told(closing)
+    return {**_told(closing), **said}
 
 
 @router.post("/panic", response_model=models.Closing)
 async def panic(services: Held, request: Request, order: models.PanicOrder) -> dict[str, Any]:
     """Stop trading and close everything."""
     services.must_run()
-    await services.note(request, "panic", foreign=order.foreign, reason=order.reason)
-    return _told(await services.desk.panic(order.reason, foreign=order.foreign))
+    said = await services.note(request, "panic", lowers=True, foreign=order.foreign, reason=order.reason)
+    return {**_told(await services.desk.panic(order.reason, foreign=order.foreign)), **said}
 
 
 def _told(outcomes: list[ExitOutcome]) -> dict[str, Any]:
@@ -53,8 +58,8 @@ def _told(outcomes: list[ExitOutcome]) -> dict[str, Any]:
 async def reconcile(services: Held, request: Request, order: models.Order) -> dict[str, Any]:
     """Compare with the exchange at once."""
     services.must_run()
-    await services.note(request, "reconcile", reason=order.reason)
-    return await services.desk.reconcile()
+    said = await services.note(request, "reconcile", lowers=True, reason=order.reason)
+    return {**await services.desk.reconcile(), **said}
 
 
 @router.post("/train")
@@ -68,8 +73,9 @@ async def train(services: Held, request: Request, order: models.TrainOrder) -> d
 @router.post("/link", response_model=models.LinkKey)
 async def link(services: Held, request: Request) -> dict[str, str]:
     """Return a key that signs a browser in once, within five minutes."""
-    await services.note(request, "link")
-    return {"key": services.access.link()}
+    # whoever cannot sign in cannot stop the bot either
+    said = await services.note(request, "link", lowers=True)
+    return {"key": services.access.link(), **said}
 
 
 @router.post("/works", response_model=models.Work, status_code=201)
@@ -83,5 +89,5 @@ async def begin_work(services: Held, request: Request, work: models.NewWork) -> 
 @router.delete("/works/{number}", response_model=models.Work)
 async def end_work(services: Held, request: Request, number: int) -> dict[str, Any]:
     """End a work; what it has stored stays."""
-    await services.note(request, "end work", number=number)
-    return await services.works.end(number)
+    said = await services.note(request, "end work", lowers=True, number=number)
+    return {**await services.works.end(number), **said}

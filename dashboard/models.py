@@ -329,20 +329,20 @@ class ExitOutcome(BaseModel):
     reason: str
 
 
-class Closing(BaseModel):
+class Closing(Said):
     """The symbols whose positions were to be closed, and what became of each some seconds later."""
 
     closing: list[str]
     outcomes: list[ExitOutcome]
 
 
-class Switched(BaseModel):
+class Switched(Said):
     """The switch as it stands."""
 
     switch: SwitchState
 
 
-class LinkKey(BaseModel):
+class LinkKey(Said):
     """A key that signs in once, within five minutes."""
 
     key: str

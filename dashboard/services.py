@@ -25,10 +25,13 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     }.items()
 }  # fmt: skip
 
+UNAUDITED = "unaudited"
+"""What an answer says of an action that was done though the audit log did not take it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Those who answer. ``audit`` keeps what somebody had done, before it is done."""
+    """Those who answer. ``audit`` keeps what somebody had done, before it is done, or raises Unavailable."""
 
     desk: Desk
     stored: Stored
@@ -37,10 +40,29 @@ class Services:
     hub: Hub
     audit: Callable[[dict[str, Any]], Awaitable[None]]
 
-    async def note(self, request: Request, what: str, **details: object) -> None:
-        """Keep who has what done."""
+    async def note(self, request: Request, what: str, *, lowers: bool = False, **details: object) -> dict[str, str]:
+        """Keep who has what done; return what the answer has to say of that, usually nothing.
+
+        Args:
+            request: who asks.
+            what: what is to be done.
+            lowers: whether it lowers the risk, or is needed to: then it is done even where it cannot be kept.
+            details: of what is to be done.
+
+        Raises:
+            Unavailable: when it cannot be kept, and so must not be done.
+        """
         by = "owner" if is_owner(request.scope) else "program" if request.headers.get("authorization") else "page"
-        await self.audit({"by": by, "address": address_of(request), "what": what, **details})
+        try:
+            await self.audit({"by": by, "address": address_of(request), "what": what, **details})
+        except Unavailable as error:
+            if not lowers:
+                raise Unavailable(
+                    f"nothing was done: the audit log does not take it ({error}), and without it only what lowers the "
+                    "risk is done"
+                ) from error
+            return {UNAUDITED: f"done, but not in the audit log: {error}"}
+        return {}
 
     def must_run(self) -> None:
         """Refuse what only a running bot can do."""

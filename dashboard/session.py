@@ -44,7 +44,7 @@ async def sign_in(
     if origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):
         return JSONResponse({"detail": "this comes from another site's page"}, 403)
     key, made = services.access.sign_in(given.secret, address_of(request))
-    await services.note(request, "sign in")
+    await services.note(request, "sign in", lowers=True)
     secure = "https" in {request.url.scheme, request.headers.get("x-forwarded-proto", "")}
     response.set_cookie(COOKIE, key, httponly=True, secure=secure, samesite="strict", path="/")
     return _told(services, made)

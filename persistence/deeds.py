@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from datetime import UTC, datetime
@@ -30,7 +31,9 @@ class Deeds:
                 self.path.rename(self.path.with_name(f"{self.path.stem}-{now:%Y%m%dT%H%M%S%f}{self.path.suffix}"))
             descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
-                os.write(descriptor, line.encode())
+                # a disk that is nearly full takes a part of it, and says no more than how much
+                if os.write(descriptor, line.encode()) < len(line.encode()):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fdatasync(descriptor)
             finally:
                 os.close(descriptor)

@@ -9,7 +9,7 @@ import random
 import re
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -279,7 +279,7 @@ class TelegramBot:
         self.notices.put(Notice.TELEGRAM, f"👥 The group {old} is a supergroup now. I have followed it to its new id "
                          f"{new}; whom I obeyed there I obey here. Put the new id into TELEGRAM_CHAT_ID.")  # fmt: skip
         await self._memory.note_moved(old, new)
-        await self._audit({"event": "chat moved", "chat": old, "now": new})
+        await self._kept({"event": "chat moved", "chat": old, "now": new})
 
     async def _turn_away(self, done: Deed) -> None:
         who = done.user
@@ -292,7 +292,7 @@ class TelegramBot:
         self.notices.put(Notice.STRANGER, f"🚷 A stranger wrote to me and got no answer: {texts.escape(name[:64])}, id "
                          f"{who.id if who else 'unknown'}, chat {done.chat}. Told once.")  # fmt: skip
         await self._memory.note_stranger(who.id if who else 0)
-        await self._audit({"event": "stranger", "user": who.id if who else None, "chat": done.chat, "name": name[:64]})
+        await self._kept({"event": "stranger", "user": who.id if who else None, "chat": done.chat, "name": name[:64]})
 
     async def _listen(self, done: Deed, user: int, chat: int) -> None:
         """Sort out what a known person wants: a command, a page, a confirmation."""
@@ -392,8 +392,9 @@ class TelegramBot:
             outcome, answer = "asked to confirm", self._ask_back(order, answer)
         elif command.lowers and order.late_s > OLD_S:
             answer = Answer(f"{answer.text}\n(You sent this {texts.lasted(order.late_s)} ago.)", answer.buttons)
-        if order.line:
-            await self._book(order, outcome)
+        lost = await self._book(order, outcome) if order.line else ""
+        if lost and command.lowers:
+            answer = replace(answer, text=f"{answer.text}\n⚠️ Not in the audit log: {texts.escape(lost)}")
         return answer
 
     async def _tried(self, order: Order, work: Callable[[], Awaitable[Answer | Change]]) -> tuple[str, Answer | Change]:
@@ -441,7 +442,7 @@ class TelegramBot:
                 code = done.text.replace(" ", "")
                 found = self._confirmations.code(user, chat, code, time.monotonic(), time.time())
             if isinstance(found, str):
-                await self._audit({"event": "not confirmed", "user": user, "chat": chat, "why": found})
+                await self._kept({"event": "not confirmed", "user": user, "chat": chat, "why": found})
                 await self.courier.say(chat, texts.escape(found), thread=done.thread)
                 return
             await self._confirmed(found, done)
@@ -451,21 +452,33 @@ class TelegramBot:
     async def _confirmed(self, held: Pending, done: Deed) -> None:
         name = held.line[1:].partition(" ")[0]
         order = Order(self._commands[name], held.line, (), held.user, held.chat, done.thread)
-        # what raises the risk is on paper before it is done
-        await self._book(order, "confirmed")
-        outcome, answer = await self._tried(order, held.change.do)
-        await self._book(order, outcome)
+        # what raises the risk is on paper before it is done, or is not done
+        lost = await self._book(order, "confirmed")
+        if lost:
+            said = f"⚠️ Nothing is done: the audit log does not take it ({texts.escape(lost)})."
+            answer: Answer | Change = Answer(said)
+        else:
+            outcome, answer = await self._tried(order, held.change.do)
+            await self._book(order, outcome)
         assert isinstance(answer, Answer)
         if done.press:
             await self.courier.settle(held.chat, done.message, answer.text)
         else:
             await self.courier.answer(held.chat, held.line, answer, done.thread)
 
-    async def _book(self, order: Order, outcome: str) -> None:
+    async def _book(self, order: Order, outcome: str) -> str:
         self.counts["commands"] += 1
         log.info("telegram command", command=order.line[:120], user=order.user, outcome=outcome)
-        await self._audit({"event": "command", "user": order.user, "chat": order.chat, "command": order.line,
-                           "outcome": outcome})  # fmt: skip
+        return await self._kept({"event": "command", "user": order.user, "chat": order.chat, "command": order.line,
+                                 "outcome": outcome})  # fmt: skip
+
+    async def _kept(self, deed: dict[str, Any]) -> str:
+        """Write into the audit; return why it was not written, nothing when it was."""
+        try:
+            await self._audit(deed)
+        except Unavailable as error:
+            return str(error)
+        return ""
 
 
 def _pressed(data: str) -> tuple[str, int, bool]:

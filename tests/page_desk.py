@@ -16,7 +16,7 @@ from dashboard.metrics import Exposed
 from dashboard.services import Services
 from dashboard.stream import Hub
 from domain.candle import Bar, Bars
-from domain.errors import BadData
+from domain.errors import BadData, Unavailable
 from domain.exits import Bracket, ExitPlan
 from domain.order import Side
 from domain.phantom import PhantomTrade
@@ -163,10 +163,11 @@ class MadeUpWorks:
 
 
 class Served:
-    """The page on made-up answers; ``deeds`` is what came into the audit."""
+    """The page on made-up answers; ``deeds`` is what came into the audit, ``full`` why it takes no more."""
 
     def __init__(self, *, password: str = "", viewer: str = "", per_s: float = 1_000.0, clock: Any = None) -> None:
         self.desk, self.works, self.deeds = PageDesk(), MadeUpWorks(), list[dict[str, Any]]()
+        self.full = ""
         times = {} if clock is None else {"now": clock}
         self.access = Access(password, TOKEN, viewer=viewer, open=not (password or viewer), session_s=3600, **times)
         self.hub = Hub(self.desk.pulse)
@@ -184,4 +185,6 @@ class Served:
         return self.client(Authorization=f"Bearer {TOKEN}")
 
     async def _audit(self, deed: dict[str, Any]) -> None:
+        if self.full:
+            raise Unavailable(self.full)
         self.deeds.append({**deed, "done_before": list(self.desk.done)})

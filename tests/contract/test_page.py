@@ -281,6 +281,37 @@ async def test_an_action_is_meant_and_in_the_audit_before_it_is_done():
     ]
 
 
+LOWERING = (("switch", {"state": "stopped"}), ("switch", {"state": "paused"}), ("forceexit", {"what": "all"}), ("panic", {}),
+            ("reconcile", {}))  # fmt: skip
+OTHERS = (
+    ("switch", {"confirm": True, "state": "running"}),
+    ("train", {"confirm": True, "strategy": "scalp"}),
+    ("works", {"kind": "job", "name": "update"}),
+)
+
+
+async def test_what_the_audit_does_not_take_is_done_only_if_it_lowers_the_risk_and_says_so():
+    """Found with a full disk: entries were let in again, and nothing anywhere told by whom."""
+    served = Served()
+    served.full = "page-audit.jsonl: No space left on device"
+    async with served.program() as client:
+        for path, body in LOWERING:
+            done = await client.post(f"/api/v1/{path}", json={"confirm": True, **body})
+            assert done.status_code == 200, path
+            assert done.json()["unaudited"] == f"done, but not in the audit log: {served.full}"
+        count = len(served.desk.done)
+        assert count >= len(LOWERING) - 1
+        for path, body in OTHERS:
+            refused = await client.post(f"/api/v1/{path}", json=body)
+            assert refused.status_code == 503, refused.text
+            assert "nothing was done: the audit log does not take it" in refused.json()["detail"]
+        assert (len(served.desk.done), served.works.begun) == (count, [])
+        # whoever cannot sign in cannot stop the bot either
+        link = (await client.post("/api/v1/link")).json()
+        assert link["unaudited"]
+        await signed_in(client, link["key"])
+
+
 async def test_where_no_bot_runs_nothing_can_be_done():
     served = Served()
     served.desk.running = False

@@ -217,6 +217,25 @@ async def test_what_raises_the_risk_is_confirmed_once_within_its_time(server):
             assert outcomes == ["asked to confirm", "asked to confirm", "confirmed", "done"]
 
 
+async def test_what_the_audit_does_not_take_is_done_only_if_it_lowers_the_risk_and_says_so(server):
+    desk = FakeDesk()
+    desk.state = SwitchState.STOPPED
+    async with talking(server, desk=desk) as talk:
+        question = await talk.ask("/start", "Confirm within")
+
+        async def full(_: dict[str, Any]) -> None:
+            raise Unavailable("telegram-audit.jsonl: No space left on device")
+
+        talk.bot._audit = full
+        told = await talk.press(question, "Yes", edited(question))
+        assert "Nothing is done: the audit log does not take it" in told["plain"]
+        assert desk.done == []
+        await talk.ask("/stop", "Not in the audit log: telegram-audit.jsonl")
+        assert [one[0] for one in desk.done] == ["switch"]
+        # what only shows something goes on as ever
+        assert "audit log" not in (await talk.ask("/status"))["plain"]
+
+
 async def test_a_confirmation_expires_and_belongs_to_who_asked(server):
     desk = FakeDesk()
     desk.state = SwitchState.STOPPED

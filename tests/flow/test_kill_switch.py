@@ -71,3 +71,21 @@ def test_a_bot_whose_socket_was_removed_is_named_and_the_way_out_works(make_bot)
     bot.wait_ready()
     assert answer(bot, "stop")[0] == 0
     assert bot.stop() == 0
+
+
+def test_a_full_disk_under_the_audit_stops_nobody_from_stopping(make_bot):
+    bot = make_bot()
+    bot.start()
+    bot.wait_ready()
+    (bot.data / "page-audit.jsonl").unlink(missing_ok=True)
+    (bot.data / "page-audit.jsonl").symlink_to("/dev/full")
+    code, body = answer(bot, "stop")
+    assert (code, body.get("switch")) == (0, "stopped"), body
+    assert "done, but not in the audit log" in body["unaudited"]
+    code, body = answer(bot, "start")
+    assert code == 1
+    assert "nothing was done: the audit log does not take it" in body["error"]
+    assert answer(bot, "status")[1]["switch"] == "stopped"
+    code, body = answer(bot, "panic", "--seconds", "60")
+    assert (code, body["open"], "unaudited" in body) == (0, 0, True), body
+    assert bot.stop() == 0

@@ -38,11 +38,14 @@ function outcome(one) {
   return one.outcome === "withdrawn" ? `${one.symbol}: entry withdrawn.` : `${one.symbol} closed.`;
 }
 
+// What is done though the audit log does not take it says so.
+const noted = (text) => (told) => [text(told), told.unaudited].filter(Boolean).join(" ");
+
 function Controls({ pulse, session, signIn }) {
   if (!session.running) return html`<${Panel} title="Trading"><p>No bot runs behind this page. It shows what is stored, and changes nothing.</p></${Panel}>`;
   const [tone, name] = SWITCH[pulse ? pulse.switch : ""] || ["", DASH];
-  const turn = (state) => () => order("/switch", { state }).then((told) => `Trading is ${told.switch}.`);
-  const closed = (told) => told.outcomes.map(outcome).join(" ") || "Nothing was open.";
+  const turn = (state) => () => order("/switch", { state }).then(noted((told) => `Trading is ${told.switch}.`));
+  const closed = noted((told) => told.outcomes.map(outcome).join(" ") || "Nothing was open.");
   return html`<${Panel} title="Trading" aside=${html`<${Badge} tone=${tone}>${name}</${Badge}>`}>
     ${session.signed_in
       ? html`<div class="row wrap">
