@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
+SECRET_LEAST = 4
 RECENT_MAX = 1_000
 UNSAID = frozenset({"timestamp", "level", "event", "mode", "exc_info", "exception", "stack_info"})
 
@@ -43,11 +44,12 @@ def configure(style: str, level: str, mode: str, secrets: Sequence[str]) -> Rece
         style: ``text``, ``json``, or ``auto`` for text on a terminal and JSON elsewhere.
         level: the least level shown.
         mode: what every line is marked with, such as SYNTHETIC.
-        secrets: texts that must never appear; they are shown as ``***``.
+        secrets: texts that must never appear; they are shown as ``***``. What is shorter than four characters is none:
+            masking it would only spoil the names in every line.
     """
     text = style == "text" or (style == "auto" and sys.stderr.isatty())
     # longest first, so that a secret inside another one leaves no rest
-    hidden = sorted((secret for secret in secrets if secret), key=len, reverse=True)
+    hidden = sorted((secret for secret in secrets if len(secret) >= SECRET_LEAST), key=len, reverse=True)
 
     def mark(_: Any, __: str, event: EventDict) -> MutableMapping[str, Any]:
         event["mode"] = mode.upper()
