@@ -37,9 +37,12 @@ def doubt(record: Record) -> str:
 def _doubt(fill: Fill) -> str:
     if not 0 <= fill.time < TIME_END:
         return f"time {fill.time} is no time in milliseconds before 2100"
-    numbers = (fill.price, fill.qty, fill.fee, fill.closed_qty)
-    if not all(number.is_finite() and number.as_tuple().exponent >= EXPONENT_MIN for number in numbers):  # type: ignore[operator]  # finite numbers have one
-        return "a number is not finite, or has no end"
+    # spelled out: a start reads a hundred thousand of these
+    if not (fill.price.is_finite() and fill.qty.is_finite() and fill.fee.is_finite() and fill.closed_qty.is_finite()):
+        return "a number is not finite"
+    least = min(fill.price.adjusted(), fill.qty.adjusted(), fill.fee.adjusted(), fill.closed_qty.adjusted())
+    if least < EXPONENT_MIN:
+        return "a number is too small to be one"
     if not 0 <= fill.price <= PRICE_MAX:
         return f"price {fill.price} is out of bounds"
     if not 0 < fill.qty <= QTY_MAX or not 0 <= fill.closed_qty <= QTY_MAX:
