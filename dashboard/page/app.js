@@ -82,6 +82,8 @@ function App() {
   useEffect(() => {
     const moved = () => setView(here());
     addEventListener("hashchange", moved);
+    // somebody may have gone on between the first drawing and now
+    moved();
     return () => removeEventListener("hashchange", moved);
   }, []);
   useEffect(() => {

@@ -168,6 +168,17 @@ def test_what_is_wrong_is_said_with_what_to_do(looking):
     expect(page.get_by_text("python manage.py dashboard")).to_be_visible(timeout=WAIT_MS)
 
 
+def test_who_goes_on_while_the_page_is_being_drawn_gets_there(looking):
+    looking.page.add_init_script("""
+        new MutationObserver((_, watch) => {
+            if (document.querySelector("nav")) { watch.disconnect(); location.hash = "trades"; }
+        }).observe(document, {childList: true, subtree: true});
+    """)
+    looking.page.goto(looking.address)
+    here = looking.page.locator("nav a[aria-current=page]")
+    expect(here).to_have_attribute("href", "#trades", timeout=WAIT_MS)
+
+
 def test_a_job_begun_on_the_page_is_seen_to_its_end(looking, bot):
     link = json.loads(bot.manage("dashboard", "--json").stdout)["link"]
     looking.page.goto(link)
