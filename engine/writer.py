@@ -79,6 +79,7 @@ class CandleWriter:
         self._pending: dict[Series, dict[int, Bar]] = {}
         self._count = 0
         self._missed: set[Series] = set()
+        self._in_flight = 0
         self._added = asyncio.Event()
         self._saving = asyncio.Lock()
         self._waits = 0
@@ -88,8 +89,8 @@ class CandleWriter:
 
     @property
     def pending(self) -> int:
-        """How many bars wait to be saved."""
-        return self._count
+        """How many bars are not saved yet: those queued, those being saved, and the windows to be saved whole."""
+        return self._count + self._in_flight + sum(len(self._window(series)) for series in self._missed)
 
     def add(self, bars: list[ClosedBar]) -> None:
         """Queue closed bars."""
@@ -144,14 +145,29 @@ class CandleWriter:
             while self._count:
                 taken = self._take()
                 try:
-                    self.counters.saved += await self._tier.call(self._save, taken)
+                    with self._flying(sum(map(len, taken.values()))):
+                        self.counters.saved += await self._tier.call(self._save, taken)
                     self.counters.last_error = ""
                 except BaseException:
                     self._put_back(taken)
                     raise
-            missed, self._missed = self._missed, set()
-            for series in missed:
-                await self._tier.call(self._storage.save_all_frames, {series: self._window(series)})
+            while self._missed:
+                series = self._missed.pop()
+                window = self._window(series)
+                try:
+                    with self._flying(len(window)):
+                        await self._tier.call(self._storage.save_all_frames, {series: window})
+                except BaseException:
+                    self._missed.add(series)
+                    raise
+
+    @contextlib.contextmanager
+    def _flying(self, rows: int) -> Iterator[None]:
+        self._in_flight = rows
+        try:
+            yield
+        finally:
+            self._in_flight = 0
 
     async def drain(self) -> None:
         """Bring spilled bars home whenever the storage answers again, until cancelled."""

@@ -41,9 +41,12 @@ class Window:
             column[self._end] = value
         self._end += 1
 
-    def clear(self) -> None:
-        """Forget all bars."""
-        self._end = 0
+    def fill(self, bars: Bars) -> None:
+        """Put the newest of these bars in place of what is held."""
+        newest = bars[-self._capacity :]
+        self._end = len(newest)
+        for column, values in zip(self._columns, newest.columns(), strict=True):
+            column[: self._end] = values
 
     def bars(self) -> Bars:
         """Return the window without copying: valid until the next append."""
@@ -98,6 +101,8 @@ class Frames:
         self._lines: dict[Series, _Line] = {}
         self._ahead_ms, self._now = ahead_ms, now
         self.counters = Counters()
+        self.newest = 0
+        """Open time of the newest bar of all series (UTC ms), 0 without any."""
         self.follow(capacities)
 
     def follow(self, capacities: Mapping[Series, int]) -> None:
@@ -120,10 +125,9 @@ class Frames:
     def seed(self, series: Series, bars: Bars) -> None:
         """Put history in place of what the window holds."""
         line = self._lines[series]
-        line.window.clear()
         line.held.clear()
-        for bar in bars.rows():
-            line.window.append(bar)
+        line.window.fill(bars)
+        self.newest = max(self.newest, line.window.last_time() or 0)
 
     def offer(self, series: Series, bar: Bar) -> list[ClosedBar]:
         """Take a closed bar and return the bars that became contiguous with it, oldest first.
@@ -201,6 +205,7 @@ class Frames:
             bar = line.held.pop(opens)
             line.window.append(bar)
             released.append(ClosedBar(series, bar))
+            self.newest = max(self.newest, bar.open_time)
         self.counters.released += len(released)
         return released
 

@@ -72,3 +72,28 @@ async def test_bars_wait_until_their_moment_has_been_decided_on_and_a_stop_saves
     assert storage.saved == [0, 180_000, 360_000]
     running.cancel()
     tier.close()
+
+
+@pytest.mark.parametrize("refused", [2, 5])
+async def test_bars_wait_until_they_are_saved_also_those_of_a_window_that_was_refused(refused):
+    class Refusing(Notebook):
+        def save_all_frames(self, frames):
+            waited.append(held.pending)
+            if sum(map(len, frames.values())) in refusals:
+                refusals.clear()
+                raise Unavailable("away")
+            return super().save_all_frames(frames)
+
+    series, refusals, waited = Series("A/USDT:USDT", "3m"), [refused], []
+    bars = [Bar(180_000 * n, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0) for n in range(5)]
+    storage, tier = Refusing(), Tier("candles", 5)
+    held = CandleWriter(storage, tier, lambda _: Bars.of(bars), pending_max=2, summary_s=1e9)
+    held.add([ClosedBar(series, bar) for bar in bars])
+    assert held.pending == 2 + 5
+    with pytest.raises(Unavailable):
+        await held.flush()
+    assert held.pending == (7 if refused == 2 else 5)
+    await held.flush()
+    assert (storage.saved, held.pending) == ([0, 180_000, *(bar.open_time for bar in bars)], 0)
+    assert waited == ([7, 7, 5] if refused == 2 else [7, 5, 5])
+    tier.close()
