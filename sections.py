@@ -240,7 +240,7 @@ class Storage(Section):
 
     Attributes:
         summary_s: time between two summaries, at which also everything unsaved is saved.
-        candle_days: how many days of candles ``cleanup`` keeps, 0 for all.
+        candle_days: how many days of a bot's 3m and 15m bars are kept, pinned ranges excepted; 0 for all.
         pending_max: bars waiting to be saved.
     """
 

@@ -47,6 +47,7 @@ from broker.paper import PaperBroker
 from domain.candle import Series, timeframe_ms
 from domain.errors import ConfigError, OutcomeUnknown, Rejected, Unavailable
 from domain.ids import Identity
+from domain.retention import BOT_TIMEFRAMES
 from engine import admission, universe
 from engine.delivery import DeliveryTerms
 from engine.fence import Fence
@@ -94,7 +95,6 @@ log = structlog.get_logger(__name__)
 
 PATIENCE_S = 2.0
 STEP_GRACE_S = 60.0
-ALWAYS = ("3m", "15m")
 HOUR_MS = 3_600_000
 
 
@@ -372,7 +372,7 @@ def _feed_limits(settings: Settings) -> FeedLimits:
 
 
 def _wanted(settings: Settings, symbols: list[str], used: Mapping[str, Plan], base_ms: int) -> dict[Series, int]:
-    needs = windows(settings, used, [name for name in ALWAYS if timeframe_ms(name) >= base_ms])
+    needs = windows(settings, used, [name for name in BOT_TIMEFRAMES if timeframe_ms(name) >= base_ms])
     return {Series(symbol, timeframe): bars for symbol in symbols for timeframe, bars in needs.items()}
 
 

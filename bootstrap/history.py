@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
@@ -14,12 +14,12 @@ import structlog
 
 from bootstrap import control, parts
 from bootstrap.sources import Budgets, sources
+from domain import retention
 from domain.candle import Series
 from domain.coverage import Span
 from domain.errors import ConfigError, RevenantError
 from domain.source import Source
-from domain.symbols import Symbols
-from history import retention, symbols
+from history import symbols
 from history.backfill import backfill
 from history.chain import Chain
 from history.export import FUNDING_MAX_MS
@@ -33,7 +33,6 @@ from persistence.symbols import SymbolRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import date
 
     from domain.candle import Times
     from history import fetch
@@ -48,7 +47,6 @@ log = structlog.get_logger(__name__)
 MARKS: Mapping[Source, Callable[[], dialects.Dialect]] = MappingProxyType({
     Source.BINANCE: dialects.BinanceMarks, Source.BYBIT: dialects.BybitMarks, Source.OKX: dialects.OkxMarks
 })  # fmt: skip
-FOREVER = 2**53
 
 
 @dataclass(slots=True)
@@ -169,24 +167,6 @@ class History:
         self.candles.log(SyncNote(kind, source, series, span, status, *counts, said, at))
 
 
-def pins_of(settings: Settings, entries: Sequence[Entry]) -> list[retention.Pin]:
-    """Return the ranges that are never pruned, of all that is stored.
-
-    Raises:
-        ConfigError: naming a pinned symbol that matches nothing: what was to be kept would be deleted.
-    """
-    pins = []
-    for one in settings.history.pinned:
-        span = Span(_day(one.since, 0), _day(one.until, FOREVER))
-        stored = Symbols(entry.series.symbol for entry in entries if one.source in {None, entry.source})
-        meant = stored.matches(one.symbol) if one.symbol else [""]
-        if not meant and entries:
-            said = f"history.pinned: {one.symbol!r} matches no symbol that is stored; {stored.hint(one.symbol)}"
-            raise ConfigError(said.rstrip("; "))
-        pins += [retention.Pin(one.source, symbol, one.timeframe, span) for symbol in meant]
-    return pins
-
-
 def spans_to_prune(settings: Settings, entry: Entry, pins: Sequence[retention.Pin]) -> list[Span]:
     """Return the spans of a stored series that are older than the settings keep, pinned ones excepted."""
     if entry.earliest is None or entry.latest is None:
@@ -195,10 +175,6 @@ def spans_to_prune(settings: Settings, entry: Entry, pins: Sequence[retention.Pi
     keep = {**held.keep_days, **held.keep_days_of.get(entry.source, {})}
     stored = Span(entry.earliest, entry.latest + 1)
     return retention.due(entry.source, entry.series, stored, keep, pins, int(time.time() * 1000))
-
-
-def _day(day: date | None, otherwise: int) -> int:
-    return otherwise if day is None else int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp() * 1000)
 
 
 def bot_runs(settings: Settings) -> bool:

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bootstrap.history import History, pins_of, spans_to_prune
+from bootstrap.history import History, spans_to_prune
 from bootstrap.job_process import job_book
 from bootstrap.keys import backup_key
 from bootstrap.names import to_keep
+from bootstrap.pins import pins_of
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span
 from domain.errors import RevenantError

@@ -13,6 +13,7 @@ from domain.coverage import Span
 from domain.errors import BadData
 from domain.ids import parse_order_id, trade_id
 from domain.records import DayStarted, Intent, PhantomOpened, finished
+from domain.retention import BOT_TIMEFRAMES
 from persistence.journal import read_records
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from domain.trade import Trade
     from settings import Settings
 
-ALWAYS = ("3m", "15m")
 """What a live bot is told of whatever its strategies need."""
 
 COMPARED = (
@@ -73,12 +73,12 @@ def compare(settings: Settings, progress: Progress = lambda *_: None) -> Parity:
         (one.phantom.symbol, one.phantom.strategy_name, one.phantom.signal_time): one.phantom.gate for one in records
         if isinstance(one, PhantomOpened)
     }  # fmt: skip
-    finest = timeframe_ms(ALWAYS[0])
+    finest = timeframe_ms(BOT_TIMEFRAMES[0])
     # the first day is turned by the first bar that a bot sees; what fills inside of a bar is told when it closes
     span = Span(min(days) - finest, _end(settings, records, finest))
     made = _trades(settings, who, records)
     request = backtest.Request(
-        settings.source, tuple(symbols_of(settings, rules)), span=span, always=ALWAYS, ml=backtest.ON, who=who
+        settings.source, tuple(symbols_of(settings, rules)), span=span, always=BOT_TIMEFRAMES, ml=backtest.ON, who=who
     )
     result = backtest.run(settings, request, progress)
     live = [trade for trade in made if _ms(trade) <= span.end]
@@ -97,7 +97,9 @@ def _end(settings: Settings, records: list[Record], finest: int) -> int:
     told = -(-max(one.time for one in records) // finest) * finest
     with History(settings) as history:
         entries = history.candles.entries(settings.source)
-    ends = [one.latest + finest for one in entries if one.series.timeframe == ALWAYS[0] and one.latest is not None]
+    ends = [
+        one.latest + finest for one in entries if one.series.timeframe == BOT_TIMEFRAMES[0] and one.latest is not None
+    ]
     return told - finest if ends and max(ends) < told else told
 
 

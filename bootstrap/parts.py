@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 import settings as settings_module
+from bootstrap.pins import pins_of
 from bootstrap.sources import Budgets, sources
 from broker.bybit.hosts import Hosts, hosts
 from dashboard import logs
@@ -36,6 +37,7 @@ from persistence.candles import PostgresCandleStorage
 from persistence.database import Database
 from persistence.files import AtomicFile, refused
 from persistence.healing_candles import HealingCandleStorage
+from persistence.history import CandleHistory
 from persistence.journal import Journal, read_pieces
 from persistence.ledger import DatabaseRefuge, LayeredLedger, RedisRefuge, Refuge
 from persistence.phantom_trail import PhantomTrail
@@ -85,9 +87,8 @@ def database(settings: Settings) -> Database:
 def candle_storage(settings: Settings, main: Database) -> HealingCandleStorage:
     """Return the candle storage of the configured source, with a spill beside it."""
     spill = Database(f"sqlite:///{settings.data_dir / 'spill.sqlite'}")
-    return HealingCandleStorage(
-        PostgresCandleStorage(main, settings.source), PostgresCandleStorage(spill, settings.source)
-    )
+    primary = PostgresCandleStorage(main, settings.source, lambda: pins_of(settings, CandleHistory(main).entries()))
+    return HealingCandleStorage(primary, PostgresCandleStorage(spill, settings.source))
 
 
 def journal_folder(settings: Settings, who: Identity) -> Path:

@@ -12,8 +12,9 @@ import typer
 from rich.console import Console
 
 from bootstrap import jobs as working
-from bootstrap.history import History, pins_of, spans_to_prune
+from bootstrap.history import History, spans_to_prune
 from bootstrap.names import to_fetch
+from bootstrap.pins import pins_of
 from commands.chosen import OneSource, Symbols, Timeframes, several, window_of
 from commands.chosen import chosen as chosen_series
 from commands.freqtrade import export

@@ -189,9 +189,6 @@ class CandleWriter:
             await asyncio.sleep(self._summary_s)
             try:
                 await self.flush()
-                if self._keep_days:
-                    removed = await self._tier.call(self._storage.cleanup_old_candles, self._keep_days)
-                    log.info("old candles removed", candles=removed, days_kept=self._keep_days)
                 stats = await self._tier.call(self._storage.get_stats)
             except RevenantError as error:
                 self._note(error)
@@ -200,6 +197,16 @@ class CandleWriter:
                 "candle summary", saved=self.counters.saved, waiting=self._count, candles=stats["total_candles"],
                 symbols=stats["symbols"], size_mb=stats["db_size_mb"], database=stats["database_type"],
             )  # fmt: skip
+            if self._keep_days:
+                await self._clean_up()
+
+    async def _clean_up(self) -> None:
+        try:
+            removed = await self._tier.call(self._storage.cleanup_old_candles, self._keep_days)
+        except RevenantError as error:
+            log.error("old candles not removed", reason=str(error))
+        else:
+            log.info("old candles removed", candles=removed, days_kept=self._keep_days)
 
     def _save(self, taken: dict[Series, dict[int, Bar]]) -> int:
         # on the storage's thread, and all bars turned into columns at once: what takes long there holds up the loop too

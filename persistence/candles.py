@@ -11,7 +11,9 @@ import numpy as np
 import sqlalchemy as sa
 import tenacity
 
+from domain import retention
 from domain.candle import COLUMNS, Bars, Series, ordered
+from domain.coverage import Span
 from domain.errors import BadData, Rejected, Unavailable
 from domain.source import Source
 from persistence import schema
@@ -21,10 +23,11 @@ from persistence.saved_bars import LEAST, Mark, SavedBars, differing
 from persistence.series_numbers import SeriesNumbers
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     import pandas as pd
 
+    from domain.retention import Pin
     from persistence.database import Database
 
     Frames = Mapping[Any, Bars | pd.DataFrame]
@@ -54,8 +57,8 @@ class PostgresCandleStorage:
     Every call is synchronous and raises Unavailable when the database does not answer.
     """
 
-    def __init__(self, database: Database, source: Source) -> None:
-        self._database, self.source = database, source
+    def __init__(self, database: Database, source: Source, pins: Callable[[], Sequence[Pin]] = lambda: ()) -> None:
+        self._database, self.source, self._pins = database, source, pins
         self._table = schema.candles[source]
         self._numbers = SeriesNumbers(source)
         self._newest: dict[Series, int] = {}
@@ -185,29 +188,37 @@ class PostgresCandleStorage:
         return Bars.of([tuple(row) for row in reversed(rows)])
 
     def cleanup_old_candles(self, days_to_keep: int) -> int:
-        """Delete bars older than ``days_to_keep`` days before each series' newest bar; return how many."""
+        """Delete a bot's bars older than ``days_to_keep`` days before each series' newest; return how many.
+
+        Bars of other timeframes than a bot's are history, and stay, as do ranges that are pinned.
+        """
         if days_to_keep < 1:
             raise BadData(f"days_to_keep {days_to_keep}: keep at least one day")
-        held, names = self._table.c, schema.series.c
-        removed = 0
+        keep, pins = dict.fromkeys(retention.BOT_TIMEFRAMES, days_to_keep), self._pins()
+        names, removed = schema.series.c, 0
         with self._database.transaction(BULK_S) as connection:
-            newest = connection.execute(
-                sa.select(names.id, names.latest).where(names.source == self.source.value)
+            stored = connection.execute(
+                sa.select(names.id, names.symbol, names.timeframe, names.earliest, names.latest).where(
+                    names.source == self.source.value, names.timeframe.in_(keep), names.latest.is_not(None)
+                )
             ).all()
-            for series_id, latest in newest:
-                if latest is None:
-                    continue
-                before = latest - days_to_keep * 86_400_000
-                old = sa.delete(self._table).where(held.series_id == series_id, held.open_time < before)
-                count = connection.execute(old).rowcount
-                if count:
-                    earliest = (
-                        sa.select(sa.func.min(held.open_time)).where(held.series_id == series_id).scalar_subquery()
-                    )
-                    shrunk = {"rows": names.rows - count, "earliest": earliest}
-                    connection.execute(sa.update(schema.series).where(names.id == series_id).values(shrunk))
-                removed += count
+            for series_id, symbol, timeframe, earliest, latest in stored:
+                held = Span(earliest, latest + 1)
+                old = retention.due(self.source, Series(symbol, timeframe), held, keep, pins, latest)
+                removed += self._delete(connection, series_id, old)
         return removed
+
+    def _delete(self, connection: sa.Connection, series_id: int, spans: Sequence[Span]) -> int:
+        """Delete a series' bars inside of spans, and have the table of series know it; return how many there were."""
+        held, names, count = self._table.c, schema.series.c, 0
+        for span in spans:
+            inside = sa.and_(held.series_id == series_id, held.open_time >= span.start, held.open_time < span.end)
+            count += connection.execute(sa.delete(self._table).where(inside)).rowcount
+        if count:
+            earliest = sa.select(sa.func.min(held.open_time)).where(held.series_id == series_id).scalar_subquery()
+            shrunk = {"rows": names.rows - count, "earliest": earliest}
+            connection.execute(sa.update(schema.series).where(names.id == series_id).values(shrunk))
+        return count
 
     def get_stats(self) -> dict[str, Any]:
         """Return symbols, total_candles, db_size_mb and database_type."""

@@ -75,7 +75,7 @@ class HealingCandleStorage:
         return held
 
     def cleanup_old_candles(self, days_to_keep: int) -> int:
-        """Delete old bars from the primary."""
+        """Delete a bot's old bars from the primary; pinned ranges and history stay."""
         return self._primary.cleanup_old_candles(days_to_keep)
 
     def get_stats(self) -> dict[str, Any]:

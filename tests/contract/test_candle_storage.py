@@ -10,7 +10,9 @@ import pytest
 import sqlalchemy as sa
 
 from domain.candle import Bars, Series
+from domain.coverage import Span
 from domain.errors import BadData
+from domain.retention import Pin
 from domain.source import Source
 from persistence import schema
 from persistence.candles import PostgresCandleStorage
@@ -109,6 +111,20 @@ def test_cleanup_counts_from_the_newest_bar(storage):
     assert storage.load_candles(BTC, 9999).open_time[0] == 5 * DAY - 900_000 - 2 * DAY
     with pytest.raises(BadData, match="at least one day"):
         storage.cleanup_old_candles(0)
+
+
+def test_cleanup_leaves_history_and_pinned_ranges_alone(database_url):
+    pinned = Span(3 * 900_000, 5 * 900_000)
+    pins = [Pin(Source.SYNTHETIC, BTC, "15m", pinned), Pin(Source.BYBIT, "", "", Span(0, 2**53))]
+    storage = PostgresCandleStorage(Database(database_url), Source.SYNTHETIC, lambda: pins)
+    years = Bars.of([(DAY * n, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0) for n in range(900)])
+    storage.save_all_frames({(BTC, "1d"): years, (BTC, "1h"): years, (BTC, "15m"): bars(5 * 96), (BTC, "3m"): years})
+    assert storage.cleanup_old_candles(days_to_keep=2) == (5 * 96 - 2 * 96 - 1 - 2) + (900 - 3)
+    kept = {(row["timeframe"]): (row["earliest"], row["rows"]) for row in storage.series()}
+    assert kept == {
+        "1d": (0, 900), "1h": (0, 900), "15m": (pinned.start, 2 * 96 + 1 + 2), "3m": (897 * DAY, 3),
+    }  # fmt: skip
+    assert storage.load_candles(BTC, 9999).open_time[:3].tolist() == [3 * 900_000, 4 * 900_000, 3 * DAY - 900_000]
 
 
 def test_nothing_saved_is_nothing_loaded(storage):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from bootstrap.history import History, pins_of
+from bootstrap.history import History
 from bootstrap.names import to_fetch, to_keep, to_read
 from bootstrap.parts import known_rules
+from bootstrap.pins import pins_of
 from bootstrap.polled import PolledMarket
 from commands.backtest import request_of
 from commands.importing import _in_full

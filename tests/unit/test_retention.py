@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from domain.candle import Series
 from domain.coverage import Span
+from domain.retention import DAY_MS, Pin, due
 from domain.source import Source
-from history.retention import DAY_MS, Pin, due
 
 MINUTES = Series("BTC/USDT", "1m")
 NOW, STORED = 1_000 * DAY_MS, Span(0, 1_000 * DAY_MS)

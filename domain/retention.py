@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from domain.source import Source
 
 DAY_MS = 86_400_000
+BOT_TIMEFRAMES = ("3m", "15m")
+"""What a bot always collects; bars of all other timeframes are history that somebody has fetched."""
 
 
 class Pin(NamedTuple):
