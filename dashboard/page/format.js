@@ -15,7 +15,7 @@ export const whole = (value) => number(value, 0);
 export function price(value) {
   if (!known(value)) return DASH;
   const size = Math.abs(Number(value));
-  const digits = size >= 1000 ? 2 : size >= 1 ? 4 : size >= 0.01 ? 6 : 8;
+  const digits = size >= 1000 ? 2 : size >= 1 ? 4 : size >= 0.01 || !size ? 6 : Math.min(16, 4 - Math.floor(Math.log10(size)));
   return Number(value).toLocaleString("en", { maximumFractionDigits: digits });
 }
 

@@ -93,7 +93,7 @@ export function Badge({ tone, children }) {
 export function Table({ columns, rows, label, sort, onSort, onRow, keyOf, empty }) {
   if (!rows.length) return html`<p class="quiet empty">${empty || "Nothing yet."}</p>`;
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}>
-    <table>
+    <table class="sheet">
       <caption class="unseen">${label}</caption>
       <thead><tr>${columns.map((one) => html`<th scope="col" class=${one.right ? "right" : ""}
         aria-sort=${sort && sort.key === one.sort ? (sort.down ? "descending" : "ascending") : undefined}>

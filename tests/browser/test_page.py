@@ -111,6 +111,27 @@ def test_every_view_shows_real_contents_to_everybody(looking, view):
     assert looking.said == []
 
 
+HIDDEN = """() => [...document.querySelectorAll(".chart td")].map((cell) => {
+  const inside = getComputedStyle(cell), box = cell.getBoundingClientRect();
+  const drawn = [...cell.querySelectorAll("canvas")].map((one) => one.getBoundingClientRect());
+  return Math.max(parseFloat(inside.paddingLeft), parseFloat(inside.borderBottomWidth),
+    ...drawn.map((one) => Math.max(one.right - box.right, one.bottom - box.bottom, box.left - one.left)));
+})"""
+
+
+@pytest.mark.parametrize("width", [390, 820, 1400])
+def test_no_part_of_the_chart_is_hidden_by_the_cell_that_it_is_drawn_in(looking, width):
+    page = looking.open("charts")
+    page.set_viewport_size({"width": width, "height": 900})
+    expect(page.locator(".chart[data-ready] canvas").first).to_be_visible(timeout=WAIT_MS)
+    # the chart follows the width a moment later
+    page.wait_for_function(
+        f"() => {{ const found = ({HIDDEN})(); return found.length >= 4 && found.every((one) => one <= 1); }}"
+    )
+    time_axis = page.locator(".chart table tr").last
+    assert time_axis.bounding_box()["width"] <= page.locator(".chart").bounding_box()["width"]
+
+
 def test_who_follows_the_link_pauses_trading_and_it_is_in_the_audit(looking, bot):
     told = json.loads(bot.manage("dashboard", "--json").stdout)
     page = looking.page

@@ -89,8 +89,9 @@ function Candles({ data, phantoms }) {
   return html`<div class="chart" ref=${box} role="img" aria-label=${`Candles from ${moment(data.bars[0].time)} to ${moment(last.time)}, last close ${price(last.close)}. What was done is listed below.`}></div>`;
 }
 
+// five significant digits, of a price of any size
 function digits(value) {
-  const precision = value >= 1000 ? 1 : value >= 1 ? 4 : value >= 0.01 ? 6 : 8;
+  const precision = Math.min(16, Math.max(1, 4 - Math.floor(Math.log10(value))));
   return { precision, minMove: 10 ** -precision };
 }
 

@@ -28,7 +28,7 @@ function Coverage({ session }) {
     return html`<${Panel} title="Coverage" wide aside=${html`<${Select} label="Source" value=${chosen} options=${sources} onChange=${setSource} />`}>
       <p class="quiet">Share of bars that are there between a series' first and last. Press a cell for its gaps and other sources.</p>
       <div class="scroll" tabindex="0" role="region" aria-label="Coverage by symbol and timeframe">
-        <table class="heat"><caption class="unseen">Coverage by symbol and timeframe</caption>
+        <table class="sheet heat"><caption class="unseen">Coverage by symbol and timeframe</caption>
           <thead><tr><th scope="col">Symbol</th>${frames.map((one) => html`<th scope="col">${one}</th>`)}</tr></thead>
           <tbody>${symbols.map((name) => html`<tr key=${name}><th scope="row">${coin(name)}</th>${frames.map((frame) => html`<${Cell} one=${at.get(`${name} ${frame}`)} open=${open} />`)}</tr>`)}</tbody>
         </table></div>
