@@ -18,17 +18,20 @@ from typing import TYPE_CHECKING
 import settings as settings_module
 from bootstrap import live, parts
 from domain.errors import ConfigError, Unavailable
+from domain.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run until stopped; ``arguments`` are those of the command line, of which there may be none but ``--help``."""
+    """Run until stopped; ``arguments`` are those of the command line, which only ask what this is."""
     # whoever asks for help, or believes that it takes orders, must not have started to trade
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    ).parse_args(arguments)
+    )
+    parser.add_argument("--version", action="version", version=f"revenant {VERSION}")
+    parser.parse_args(arguments)
     # whatever the shell or the unit says: journal, databases, keys and notes are their owner's alone
     os.umask(0o077)
     try:

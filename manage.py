@@ -25,7 +25,7 @@ from bootstrap import doctor as examination
 from commands import backtest as backtest_commands
 from commands import backup, learning, running, sources
 from commands import data as data_commands
-from commands.shared import DEGRADED, FAILED, OK, USAGE, AsJson, Config, load, show
+from commands.shared import DEGRADED, FAILED, OK, USAGE, AsJson, Config, Version, load, show
 from domain import reports
 from domain.errors import ConfigError, RevenantError, Unavailable
 from domain.records import SwitchState, finished
@@ -40,7 +40,7 @@ from sandbox.__main__ import main as run_sandbox
 RECONCILE_S, POLL_S = 60.0, 0.2
 PERIODS = 12
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Revenant's operator commands.")
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 trades_app = typer.Typer(no_args_is_help=True, help="Trades.")
 sandbox_app = typer.Typer(no_args_is_help=True, help="The practice exchange.")
 ml_app = typer.Typer(no_args_is_help=True, help="Models: what they have learned, and when they learn again.")
@@ -57,6 +57,11 @@ app.add_typer(backtest_commands.app, name="backtest")
 app.add_typer(sandbox_app, name="sandbox")
 
 Reason = Annotated[str, typer.Option(help="Kept with the change.")]
+
+
+@app.callback()
+def _options(_: Version = False) -> None:
+    """Revenant's operator commands."""
 
 
 @app.command()

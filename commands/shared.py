@@ -14,6 +14,7 @@ from rich.table import Table
 
 import settings as settings_module
 from bootstrap import parts
+from domain.version import VERSION
 
 OK, FAILED, USAGE, DEGRADED = 0, 1, 2, 3
 
@@ -22,10 +23,18 @@ SEEN: dict[str, Sequence[str]] = {
 }
 """Of rows with more columns than people want to see, those that they do; ``--json`` has all."""
 
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        print(f"revenant {VERSION}")
+        raise typer.Exit
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Yes = Annotated[
     bool, typer.Option("--yes", "--confirm", help="Do it; without this it is only told what would be done.")
 ]
+Version = Annotated[bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version.")]
 Config = Annotated[Path | None, typer.Option("-c", "--config", help="Configuration file.")]
 
 

@@ -273,7 +273,12 @@ def test_a_disk_that_is_not_there_yet_ends_the_start_with_a_code_that_is_started
 
 @pytest.mark.parametrize(
     ("argument", "code", "said"),
-    [("--help", 0, "takes no arguments"), ("--dry-run", 2, "--dry-run"), ("stop", 2, "arguments: stop")],
+    [
+        ("--help", 0, "takes no arguments"),
+        ("--version", 0, "revenant 0."),
+        ("--dry-run", 2, "--dry-run"),
+        ("stop", 2, "arguments: stop"),
+    ],
 )
 def test_whoever_asks_for_help_or_something_else_has_not_started_to_trade(make_bot, argument, code, said):
     bot = make_bot()
