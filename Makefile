@@ -34,7 +34,7 @@ run: $(VENV)/.runtime
 # two at once: a third bot would take from the others what they need to follow their markets on a slow machine; those that
 # judge how long something took, and those that look at the page with a browser, run by themselves
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone" --durations 40
 	$(BIN)/python -m pytest -m alone
 
 # everything that can die, dies; QUICK=1 takes minutes, the full set hours; ONLY="kills storm" runs parts of it; UNTIL

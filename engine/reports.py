@@ -12,6 +12,7 @@ from domain import ids
 from domain.order import Cause
 from domain.trade import ZERO, Trade
 from engine.commands import PlaceOrder, Refused
+from engine.day import DAY_MS
 from engine.delivery import Nearing
 from engine.published import Entered, PartlyTaken
 
@@ -96,6 +97,13 @@ class Reporter:
 SUMMARY = ("bars", "signals", "taken", "open", "closed", "equity", "day_pnl", "candles_waiting")
 
 
+def equity_now(trader: Trader) -> Decimal:
+    """Return the equity that the exchange told last, with what prices, fees and exits have made of it since."""
+    seen = trader.situation
+    day, counted = seen.counted_pnl
+    return seen.equity + trader.day_pnl() - counted if day == seen.market_time // DAY_MS else seen.equity
+
+
 def pulse(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str, Any]:
     """Return the bot's figures of the moment, as far as they can be had every second."""
     positions = trader.book.positions()
@@ -111,7 +119,7 @@ def pulse(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str, A
         "closed": trader.counts["closed"],
         "open": sum(not held.pending for held in positions),
         "pending": sum(held.pending for held in positions),
-        "equity": f"{trader.situation.equity:.2f}",
+        "equity": f"{equity_now(trader):.2f}",
         "open_pnl": f"{trader.open_pnl():+.2f}",
         "day_pnl": f"{trader.day_pnl():+.2f}",
         "switch": trader.situation.switch.value,

@@ -16,12 +16,14 @@ class Situation:
     ``available`` is what new positions could tie up when the exchange was asked last, None before that; the margin of
     our own positions and orders that it knew of by then was ``counted``.
     ``foreign`` are values of positions that are not ours, by symbol, ``foreign_margin`` is what they tie up.
+    ``counted_pnl`` is the UTC day (days since 1970) when ``equity`` was told, and what that day had made by then.
     ``equity_doubt`` says why the equity that is told by now is not believed; ``equity`` is the last that was.
     ``barred`` says why the exchange takes no entry of ours at all; ``doubtful`` and ``refusing`` why none is made in a
     symbol: something there was not understood, or the exchange would refuse it.
     """
 
     equity: Decimal = ZERO
+    counted_pnl: tuple[int, Decimal] = (-1, ZERO)
     equity_doubt: str = ""
     available: Decimal | None = None
     counted: Decimal = ZERO

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from domain.errors import Rejected, RevenantError, Unavailable
+from engine.day import DAY_MS
 from engine.delivery import Deliveries
 from engine.equity import EquityDoubt
 
@@ -59,6 +60,7 @@ class Upkeep:
         seen.equity_doubt = self._doubt.weigh(balance.equity, seen.equity)
         if not seen.equity_doubt:
             seen.equity, seen.available, seen.counted = balance.equity, balance.available, counted
+            seen.counted_pnl = (seen.market_time // DAY_MS, self._p.trader.day_pnl())
 
     async def watch_rules(self) -> None:
         """Ask for the trading rules every hour, until cancelled, and act before contracts are delisted."""

@@ -15,6 +15,7 @@ from engine import readiness
 from engine.commands import PlaceOrder, Refused
 from engine.equity import BELIEVED_AFTER_S, EquityDoubt
 from engine.parts import Progress
+from engine.reports import equity_now
 from engine.risk import Approved, Denied, weigh
 from engine.rules import Rules
 from engine.upkeep import Upkeep
@@ -122,3 +123,22 @@ def test_entries_are_counted_by_the_minute_of_the_market():
     assert world.trader._account("A/USDT:USDT").ordered == 1
     world.trader.situation.market_time += STEP
     assert world.trader._account("A/USDT:USDT").ordered == 0
+
+
+async def test_the_equity_shown_moves_with_prices_between_two_answers_and_never_counts_anything_twice():
+    told = Told()
+    trader, seen = told.trader, told.trader.situation
+    entry = next(one for one in told.world.bar() if isinstance(one, PlaceOrder))
+    told.world.fill(entry)
+    (held,) = trader.book.positions()
+    seen.prices[held.symbol] = held.entry_price + 1
+    made = trader.open_pnl()
+    await told.tell(10_000 + made)
+    assert equity_now(trader) == 10_000 + made
+    seen.prices[held.symbol] = held.entry_price + 3
+    assert equity_now(trader) == 10_000 + trader.open_pnl()
+    await told.tell(10_000 + trader.open_pnl())
+    assert equity_now(trader) == 10_000 + trader.open_pnl()
+    # until it is asked for again on the new day, what was told stands: that day begins with no profit
+    seen.market_time += 86_400_000
+    assert equity_now(trader) == seen.equity
