@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from domain.ids import Identity
     from domain.ports import Broker
     from engine.learning import Progress
+    from ml.phantom_tracker import PhantomTradeTracker
     from persistence.audit_check import AuditVerdict
     from persistence.database import Database
     from persistence.history import Entry
@@ -209,11 +210,16 @@ def _ends(entry: Entry) -> tuple[int, int]:
 
 def phantoms(settings: Settings, symbol: str | None, strategy: str | None = None) -> dict[str, Any]:
     """Return the figures of the phantoms that the journal tells of, for when no bot answers."""
+    return journaled_phantoms(settings).get_phantom_stats(symbol, strategy)
+
+
+def journaled_phantoms(settings: Settings) -> PhantomTradeTracker:
+    """Return a tracker with the phantoms that the journal tells of."""
     who = known_owner(settings)
     tracker = phantom_tracker(settings, who, plans(settings), lambda _: None)
     records = read_records(journal_folder(settings, who))
     tracker.restore(one.phantom for one in records if isinstance(one, PhantomOpened | PhantomClosed))
-    return tracker.get_phantom_stats(symbol, strategy)
+    return tracker
 
 
 async def learning(settings: Settings, train: str = "", progress: Progress = None) -> dict[str, Any]:

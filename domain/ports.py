@@ -32,7 +32,7 @@ class CandleStore(Protocol):
         """Store bars keyed by symbol or (symbol, timeframe); return the rows handed in. Idempotent."""
         ...
 
-    def load_candles(self, symbol: str, limit: int, *, timeframe: str = "15m") -> Bars:
+    def load_candles(self, symbol: str, limit: int = 1_000, *, timeframe: str = "15m") -> Bars:
         """Return the newest ``limit`` bars, oldest first."""
         ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from domain.trade import ZERO
 
@@ -51,6 +51,12 @@ class Statistics:
     top_symbols: tuple[tuple[str, SymbolFigures], ...] = ()
     worst_symbols: tuple[tuple[str, SymbolFigures], ...] = ()
     by_symbol: dict[str, SymbolFigures] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a figure by its name, as of a dictionary. Raises KeyError with the names that there are."""
+        if name not in self.__dataclass_fields__:
+            raise KeyError(f"{name}: there are {', '.join(self.__dataclass_fields__)}")
+        return getattr(self, name)
 
 
 def summarise(trades: Sequence[Trade]) -> Statistics:

@@ -173,7 +173,7 @@ class PostgresCandleStorage:
             for start, end in zip(starts, ends, strict=True)
         }
 
-    def load_candles(self, symbol: str, limit: int, *, timeframe: str = "15m") -> Bars:
+    def load_candles(self, symbol: str, limit: int = 1_000, *, timeframe: str = "15m") -> Bars:
         """Return the newest ``limit`` bars, oldest first; empty when there are none."""
         held, names = self._table.c, schema.series.c
         query = (

@@ -52,7 +52,7 @@ class HealingCandleStorage:
         self.degraded = ""
         return saved
 
-    def load_candles(self, symbol: str, limit: int, *, timeframe: str = "15m") -> Bars:
+    def load_candles(self, symbol: str, limit: int = 1_000, *, timeframe: str = "15m") -> Bars:
         """Return the newest bars of both storages together."""
         spilled = self._spill.load_candles(symbol, limit, timeframe=timeframe)
         try:
