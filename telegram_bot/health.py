@@ -23,11 +23,11 @@ async def health(ask: Ask) -> Answer:
     able = "✅ able to trade" if seen["ready"] else "⛔ not trading"
     lines = [f"{bold(ask.desk.mode)} · {able}", *(f"⚠️ {texts.escape(reason)}" for reason in seen["reasons"])]
     lines += [f"💤 {texts.escape(note)}" for note in seen.get("notes", [])]
-    feed, naked = seen.get("feed", {}), seen["naked_seconds"]
+    feed, naked = seen["feed"], seen["naked_seconds"]
     rows: list[tuple[str, object]] = [
         ("market", moment(seen["market_time"])), ("bars", seen["bars"]), ("loop p99", f"{seen['loop_lag_p99_ms']} ms"),
         ("loop max", f"{seen['loop_lag_max_ms']} ms"), ("bar to order", f"{seen['bar_to_order_ms']['p99']} ms"),
-        ("reconnects", feed.get("reconnects", 0)), ("naked p99", f"{naked['p99']} s"),
+        ("feed lost", f"{feed['failures']} times"), ("naked p99", f"{naked['p99']} s"),
         ("reconciled", seen["reconciled"]), ("foreign", len(seen["foreign_positions"])),
         ("unknown", seen["unknown_orders"]), ("candles", f"{seen['candles_waiting']} waiting"),
         ("private", _stream(seen["private_stream"])),

@@ -9,7 +9,11 @@ import sys
 import pytest
 
 from tests.bot import ROOT, until
+from tests.desk import FakeDesk
 from tests.telegram_server import CHAT, OWNER, TOKEN, telegram
+
+NAMED_FREELY = {"tiers", "refused", "touched"}
+"""Figures by tier, gate and touch: whatever there is."""
 
 
 @pytest.fixture
@@ -25,6 +29,20 @@ def settings(server, **more: str) -> dict[str, str]:
     }  # fmt: skip
 
 
+def invented(fake, real, path=""):
+    """Yield what a fake tells otherwise than the bot does: names that there are not, and values of another type."""
+    for name, value in fake.items():
+        place = f"{path}{name}"
+        if name not in real:
+            yield place
+        elif type(value) is not type(real[name]) and not {type(value), type(real[name])} <= {int, float}:
+            yield f"{place} is {type(real[name]).__name__}"
+        elif isinstance(value, dict) and name not in NAMED_FREELY:
+            yield from invented(value, real[name], f"{place}.")
+        elif isinstance(value, list) and value and real[name] and isinstance(value[0], dict):
+            yield from invented(value[0], real[name][0], f"{place}.")
+
+
 def saying(text):
     return lambda one: text in one["plain"]
 
@@ -35,6 +53,9 @@ def test_reports_controls_and_notices_of_a_real_run_and_what_a_kill_leaves(make_
     server.wait("Revenant is back", "the greeting", 120)
     for sign, what in (("💡", "a signal"), ("🟢 SYNTHETIC Entered", "an entry"), ("SYNTHETIC Closed", "an exit")):
         server.wait(sign, what, 120)
+    # the fake that the chat's other tests ask tells nothing that a bot does not
+    status = bot.wait_for("a position", lambda s: s["positions"], 120)
+    assert list(invented(json.loads(json.dumps(FakeDesk().status(), default=str)), status)) == []
     # the same figures as the command's
     stored = json.loads(bot.manage("db-stats", "--json").stdout)
     told = server.ask("/db_stats", saying("Storage"), 60)["plain"]
