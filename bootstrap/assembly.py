@@ -233,7 +233,7 @@ def assemble(ground: Ground) -> Bot:
         acknowledge=venue.sandbox.acknowledge if venue.sandbox and settings.sandbox.step else None,
     )
     runtime = Runtime(parts)
-    schedule = Schedule(_regular(settings), job_book(ground.main), tiers.learning, JobProcess())
+    schedule = Schedule(_regular(settings), job_book(ground.main), tiers.learning, JobProcess(reporter.told))
     hands, key = Operations(runtime, trader), _key(ground)
     return Bot(runtime, trader, writer, reporter, feed, frames, schedule, watchdog, hands, parts, venue.client, key)
 

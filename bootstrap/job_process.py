@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from domain.errors import Unavailable
+from domain.schedule import Judged
 from persistence.jobs import JobBook
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from domain.schedule import Job
     from persistence.database import Database
 
@@ -32,7 +35,13 @@ def job_book(database: Database) -> JobBook:
 
 
 class JobProcess:
-    """Does a job in a process of its own, which the event loop does not feel, and which ends with the daemon."""
+    """Does a job in a process of its own, which the event loop does not feel, and which ends with the daemon.
+
+    ``told`` takes what jobs that judge have found.
+    """
+
+    def __init__(self, told: Callable[[str, object], None]) -> None:
+        self._told = told
 
     async def __call__(self, job: Job) -> str:
         """Do a job and say how it ended.
@@ -61,6 +70,8 @@ class JobProcess:
             raise Unavailable(f"{job.name}: its process ended with {process.returncode}: {last[:300]}")
         for alert in body.get("alerts", []):
             log.warning("history needs attention", job=job.name, alert=alert)
+        if job.judges:
+            self._told("judged", Judged(job.name, tuple(body.get("alerts", []))))
         return f"{body['status']}: {body['said']}"
 
 

@@ -27,6 +27,7 @@ from persistence import sources as tables
 if TYPE_CHECKING:
     from domain.schedule import Job
     from domain.source import Source
+    from persistence.history import Entry
     from settings import Settings
 
 
@@ -154,7 +155,8 @@ def _quality(history: History, days: int) -> Done:
         if not entry.rows or entry.earliest is None or entry.latest is None:
             continue
         step = timeframe_ms(entry.series.timeframe)
-        window = Span(max(entry.earliest, now - days * DAY_MS), entry.latest + step)
+        kept = entry.source is settings.history.chain[0]
+        window = Span(max(entry.earliest, now - days * DAY_MS), _due(entry, now) if kept else entry.latest + step)
         if window.end <= window.start:
             continue
         bars = store.load(entry.source, entry.series, window)
@@ -164,8 +166,25 @@ def _quality(history: History, days: int) -> Done:
         judged += 1
         name = f"{entry.source} {entry.series.symbol} {entry.series.timeframe}"
         if found.coverage.completeness < settings.history.completeness_min:
-            alerts.append(f"{name} is {found.coverage.completeness:.2f} % complete over {days} days")
+            alerts.append(
+                f"{name}: {found.coverage.completeness:.2f} % complete over {days} days{_stopped(window, entry)}"
+            )
         stale = entry.last_synced is not None and datetime.now(UTC) - entry.last_synced > STALE
         if stale and entry.source in watched and not entry.source.practice:
-            alerts.append(f"{name} was last fetched {entry.last_synced:%Y-%m-%d %H:%M} UTC, more than 48 h ago")
+            alerts.append(f"{name}: last fetched {entry.last_synced:%Y-%m-%d %H:%M} UTC, more than 48 h ago")
     return Done("COMPLETED", f"{judged} series judged, {len(alerts)} alerts", alerts)
+
+
+def _due(entry: Entry, now: int) -> int:
+    """Return up to when a series that is kept complete should reach: now, as far as that is collected, or its end."""
+    assert entry.latest is not None
+    step = timeframe_ms(entry.series.timeframe)
+    closed_by = (min(now - COLLECTED_MS, entry.delisted or now) // step) * step
+    return max(entry.latest + step, closed_by)
+
+
+def _stopped(window: Span, entry: Entry) -> str:
+    """Say since when a series has no bar any more, nothing where it goes on."""
+    assert entry.latest is not None
+    end = entry.latest + timeframe_ms(entry.series.timeframe)
+    return f"; nothing since {datetime.fromtimestamp(end / 1000, UTC):%Y-%m-%d %H:%M}" if end < window.end else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
 from fastapi import APIRouter, Depends, Request
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 from starlette.responses import Response
@@ -16,6 +16,7 @@ from starlette.responses import Response
 from dashboard.services import REFUSALS, may_read
 from domain.errors import RevenantError
 from domain.records import OrderEnded
+from domain.schedule import Judged
 from engine.commands import PlaceOrder, Refused
 
 if TYPE_CHECKING:
@@ -194,12 +195,18 @@ class Exposed(Collector):
             ("state",),
             registry=self.registry,
         )
+        self.alerts = Gauge(
+            "revenant_history_alerts", "Stored series that the last judgement found incomplete or not kept up to date.",
+            registry=self.registry,
+        )  # fmt: skip
         ProcessCollector(namespace="revenant", registry=self.registry)
         self.registry.register(self)
 
     def told(self, _: str, what: object) -> None:
         """Take an event of the engine."""
-        if isinstance(what, OrderEnded):
+        if isinstance(what, Judged):
+            self.alerts.set(len(what.alerts))
+        elif isinstance(what, OrderEnded):
             self.ended.labels(what.state.value).inc()
         elif isinstance(what, PlaceOrder | Refused) and what.signal is not None and what.judged.score is not None:
             self.scores.labels(what.signal.strategy).observe(what.judged.score)

@@ -30,6 +30,7 @@ class Notice(StrEnum):
     KEY = "key"
     RETRAIN = "retrain"
     GAPS = "gaps"
+    HISTORY = "history"
     WEEKLY = "weekly"
     STRANGER = "stranger"
     TELEGRAM = "telegram"

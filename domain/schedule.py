@@ -22,6 +22,7 @@ class Job(NamedTuple):
         network: whether it asks sources; a practice exchange has none to ask.
         limit_s: longest that it may run before somebody else may begin it anew.
         about: what it does, for people.
+        judges: whether it says what in the stored candles somebody should look at.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Job(NamedTuple):
     network: bool
     limit_s: int
     about: str
+    judges: bool = False
 
     def last_due(self, now: datetime) -> datetime:
         """Return the newest moment, not after ``now``, at which it was due."""
@@ -56,6 +58,13 @@ class Job(NamedTuple):
             and self.weekday in {None, moment.weekday()}
             and self.day in {None, moment.day}
         )
+
+
+class Judged(NamedTuple):
+    """What a job has found that somebody should look at, each as ``series: what``; nothing when all is well."""
+
+    job: str
+    alerts: tuple[str, ...]
 
 
 class JobState(NamedTuple):

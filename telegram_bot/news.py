@@ -9,6 +9,7 @@ from domain import ids
 from domain.notice import Notice
 from domain.order import OrderState
 from domain.records import Adjusted, OrderEnded, Switch, Touch, Touched, Unread
+from domain.schedule import Judged
 from domain.trade import Trade
 from engine.commands import PlaceOrder, Refused
 from engine.delivery import Nearing
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from domain.records import Opening
 
 OPENINGS_MAX = 1_000
+ALERTS_SHOWN = 5
 SIGNS = {"running": "▶️", "paused": "⏸", "stopped": "⏹"}
 ENDED = {OrderState.REJECTED: "refused", OrderState.CANCELLED: "cancelled"}
 OUR_OWN = {"cancelled", "looked up", "withdrawn before it was sent", ""}
@@ -39,12 +41,13 @@ class News:
     def __init__(self, put: Callable[[Notice, str], None], mode: Callable[[], str]) -> None:
         self._put, self._mode = put, mode
         self._openings: OrderedDict[str, Opening] = OrderedDict()
+        self._poor: dict[str, frozenset[str]] = {}
         self._words: dict[type, Callable[[Any], None]] = {
             PlaceOrder: self._signal, Refused: self._refused, Entered: self._entered, PartlyTaken: self._partly_taken,
             Trade: self._exit, OrderEnded: self._order_ended, ExitFailing: self._exit_failing, Unread: self._unread,
             Touched: self._touched, Switch: self._switch, Adjusted: self._adjusted, Nearing: self._nearing,
             StopRefused: self._stop_refused,
-            Releveraged: self._releveraged,
+            Releveraged: self._releveraged, Judged: self._judged,
         }  # fmt: skip
 
     def told(self, _kind: str, what: object) -> None:
@@ -106,6 +109,17 @@ class News:
         done = "its position is being closed" if what.closing else "close its position, or it is settled then"
         when = f"{bold(what.symbol)} is delisted at {moment(what.time)} UTC"
         self._put(Notice.DELISTING, f"⏳ {self._mark()} {when}: {done}.")
+
+    def _judged(self, what: Judged) -> None:
+        # judged four times a day: a series that is as poor as it was is not told again
+        found = {one.partition(": ")[0]: one for one in what.alerts}
+        fresh = [one for series, one in found.items() if series not in self._poor.get(what.job, ())]
+        self._poor[what.job] = frozenset(found)
+        if fresh:
+            lines = [f"🗂 {self._mark()} Stored candles need attention:", *map(escape, fresh[:ALERTS_SHOWN])]
+            if len(fresh) > ALERTS_SHOWN:
+                lines.append(f"and {len(fresh) - ALERTS_SHOWN} more; manage.py data quality has all of them")
+            self._put(Notice.HISTORY, "\n".join(lines))
 
     def _mark(self) -> str:
         return bold(self._mode())

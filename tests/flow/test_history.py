@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import signal
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -260,10 +262,34 @@ def test_a_poor_series_raises_an_alert_and_the_practice_exchange_asks_nobody(com
     now = int(time.time() * 1000) // STEP * STEP
     commands.store().save(Source.BINANCE, BTC, lacking(walk(500, now - 500 * STEP, STEP), 100, 140))
     (alert,) = commands.json("data", "run", "quality")["alerts"]
-    assert "binance BTC/USDT:USDT 15m is 92.00 % complete" in alert
+    assert alert == "binance BTC/USDT:USDT 15m: 92.00 % complete over 30 days"
     assert commands.json("data", "run", "collect")["status"] == "SKIPPED"
     assert venues.asked == []
     assert commands.run("data", "run", "dance")[0] == 2
+
+
+@pytest.mark.parametrize(("source", "days_ago", "delisted_ago", "poor"), [
+    ("binance", 5, None, True), ("binance", 40, None, True), ("binance", 5, 5, False), ("binance", 0, None, False),
+    # nobody keeps the series of other sources up to date: they were imported once
+    ("okx", 5, None, False),
+])  # fmt: skip
+def test_a_series_that_has_stopped_is_not_complete_unless_its_market_has_ended(
+    commands, source, days_ago, delisted_ago, poor
+):
+    day, now = 86_400_000, int(time.time() * 1000) // STEP * STEP
+    end = now - days_ago * day
+    bars = walk(45 * day // STEP, end - 45 * day, STEP)
+    commands.store().save(Source(source), BTC, bars)
+    if delisted_ago is not None:
+        commands.store().note_life(Source(source), BTC, int(bars.open_time[0]), now - delisted_ago * day)
+    alerts = commands.json("data", "run", "quality")["alerts"]
+    assert len(alerts) == poor
+    for alert in alerts:
+        stopped = f"{datetime.fromtimestamp(end / 1000, UTC):%Y-%m-%d %H:%M}"
+        found = re.fullmatch(r"binance BTC/USDT:USDT 15m: (.+) % complete over 30 days; nothing since (.+)", alert)
+        # of thirty days up to three hours ago: what is newer may not have been collected yet
+        assert float(found[1]) == pytest.approx(max(0, 30 - days_ago) / (30 - 3 / 24) * 100, abs=0.1)
+        assert found[2] == stopped
 
 
 def test_what_all_sources_have_together_is_judged_too(commands, venues):

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 OPS = ROOT / "ops"
 KNOWN = {f"revenant_{one.name}{'_total' if one.counts else ''}" for one in MEASURES} | {
     "revenant_signal_score_bucket", "revenant_orders_ended_total", "revenant_process_resident_memory_bytes",
-    "revenant_process_cpu_seconds_total", "up",
+    "revenant_process_cpu_seconds_total", "revenant_history_alerts", "up",
 }  # fmt: skip
 SOURCES = {"bot": "${DATA_SOURCE:-synthetic}", "bot-alpaca": "alpaca", "bot-polygon": "polygon"}
 

@@ -26,6 +26,7 @@ from domain.records import (
     Touched,
     Unread,
 )
+from domain.schedule import Judged
 from domain.signal import Signal
 from engine.commands import MoveStop, PlaceOrder, Refused
 from engine.exit_retries import ExitFailing
@@ -142,6 +143,22 @@ def heard(kind: str, what: object) -> list[tuple[Notice, str]]:
     told: list[tuple[Notice, str]] = []
     News(lambda notice, text: told.append((notice, text)), lambda: "LIVE").told(kind, what)
     return told
+
+
+def test_poor_history_is_told_once_for_each_series_and_again_when_it_comes_back():
+    told: list[tuple[Notice, str]] = []
+    news = News(lambda notice, text: told.append((notice, text)), lambda: "LIVE")
+    first, second = "binance BTC/USDT:USDT 15m: 90.00 % complete", "binance ETH/USDT:USDT 1h: nothing since <now>"
+    news.told("judged", Judged("quality", (first,)))
+    news.told("judged", Judged("quality", (first.replace("90", "91"), second)))
+    news.told("judged", Judged("quality", ()))
+    news.told("judged", Judged("quality", (first,)))
+    assert [kind for kind, _ in told] == [Notice.HISTORY] * 3
+    texts = [text for _, text in told]
+    assert ["BTC" in text for text in texts] == [True, False, True]
+    assert "nothing since &lt;now&gt;" in texts[1]
+    news.told("judged", Judged("quality", tuple(f"binance S{n}/USDT 1h: poor" for n in range(9))))
+    assert "and 4 more" in told[-1][1]
 
 
 ORDER = "P1-ABCDEFGHIJKLMNOPQRSTUVWX-e0"
