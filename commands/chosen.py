@@ -57,6 +57,19 @@ def several(told_once_or_more: list[str] | None) -> list[str]:
     return [one.strip() for text in told_once_or_more or [] for one in text.replace(" ", ",").split(",") if one.strip()]
 
 
+def judged_window(entry: Entry, asked: Span) -> Span:
+    """Return the span that a series is judged on: from a moment that was asked for on, it should reach up to now.
+
+    Without such a moment it ends with the last stored bar; so it does on a practice exchange, whose market has times
+    of its own.
+    """
+    if not asked.start or entry.source.practice:
+        return window_of(entry, asked)
+    step = timeframe_ms(entry.series.timeframe)
+    closed = int(time.time() * 1000) // step * step
+    return window_of(entry, Span(asked.start, min(asked.end, closed)))
+
+
 def window_of(entry: Entry, asked: Span) -> Span:
     """Cut the asked span to the market's life; where it is open, to the first or the last stored bar."""
     assert entry.earliest is not None

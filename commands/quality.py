@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bootstrap.history import History
-from commands.chosen import OneSource, Symbols, Timeframes, chosen, window_of
+from commands.chosen import OneSource, Symbols, Timeframes, chosen, judged_window
 from commands.progress import progress_bar
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
 from commands.times import Days, Since, Timerange, Until, told, window
@@ -79,7 +79,7 @@ def _by_series(entries: Iterable[Entry]) -> list[list[Entry]]:
 
 
 def _judge(history: History, entry: Entry, asked: Span, against: Source | None) -> judging.Quality:
-    span, store = window_of(entry, asked), history.candles
+    span, store = judged_window(entry, asked), history.candles
     bars = store.load(entry.source, entry.series, span)
     absent = [*store.absent(entry.source, entry.series), *closed(entry.series, span)]
     other = store.load(against, entry.series, span) if against is not None else None
@@ -90,7 +90,7 @@ def _judge(history: History, entry: Entry, asked: Span, against: Source | None) 
 
 def _judge_merged(history: History, group: list[Entry], asked: Span, against: Source | None) -> judging.Quality:
     """Judge the best bars of a series; absent is what any of its sources has confirmed not to have, and none has."""
-    spans, series, store = [window_of(entry, asked) for entry in group], group[0].series, history.candles
+    spans, series, store = [judged_window(entry, asked) for entry in group], group[0].series, history.candles
     span = Span(min(one.start for one in spans), max(one.end for one in spans))
     bars, _ = read_best(history.database, MERGE_ORDER, series, span)
     absent = [*closed(series, span), *(hole for entry in group for hole in store.absent(entry.source, series))]

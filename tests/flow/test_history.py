@@ -284,6 +284,11 @@ def test_a_series_that_has_stopped_is_not_complete_unless_its_market_has_ended(
         commands.store().note_life(Source(source), BTC, int(bars.open_time[0]), now - delisted_ago * day)
     alerts = commands.json("data", "run", "quality")["alerts"]
     assert len(alerts) == poor
+    # asked for the last thirty days, whose series it is does not matter
+    complete = not days_ago or delisted_ago is not None
+    (judged,) = commands.json("data", "quality", "--days", "30", code=0 if complete else 3)
+    assert judged["actual"] == pytest.approx(max(0, 30 - days_ago) * day // STEP, abs=2)
+    assert (judged["completeness"] > 99) == complete
     for alert in alerts:
         stopped = f"{datetime.fromtimestamp(end / 1000, UTC):%Y-%m-%d %H:%M}"
         found = re.fullmatch(r"binance BTC/USDT:USDT 15m: (.+) % complete over 30 days; nothing since (.+)", alert)
