@@ -163,7 +163,9 @@ class Intake:
         return not reason
 
     def _doubt(self, fill: Fill) -> str:
-        newest = max(self._shell.market_time(), int(time.time() * 1000))
+        # not the shell's time, which looks through all windows: a start takes thousands of these
+        known = max(self._trader.situation.market_time, self._trader.book.last_fill_time)
+        newest = max(known, int(time.time() * 1000))
         if reason := bounds.doubt(fill):
             return reason
         if fill.time > newest + AHEAD_MAX_MS:

@@ -35,13 +35,7 @@ LAST_MOMENTS_MS = 1_800_000
 
 
 class Windows(Protocol):
-    """The rolling windows that recovery fills.
-
-    Attributes:
-        newest: open time of the newest bar of all series (UTC ms), 0 without any.
-    """
-
-    newest: int
+    """The rolling windows that recovery fills."""
 
     def seed(self, series: Series, bars: Bars) -> None:
         """Put history in place of what a window holds."""

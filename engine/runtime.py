@@ -506,4 +506,6 @@ class Runtime:
 
     def market_time(self) -> int:
         """Return the newest time that the market has told."""
-        return max(self._p.windows.newest, self._p.trader.situation.market_time, self._p.trader.book.last_fill_time)
+        held = [self._p.windows.bars(series) for series in self._p.wanted]
+        newest = max((int(bars.open_time[-1]) for bars in held if len(bars)), default=0)
+        return max(newest, self._p.trader.situation.market_time, self._p.trader.book.last_fill_time)

@@ -101,8 +101,6 @@ class Frames:
         self._lines: dict[Series, _Line] = {}
         self._ahead_ms, self._now = ahead_ms, now
         self.counters = Counters()
-        self.newest = 0
-        """Open time of the newest bar of all series (UTC ms), 0 without any."""
         self.follow(capacities)
 
     def follow(self, capacities: Mapping[Series, int]) -> None:
@@ -127,7 +125,6 @@ class Frames:
         line = self._lines[series]
         line.held.clear()
         line.window.fill(bars)
-        self.newest = max(self.newest, line.window.last_time() or 0)
 
     def offer(self, series: Series, bar: Bar) -> list[ClosedBar]:
         """Take a closed bar and return the bars that became contiguous with it, oldest first.
@@ -205,7 +202,6 @@ class Frames:
             bar = line.held.pop(opens)
             line.window.append(bar)
             released.append(ClosedBar(series, bar))
-            self.newest = max(self.newest, bar.open_time)
         self.counters.released += len(released)
         return released
 

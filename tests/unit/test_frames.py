@@ -138,16 +138,3 @@ def test_a_window_filled_at_once_is_as_one_that_was_appended_to(count, more):
         filled.append(row)
         appended.append(row)
     assert list(filled.bars().rows()) == list(appended.bars().rows())
-
-
-def test_the_newest_time_is_that_of_all_series_and_never_goes_back():
-    frames = Frames({THREE: 10, FIFTEEN: 10})
-    assert frames.newest == 0
-    frames.seed(THREE, Bars.of([bar(1), bar(2)]))
-    assert frames.newest == bar(2).open_time
-    frames.offer(THREE, bar(4))
-    assert frames.newest == bar(2).open_time
-    frames.offer(THREE, bar(3))
-    assert frames.newest == bar(4).open_time
-    frames.seed(THREE, Bars.of([bar(1)]))
-    assert frames.newest == bar(4).open_time
