@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from bootstrap.evaluation import Asked
-    from ml.evaluation import Evaluation, Group, Interval, Seen
+    from ml.evaluation import Evaluation, Group, Seen
+    from ml.weeks import Interval
 
 HEIGHT = 240
 
@@ -24,7 +25,7 @@ def page(title: str, asked: Sequence[Asked], facts: Mapping[str, str]) -> str:
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style><h1>{escape(title)}</h1>
 <p class="dim">Walk-forward: every score was given by a model that had seen only what ended before. Intervals are 95 %
-block-bootstrap intervals over whole weeks. Results are in R after fees.</p>
+block-bootstrap intervals over whole weeks; what is from fewer than eight has none. Results are in R after fees.</p>
 {parts}<h2>About</h2>{table(("", ""), list(facts.items()))}</html>
 """
 
@@ -34,7 +35,7 @@ def _strategy(one: Asked) -> str:
     if one.evaluation is None or one.seen is None:
         return f"{head}<p>{one.signals} signals. {escape(one.reason)}</p>"
     held, seen = one.evaluation, one.seen
-    rows = [("signals, unseen of them", f"{one.signals}, {held.signals}"), *lines(held)]
+    rows = [("signals, unseen of them", f"{one.signals}, {held.signals} from {held.weeks} weeks"), *lines(held)]
     notes = "".join(f'<p class="dim">{escape(note)}</p>' for note in held.notes)
     return (
         f"{head}<p><b>{escape(held.verdict)}</b></p>{notes}{table(('', ''), rows)}"
@@ -59,10 +60,11 @@ def lines(held: Evaluation) -> list[tuple[str, str]]:
 
 
 def told(one: Interval, places: int = 3) -> str:
-    """Return a figure with its interval, "-" where there is none."""
+    """Return a figure with its interval where it has one, "-" where there is no figure."""
     if not np.isfinite(one.value):
         return "-"
-    return f"{one.value:+.{places}f} ({one.low:+.{places}f} to {one.high:+.{places}f})"
+    spread = f"{one.low:+.{places}f} to {one.high:+.{places}f}" if np.isfinite(one.low) else "no interval"
+    return f"{one.value:+.{places}f} ({spread})"
 
 
 def _tenths(held: Evaluation, *, gains: bool) -> str:
@@ -78,11 +80,14 @@ def _tenths(held: Evaluation, *, gains: bool) -> str:
         top, bottom = sorted((frame.y(figure.value), frame.y(0.0)))
         color = "#1b7f4b" if figure.value >= (0.5 if gains else 0) else "#b3261e"
         middle = x + wide / 2
+        spread = "" if not np.isfinite(figure.low) else (
+            f'<line x1="{middle:.1f}" x2="{middle:.1f}" y1="{frame.y(figure.low):.1f}" y2="{frame.y(figure.high):.1f}" '
+            'stroke="#1c2430" stroke-width="1.5"/>'
+        )  # fmt: skip
         out.append(
             f'<rect x="{x + 6:.1f}" y="{top:.1f}" width="{wide - 12:.1f}" height="{max(1, bottom - top):.1f}" '
             f'fill="{color}" opacity=".75"><title>{group.count} signals, predicted {group.predicted:.2f}</title></rect>'
-            f'<line x1="{middle:.1f}" x2="{middle:.1f}" y1="{frame.y(figure.low):.1f}" y2="{frame.y(figure.high):.1f}" '
-            'stroke="#1c2430" stroke-width="1.5"/>'
+            f"{spread}"
         )
     return frame.svg("".join(out), [str(place + 1) for place in range(len(held.groups))])
 

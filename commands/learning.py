@@ -103,7 +103,7 @@ def _finite(value: Any) -> Any:
 
 
 def _tell(one: Asked) -> None:
-    from bootstrap.evaluation_page import lines  # noqa: PLC0415  see above
+    from bootstrap.evaluation_page import lines, told  # noqa: PLC0415  see above
 
     held = one.evaluation
     if held is None:
@@ -116,7 +116,6 @@ def _tell(one: Asked) -> None:
         print(f"  {name:40} {value}")
     show_table([
         {"tenth": place, "signals": group.count, "predicted": f"{group.predicted:.3f}",
-         "came true": f"{group.won.value:.3f} ({group.won.low:.3f} to {group.won.high:.3f})",
-         "mean R": f"{group.mean_r.value:+.3f} ({group.mean_r.low:+.3f} to {group.mean_r.high:+.3f})"}
+         "came true": told(group.won), "mean R": told(group.mean_r)}
         for place, group in enumerate(held.groups, start=1)
     ])  # fmt: skip

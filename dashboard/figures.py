@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from domain.score_bins import score_bins
 from domain.sheet import cell
 from domain.trade import FIELDS, ZERO
 
@@ -84,18 +84,17 @@ def costs(phantoms: Iterable[PhantomTrade], key: Callable[[PhantomTrade], str]) 
 def deciles(phantoms: Iterable[PhantomTrade]) -> list[dict[str, Any]]:
     """Return for each tenth of the scored signals that have ended, lowest scores first, how they ended.
 
-    A score that ranks signals shows as tenths that rise.
+    A score that ranks signals shows as tenths that rise. Signals of one score are of one tenth, so there may be fewer.
     """
-    scored = sorted((one.ml_score, one.realized_rr) for one in phantoms if one.outcome and one.ml_score is not None)
-    parts = min(DECILES, len(scored))
-    ends = [len(scored) * number // parts for number in range(parts + 1)] if parts else []
-    return [_decile(scored[start:end]) for start, end in pairwise(ends)]
+    scored = [(one.ml_score, one.realized_rr) for one in phantoms if one.outcome and one.ml_score is not None]
+    bins = score_bins([score for score, _ in scored], DECILES)
+    return [_decile([scored[row] for row in rows]) for rows in bins]
 
 
 def _decile(held: Sequence[tuple[float, Decimal]]) -> dict[str, Any]:
     made = [r for _, r in held]
     return {
-        "from": held[0][0], "to": held[-1][0], "signals": len(held),
+        "from": min(held)[0], "to": max(held)[0], "signals": len(held),
         "win_rate": round(100 * sum(r > 0 for r in made) / len(made), 1),
         "mean_r": round(float(sum(made, ZERO)) / len(made), 3),
     }  # fmt: skip

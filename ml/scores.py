@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from domain.score_bins import score_bins
+
 if TYPE_CHECKING:
     from domain.lesson import Flags, Floats
 
-BINS = 5
+BINS, GROUPS = 5, 10
 
 
 def log_losses(won: Flags, p: Floats) -> Floats:
@@ -48,7 +50,17 @@ def summary(won: Flags, p: Floats, base: float) -> dict[str, float]:
     }  # fmt: skip
 
 
-def reliability(won: Flags, p: Floats) -> list[dict[str, float]]:
-    """Return what was predicted and what came true, in groups of equal size."""
-    groups = np.array_split(np.argsort(p, kind="stable"), min(BINS, len(p)))
-    return [{"predicted": float(p[g].mean()), "came_true": float(won[g].mean()), "n": len(g)} for g in groups]
+def reliability(won: Flags, p: Floats, count: int = BINS) -> list[dict[str, float]]:
+    """Return what was predicted and what came true, in at most ``count`` groups by what was predicted."""
+    return [
+        {"predicted": float(p[g].mean()), "came_true": float(won[g].mean()), "n": len(g)} for g in score_bins(p, count)
+    ]
+
+
+def calibration_error(won: Flags, p: Floats) -> float:
+    """Return the mean distance of predicted from true shares, over at most ten groups as equal as ties allow.
+
+    Source: M. P. Naeini, G. Cooper and M. Hauskrecht, Obtaining Well Calibrated Probabilities, AAAI 2015.
+    """
+    groups = reliability(won, p, GROUPS)
+    return float(sum(g["n"] * abs(g["predicted"] - g["came_true"]) for g in groups) / len(p))

@@ -72,7 +72,7 @@ def test_few_signals_and_a_shut_gate_are_told():
 
 def test_signals_of_one_week_are_drawn_together():
     """Repeating each signal four times in its week must not make the intervals narrower."""
-    once = signals(800, 0.3)
+    once = signals(2_000, 0.3)
     four = Seen(*(np.repeat(column, 4) for column in (once.p, once.base, once.r, once.time, once.passed)))
     one, other = evaluate(once).auc, evaluate(four).auc
     assert other.high - other.low == pytest.approx(one.high - one.low, rel=0.25)
