@@ -164,8 +164,10 @@ class Phantoms:
         yield from self._tracker.active()
 
     def report(self, symbol: str | None = None, strategy: str | None = None) -> dict[str, Any]:
-        """Return the figures, of a symbol, a strategy or all."""
+        """Return the figures, of a symbol, a strategy or all; of all, what waits for the journal as well."""
         figures = self._tracker.get_phantom_stats(symbol, strategy)
+        if symbol is not None or strategy is not None:
+            return figures
         return {**figures, "waiting": self._waiting.qsize(), "let_go": self.let_go}
 
     async def catch_up(self, windows: Windows, candles: CandleRecovery, wanted: Iterable[Series]) -> None:

@@ -70,7 +70,6 @@ class PhantomTradeTracker:
         self._ended: deque[PhantomTrade] = deque()
         self._vectors: dict[str, Vector] = {}
         self._names: dict[tuple[str, ...], tuple[str, ...]] = {}
-        self.win_rates: dict[str, deque[bool]] = {}
         self.blocked: Counter[tuple[int, str]] = Counter()
 
     @property
@@ -171,8 +170,9 @@ class PhantomTradeTracker:
             self._real[trade.trade_id] = trade.r_multiple
 
     def get_phantom_stats(self, symbol: str | None = None, strategy: str | None = None) -> dict[str, Any]:
-        """Return the figures of the phantoms kept, of a symbol, a strategy or all; money in R after fees and percent.
+        """Return the figures of the phantoms kept, every one of them of the symbol and strategy asked for.
 
+        What they made is in R after fees: percentages of different positions do not add up.
         A symbol may be written in any way, as long as there are phantoms of it.
         ``opportunity_cost_r`` of a gate is what its refusals would have made: above zero it cost, below it saved.
 
@@ -198,12 +198,12 @@ class PhantomTradeTracker:
             "outcomes": dict(Counter(one.outcome for one in ended)),
             "rejection_stats": {
                 "total_rejected": len(refused), **_sums(refused),
-                "missed_profit_pct": _total(one.pnl_percent for one in refused if one.made > 0),
-                "avoided_loss_pct": _total(-one.pnl_percent for one in refused if one.made <= 0),
+                "missed_r": _total(one.realized_rr for one in refused if one.made > 0),
+                "avoided_r": _total(-one.realized_rr for one in refused if one.made <= 0),
             },
             "ml_accuracy": self._accuracy(ended),
             "gates": {gate: _gate([one for one in refused if one.gate == gate]) for gate in _gates(refused)},
-            "win_rates": {name: round(100 * sum(held) / len(held), 1) for name, held in self.win_rates.items() if held},
+            "win_rates": _win_rates(ended),
         }  # fmt: skip
 
     def get_learning_data(self) -> list[LearningRow]:
@@ -229,9 +229,6 @@ class PhantomTradeTracker:
         self._seen[phantom.phantom_id] = phantom
         self._put_away(phantom)
         self._ended.append(phantom)
-        if phantom.outcome != TIMEOUT:
-            rate = self.win_rates.setdefault(phantom.strategy_name, deque(maxlen=RATE_WINDOW))
-            rate.append(phantom.outcome == WIN)
         while len(self._ended) > COMPLETED_MAX:
             gone = self._ended.popleft()
             self._seen.pop(gone.phantom_id, None)
@@ -278,6 +275,15 @@ def _sums(phantoms: list[PhantomTrade]) -> dict[str, int]:
         "would_have_lost": sum(one.outcome == LOSS for one in phantoms),
         "timed_out": sum(one.outcome == TIMEOUT for one in phantoms),
     }
+
+
+def _win_rates(ended: list[PhantomTrade]) -> dict[str, float]:
+    """Return the share of gains among the newest of each strategy that reached an end of their own, in percent."""
+    newest: dict[str, deque[bool]] = {}
+    for one in ended:
+        if one.outcome != TIMEOUT:
+            newest.setdefault(one.strategy_name, deque(maxlen=RATE_WINDOW)).append(one.outcome == WIN)
+    return {name: round(100 * sum(held) / len(held), 1) for name, held in newest.items()}
 
 
 def _gates(phantoms: list[PhantomTrade]) -> list[str]:

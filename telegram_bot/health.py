@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from domain.training_run import spoken
 from telegram_bot import texts
 from telegram_bot.answer import Answer, Ask, Button, rows_of
 from telegram_bot.texts import bold, coin, lasted, moment
@@ -85,13 +86,13 @@ async def phantom_stats(ask: Ask) -> Answer:
     found = ask.desk.phantom_stats(symbol, strategy)
     refused, judged = found["rejection_stats"], found["ml_accuracy"]
     accuracy = "-" if judged["accuracy_pct"] is None else f"{judged['accuracy_pct']}%"
-    impact = refused["avoided_loss_pct"] - refused["missed_profit_pct"]
+    impact = refused["avoided_r"] - refused["missed_r"]
     rows: list[tuple[str, object]] = [
         ("followed", found["total"]), ("open", found["active"]), ("taken", found["executed"]),
         ("refused", found["rejected"]), ("would win", f"{refused['would_have_won']} of {refused['total_rejected']}"),
         ("would lose", refused["would_have_lost"]), ("timed out", refused["timed_out"]),
-        ("missed", f"{refused['missed_profit_pct']:+.2f}%"), ("avoided", f"{refused['avoided_loss_pct']:+.2f}%"),
-        ("refusing made", f"{impact:+.2f}%"), ("accuracy", accuracy),
+        ("missed", f"{refused['missed_r']:+.2f}R"), ("avoided", f"{refused['avoided_r']:+.2f}R"),
+        ("refusing made", f"{impact:+.2f}R"), ("accuracy", accuracy),
         ("right no/yes", f"{judged['correct_rejections']} / {judged['correct_approvals']}"),
         ("wrong no/yes", f"{judged['wrong_rejections']} / {judged['wrong_approvals']}"),
     ]  # fmt: skip
@@ -147,7 +148,10 @@ def _model(name: str, told: Mapping[str, Any], limits: Mapping[str, Any]) -> str
         ]
     lines = [f"{bold(name)} · {texts.escape(state)}"]
     if last is not None:
-        rows += [("trained", str(last["trained_at"])[5:16].replace("T", " ")), ("verdict", last["verdict"])]
+        rows += [
+            ("trained", str(last["trained_at"])[5:16].replace("T", " ")),
+            ("verdict", spoken(last["verdict"], model_in_use=model is not None)),
+        ]
         if last["folds"]:
             fold = last["folds"][-1]
             rows += [("log loss", f"{fold['log_loss']:.4f} ({fold['base_log_loss']:.4f})"),

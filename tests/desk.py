@@ -179,7 +179,7 @@ class FakeDesk:
         return {
             "total": 60, "active": 5, "completed": 55, "executed": 12, "rejected": 48, "outcomes": {"win": 20, "loss": 30, "timeout": 5},
             "rejection_stats": {"total_rejected": 43, "would_have_won": 15, "would_have_lost": 25, "timed_out": 3,
-                                "missed_profit_pct": 12.4, "avoided_loss_pct": 22.9},
+                                "missed_r": 12.4, "avoided_r": 22.9},
             "ml_accuracy": {"correct_rejections": 20, "wrong_rejections": 8, "correct_approvals": 5, "wrong_approvals": 4, "accuracy_pct": 67.6},
             "gates": {"score": {"rejected": 28, "would_have_won": 8, "would_have_lost": 19, "timed_out": 1, "opportunity_cost_r": -11.2},
                       "position_open": {"rejected": 15, "would_have_won": 7, "would_have_lost": 6, "timed_out": 2, "opportunity_cost_r": 3.4}},

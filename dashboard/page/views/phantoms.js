@@ -28,8 +28,8 @@ function Figures({ data }) {
         <${Figure} name="Taken" value=${data.executed} />
         <${Figure} name="Refused" value=${data.rejected} />
         <${Figure} name="Would have won" value=${refused.would_have_won} note=${`of ${refused.total_rejected} refused that ended`} />
-        <${Figure} name="Missed profit" value=${percent(refused.missed_profit_pct)} />
-        <${Figure} name="Avoided loss" value=${percent(refused.avoided_loss_pct)} />
+        <${Figure} name="Missed profit" value=${`${number(refused.missed_r)} R`} />
+        <${Figure} name="Avoided loss" value=${`${number(refused.avoided_r)} R`} />
         <${Figure} name="The score was right" value=${judged.accuracy_pct === null ? DASH : percent(judged.accuracy_pct)} note="of those it judged" />
       </dl>
     </${Panel}>
