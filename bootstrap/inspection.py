@@ -31,6 +31,7 @@ from domain.coverage import Span, cover
 from domain.errors import BadData, RevenantError, Unavailable
 from domain.records import Adopted, Intent, PhantomClosed, PhantomOpened, Record, finished
 from domain.trade import newest
+from domain.training_run import spoken
 from engine import rebuild, verification
 from engine.learning import Learning
 from engine.threads import Tier
@@ -261,7 +262,9 @@ def in_words(told: dict[str, Any]) -> list[str]:
     else:
         lines.append("model     none: signals are judged by the rule (docs/learning.md)")
     if last is not None:
-        lines.append(f"last run  {last['trained_at']}: {last['verdict']}, {last['reason']}")
+        lines.append(
+            f"last run  {last['trained_at']}: {spoken(last['verdict'], model_in_use=bool(model))}, {last['reason']}"
+        )
         lines += [
             f"  fold    log loss {fold['log_loss']:.4f} (base rate {fold['base_log_loss']:.4f}), "
             f"Brier {fold['brier']:.4f} ({fold['base_brier']:.4f}), AUC {fold['auc']:.3f}, {fold['tried_on']} signals"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import math
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import structlog
 
 from domain.errors import RevenantError
 from domain.lesson import NOTHING, Counts
-from domain.training_run import DEMOTED, FAILED, TrainingRun
+from domain.training_run import BY_HAND, DEMOTED, FAILED, TrainingRun
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -57,8 +58,8 @@ class School(Protocol):
         """Return what the training process is to be told."""
         ...
 
-    def settle(self, strategy: str, outcome: Any) -> TrainingRun:
-        """Do what a training run has concluded, and keep the run."""
+    def settle(self, strategy: str, outcome: Any, *, by_hand: bool) -> TrainingRun:
+        """Do what a training run has concluded, and keep the run; ``by_hand`` when somebody asked for it."""
         ...
 
     def heal(self) -> None:
@@ -76,7 +77,7 @@ class School(Protocol):
 
 @dataclass(slots=True)
 class Pupil:
-    """One strategy: its lessons, how many it had when it was trained last, and how that ended."""
+    """One strategy: its lessons, how many it had when training was last due, and how the last run ended."""
 
     counts: Counts = NOTHING
     trained_on: int | None = None
@@ -139,28 +140,34 @@ class Learning:
             self._counted_at = ended
         for name, pupil in self._pupils.items():
             if self._enabled and self._due(name, pupil):
-                await self.train(name)
+                await self._train(name, None, by_hand=False)
 
     async def train(self, strategy: str, progress: Progress = None) -> TrainingRun:
-        """Train a strategy now, whether it is due or not; one at a time.
+        """Train a strategy now, whether it is due or not; one at a time. When it is due stays as it was.
 
         Raises:
             RevenantError: when it could not be tried; what was in use stays.
         """
+        return await self._train(strategy, progress, by_hand=True)
+
+    async def _train(self, strategy: str, progress: Progress, *, by_hand: bool) -> TrainingRun:
         async with self._training:
             self._busy, pupil = strategy, self._pupils[strategy]
             try:
                 outcome = await self._process(await self._tier.call(self._school.job, strategy), progress)
-                run = await self._tier.within(OPEN_S, self._school.settle, strategy, outcome)
+                run = await self._tier.within(
+                    OPEN_S, functools.partial(self._school.settle, by_hand=by_hand), strategy, outcome
+                )
             except RevenantError as error:
-                self._failed(strategy, str(error))
+                self._failed(strategy, str(error), by_hand=by_hand)
                 raise
             finally:
                 self._busy = ""
             if run.verdict == FAILED:
-                self._failed(strategy, run.reason)
+                self._failed(strategy, run.reason, by_hand=by_hand)
             else:
-                pupil.trained_on, pupil.failures = run.lessons, 0
+                if not by_hand:
+                    pupil.trained_on, pupil.failures = run.lessons, 0
                 told = log.warning if run.verdict == DEMOTED else log.info
                 told("model trained", strategy=strategy, verdict=run.verdict, reason=run.reason, lessons=run.lessons,
                      seconds=run.seconds)  # fmt: skip
@@ -199,7 +206,10 @@ class Learning:
             return False
         return pupil.trained_on is None or pupil.counts.total >= pupil.trained_on + self._every
 
-    def _failed(self, strategy: str, reason: str) -> None:
+    def _failed(self, strategy: str, reason: str, *, by_hand: bool) -> None:
+        if by_hand:
+            log.warning("training failed", strategy=strategy, reason=reason)
+            return
         pupil = self._pupils[strategy]
         pupil.failures += 1
         first, longest = RETRY_S
@@ -212,8 +222,9 @@ class Learning:
         for name, pupil in self._pupils.items():
             runs = await self._tier.call(self._school.runs, name)
             pupil.last = runs[0] if runs else pupil.last
-            # a first model taught by the past has learned nothing of the bot's own lessons
-            own = next((run for run in runs if "past" not in run.report), None)
+            # a first model taught by the past has learned nothing of the bot's own lessons, and what was asked for
+            # by hand has postponed nothing
+            own = next((run for run in runs if not {"past", BY_HAND} & run.report.keys()), None)
             if own is not None:
                 pupil.trained_on = own.lessons
         await self._count()

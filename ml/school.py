@@ -11,7 +11,7 @@ import structlog
 
 from domain.errors import BadData, RevenantError
 from domain.lesson import Counts
-from domain.training_run import DEMOTED, FAILED, PROMOTED, TrainingRun
+from domain.training_run import BY_HAND, DEMOTED, FAILED, PROMOTED, TrainingRun
 from ml.envelope import digest, unseal
 from ml.features import SCHEMA
 from ml.job import Job, Outcome, Terms
@@ -138,12 +138,14 @@ class School:
             Job(self._database, self._key, self._terms[strategy], self._lessons_max, current, self._past(strategy))
         )
 
-    def settle(self, strategy: str, outcome: Outcome) -> TrainingRun:
-        """Do what a training run has concluded, and keep the run.
+    def settle(self, strategy: str, outcome: Outcome, *, by_hand: bool = False) -> TrainingRun:
+        """Do what a training run has concluded, and keep the run; ``by_hand`` when somebody asked for it.
 
         Raises:
             BadData: when the model that it made cannot be used here; the last good one stays.
         """
+        if by_hand:
+            outcome.report[BY_HAND] = True
         run = self._run(strategy, outcome)
         if outcome.verdict == PROMOTED:
             self._use(strategy, outcome.blob, self._scorer(strategy, outcome.blob))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from domain.training_run import DEMOTED, KEPT, PROMOTED, REFUSED
+from domain.training_run import DEMOTED, NOT_TRAINED, PROMOTED, REJECTED
 from ml import ensemble
 from ml.features import NAMES, SCHEMA
 from ml.job import Terms
@@ -38,7 +38,7 @@ def _silent(_done: int, _of: int, _what: str) -> None:
 
 
 class Result(NamedTuple):
-    """How a run ended: promoted, kept (the old model stays), demoted (the old one goes too) or refused; and why."""
+    """How a run ended: promoted, rejected (the previous model stays), demoted (it goes too) or not trained; and why."""
 
     verdict: str
     reason: str
@@ -110,12 +110,12 @@ def train(
     }  # fmt: skip
     reason = refusal(lessons, terms)
     if reason:
-        return Result(REFUSED, reason, None, report)
+        return Result(NOT_TRAINED, reason, None, report)
     steps = terms.folds + 2
     trials = walk_forward(lessons, terms, steps, progress)
     if len(trials) < 2:  # noqa: PLR2004  one to calibrate on, one to be judged on
         return Result(
-            REFUSED, "too few lessons: the earlier folds hold gains or losses only, or end too late", None, report
+            NOT_TRAINED, "too few lessons: the earlier folds hold gains or losses only, or end too late", None, report
         )
     judged = judge(lessons, trials, terms.embargo_ms)
     report["folds"] = [one.report for one in judged]
@@ -222,7 +222,7 @@ def _verdict(
     skill = advantage(*losses)
     report["skill"] = round(skill, 3)
     drift = _drift(lessons, current, terms, report) if current is not None else ""
-    worse = DEMOTED if drift else KEPT
+    worse = DEMOTED if drift else REJECTED
     if scores["log_loss"] >= scores["base_log_loss"] or scores["brier"] >= scores["base_brier"]:
         said = "no better than the base rate on the latest fold"
     elif skill < SIGNIFICANT:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import sqlalchemy as sa
 
-from domain.training_run import DEMOTED, PROMOTED, TrainingRun
+from domain.training_run import DEMOTED, PROMOTED, TrainingRun, understood
 from persistence import schema
 
 if TYPE_CHECKING:
@@ -54,4 +54,5 @@ class Registry:
 
 def _run(row: Any) -> TrainingRun:
     values = dict(zip(TrainingRun._fields, row, strict=True))
-    return TrainingRun(**{**values, "report": msgspec.json.decode(values["report"])})
+    told = {"verdict": understood(values["verdict"]), "report": msgspec.json.decode(values["report"])}
+    return TrainingRun(**{**values, **told})

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from domain.errors import BadData
 from domain.records import SwitchState
+from domain.training_run import spoken
 from telegram_bot import texts
 from telegram_bot.answer import Answer, Ask, Button, Change, rows_of
 from telegram_bot.texts import bold, coin, escape, money
@@ -188,7 +189,8 @@ async def retrain(ask: Ask) -> Answer:
         return Answer("Train which one now?", rows_of([Button(name, f"/ml_retrain {name}") for name in names]))
     told = await ask.desk.train(ask.arguments[0].lower())
     last = told["last_result"]
-    said = f"{last['verdict']}: {last['reason']}" if last else "nothing came of it"
+    ended = spoken(last["verdict"], model_in_use=told["is_ml_ready"]) if last else ""
+    said = f"{ended}: {last['reason']}" if last else "nothing came of it"
     return Answer(f"🎓 {bold(ask.arguments[0].lower())} · {escape(said)}")
 
 

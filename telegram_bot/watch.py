@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from domain.errors import RevenantError
 from domain.notice import Notice
 from domain.reports import Group, Period
+from domain.training_run import spoken
 from telegram_bot import texts
 from telegram_bot.texts import bold, coin, escape, lasted, money
 
@@ -135,12 +136,15 @@ class Watch:
         self._lost = lost
 
     def _look_at_models(self) -> None:
-        last = {name: told["last_result"] for name, told in self._desk.ml_stats().items()}
+        stats = self._desk.ml_stats()
+        last = {name: told["last_result"] for name, told in stats.items()}
+        in_use = {name: told["is_ml_ready"] for name, told in stats.items()}
         now = {name: one["trained_at"] if one else "" for name, one in last.items()}
         for name, one in last.items():
             if one and self._trained is not None and now[name] != self._trained.get(name, ""):
+                ended = bold(spoken(one["verdict"], model_in_use=in_use[name]))
                 self._put(Notice.RETRAIN, f"🎓 {self._mark()} {bold(name)} trained on {one['lessons']} lessons: "
-                          f"{bold(one['verdict'])}, {escape(one['reason'])}")  # fmt: skip
+                          f"{ended}, {escape(one['reason'])}")  # fmt: skip
         self._trained = now
 
     def _look_at_holes(self, seen: dict[str, Any]) -> None:

@@ -45,3 +45,7 @@ export function lasted(seconds) {
 export const coin = (symbol) => String(symbol).split("/")[0];
 
 export const words = (name) => String(name).replaceAll("_", " ").replaceAll("-", " ");
+
+// a verdict of a training run, with what it means for the model in use
+export const spoken = (verdict, ready) =>
+  verdict === "rejected" && ready ? `${verdict} (previous model stays)` : verdict === "demoted" ? `${verdict} (no model in use now)` : verdict;

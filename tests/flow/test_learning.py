@@ -18,7 +18,7 @@ EAGER = {
     "REVENANT__SANDBOX__SPEED": SPEED, "REVENANT__SANDBOX__SYMBOLS": "12", "REVENANT__TRADING__TOP": "12", "REVENANT__ML__EXECUTED_MIN": "20",
     "REVENANT__ML__PHANTOM_SHARE": "1", "REVENANT__ML__RETRAIN_EVERY": "10",
 }  # fmt: skip
-TRAINED = {"promoted", "kept"}
+TRAINED = {"promoted", "rejected"}
 
 
 def told(bot, *command: str, within: float = 60) -> dict:

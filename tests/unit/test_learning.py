@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 from dataclasses import replace
@@ -16,7 +17,7 @@ from bootstrap.trainer import TrainingProcess
 from domain.errors import Unavailable
 from domain.lesson import Counts
 from domain.records import PhantomClosed, PhantomOpened
-from domain.training_run import DEMOTED, FAILED, KEPT, PROMOTED, REFUSED, TrainingRun
+from domain.training_run import BY_HAND, DEMOTED, FAILED, NOT_TRAINED, PROMOTED, REJECTED, TrainingRun
 from engine.learning import RETRY_S, Learning
 from engine.threads import Tier
 from ml.envelope import seal, unseal
@@ -57,11 +58,11 @@ class Pupils:
     def job(self, name):
         return name.encode()
 
-    def settle(self, name, outcome):
+    def settle(self, name, outcome, *, by_hand):
         self.settled.append((name, outcome))
         counts = self.held[name]
         return TrainingRun("r", "synthetic", name, outcome, "so", "", datetime(2026, 3, 1, tzinfo=UTC), 1.0,
-                           counts.total, *counts, 0, 0, {})  # fmt: skip
+                           counts.total, *counts, 0, 0, {BY_HAND: True} if by_hand else {})  # fmt: skip
 
     def heal(self):
         self.healed += 1
@@ -75,7 +76,7 @@ class Pupils:
 
 class Process:
     def __init__(self):
-        self.jobs, self.answer = [], KEPT
+        self.jobs, self.answer = [], REJECTED
 
     async def __call__(self, job, progress=None):
         self.jobs.append(job.decode())
@@ -103,7 +104,7 @@ async def test_training_begins_with_enough_lessons_and_goes_on_with_enough_new_o
     info = held.get_retrain_info()["scalp"]
     assert (info["can_train"], info["completed"], info["executed"], info["phantom"]) == (True, 54, 20, 34)
     assert (info["trades_until_next_retrain"], info["next_retrain_at"]) == (50, 104)
-    assert info["last_result"]["verdict"] == KEPT
+    assert info["last_result"]["verdict"] == REJECTED
     school.held = {"scalp": Counts(20, 83), "trend_pullback": Counts(30, 0)}
     await held.look()
     assert process.jobs == ["scalp", "trend_pullback"]
@@ -115,7 +116,7 @@ async def test_training_begins_with_enough_lessons_and_goes_on_with_enough_new_o
 async def test_a_refusal_waits_for_new_lessons_and_a_failure_for_time(monkeypatch):
     school, process = Pupils(scalp=Counts(40, 0)), Process()
     held = learner(school, process)
-    process.answer = REFUSED
+    process.answer = NOT_TRAINED
     await held.look()
     await held.look()
     assert len(process.jobs) == 1
@@ -137,6 +138,29 @@ async def test_a_refusal_waits_for_new_lessons_and_a_failure_for_time(monkeypatc
     await held.look()
     assert len(process.jobs) == 4
     assert held.get_retrain_info("scalp")["scalp"]["trades_until_next_retrain"] == 50
+
+
+@pytest.mark.parametrize("ended", [PROMOTED, REJECTED, NOT_TRAINED, FAILED, Unavailable("killed")])
+async def test_asking_by_hand_never_postpones_the_training_that_is_due(ended):
+    """Whatever came of it, before or after a restart, training is due when it would have been without."""
+    school, process = Pupils(scalp=Counts(40, 0)), Process()
+    held = learner(school, process)
+    await held.look()
+    school.held = {"scalp": Counts(80, 0)}
+    process.answer = ended
+    for _ in range(3):
+        with contextlib.suppress(Unavailable):
+            school.past.setdefault("scalp", []).insert(0, await held.train("scalp"))
+    asked = len(process.jobs)
+    process.answer = PROMOTED
+    await held.look()
+    assert len(process.jobs) == asked
+    assert held.get_retrain_info("scalp")["scalp"]["trades_until_next_retrain"] == 10
+    school.held = {"scalp": Counts(90, 0)}
+    for one in (learner(school, process), held):
+        await one.recollect()
+        await one.look()
+    assert len(process.jobs) == asked + 2
 
 
 async def test_what_was_learned_before_is_remembered_and_without_learning_nothing_is_trained():
@@ -196,7 +220,7 @@ async def test_strategies_are_trained_one_at_a_time():
         for _ in range(5):
             await asyncio.sleep(0)
         busy[0] -= 1
-        return KEPT
+        return REJECTED
 
     held = Learning(school, Tier("learning", 5), process, every=50)
     await asyncio.gather(held.train("scalp"), held.look(), held.train("trend_pullback"))
@@ -239,7 +263,7 @@ async def test_the_process_reads_its_lessons_and_answers_with_a_sealed_model(tmp
     # with that model in use, the same lessons make no better one
     again = Job(database.address, KEY, TERMS, 10_000, seal(model, KEY))
     outcome = await TrainingProcess(600)(msgspec.json.encode(again))
-    assert (outcome.verdict, outcome.blob) == (KEPT, b"")
+    assert (outcome.verdict, outcome.blob) == (REJECTED, b"")
     # lessons of the past are learned from too; a file that is spoilt is told of and does no harm
     past = PastLessons(tmp_path / "past.npz", SCHEMA)
     before = market(400, edge=1.5, seed=5)

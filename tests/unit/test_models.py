@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import pickle
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +16,7 @@ from domain.errors import BadData, Unavailable
 from domain.lesson import Counts
 from domain.order import Side
 from domain.signal import Signal
-from domain.training_run import DEMOTED, KEPT, PROMOTED
+from domain.training_run import DEMOTED, NOT_TRAINED, PROMOTED, REJECTED, spoken
 from ml import training
 from ml.envelope import MAGIC, digest, seal, unseal
 from ml.features import FEATURES, NAMES, vector
@@ -227,7 +228,7 @@ def test_a_promoted_model_is_used_kept_and_found_again(world, model):
 def test_what_is_kept_stays_and_what_is_demoted_goes_for_good(world, model):
     world.school.settle("scalp", outcome(model))
     world.now += 1
-    world.school.settle("scalp", outcome(model, KEPT))
+    world.school.settle("scalp", outcome(model, REJECTED))
     world.start().open("scalp")
     assert "scalp" in world.judge.scorers
     blob = world.store.found("scalp")["sqlite"]
@@ -240,7 +241,20 @@ def test_what_is_kept_stays_and_what_is_demoted_goes_for_good(world, model):
     world.store.keep("scalp", blob, {})
     world.start().open("scalp")
     assert world.judge.scorers == {}
-    assert [run.verdict for run in world.school.runs("scalp")] == [DEMOTED, KEPT, PROMOTED]
+    assert [run.verdict for run in world.school.runs("scalp")] == [DEMOTED, REJECTED, PROMOTED]
+
+
+def test_what_an_earlier_version_stored_is_told_in_todays_words(world, model):
+    run = world.school.settle("scalp", outcome(model, REJECTED))
+    for number, (stored, word) in enumerate({"kept": REJECTED, "refused": NOT_TRAINED, DEMOTED: DEMOTED}.items()):
+        old = run._replace(run_id=str(number), verdict=stored, trained_at=run.trained_at + timedelta(days=1 + number))
+        world.registry.add(old)
+        assert world.school.runs("scalp")[0] == old._replace(verdict=word)
+    assert world.registry.standing("scalp").verdict == DEMOTED
+    assert [spoken(word, model_in_use=True) for word in (PROMOTED, REJECTED, NOT_TRAINED)] == [
+        "promoted", "rejected (previous model stays)", "not trained",
+    ]  # fmt: skip
+    assert spoken(REJECTED, model_in_use=False) == "rejected"
 
 
 def test_an_older_model_that_comes_back_is_stale(world, model):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from domain.lesson import Lessons
-from domain.training_run import DEMOTED, KEPT, PROMOTED, REFUSED
+from domain.training_run import DEMOTED, NOT_TRAINED, PROMOTED, REJECTED
 from ml import ensemble, training
 from ml.features import NAMES
 from ml.job import Terms
@@ -66,14 +66,14 @@ def test_shuffled_labels_give_no_skill():
         )
         verdicts.append(training.train(shuffled, TERMS, NOW).verdict)
     assert verdicts.count(PROMOTED) <= 1
-    assert set(verdicts) <= {PROMOTED, KEPT}
+    assert set(verdicts) <= {PROMOTED, REJECTED}
 
 
 def test_a_feature_that_knows_the_outcome_is_caught():
     lessons = market(200)
     lessons.vectors[:, 7] = lessons.won + np.random.default_rng(1).normal(scale=0.2, size=200)
     result = training.train(lessons, TERMS, NOW)
-    assert (result.verdict, result.model) == (REFUSED, None)
+    assert (result.verdict, result.model) == (NOT_TRAINED, None)
     assert NAMES[7] in result.reason
     assert "leakage" in result.reason
     lessons.vectors[:, 7] *= -1
@@ -96,14 +96,14 @@ def test_a_feature_that_knows_the_outcome_is_caught():
 )  # fmt: skip
 def test_too_little_to_learn_from_is_refused_with_the_reason(lessons, says):
     result = training.train(lessons, TERMS, NOW)
-    assert (result.verdict, result.model) == (REFUSED, None)
+    assert (result.verdict, result.model) == (NOT_TRAINED, None)
     assert says in result.reason
 
 
 def test_thirty_executed_or_as_much_in_phantoms_are_enough_to_begin():
     assert training.train(market(30, executed=1, seed=3), TERMS, NOW).report["executed"] == 30
     for lessons in (market(40, executed=1, seed=3), market(110, executed=0, seed=3)):
-        assert training.train(lessons, TERMS, NOW).verdict in {PROMOTED, KEPT}
+        assert training.train(lessons, TERMS, NOW).verdict in {PROMOTED, REJECTED}
 
 
 def test_a_vector_that_is_no_number_is_refused():
@@ -158,7 +158,7 @@ def test_the_graphs_say_what_scikit_learn_says():
 def test_a_worse_model_does_not_replace_a_better_one():
     lessons = market(600, edge=1.0)
     result = training.train(lessons, TERMS, NOW, Scorer(taught().model))
-    assert result.verdict == KEPT
+    assert result.verdict == REJECTED
     assert "no better than the model in use" in result.reason
     assert result.report["current"]["run_id"] == taught().model.run_id
 
@@ -173,7 +173,7 @@ def test_a_model_that_learned_another_market_is_replaced_or_let_go():
     assert "worse than its base rate over" in result.reason
     same = market(200, edge=1.0, start=700, seed=4)
     result = training.train(same, TERMS, NOW, Scorer(taught().model))
-    assert result.verdict in {KEPT, PROMOTED}
+    assert result.verdict in {REJECTED, PROMOTED}
     assert "drift" in result.report
 
 
@@ -255,7 +255,7 @@ def test_what_had_not_ended_before_the_first_own_signal_is_left_out():
 
 def test_few_own_lessons_wait_however_much_past_there_is():
     result = training.train(market(20).after(of_the_past(market(2_000))), TERMS, NOW)
-    assert result.verdict == REFUSED
+    assert result.verdict == NOT_TRAINED
     assert "too few lessons" in result.reason
 
 

@@ -2,7 +2,7 @@
 
 import { Act, Badge, Bars, Figure, Panel, Reliability, Shown, Table, html, useData } from "../parts.js";
 import { order } from "../api.js";
-import { DASH, moment, number, percent, whole, words } from "../format.js";
+import { DASH, moment, number, percent, spoken, whole, words } from "../format.js";
 
 export function View({ session }) {
   const held = useData("/models", {}, { events: ["trade"], everyS: 20 });
@@ -28,7 +28,7 @@ function Strategy({ name, state, judging, session }) {
         <${Figure} name="AUC" value=${number(fold.auc, 3)} note=${`${fold.tried_on} unseen signals`} />`}
     </dl>
     <progress max=${have + state.trades_until_next_retrain || 1} value=${have} aria-label=${`Lessons until the next training of ${name}`}></progress>
-    ${last && html`<p>Last run, ${moment(last.trained_at)}: <strong>${last.verdict}</strong>, ${last.reason}</p>`}
+    ${last && html`<p>Last run, ${moment(last.trained_at)}: <strong>${spoken(last.verdict, ready)}</strong>, ${last.reason}</p>`}
     <div class="thirds">
       <div><h3>Reliability</h3><${Reliability} groups=${(last && last.calibration && last.calibration.groups) || []} /></div>
       <div><h3>Mean R by score, lowest tenth first</h3>
@@ -38,7 +38,7 @@ function Strategy({ name, state, judging, session }) {
         <${Bars} rows=${last ? Object.entries(last.importance).map(([feature, value]) => ({ name: words(feature), value })) : []} label=${`Importance of features of ${name}`} digits=${4} empty="No model has been trained yet." /></div>
     </div>
     ${session.signed_in && session.running && html`<div class="row end"><${Act} name="Train" title=${`Train ${words(name)}`} what="It is trained now, in another process; a model is put to use only when it is better than the one in use."
-      act=${() => order("/train", { strategy: name }).then((told) => { const done = told[name].last_result; return done ? `${done.verdict}: ${done.reason}` : "It has been tried."; })} disabled=${state.training} /></div>`}
+      act=${() => order("/train", { strategy: name }).then((told) => { const done = told[name].last_result; return done ? `${spoken(done.verdict, told[name].is_ml_ready)}: ${done.reason}` : "It has been tried."; })} disabled=${state.training} /></div>`}
   </${Panel}>`;
 }
 
