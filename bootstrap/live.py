@@ -66,7 +66,7 @@ async def _run(settings: Settings, recent: Recent, stack: contextlib.AsyncExitSt
     bot.watchdog.start()
     stack.callback(bot.watchdog.stop)
     async with Tasks() as tasks:
-        tasks.start("lag", lambda: measure(bot.runtime.progress.lags, bot.watchdog.beat))
+        tasks.start("lag", lambda: measure(bot.runtime.progress.lag, bot.watchdog.beat))
         if ground.venue.sandbox is not None:
             tasks.start("practice exchange", ground.venue.sandbox.watch)
         if talk is not None:

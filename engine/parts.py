@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from domain.candle import ClosedBar, Series
 from engine.delivery import DeliveryTerms
-from engine.lag import Lags
+from engine.lag import Lags, LoopLag
 from engine.reconciliation import ReconcileTerms
 
 if TYPE_CHECKING:
@@ -179,6 +179,6 @@ class Progress:
     broker_error: str = "not asked yet"
     durable: bool = True
     batches: int = 0
-    lags: Lags = field(default_factory=Lags)
+    lag: LoopLag = field(default_factory=LoopLag)
     recording: Lags = field(default_factory=Lags)
     failing: Callable[[], list[str]] = list

@@ -137,8 +137,8 @@ def pulse(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str, A
         "candles_fetched": runtime.progress.fetched,
         "missed_signals": runtime.progress.missed_signals,
         "daily_loss_reached": trader.daily_loss_reached(),
-        "loop_lag_p99_ms": runtime.progress.lags.quantile_ms(0.99),
-        "loop_lag_max_ms": round(runtime.progress.lags.max_ms, 1),
+        "loop_lag_p99_ms": runtime.progress.lag.quantile_ms(0.99),
+        "loop_lag_max_ms": round(runtime.progress.lag.max_ms, 1),
         "add_trade_ms": runtime.progress.recording.report(),
         "positions": [
             position_row(held, trader.situation.prices.get(held.symbol, held.entry_price)) for held in positions

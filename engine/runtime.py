@@ -20,7 +20,6 @@ from engine.execution_reader import ExecutionReader
 from engine.exit_retries import ExitRetries
 from engine.following import Following
 from engine.intake import Intake
-from engine.lag import Lags
 from engine.late_funding import LateFunding
 from engine.leverage import Leverages
 from engine.market_clock import MarketClock
@@ -134,8 +133,7 @@ class Runtime:
         # not before: carrying thousands of trades at once would slow the start down, and the journal has them
         p.trades.start()
         p.phantoms.trail.start()
-        # how late the loop was while everything was being loaded says nothing about trading
-        self.progress.lags = Lags()
+        self.progress.lag.begin()
         # what has been loaded stays: the collector need not look at it again and again while trading
         gc.freeze()
         gc.enable()
