@@ -9,6 +9,7 @@ import msgspec
 
 from domain.errors import BadData
 from domain.records import Adjusted
+from engine.closed_trades import ClosedTrades
 from engine.protections import Lock, locks
 
 if TYPE_CHECKING:
@@ -55,20 +56,19 @@ class Adjustments:
         """Say whether a symbol takes no new entries."""
         return symbol in self._blacklist or symbol in self.made.banned
 
-    def counted(self, closed: Sequence[Trade], symbol: str) -> Sequence[Trade]:
+    def counted(self, closed: ClosedTrades, symbol: str) -> ClosedTrades:
         """Return the closed trades that count for the protections of a symbol."""
         after = max(self.made.unlocked.get(symbol, 0), self.made.unlocked.get(EVERYTHING, 0))
-        return [one for one in closed if one.exit_time.timestamp() * 1000 > after] if after else closed
+        return closed.since(after)
 
     def locks(self, closed: Sequence[Trade], symbols: Iterable[str], now: int, equity: Decimal) -> list[Lock]:
         """Return what forbids entries at a market time."""
-        held, whole = self.limits.protections, self.counted(closed, EVERYTHING)
-        found = [one for one in locks(held, whole, (), now, equity) if one.symbol == EVERYTHING]
+        ended = ClosedTrades.of(closed)
+        whole = [one for one in self.limits.protections if not one.per_pair]
+        rest = [one for one in self.limits.protections if one.per_pair]
+        found = locks(whole, self.counted(ended, EVERYTHING), (), now, equity)
         for symbol in sorted(symbols):
-            found += [
-                one for one in locks(held, self.counted(closed, symbol), (symbol,), now, equity)
-                if one.symbol == symbol
-            ]  # fmt: skip
+            found += locks(rest, self.counted(ended, symbol), (symbol,), now, equity)
         return found
 
     def with_risk(self, percent: Decimal | None, now: int) -> Adjusted:

@@ -1,6 +1,6 @@
 """freqtrade's protections: reasons, drawn from closed trades, to make no entry for a while.
 
-They are computed from the trades themselves whenever they are asked, so a restart forgets nothing.
+They are computed from the trades themselves, so a restart forgets nothing.
 Source of the terms: freqtrade, Protections (StoplossGuard, MaxDrawdown, LowProfitPairs, CooldownPeriod).
 """
 
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from domain.order import Cause
 from domain.trade import ZERO
+from engine.closed_trades import EVERY, ClosedTrades
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,6 +36,11 @@ class Protection:
     required_profit: Decimal
     max_drawdown: Decimal
 
+    @property
+    def per_pair(self) -> bool:
+        """Whether it holds for the symbol whose trades it looks at, and for no other."""
+        return self.only_per_pair or self.method in {"CooldownPeriod", "LowProfitPairs"}
+
 
 class Lock(NamedTuple):
     """A protection that forbids entries in a symbol, "*" for all, until a market time (UTC ms)."""
@@ -51,8 +58,9 @@ def blocked(
     ``closed`` holds closed trades in the order of their exits. A protection is judged at the exit of each trade,
     and then holds for its stop duration.
     """
+    held = ClosedTrades.of(closed)
     for protection in protections:
-        until = _locked_until(protection, closed, symbol, now, equity)
+        until = _locked_until(protection, held, symbol, now, equity)
         if until is not None:
             return f"{protection.method} for {(until - now) // MINUTE_MS} more minutes"
     return None
@@ -65,67 +73,54 @@ def locks(
 
     ``closed`` holds closed trades in the order of their exits.
     """
-    found = []
+    found, held = [], ClosedTrades.of(closed)
     for protection in protections:
-        for symbol in symbols if _per_pair(protection) else ("*",):
-            until = _locked_until(protection, closed, symbol, now, equity)
+        for symbol in symbols if protection.per_pair else ("*",):
+            until = _locked_until(protection, held, symbol, now, equity)
             if until is not None:
                 found.append(Lock(symbol, protection.method, until))
     return found
 
 
-def _per_pair(protection: Protection) -> bool:
-    return protection.only_per_pair or protection.method in {"CooldownPeriod", "LowProfitPairs"}
-
-
-def _locked_until(
-    protection: Protection, closed: Sequence[Trade], symbol: str, now: int, equity: Decimal
-) -> int | None:
-    per_pair = _per_pair(protection)
-    relevant = [t for t in closed if not per_pair or t.symbol == symbol]
-    triggered = _METHODS[protection.method]
-    for i in range(len(relevant) - 1, -1, -1):
-        at = _exit(relevant[i])
-        if at > now:
+def _locked_until(protection: Protection, closed: ClosedTrades, symbol: str, now: int, equity: Decimal) -> int | None:
+    """Look back only as far as a lock can reach; what each trade's window says is found out once."""
+    line, judge = closed.line(symbol if protection.per_pair else EVERY), _METHODS[protection.method]
+    for later, ended in line.newest_first():
+        if ended.at > now:
             continue
-        if at + protection.stop_ms <= now:
+        if ended.at + protection.stop_ms <= now:
             return None
-        window = [t for t in relevant[: i + 1] if _exit(t) > at - protection.lookback_ms]
-        if triggered(protection, window, equity):
-            return at + protection.stop_ms
+        verdict = line.judged(protection, later, ended.at - protection.lookback_ms, partial(judge, protection))
+        if verdict is True or (verdict and equity > 0 and verdict / equity > protection.max_drawdown):
+            return ended.at + protection.stop_ms
     return None
 
 
-def _stoploss_guard(protection: Protection, window: Sequence[Trade], _: Decimal) -> bool:
+def _stoploss_guard(protection: Protection, window: Sequence[Trade]) -> bool:
     lost = [t for t in window if t.exit_reason in STOPS and t.pnl_usd < 0]
     return bool(lost) and lost[-1] is window[-1] and len(lost) >= protection.trade_limit
 
 
-def _max_drawdown(protection: Protection, window: Sequence[Trade], equity: Decimal) -> bool:
-    if len(window) < protection.trade_limit or equity <= 0:
-        return False
+def _max_drawdown(protection: Protection, window: Sequence[Trade]) -> Decimal:
+    """Return the worst fall, in quote units: whether it is too deep depends on the equity of the moment."""
     total = peak = worst = ZERO
-    for trade in window:
+    for trade in window if len(window) >= protection.trade_limit else ():
         total += trade.pnl_usd
         peak = max(peak, total)
         worst = max(worst, peak - total)
-    return worst / equity > protection.max_drawdown
+    return worst
 
 
-def _low_profit(protection: Protection, window: Sequence[Trade], _: Decimal) -> bool:
+def _low_profit(protection: Protection, window: Sequence[Trade]) -> bool:
     profit = sum((t.pnl_percent / t.leverage for t in window), ZERO)
     return len(window) >= protection.trade_limit and profit < protection.required_profit
 
 
-def _cooldown(_: Protection, window: Sequence[Trade], __: Decimal) -> bool:
+def _cooldown(_: Protection, window: Sequence[Trade]) -> bool:
     return bool(window)
 
 
-def _exit(trade: Trade) -> int:
-    return round(trade.exit_time.timestamp() * 1000)
-
-
-_METHODS: dict[str, Callable[[Protection, Sequence[Trade], Decimal], bool]] = {
+_METHODS: dict[str, Callable[[Protection, Sequence[Trade]], bool | Decimal]] = {
     "StoplossGuard": _stoploss_guard,
     "MaxDrawdown": _max_drawdown,
     "LowProfitPairs": _low_profit,

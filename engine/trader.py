@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+import itertools
+from collections import Counter
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -33,6 +34,7 @@ from domain.trade import ZERO
 from engine import day
 from engine.adjustments import Adjustments
 from engine.capital import Capital
+from engine.closed_trades import ClosedTrades
 from engine.commands import Command, PlaceOrder, RecordTrade, Refused, Remember, intent_of
 from engine.exits import EXIT_ATTEMPTS_MAX as EXIT_ATTEMPTS_MAX  # noqa: PLC0414  its older home
 from engine.exits import Exits
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from domain.signal import Signal
     from domain.trade import Trade
 
-DAY_MS, DAY_S, CLOSED_MAX = 86_400_000, 86_400, 5_000
+DAY_MS, DAY_S = 86_400_000, 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Trader:
         self.book = Book()
         self.situation = Situation()
         self.adjustments = Adjustments(terms.limits, terms.blacklist)
-        self.closed: deque[Trade] = deque(maxlen=CLOSED_MAX)
+        self.closed = ClosedTrades()
         self.recorded: set[str] = set()
         self.booked = day.Booked()
         self.counts: Counter[str] = Counter()
@@ -315,7 +317,8 @@ class Trader:
         if (self._day is not None and self._day.day >= today) or not self.situation.equity:
             return []
         start = datetime.fromtimestamp(today * DAY_S, UTC)
-        since = [trade for trade in self.closed if trade.exit_time >= start > trade.entry_time]
+        today_s = itertools.takewhile(lambda trade: trade.exit_time >= start, reversed(self.closed))
+        since = [trade for trade in today_s if start > trade.entry_time][::-1]
         prices = dict(self.situation.prices)
         if now > today * DAY_MS:
             # it may have begun a while ago, when the bot was down or saw no bars
@@ -467,7 +470,7 @@ class Trader:
         """Make a trade of a position that is flat, once all of its executions are known."""
         trade = held.to_trade(self._terms.who)
         self.book.close(held)
-        self._note_closed(trade)
+        self.closed.append(trade)
         self.recorded.add(trade.trade_id)
         self.counts["closed"] += 1
         self.booked.add_funding(trade)
@@ -482,7 +485,7 @@ class Trader:
 
     def amend(self, trade: Trade, paid: Fill) -> list[Command]:
         """Take the next version of a trade that has ended, after a payment of it was told late."""
-        self.closed = deque((trade if one.trade_id == trade.trade_id else one for one in self.closed), CLOSED_MAX)
+        self.closed.amend(trade)
         self.booked.add([paid.exec_id])
         return [RecordTrade(trade), *self._begin(day.with_late(self._day, trade, paid) if self._day else None)]
 
@@ -494,13 +497,6 @@ class Trader:
     def _begin(self, began: DayStarted | None) -> list[Command]:
         self._day = began or self._day
         return [Remember(began)] if began is not None else []
-
-    def _note_closed(self, trade: Trade) -> None:
-        late = bool(self.closed) and trade.exit_time < self.closed[-1].exit_time
-        self.closed.append(trade)
-        if late:
-            # a trade rebuilt long after its end: the limits of the day read this list backwards, by time
-            self.closed = deque(sorted(self.closed, key=lambda one: one.exit_time), maxlen=CLOSED_MAX)
 
     def _account(self, symbol: str) -> Account:
         seen, sums = self.situation, self._capital.commitments()
