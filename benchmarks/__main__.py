@@ -11,7 +11,20 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks import bar_close, candles, daemon, feed, history, lag, learning, phantoms, picture, rivals, trades
+from benchmarks import (
+    bar_close,
+    candles,
+    daemon,
+    feed,
+    history,
+    lag,
+    learning,
+    phantoms,
+    picture,
+    protections,
+    rivals,
+    trades,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +37,7 @@ CASES: dict[str, Callable[[], list[Measured]]] = {
     "candles": candles.measure,
     "trade_ack": trades.measure,
     "phantoms": phantoms.measure,
+    "protections": protections.measure,
     "feed": feed.measure,
     "feed_latency": feed.measure_latency,
     "bar_close": bar_close.measure,

@@ -156,7 +156,7 @@ class Desk:
     async def locks(self) -> list[Lock]:
         """Return which protections forbid entries now. Raises Unavailable."""
         trader = self._bot.trader
-        closed, seen = list(trader.closed), trader.situation
+        closed, seen = trader.closed.copy(), trader.situation
         found = trader.adjustments.locks
         return await self._tier.call(found, closed, self.symbols(), seen.market_time, seen.equity)
 

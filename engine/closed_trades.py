@@ -38,6 +38,13 @@ class Line:
         """Take the newest exit."""
         self._exits.append(ended)
 
+    def copy(self) -> Line:
+        """Return the same for another thread, with all that has been concluded."""
+        other = Line(self._most)
+        other._exits = self._exits.copy()
+        other._verdicts = {rule: known.copy() for rule, known in self._verdicts.items()}
+        return other
+
     def newest_first(self) -> Iterator[tuple[int, Exit]]:
         """Yield how many exits were later, and the exit."""
         return enumerate(reversed(self._exits))
@@ -100,6 +107,14 @@ class ClosedTrades(Sequence["Trade"]):
     def amend(self, trade: Trade) -> None:
         """Take the next version of a trade that is here."""
         self._take([trade if one.trade_id == trade.trade_id else one for one in self._trades])
+
+    def copy(self) -> ClosedTrades:
+        """Return the same for another thread, with all that has been concluded."""
+        other = ClosedTrades(most=self._most)
+        other._trades, other._number = self._trades.copy(), self._number
+        other._lines = {symbol: line.copy() for symbol, line in self._lines.items()}
+        other._later = {after: held.copy() for after, held in self._later.items()}
+        return other
 
     def line(self, symbol: str) -> Line:
         """Return the exits of a symbol, or of all (``EVERY``)."""

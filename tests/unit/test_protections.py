@@ -85,7 +85,7 @@ def test_what_is_forbidden_is_what_the_plain_definition_says(made, rules, asked)
             for symbol in SYMBOLS:
                 expected = [plainly(rule, told, symbol, now, D(equity)) for rule in rules]
                 first = next((i for i, until in enumerate(expected) if until is not None), None)
-                for closed in (held, told):
+                for closed in (held, held.copy(), told):
                     reason = blocked(rules, closed, symbol, now, D(equity))
                     if first is None:
                         assert reason is None
