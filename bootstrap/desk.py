@@ -11,6 +11,7 @@ from bootstrap import charting, inspection, parts
 from bootstrap.drawer import DrawingProcess
 from domain import ids, reports
 from domain.candle import Bars, Series, timeframe_ms
+from domain.equity_curve import EquityCurve, RunningProfit
 from domain.errors import BadData
 from domain.picture import Chart, Curve
 from domain.records import SwitchState
@@ -49,7 +50,7 @@ class Desk:
 
     def __init__(self, ground: Ground, bot: Bot, recent: Recent) -> None:
         self._ground, self._bot, self._recent = ground, bot, recent
-        self._tier, self._draw = Tier("reports", ASK_S), DrawingProcess()
+        self._tier, self._draw, self._curve = Tier("reports", ASK_S), DrawingProcess(), EquityCurve()
         self._started = datetime.now(UTC)
         self.settings = ground.settings
         self.reloaded: list[Callable[[Settings], None]] = []
@@ -109,20 +110,24 @@ class Desk:
     async def trades(self, days: int | None = None) -> list[Trade]:
         """Return the closed trades, of all time or of the last days, in the order of their exits."""
         since = self.market_time - timedelta(days=days) if days else None
-        held = await self._tier.call(self._bot.parts.trades.trades)
-        return [one for one in held if since is None or one.exit_time >= since]
+        return await self._tier.call(lambda: reports.since(self._bot.parts.trades.trades(), since))
 
     async def results(self, period: Period, count: int) -> list[Result]:
         """Return what the last days, weeks or months made."""
-        return reports.by_period(await self.trades(), period, count, self.market_time)
+        return await self._tier.call(reports.by_period, await self.trades(), period, count, self.market_time)
 
     async def groups(self, group: Group, days: int | None = None) -> list[Result]:
         """Return what each symbol, strategy or kind of exit made."""
-        return reports.by_group(await self.trades(days), group)
+        return await self._tier.call(reports.by_group, await self.trades(days), group)
+
+    async def curve(self, days: int | None = None) -> RunningProfit:
+        """Return the running profit, and how deep it fell."""
+        held = await self.trades(days)
+        return await self._tier.call((EquityCurve() if days else self._curve).follow, held)
 
     async def slump(self, days: int | None) -> Slump:
         """Return the deepest fall of the running profit."""
-        return reports.slump(await self.trades(days))
+        return (await self.curve(days)).slump
 
     async def order(self, name: str) -> dict[str, Any]:
         """Return a position or trade by its id, or the beginning of it, with its executions.
@@ -339,7 +344,7 @@ class Desk:
 
     async def equity(self, days: int | None = None) -> bytes:
         """Return a picture of the running profit. Raises Unavailable."""
-        points = [(_ms(time), float(total)) for time, total in reports.curve(await self.trades(days))]
+        points = [(_ms(time), float(total)) for _, time, total in (await self.curve(days)).points]
         when = f"last {days} days" if days else "all time"
         return await self._draw(Curve(f"Net profit, {when} · {self.mode}", points))
 

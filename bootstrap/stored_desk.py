@@ -17,6 +17,7 @@ from bootstrap.parts import database, journal_folder, known_owner, phantom_track
 from bootstrap.stored import Watched
 from domain import reports
 from domain.candle import timeframe_ms
+from domain.equity_curve import EquityCurve, RunningProfit
 from domain.errors import BadData, Rejected, Unavailable
 from domain.order import StreamStatus
 from domain.records import PhantomClosed, PhantomOpened, finished
@@ -57,6 +58,7 @@ class StoredDesk:
         self._started = datetime.now(UTC)
         self._models: dict[str, Any] = {}
         self._trades: list[Trade] = []
+        self._curve = EquityCurve()
         self._series: list[Series] = []
         self._tracker = phantom_tracker(settings, known_owner(settings), plans(settings), lambda _: None)
 
@@ -112,20 +114,25 @@ class StoredDesk:
 
     async def statistics(self, days: int | None) -> Statistics:
         """Return the figures of closed trades."""
-        return summarise(await self.trades(days))
+        return await self._tier.call(summarise, await self.trades(days))
 
     async def trades(self, days: int | None = None) -> list[Trade]:
         """Return the closed trades in the order of their exits."""
         since = self._now() - timedelta(days=days) if days else None
-        return [one for one in self._trades if since is None or one.exit_time >= since]
+        return reports.since(self._trades, since)
 
     async def results(self, period: Period, count: int) -> list[Result]:
         """Return what the last periods made."""
-        return reports.by_period(self._trades, period, count, self._now())
+        return await self._tier.call(reports.by_period, self._trades, period, count, self._now())
 
     async def groups(self, group: Group, days: int | None = None) -> list[Result]:
         """Return what each symbol, strategy or kind of exit made."""
-        return reports.by_group(await self.trades(days), group)
+        return await self._tier.call(reports.by_group, await self.trades(days), group)
+
+    async def curve(self, days: int | None = None) -> RunningProfit:
+        """Return the running profit, and how deep it fell."""
+        held = await self.trades(days)
+        return await self._tier.call((EquityCurve() if days else self._curve).follow, held)
 
     async def order(self, name: str) -> dict[str, Any]:
         """Return a trade by its id, or the beginning of it, with its executions. Raises BadData, Unavailable."""
@@ -234,7 +241,7 @@ class StoredDesk:
         held = newest([*held.values(), *finished(read_records(folder))])
         records = read_records(folder)
         self._tracker.restore(one.phantom for one in records if isinstance(one, PhantomOpened | PhantomClosed))
-        return sorted(held.values(), key=lambda one: one.exit_time), series
+        return sorted(held.values(), key=lambda one: (one.exit_time, one.trade_id)), series
 
     def _legs(self, name: str) -> list[Any]:
         main = database(self._settings)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import csv
+import heapq
 import io
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domain.score_bins import score_bins
 from domain.sheet import cell
-from domain.trade import FIELDS, ZERO
+from domain.trade import FIELDS, ZERO, as_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -33,14 +34,22 @@ class Wanted(NamedTuple):
 
 def chosen(trades: Iterable[Trade], wanted: Wanted) -> list[Trade]:
     """Return the trades that are asked for, in order; of equal ones the newer first."""
-    asked = {
-        "symbol": wanted.symbol, "strategy_name": wanted.strategy, "exit_reason": wanted.exit_reason,
-        "side": wanted.side,
-    }  # fmt: skip
-    found = [one for one in trades if all(not value or getattr(one, name) == value for name, value in asked.items())]
-    found.sort(key=lambda one: one.exit_time, reverse=True)
-    found.sort(key=lambda one: _orderly(getattr(one, wanted.sort)), reverse=wanted.descending)
+    found = _newest_first(trades, wanted)
+    found.sort(key=_rank(wanted), reverse=wanted.descending)
     return found
+
+
+def page_of(trades: Sequence[Trade], wanted: Wanted, offset: int, limit: int) -> dict[str, Any]:
+    """Return some of the trades that are asked for, what all of them made, and what can be asked for."""
+    found = _newest_first(trades, wanted)
+    # sorting all of them would hold the loop up, on whatever thread: it is one call that nothing interrupts
+    first = heapq.nlargest if wanted.descending else heapq.nsmallest
+    shown = first(offset + limit, found, key=_rank(wanted))[offset:]
+    return {
+        "total": len(found), "net": sum(one.pnl_usd for one in found), "trades": [as_row(one) for one in shown],
+        "symbols": sorted({one.symbol for one in trades}), "strategies": sorted({one.strategy_name for one in trades}),
+        "exits": sorted({one.exit_reason for one in trades}),
+    }  # fmt: skip
 
 
 def as_csv(trades: Iterable[Trade]) -> str:
@@ -98,6 +107,21 @@ def _decile(held: Sequence[tuple[float, Decimal]]) -> dict[str, Any]:
         "win_rate": round(100 * sum(r > 0 for r in made) / len(made), 1),
         "mean_r": round(float(sum(made, ZERO)) / len(made), 3),
     }  # fmt: skip
+
+
+def _newest_first(trades: Iterable[Trade], wanted: Wanted) -> list[Trade]:
+    asked = {
+        "symbol": wanted.symbol, "strategy_name": wanted.strategy, "exit_reason": wanted.exit_reason,
+        "side": wanted.side,
+    }  # fmt: skip
+    held = {name: value for name, value in asked.items() if value}
+    found = [one for one in trades if all(getattr(one, name) == value for name, value in held.items())]
+    found.sort(key=lambda one: one.exit_time, reverse=True)
+    return found
+
+
+def _rank(wanted: Wanted) -> Callable[[Trade], tuple[bool, Any]]:
+    return lambda one: _orderly(getattr(one, wanted.sort))
 
 
 def _orderly(value: object) -> tuple[bool, Any]:

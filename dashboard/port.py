@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from domain.candle import Bars
+    from domain.equity_curve import RunningProfit
     from domain.phantom import PhantomTrade
     from domain.picture import Mark
     from domain.records import SwitchState
@@ -52,6 +53,10 @@ class Desk(Protocol):
 
     async def trades(self, days: int | None = None) -> list[Trade]:
         """Return the closed trades in the order of their exits."""
+        ...
+
+    async def curve(self, days: int | None = None) -> RunningProfit:
+        """Return the running profit, a thousand points at most, and how deep it fell."""
         ...
 
     async def results(self, period: Period, count: int) -> list[Result]:

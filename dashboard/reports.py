@@ -11,7 +11,6 @@ from starlette.responses import Response, StreamingResponse
 from dashboard import figures, models
 from dashboard.figures import Wanted
 from dashboard.services import REFUSALS, Held, may_read
-from domain import reports
 from domain.candle import timeframe_ms
 from domain.reports import Group, Period
 from domain.trade import as_row
@@ -40,15 +39,15 @@ async def statistics(services: Held, days: Days = None) -> dict[str, Any]:
     found = await services.desk.statistics(days)
     names = ("total_trades", "wins", "losses", "win_rate", "total_pnl", "avg_win", "avg_loss", "profit_factor",
              "trading_days", "daily_avg", "total_fees", "total_funding")  # fmt: skip
-    fallen = reports.slump(await services.desk.trades(days))
+    fallen = (await services.desk.curve(days)).slump
     return {**{name: getattr(found, name) for name in names}, "slump": fallen.depth}
 
 
 @router.get("/equity", response_model=list[models.EquityPoint])
 async def equity(services: Held, days: Days = None) -> list[dict[str, Any]]:
-    """Return the running net profit after each trade."""
-    points = reports.curve(await services.desk.trades(days))
-    return [{"time": int(time.timestamp() * 1000), "net": net} for time, net in points]
+    """Return the running net profit, a thousand points at most: of many trades the extremes of neighbours are kept."""
+    points = (await services.desk.curve(days)).points
+    return [{"time": int(time.timestamp() * 1000), "net": net} for _, time, net in points]
 
 
 @router.get("/results/{period}", response_model=list[models.ResultRow])
@@ -71,13 +70,8 @@ async def trades(
 ) -> dict[str, Any]:  # fmt: skip
     """Return closed trades: filtered, sorted, a page of them."""
     held = await services.desk.trades(days)
-    found = figures.chosen(held, Wanted(symbol, strategy, exit_reason, side, sort, descending))
-    return {
-        "total": len(found), "net": sum(one.pnl_usd for one in found),
-        "trades": [as_row(one) for one in found[offset : offset + limit]],
-        "symbols": sorted({one.symbol for one in held}), "strategies": sorted({one.strategy_name for one in held}),
-        "exits": sorted({one.exit_reason for one in held}),
-    }  # fmt: skip
+    wanted = Wanted(symbol, strategy, exit_reason, side, sort, descending)
+    return await asyncio.to_thread(figures.page_of, held, wanted, offset, limit)
 
 
 @router.get("/trades.csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
@@ -86,8 +80,8 @@ async def trades_csv(
     side: Literal["", "long", "short"] = "",
 ) -> Response:  # fmt: skip
     """Return closed trades as CSV, exact."""
-    found = figures.chosen(await services.desk.trades(days), Wanted(symbol, strategy, exit_reason, side))
-    text = await asyncio.to_thread(figures.as_csv, found)
+    held, wanted = await services.desk.trades(days), Wanted(symbol, strategy, exit_reason, side)
+    text = await asyncio.to_thread(lambda: figures.as_csv(figures.chosen(held, wanted)))
     name = {"content-disposition": "attachment; filename=revenant-trades.csv"}
     return Response(text, media_type="text/csv; charset=utf-8", headers=name)
 

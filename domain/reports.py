@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -57,6 +58,11 @@ class Slump:
     depth: Decimal = ZERO
     since: datetime | None = None
     until: datetime | None = None
+
+
+def since(trades: Sequence[Trade], begin: datetime | None) -> list[Trade]:
+    """Return the trades that ended at a time or later, of all time for None; they are in the order of their exits."""
+    return list(trades[bisect_left(trades, begin, key=lambda one: one.exit_time) :] if begin else trades)
 
 
 def by_period(trades: Iterable[Trade], period: Period, count: int, now: datetime) -> list[Result]:

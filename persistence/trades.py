@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import threading
 from collections import deque
 from datetime import datetime, timedelta
@@ -58,6 +59,7 @@ class TradeTrackerPostgres:
         self._ledger, self._who, self._now = ledger, who, now
         self._lock = threading.Lock()
         self._known: dict[str, Trade] = {}
+        self._ordered: list[Trade] = []
         self._newest: deque[Trade] = deque(maxlen=MIRROR_MAX)
         self._complete = False
         self.table = TradeTable(database, who, self.get_statistics, self._settled, journaled)
@@ -106,8 +108,7 @@ class TradeTrackerPostgres:
     def trades(self) -> list[Trade]:
         """Return every trade known, settled or not, in the order of their exits."""
         with self._lock:
-            held = list(self._known.values())
-        return sorted(held, key=_by_exit)
+            return list(self._ordered)
 
     def load(self, journaled: Iterable[Trade] = ()) -> int:
         """Learn of this owner's trades in the database; return how many it has.
@@ -203,15 +204,25 @@ class TradeTrackerPostgres:
 
     def _learn(self, trades: Iterable[Trade]) -> None:
         with self._lock:
-            for trade in trades:
+            told = list(trades)
+            for trade in told:
                 there = self._known.get(trade.trade_id)
                 if there is not None and there.version >= trade.version:
                     continue
                 bare = msgspec.structs.replace(trade, legs=()) if trade.legs else trade
                 self._known[trade.trade_id] = bare
+                if len(told) == 1:
+                    self._put_in_order(bare, there)
                 if there is not None and there in self._newest:
                     self._newest.remove(there)
                 self._newest.append(bare)
+            if len(told) > 1:
+                self._ordered = sorted(self._known.values(), key=_by_exit)
+
+    def _put_in_order(self, trade: Trade, earlier: Trade | None) -> None:
+        if earlier is not None:
+            del self._ordered[bisect.bisect_left(self._ordered, _by_exit(earlier), key=_by_exit)]
+        bisect.insort(self._ordered, trade, key=_by_exit)
 
     def _newest_trades(self) -> list[Trade]:
         with self._lock:

@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from domain import reports
+from domain.equity_curve import EquityCurve
 from domain.errors import BadData, ConfigError
 from domain.notice import USUAL
 from domain.records import SwitchState
@@ -101,6 +102,10 @@ class FakeDesk:
 
     async def groups(self, group, days=None):
         return reports.by_group(await self.trades(days), group)
+
+    async def curve(self, days=None):
+        held = sorted(await self.trades(days), key=lambda one: (one.exit_time, one.trade_id))
+        return EquityCurve().follow(held)
 
     async def slump(self, days):
         return reports.slump(await self.trades(days))
