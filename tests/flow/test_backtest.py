@@ -137,15 +137,28 @@ def test_many_settings_are_tried_and_luck_is_told(commands):
     assert round(alone["figures"]["profit_percent"], 2) == best["profit %"]
 
 
+def test_with_weeks_enough_skill_that_is_there_is_seen(tmp_path):
+    held = Commands(tmp_path, f"sqlite:///{tmp_path / 'revenant.sqlite'}", "http://127.0.0.1:9")
+    assert held.run("migrate")[0] == 0
+    assert held.run("data", "import", *candle_files(tmp_path, days=90), "-s", "test")[0] == 0
+    (only,) = held.json("ml", "evaluate", "-s", "test", "-p", "BTC,ETH,SOL", "--strategy", "mr")["strategies"]
+    # made-up ranges do turn at their edges
+    good = only["evaluation"]
+    assert good["weeks"] >= 8
+    assert good["skill"] is True
+    assert good["auc"][1] > 0.5
+
+
 def test_the_score_is_judged_on_the_past_and_a_first_model_is_taught_by_it(commands):
     asked = ("-s", "test", "-p", "BTC/USDT:USDT,ETH/USDT:USDT,SOL/USDT:USDT", "--strategy", "trend,mr")
     found = commands.json("ml", "evaluate", *asked)
     judged = {one["strategy"]: one for one in found["strategies"]}
     assert set(judged) == {"trend_pullback", "mean_reversion"}
     good = judged["mean_reversion"]["evaluation"]
-    # made-up ranges do turn at their edges
-    assert good["skill"] is True
-    assert good["auc"][1] > 0.5
+    # whatever the figures: they are of five weeks
+    assert (good["skill"], good["edge"], good["auc"][1]) == (False, False, None)
+    assert good["verdict"].startswith("too short to say")
+    assert good["auc"][0] > 0.5
     assert sum(group["count"] for group in good["groups"]) == good["signals"] < judged["mean_reversion"]["signals"]
     assert any("fewer than 1000" in note for note in good["notes"])
     page = Path(found["report"]).read_text()
