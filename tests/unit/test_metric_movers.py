@@ -13,6 +13,7 @@ from dashboard import metrics
 from domain.judgement import Judgement
 from domain.order import OrderState, Side
 from domain.records import OrderEnded
+from domain.schedule import Judged
 from domain.signal import Signal
 from engine.commands import Refused
 from tests.page_desk import Served
@@ -62,6 +63,7 @@ async def both() -> tuple[dict, dict]:
     exposed._at -= 100
     await hub.listen()
     exposed.told("", OrderEnded(1, "a", "A/USDT:USDT", OrderState.FILLED))
+    exposed.told("judged", Judged("quality", ("bybit A 1h: poor",)))
     signal = Signal("scalp", "A/USDT:USDT", "3m", 0, 180_000, Side.LONG, 100, 99, 102)
     exposed.told("", Refused(signal, "score", "", Judgement("score", 41.0, None, "model", "")))
     return before, told(served)
