@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from domain.trade import ZERO
+
+if TYPE_CHECKING:
+    from domain.order import PositionReport
+    from engine.position import Position
 
 NAKED_KEPT = 10_000
 
@@ -20,3 +27,11 @@ class Differences:
     naked_s: deque[float] = field(default_factory=lambda: deque(maxlen=NAKED_KEPT))
     adopted: int = 0
     rebuilt: int = 0
+
+
+def unlike(held: Position | None, there: PositionReport | None) -> bool:
+    """Return whether what is shown of a symbol is not what is known: quantity, leverage, or that there is a stop."""
+    known = held.opening.side.sign * held.qty if held is not None else ZERO
+    if there is None or held is None or not known:
+        return known != (there.qty if there is not None else ZERO)
+    return there.qty != known or not there.stop or there.leverage not in {ZERO, held.leverage}

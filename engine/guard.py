@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import structlog
 
+from domain.errors import Unavailable
 from domain.order import Cause, Side
 from domain.records import StopMoved
 from engine.hands import Hands
-from engine.stops import Placed
+from engine.stops import Placed, StopOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,13 +23,20 @@ if TYPE_CHECKING:
     from engine.differences import Differences
     from engine.position import Position
     from engine.shell import Shell
-    from engine.stops import StopOutcome, Stops
+    from engine.stops import Stops
     from engine.trader import Trader
 
 log = structlog.get_logger(__name__)
 
 UNGUARDED_S = 10.0
 """How long a stop that is refused, though the price has not passed it, is asked for before its position is closed."""
+
+SET_ATTEMPTS = 4
+SET_PAUSE_S = (0.1, 0.3)
+"""How often, and after which pause, a stop that got no answer is asked for: the same one again does no harm."""
+
+LIST_LATE_S = 2.0
+"""A list that shows no stop so shortly after one was set may be older than that: no hand has taken it."""
 
 
 class Guard:
@@ -35,6 +45,9 @@ class Guard:
     def __init__(self, trader: Trader, shell: Shell, stops: Stops, found: Differences) -> None:
         self._trader, self._shell, self._stops, self._found = trader, shell, stops, found
         self._seen: dict[str, float] = {}
+        self._set_at: dict[str, float] = {}
+        self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._jitter = random.Random()  # noqa: S311  spreads repeats, guards nothing
         self.hands = Hands(shell.touched, self._set_levels)
 
     def opened(self, symbol: str) -> None:
@@ -59,11 +72,12 @@ class Guard:
             if abs(there.qty) != position.qty:
                 found.mismatched.append(symbol)
             await self.hands.look(position, there, self._shell.market_time())
-            await (self._keep(position, there) if there.stop else self._restore(position, there))
+            await (self._keep(position, there) if there.stop else self.restore(position, there))
         for symbol in set(found.naked) - set(held):
             found.naked_s.append(asyncio.get_running_loop().time() - found.naked.pop(symbol))
         digests = {position.digest for position in held.values()}
         self._seen = {digest: seen for digest, seen in self._seen.items() if digest in digests}
+        self._set_at = {digest: at for digest, at in self._set_at.items() if digest in digests}
         self.hands.forget(digests)
 
     async def set_stop(self, there: PositionReport, stop: Decimal, target: Decimal | None) -> StopOutcome:
@@ -80,7 +94,10 @@ class Guard:
 
     async def _set_own(self, position: Position, there: PositionReport) -> Placed:
         """Set the stop that a position of ours should have; where the rules want another price, the book follows."""
-        outcome = await self.set_stop(there, position.bracket.stop, position.bracket.target)
+        outcome = await self._set_surely(position, there)
+        if outcome.placed is Placed.SET:
+            self._set_at[position.digest] = asyncio.get_running_loop().time()
+            self.saw(position)
         if outcome.placed is Placed.SET and outcome.stop != position.bracket.stop:
             moved = StopMoved(
                 time=self._shell.market_time(), digest=position.digest, symbol=position.symbol, stop=outcome.stop,
@@ -89,6 +106,23 @@ class Guard:
             await self._shell.append(moved)
             self._trader.on_stop_moved(moved)
         return outcome.placed
+
+    async def _set_surely(self, position: Position, there: PositionReport) -> StopOutcome:
+        """Ask for a stop until there is an answer, a few times within a second or so."""
+        outcome = StopOutcome(Placed.UNKNOWN, position.bracket.stop)
+        for attempt in range(SET_ATTEMPTS):
+            if attempt:
+                await asyncio.sleep(self._jitter.uniform(*SET_PAUSE_S))
+            if self._trader.book.find(position.digest) is not position or position.flat:
+                break
+            try:
+                outcome = await self.set_stop(there, position.bracket.stop, position.bracket.target)
+            except Unavailable as error:
+                log.warning("stop not set", symbol=there.symbol, stop=str(position.bracket.stop), reason=str(error))
+                continue
+            if outcome.placed is not Placed.UNKNOWN:
+                break
+        return outcome
 
     async def _keep(self, position: Position, there: PositionReport) -> None:
         """Take note of a stop that stands, and tighten one that is looser than it should be."""
@@ -101,20 +135,28 @@ class Guard:
             if await self._set_own(position, there) is Placed.CROSSED:
                 await self._close(position)
 
+    async def restore(self, position: Position, there: PositionReport) -> None:
+        """Set a stop that is missing; where it cannot be, close the position. In a symbol, only one at a time."""
+        turn = self._turns[position.symbol]
+        if turn.locked():
+            return
+        async with turn:
+            await self._restore(position, there)
+
     async def _restore(self, position: Position, there: PositionReport) -> None:
-        """Set a stop that is missing; where it cannot be, close the position."""
         symbol, now = position.symbol, asyncio.get_running_loop().time()
         seen = self._seen.get(position.digest)
-        if seen is not None and symbol not in self._found.naked:
+        just_set = now - self._set_at.get(position.digest, float("-inf")) < LIST_LATE_S
+        if seen is not None and symbol not in self._found.naked and not just_set:
             self.hands.stop_lost(position, self._shell.market_time())
         since = self._found.naked.setdefault(symbol, now if seen is None else seen)
         log.error("position without a stop: setting it", symbol=symbol, stop=str(position.bracket.stop))
         placed = await self._set_own(position, there)
         if placed is Placed.SET:
-            del self._found.naked[symbol]
+            self._found.naked.pop(symbol, None)
             self._found.naked_s.append(asyncio.get_running_loop().time() - since)
         elif placed is Placed.CROSSED or now - since >= UNGUARDED_S:
-            # until then it is asked for again every two seconds
+            # until then it is asked for again within two seconds
             await self._close(position)
 
     async def _close(self, position: Position) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from domain.candle import Bars, ClosedBar
-from domain.errors import BadData, OutcomeUnknown, Rejected, RevenantError, Unavailable
+from domain.errors import OutcomeUnknown, Rejected, RevenantError, Unavailable
 from domain.order import Cause, OrderReport, PositionReport
 from domain.records import Fill, Level, Mended, OrderEnded, Receipt, StopMoved, finished
 from engine import readiness, recovery
@@ -22,12 +22,14 @@ from engine.following import Following
 from engine.intake import Intake
 from engine.late_funding import LateFunding
 from engine.leverage import Leverages
+from engine.lookout import Lookout
 from engine.market_clock import MarketClock
 from engine.orders import LANES, Orders
 from engine.parts import Parts, Progress
 from engine.recall import Recall
 from engine.reconciliation import Reconciler
 from engine.refusals import OrderRefused, Refusals, StopRefused
+from engine.rounds import UNDECIDED_S, Rounds
 from engine.rules import Rules
 from engine.stepping import keep_stepping
 from engine.stops import Stops
@@ -53,11 +55,8 @@ Event = (
 EVENTS_MAX = 10_000
 CLOCK_S = 5.0
 HEAL_S = 2.0
-RECONCILE_S = 60.0
-UNDECIDED_S = 2.0
 SETTLE_S = 5.0
 RECOVERY_RETRY_S = 2.0
-NUDGE_PAUSE_S = 0.5
 
 
 class Runtime:
@@ -79,6 +78,10 @@ class Runtime:
             parts.trader, self.dispatch, self.market_time, lambda failing: parts.told("exit failing", failing),
             lambda symbol: symbol in self.reconciler.found.ghosts,
         )  # fmt: skip
+        self.rounds = Rounds(self._nudged, self._undecided, self._compare)
+        self.lookout = Lookout(
+            parts.trader, parts.broker, self.reconciler, self._nudged.set, lambda: not parts.fence.superseded
+        )
         self._clock = MarketClock(self.market_time)
         self._executions = ExecutionReader(parts.trader, parts.broker, self._clock)
         self._funding = LateFunding(parts.trader, self._executions, self.dispatch, self._legs_of)
@@ -170,7 +173,8 @@ class Runtime:
         tasks.start("ledger", self._heal)
         tasks.start("lease", p.fence.keep)
         tasks.start("balance", self._upkeep.watch_balance)
-        tasks.start("reconcile", self._reconcile)
+        tasks.start("reconcile", self.rounds.run)
+        tasks.start("lookout", self.lookout.run)
         tasks.start("exit retries", self.exits.run)
         tasks.start("executions", self._listen)
         if not trading:
@@ -428,20 +432,11 @@ class Runtime:
                 # connected anew: what happened in between is asked for
                 self._nudged.set()
 
-    async def _reconcile(self) -> None:
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(UNDECIDED_S if self._undecided() else RECONCILE_S):
-                    await self._nudged.wait()
-            self._nudged.clear()
-            try:
-                await self.catch_up()
-                if not self._p.fence.superseded:
-                    await self.reconciler.compare()
-                await self._following.keep_up()
-            except (Unavailable, Rejected, BadData, OutcomeUnknown) as error:
-                log.warning("reconciliation postponed", reason=str(error))
-            await asyncio.sleep(NUDGE_PAUSE_S)
+    async def _compare(self) -> None:
+        await self.catch_up()
+        if not self._p.fence.superseded:
+            await self.reconciler.compare()
+        await self._following.keep_up()
 
     def _undecided(self) -> bool:
         """Return whether something waits for an answer of the exchange: then it is asked again within seconds."""

@@ -142,13 +142,16 @@ class Stops:
 
     async def _meaning(self, symbol: str, side: Side, stop: Decimal, index: int, refused: Rejected) -> StopOutcome:
         """Return what a refusal that stands means, by what the exchange shows of the position."""
+        if refused.objection is Objection.CROSSED:
+            # it was the stop alone that was asked for, and only a position has a price to compare it with
+            return StopOutcome(Placed.CROSSED, stop, str(refused))
         try:
             there = await self._position(symbol, index)
         except Rejected as error:
             return StopOutcome(Placed.UNKNOWN, stop, f"{refused}; {error}")
         if there is None:
             placed = Placed.ABSENT
-        elif refused.objection is Objection.CROSSED or self._passed(side, there, stop):
+        elif self._passed(side, there, stop):
             placed = Placed.CROSSED
         else:
             placed = Placed.KEPT if there.stop else Placed.NAKED

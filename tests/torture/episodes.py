@@ -250,6 +250,12 @@ class Life:
         )  # fmt: skip
         self.runtime = Runtime(parts)
 
+    def seed(self, seed: int) -> None:
+        """Have everything that spreads its requests do so in the same way each time."""
+        runtime = self.runtime
+        for one in (runtime.orders, runtime.exits, runtime.rounds, runtime.lookout, runtime.reconciler.guard):
+            one._jitter.seed(seed)
+
 
 async def episode(loop: VirtualLoop, seed: int, folder: Path, watch: Watch) -> dict[str, int]:
     """Live through some bars with faults and deaths; then let everything calm down and compare the books."""
@@ -265,7 +271,7 @@ async def episode(loop: VirtualLoop, seed: int, folder: Path, watch: Watch) -> d
         if number:
             all_lives.append(Life(folder, venue, market, held, archives=draw.random() < 0.5, limited=limited))
         life = all_lives[-1]
-        life.runtime.orders._jitter.seed(seed)
+        life.seed(seed)
         async with Tasks() as tasks:
             tasks._jitter.seed(seed)
             await life.runtime.recover_with_patience()

@@ -1,0 +1,135 @@
+"""Looks at the exchange's list of positions every second: what the private stream did not tell is seen all the same."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+
+from domain.errors import BadData, OutcomeUnknown, Rejected, Unavailable
+from domain.trade import ZERO
+from engine.differences import unlike
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from decimal import Decimal
+
+    from domain.order import PositionReport
+    from domain.ports import Broker
+    from engine.position import Position
+    from engine.reconciliation import Reconciler
+    from engine.trader import Trader
+
+log = structlog.get_logger(__name__)
+
+LOOK_S, IDLE_S = 1.0, 2.5
+"""Between two looks: while anything of ours is open or may open, and while nothing is."""
+
+ANSWER_S = 3.0
+AGAIN_S = (0.2, 1.5)
+"""After a look that failed: the first wait, doubled with each further failure, and the longest."""
+
+WAKE_S = (2.0, 60.0)
+"""After how long the same difference wakes the comparison again; doubled each time, and the longest."""
+
+Sight = tuple["Decimal", "Decimal", bool]
+"""What is known and what is shown of a quantity, and whether a stop is shown."""
+
+
+@dataclass(slots=True)
+class Seen:
+    """A difference that was seen, and when it wakes the comparison next if it stays."""
+
+    sight: Sight
+    due: float
+    pause_s: float
+
+
+class Lookout:
+    """Wakes the comparison where the list differs from the book, and has a stop that is missing set at once.
+
+    It is one request, which waits for none of those that a comparison needs. A difference that stays wakes the
+    comparison more and more seldom. ``acting`` says whether this instance may send orders.
+    """
+
+    def __init__(
+        self, trader: Trader, broker: Broker, reconciler: Reconciler, nudge: Callable[[], None],
+        acting: Callable[[], bool],
+    ) -> None:  # fmt: skip
+        self._trader, self._broker, self._reconciler = trader, broker, reconciler
+        self._nudge, self._acting = nudge, acting
+        self._seen: dict[str, Seen] = {}
+        self._failed = 0
+        self._jitter = random.Random()  # noqa: S311  spreads looks, guards nothing
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        async with asyncio.TaskGroup() as group:
+            while True:
+                await asyncio.sleep(self._pause_s())
+                reports = await self._reported()
+                if reports is None or not self._acting():
+                    continue
+                for held, there in self._naked(reports):
+                    # a symbol in which the exchange hangs keeps no other one waiting
+                    group.create_task(self._reconciler.guard.restore(held, there))
+                self.look(reports)
+
+    def look(self, reports: Sequence[PositionReport]) -> None:
+        """Wake the comparison where these differ from the book."""
+        book, foreign = self._trader.book, set(self._reconciler.found.foreign)
+        there = {one.symbol: one for one in reports if not one.index}
+        held = {one.symbol: one for one in book.positions()}
+        seen: dict[str, Seen] = {}
+        for symbol in {*there, *held, *foreign} - {one.symbol for one in reports if one.index}:
+            others = symbol in foreign and symbol not in held
+            if symbol not in there if others else unlike(held.get(symbol), there.get(symbol)):
+                seen[symbol] = self._wake(symbol, _sight(held.get(symbol), there.get(symbol)))
+        self._seen = seen
+
+    def _wake(self, symbol: str, sight: Sight) -> Seen:
+        """Wake the comparison for a difference that is new, or has been there for a while."""
+        now, (first, longest) = asyncio.get_running_loop().time(), WAKE_S
+        before = self._seen.get(symbol)
+        if before is not None and before.sight == sight and now < before.due:
+            return before
+        again = before is not None and before.sight == sight
+        pause_s = min(longest, before.pause_s * 2) if before is not None and again else first
+        self._reconciler.doubt(symbol)
+        self._nudge()
+        return Seen(sight, now + pause_s, pause_s)
+
+    def _naked(self, reports: Sequence[PositionReport]) -> list[tuple[Position, PositionReport]]:
+        found = []
+        for there in reports:
+            held = None if there.index or there.stop else self._trader.book.of_symbol(there.symbol)
+            if held is not None and held.qty * held.opening.side.sign * there.qty > 0:
+                found.append((held, there))
+        return found
+
+    async def _reported(self) -> list[PositionReport] | None:
+        """Return what the exchange lists, None when it does not answer in time."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                reports = await self._broker.positions()
+        except (TimeoutError, Unavailable, Rejected, OutcomeUnknown, BadData) as error:
+            self._failed += 1
+            log.debug("positions not seen", reason=str(error) or "no answer in time")
+            return None
+        self._failed = 0
+        return reports
+
+    def _pause_s(self) -> float:
+        if self._failed:
+            first, longest = AGAIN_S
+            return self._jitter.uniform(0.5, 1.0) * min(longest, first * 2.0 ** min(self._failed - 1, 10))
+        busy = self._trader.book.positions() or self._trader.book.unsettled() or self._reconciler.found.foreign
+        return (LOOK_S if busy else IDLE_S) * self._jitter.uniform(0.8, 1.0)
+
+
+def _sight(held: Position | None, there: PositionReport | None) -> Sight:
+    known = held.opening.side.sign * held.qty if held is not None else ZERO
+    return known, there.qty if there is not None else ZERO, there is not None and bool(there.stop)
