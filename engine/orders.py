@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from domain.errors import OutcomeUnknown, Rejected, Unavailable
-from domain.order import Cause, OrderState
+from domain.order import Cause, OrderKind, OrderState
 from domain.records import Level, OrderEnded, Receipt, Record, StopMoved
 from engine.commands import CancelOrder, MoveStop, PlaceOrder
 from engine.lag import Lags
@@ -32,11 +32,16 @@ ENTRY_LANES, EXIT_LANES, TENDING_LANES = 3, 3, 3
 LANES = ENTRY_LANES + EXIT_LANES + TENDING_LANES
 LANE_MAX = 1_000
 REPEATS = 4
-LOOKUPS = 12
+LOOKUPS, EXIT_LOOKUPS = 12, 40
 NOT_FOUND_NEEDED = 3
 NOT_FOUND_AFTER_S = 10.0
 """An order that arrived late shows up late: that there is none is believed after so many misses over so long."""
 PAUSE_S = (0.2, 5.0)
+EXIT_PAUSE_S = 1.0
+"""The longest wait between two attempts to find out what became of an exit."""
+
+EXIT_REPEATS_AFTER_S = 0.5
+"""An exit that has not been found after so long is sent again under its own id, at most that often."""
 
 Executable = PlaceOrder | CancelOrder | MoveStop
 
@@ -204,9 +209,9 @@ class Orders:
     async def _resolve(self, command: PlaceOrder) -> None:
         request, absent = command.request, 0
         loop = asyncio.get_running_loop()
-        began = loop.time()
-        for attempt in range(LOOKUPS):
-            await self._pause(attempt)
+        began = again_at = loop.time()
+        for attempt in range(EXIT_LOOKUPS if _leaves(command) else LOOKUPS):
+            await self._pause(attempt, EXIT_PAUSE_S if _leaves(command) else PAUSE_S[1])
             try:
                 found = await self._broker.order(request.symbol, request.order_id)
             except (Unavailable, Rejected):
@@ -221,7 +226,26 @@ class Orders:
             if absent >= NOT_FOUND_NEEDED and loop.time() - began >= NOT_FOUND_AFTER_S:
                 await self._ended(command, OrderState.NOT_FOUND, f"looked up {absent} times")
                 return
+            if _leaves(command) and loop.time() - again_at >= EXIT_REPEATS_AFTER_S:
+                again_at = loop.time()
+                if await self._send_again(command):
+                    return
         log.error("order outcome still unknown; its symbol stays locked", order=request.order_id)
+
+    async def _send_again(self, command: PlaceOrder) -> bool:
+        """Send an exit that may have been lost once more; return whether it was taken now.
+
+        It bears the same id, so that the exchange takes one of the two at most. Whatever else it answers is about this
+        request alone: what became of the first one is still to be found out.
+        """
+        try:
+            await self._broker.place(command.request)
+        except (Unavailable, Rejected, OutcomeUnknown) as error:
+            log.info("exit not sent again", order=command.request.order_id, reason=str(error))
+            return False
+        self.placed += 1
+        self._nudge()
+        return True
 
     async def _cancel(self, command: CancelOrder) -> None:
         try:
@@ -272,9 +296,14 @@ class Orders:
         await self._append(ended)
         await self._report(ended)
 
-    async def _pause(self, attempt: int) -> None:
-        first, longest = PAUSE_S
-        await asyncio.sleep(self._jitter.uniform(first / 2, min(longest, first * 2**attempt)))
+    async def _pause(self, attempt: int, longest: float = PAUSE_S[1]) -> None:
+        first = PAUSE_S[0]
+        await asyncio.sleep(self._jitter.uniform(first / 2, min(longest, first * 2.0 ** min(attempt, 10))))
+
+
+def _leaves(command: PlaceOrder) -> bool:
+    """Return whether an order gets out of a position at the market."""
+    return command.request.reduce_only and command.request.kind is OrderKind.MARKET
 
 
 def _lane(command: Executable, place: int) -> int:

@@ -34,6 +34,9 @@ KINDS: dict[type[RevenantError], str] = {Rejected: "rejected", OutcomeUnknown: "
 
 GET_ATTEMPTS = POST_ATTEMPTS = 4
 REQUEST_TIMEOUT_MS = 10_000
+LEAVING_TIMEOUT_S = 3.0
+"""Exits, stops and cancellations are answered within this, or their outcome is unknown and they are sent again."""
+
 RECV_WINDOW_MS = 5_000
 RESET_S = 1.0
 """How long a path rests after it was asked too often, where the exchange does not say."""
@@ -218,7 +221,10 @@ class BybitClient:
         try:
             if self.guard is not None:
                 await self.guard(leaving=leaving)
-            return await self._send("POST", path, params)
+            async with asyncio.timeout(LEAVING_TIMEOUT_S if leaving else None):
+                return await self._send("POST", path, params)
+        except TimeoutError as error:
+            raise OutcomeUnknown(f"{path}: no answer in {LEAVING_TIMEOUT_S:g} s") from error
         except Done:
             return {}
         except NotAccepted:
