@@ -58,6 +58,9 @@ log = structlog.get_logger(__name__)
 
 WINDOW_MS = 7 * 86_400_000
 AT_ONCE = 8
+ORDER_PAGES_MAX = 50
+"""Pages that the lists may have about one order: 2,500 executions."""
+
 TIERS_S = 6 * 3600.0
 """Margin tiers change seldom, and with notice."""
 
@@ -213,10 +216,10 @@ class BybitBroker(Rows):
         await self._client.post(TRADING_STOP, params)
 
     async def order(self, symbol: str, order_id: str) -> OrderReport:
-        """Look an order up in open orders, then history, then executions."""
+        """Look an order up in open orders, then history, then executions, each of them page by page."""
         query = {"category": "linear", "symbol": self._venue_id(symbol), "orderLinkId": order_id}
         for path in ("v5/order/realtime", "v5/order/history"):
-            rows = page_of(path, await self._client.get(path, query))
+            rows = await self._all_pages(path, {**query, "limit": 50})
             with reading(path):
                 reports = [
                     report(row, order_id, symbol) for row in rows if row.get("orderLinkId", order_id) == order_id
@@ -224,12 +227,24 @@ class BybitBroker(Rows):
             if reports:
                 # a list that moved on while it was read may show an order twice: what has ended stays so
                 return max(reports, key=lambda one: (one.state is not OrderState.WORKING, one.filled_qty))
-        fills = page_of("executions", await self._client.get("v5/execution/list", query))
+        fills = await self._all_pages("v5/execution/list", {**query, "limit": 50})
         if fills:
             with reading("executions"):
-                filled = sum((number(row, "execQty") for row in fills), ZERO)
+                # what was executed while the pages were being turned moves rows to the next one
+                filled = sum({str(row["execId"]): number(row, "execQty") for row in fills}.values(), ZERO)
             return OrderReport(order_id, symbol, OrderState.FILLED, filled)
         return OrderReport(order_id, symbol, OrderState.NOT_FOUND)
+
+    async def _all_pages(self, path: str, query: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the rows of all pages about one order. Raises Unavailable when there are too many to be about one."""
+        rows: list[dict[str, Any]] = []
+        pages = 0
+        async for page in self._client.pages(path, query):
+            rows += page
+            pages += 1
+            if pages > ORDER_PAGES_MAX:
+                raise Unavailable(f"{path}: more than {ORDER_PAGES_MAX} pages about one order")
+        return rows
 
     async def flat(self, symbol: str) -> bool:
         """Return whether the exchange lists the symbol with a size of zero; an answer without it says nothing.
