@@ -70,6 +70,10 @@ class Hands:
             touch = Touch.REVERSED if others else Touch.CLOSED
         await self._note(held, touch, fill.time, fill.venue_order_id)
 
+    async def missing(self, held: Position, qty: Decimal, time: int) -> None:
+        """Take note that less is there than was executed: somebody has taken it away in a way that is not listed."""
+        await self._note(held, Touch.REDUCED, time, f"unlisted {qty} of {held.qty}")
+
     async def look(self, held: Position, there: PositionReport, time: int) -> None:
         """Compare stop, target and margin with what is reported."""
         if abs(there.qty) != held.qty:

@@ -16,7 +16,9 @@ from domain.order import Cause, OrderReport, OrderState, PositionReport
 from domain.records import Fill, OrderEnded, Unread
 from domain.trade import ZERO
 from engine import recovery
+from engine.attribution import RACE_MS
 from engine.commands import RecordTrade
+from engine.differences import unlike
 from engine.executions import whole_of
 from engine.exit_retries import ExitRetries
 from engine.published import Entered, PartlyTaken, Published
@@ -37,6 +39,9 @@ ASK_S = 3.0
 
 PROVEN_AFTER_S = 10.0
 """After so long the executions have the last word: what they close is closed, whatever the list of positions says."""
+
+ENDED_AFTER_S = 3.0
+"""So long, where all orders of ours have ended: what they filled is known then, and only lists can be late."""
 
 PUBLISHED_MAX = 10_000
 
@@ -61,7 +66,7 @@ class Intake:
         self._executions, self._funding = executions, funding
         self._reconciler, self._exits, self._told = reconciler, exits, told
         self._flat_since: dict[str, float] = {}
-        self._asked_whole: set[str] = set()
+        self._asked_whole: dict[str, float] = {}
         self._published: OrderedDict[tuple[str, type], None] = OrderedDict()
         self._refused: OrderedDict[str, None] = OrderedDict()
 
@@ -100,12 +105,10 @@ class Intake:
 
     def take_position(self, report: PositionReport) -> None:
         """Compare a position that the private stream reports with the book; a difference wakes the reconciliation."""
-        if report.index or report.symbol in self._trader.situation.foreign:
-            return
         held = self._trader.book.of_symbol(report.symbol)
-        known = held.opening.side.sign * held.qty if held is not None else 0
-        leverage = held.leverage if held is not None else 0
-        if report.qty != known or (known and (not report.stop or report.leverage not in {0, leverage})):
+        if report.index or (held is None and report.symbol in self._trader.situation.foreign):
+            return
+        if unlike(held, report):
             self._reconciler.doubt(report.symbol)
             self._shell.nudge()
 
@@ -203,11 +206,12 @@ class Intake:
                 await self._reconciler.guard.hands.executed(held, fill, others)
 
     def _concerns_us(self, fill: Fill) -> bool:
-        """Return whether an execution is of an order of ours, or in a symbol in which we have or await a position."""
+        """Return whether an execution is of an order of ours, or beside a position that we have or await."""
         if parse_order_id(fill.order_id) is not None:
             return True
         held = self._trader.book.of_symbol(fill.symbol)
-        return held is not None and fill.time >= held.intended_at
+        # what somebody opened in the moment before an entry of ours stands beside it, unseen when that was sent
+        return held is not None and fill.time >= held.intended_at - RACE_MS
 
     def _publish(self, held: Position | None) -> None:
         """Tell once that an entry has ended, and once that the partial target has been taken, in however many parts."""
@@ -246,7 +250,7 @@ class Intake:
         self._flat_since = waiting
         for held in trader.flat():
             patient = now - waiting[held.digest] < FUNDING_WAIT_S
-            proven = now - waiting[held.digest] >= PROVEN_AFTER_S or await self._over(held)
+            proven = now - waiting[held.digest] >= _proven_after_s(held) or await self._over(held)
             if not proven or (patient and trader.lacks_funding(held)):
                 # looked at again in the next round
                 continue
@@ -258,23 +262,33 @@ class Intake:
                         self._funding.watch(done.trade)
 
     async def _ask_whole(self, take: Callable[[list[Fill]], Awaitable[None]]) -> None:
-        """Ask for all executions of the positions that are closed, once each time that one is."""
-        flat = self._trader.flat()
-        self._asked_whole &= {held.digest for held in flat}
+        """Ask for all executions of the positions that are closed, each time that one is, and once more when proven."""
+        flat, now = self._trader.flat(), asyncio.get_running_loop().time()
+        digests = {held.digest for held in flat}
+        self._asked_whole = {digest: at for digest, at in self._asked_whole.items() if digest in digests}
         for held in flat:
-            if held.digest not in self._asked_whole:
+            due = self._flat_since.get(held.digest, now) + _proven_after_s(held)
+            asked = self._asked_whole.get(held.digest)
+            if asked is None or asked < due <= now:
                 await take(await self._executions.of(held))
-                self._asked_whole.add(held.digest)
+                self._asked_whole[held.digest] = now
 
     async def _over(self, held: Position) -> bool:
-        """Return whether the exchange has no such position, or only one that somebody else opened afterwards."""
+        """Return whether the exchange has no such position, or only what somebody else opened beside or after it."""
         if await is_flat(self._broker, held.symbol):
             return True
-        others = self._trader.book.net_of_strays(held.symbol, held.last_time)
+        others = {self._trader.book.net_of_strays(held.symbol, since) for since in (held.last_time, 0)}
         reported = await self._broker.positions()
-        return bool(others) and others == sum(one.qty for one in reported if one.symbol == held.symbol)
+        left = sum((one.qty for one in reported if one.symbol == held.symbol), ZERO)
+        return bool(left) and left in others
 
     async def take_unread(self) -> None:
         """Keep what could not be interpreted, and compare its symbol with the exchange before trading there again."""
         for unread in self._broker.unread():
             await self._keep(unread)
+
+
+def _proven_after_s(held: Position) -> float:
+    """Return after how long what closed a position is believed, whatever the list of positions says."""
+    ended = bool(held.entry_order) and held.entry_ended and not held.exit_order
+    return ENDED_AFTER_S if ended else PROVEN_AFTER_S

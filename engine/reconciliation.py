@@ -16,6 +16,7 @@ from domain.order import Cause, OrderKind, OrderRequest, Side
 from domain.records import Fill, Intent, OrderFound
 from domain.trade import ZERO
 from engine import rebuild
+from engine.beside import Beside
 from engine.commands import PlaceOrder
 from engine.differences import Differences
 from engine.guard import Guard
@@ -95,6 +96,8 @@ class Reconciler:
         self._origins = Origins(broker)
         self.found = Differences()
         self.guard = Guard(trader, shell, stops or Stops(broker, Unruled()), self.found)
+        self._beside = Beside(trader.book, self.guard.hands)
+        self._foreign: dict[str, PositionReport] = {}
 
     @property
     def doubts(self) -> bool:
@@ -131,6 +134,8 @@ class Reconciler:
         for held in missing:
             await self._bury(held)
         foreign = [reported[one] for one in strangers if not await self._meet(reported[one])]
+        foreign += await self._not_shown(reported)
+        foreign += await self._beside_ours(reported)
         for leg in legs:
             # a bot in one-way mode never opens one: the other leg may even be in a symbol of its own position
             await self._apply_policy(leg)
@@ -169,6 +174,23 @@ class Reconciler:
         reports = await self._broker.positions()
         return [one for one in reports if one.index], {one.symbol: one for one in reports if not one.index}
 
+    async def _not_shown(self, reported: dict[str, PositionReport]) -> list[PositionReport]:
+        """Return somebody else's positions that a list leaves out, and that the exchange does not call flat."""
+        gone = [there for symbol, there in self._foreign.items() if symbol not in reported]
+        return [there for there in gone if not await is_flat(self._broker, there.symbol)]
+
+    async def _beside_ours(self, reported: dict[str, PositionReport]) -> list[PositionReport]:
+        """Meet what stands beside positions of ours: their stop guards all of it, so that none is set for it alone."""
+        beside = await self._beside.look(self._open(), reported, self._shell.market_time())
+        for there in beside:
+            self._tell(there)
+            if self._terms.policy is Policy.FLATTEN and self._beside.may_flatten(there.symbol):
+                await self._flatten(there)
+        if self._terms.policy is not Policy.ADOPT:
+            return beside
+        await self._shell.take([_unexplained(there, self._shell.market_time()).fills[0] for there in beside])
+        return []
+
     def _note_foreign(self, foreign: Sequence[PositionReport]) -> None:
         values: dict[str, Decimal] = {}
         margin = ZERO
@@ -177,6 +199,7 @@ class Reconciler:
             values[there.symbol] = values.get(there.symbol, ZERO) + value
             margin += value / max(there.leverage, rebuild.UNLEVERED)
         self.found.foreign = sorted(values)
+        self._foreign = {there.symbol: there for there in foreign if not there.index}
         self._trader.situation.foreign, self._trader.situation.foreign_margin = values, margin
 
     async def _look_at_orders(self) -> None:

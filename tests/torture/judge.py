@@ -43,9 +43,10 @@ def check_positions(life: Life, venue: Venue, here: Mapping[str, Position]) -> N
     """Positions, their stops, targets, leverage and partial targets are the exchange's; what is not ours is known as such."""
     there = {held.symbol: held for held in venue.account.state.positions.values() if held.qty}
     foreign = set(there) - set(here) if venue.deeds else set()
-    assert foreign == set(life.runtime.reconciler.found.foreign), "somebody else's positions are not known as such"
-    there = {symbol: held for symbol, held in there.items() if symbol not in foreign}
     beside = {symbol: life.trader.book.net_of_strays(symbol, 0) if venue.deeds else D(0) for symbol in here}
+    others = foreign | {symbol for symbol, qty in beside.items() if qty}
+    assert others == set(life.runtime.reconciler.found.foreign), "somebody else's positions are not known as such"
+    there = {symbol: held for symbol, held in there.items() if symbol not in foreign}
     assert {symbol: held.qty for symbol, held in there.items()} == {
         symbol: held.opening.side.sign * held.qty + beside[symbol] for symbol, held in here.items()
     }

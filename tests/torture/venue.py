@@ -87,6 +87,7 @@ class Venue:
         self.fills: list[tuple[float, Fill]] = []
         self.orders: dict[str, tuple[float, VenueOrder]] = {}
         self.positions: list[tuple[float, list[PositionReport]]] = [(float("-inf"), [])]
+        self.working: list[tuple[float, list[OpenOrder]]] = [(float("-inf"), [])]
         self.listeners: list[asyncio.Queue[list[Told]]] = []
         self.clock_offset = 0
         self.deeds = 0
@@ -200,6 +201,7 @@ class Venue:
         self.positions.append(
             (loop_time(), [self.position(one) for one in self.account.state.positions.values() if one.qty])
         )
+        self.working.append((loop_time(), [open_order(one) for one in self.account.state.orders.values()]))
         if (due := self.account.next_due) is not None:
             asyncio.get_running_loop().call_later(max(0.01, (due - self.now()) / MS_PER_S), self.go_on)
         self._tell(told)
@@ -235,6 +237,13 @@ def loop_time() -> float:
         return asyncio.get_running_loop().time()
     except RuntimeError:
         return 0.0
+
+
+def open_order(order: VenueOrder) -> OpenOrder:
+    price = order.price or D(0)
+    return OpenOrder(
+        order.link_id, order.symbol, order.side, order.qty, order.filled, price, order.reduce_only, order.created
+    )
 
 
 def report_of(order: VenueOrder) -> OrderReport:
@@ -326,10 +335,9 @@ class FlakyBroker:
         await self._ask()
         if self.v.hits(2):
             return []
-        return [
-            OpenOrder(o.link_id, o.symbol, o.side, o.qty, o.filled, o.price or D(0), o.reduce_only, o.created)
-            for o in self.v.account.state.orders.values() if parse_order_id(o.link_id)
-        ]  # fmt: skip
+        horizon = self._horizon()
+        shown = next(shown for at, shown in reversed(self.v.working) if at <= horizon)
+        return [one for one in shown if parse_order_id(one.order_id)]
 
     private_stream = StreamStatus(connected=True)
 

@@ -1,0 +1,80 @@
+"""What stands on the exchange beside a position of ours, or is missing from it, and no execution of ours explains."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import TYPE_CHECKING
+
+import structlog
+
+from domain.trade import ZERO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+
+    from domain.order import PositionReport
+    from engine.hands import Hands
+    from engine.position import Position
+    from engine.positions import Book
+
+log = structlog.get_logger(__name__)
+
+UNEXPLAINED_S = 3.0
+"""How long a difference stays, while executions are asked for, before it counts as one that none explains."""
+
+FLATTEN_EVERY_S = 10.0
+"""What is to be closed is not closed again before that has had its effect on the list of positions."""
+
+
+class Beside:
+    """Compares quantities, and says what of a position on the exchange is somebody else's.
+
+    What is more than ours is somebody else's, at once where executions say so, else when the difference has stayed.
+    What is missing is told once as a hand's: what is left is managed, and exits can only reduce.
+    """
+
+    def __init__(self, book: Book, hands: Hands) -> None:
+        self._book, self._hands = book, hands
+        self._since: dict[str, tuple[Decimal, float]] = {}
+        self._flattened: dict[str, float] = {}
+
+    async def look(
+        self, held: Mapping[str, Position], reported: Mapping[str, PositionReport], time: int
+    ) -> list[PositionReport]:
+        """Return what stands beside our open positions, as positions of somebody else; ``time`` is the market's."""
+        found = []
+        differing = {symbol: _difference(one, reported[symbol]) for symbol, one in held.items() if symbol in reported}
+        self._since = {symbol: since for symbol, since in self._since.items() if differing.get(symbol)}
+        for symbol, difference in differing.items():
+            if not difference or not self._believed(symbol, difference):
+                continue
+            position, there = held[symbol], reported[symbol]
+            if difference * position.opening.side.sign > 0:
+                found.append(dataclasses.replace(there, qty=difference))
+            else:
+                log.error("less on the exchange than executions explain", symbol=symbol, known=str(position.qty),
+                          there=str(there.qty))  # fmt: skip
+                await self._hands.missing(position, -difference * position.opening.side.sign, time)
+        return found
+
+    def may_flatten(self, symbol: str) -> bool:
+        """Return whether what stands there may be closed now; asked for once, it is not for a while."""
+        now = asyncio.get_running_loop().time()
+        if now - self._flattened.get(symbol, float("-inf")) < FLATTEN_EVERY_S:
+            return False
+        self._flattened[symbol] = now
+        return True
+
+    def _believed(self, symbol: str, difference: Decimal) -> bool:
+        now = asyncio.get_running_loop().time()
+        before, since = self._since.get(symbol, (ZERO, now))
+        self._since[symbol] = difference, since if before == difference else now
+        return difference == self._book.net_of_strays(symbol, 0) or (
+            before == difference and now - since >= UNEXPLAINED_S
+        )
+
+
+def _difference(held: Position, there: PositionReport) -> Decimal:
+    return there.qty - held.opening.side.sign * held.qty

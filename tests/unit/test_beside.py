@@ -1,0 +1,106 @@
+"""What stands beside a position of ours, or is missing from it, is met by the policy within seconds."""
+
+import asyncio
+import dataclasses
+from decimal import Decimal as D
+
+import pytest
+
+from domain.order import Cause
+from domain.records import Touch
+from engine.beside import FLATTEN_EVERY_S, UNEXPLAINED_S
+from engine.reconciliation import Policy, Reconciler, ReconcileTerms
+from tests.torture.virtual import run_virtually
+from tests.unit.test_reconciliation import BUY, SELL, A, fill, opened
+
+
+def compared(case, seconds):
+    """Compare every second for so long."""
+
+    async def rounds(loop):
+        while loop.time() <= seconds:
+            await case.reconciler.compare()
+            await asyncio.sleep(1)
+
+    run_virtually(rounds)
+    return case.reconciler.found
+
+
+def beside(more, policy=Policy.IGNORE):
+    """Return a case in which the exchange shows so much more than our entry has filled."""
+    case = opened()
+    case.reconciler = Reconciler(case.trader, case.exchange, case.shell, ReconcileTerms(policy, D("0.05"), "3m"))
+    case.qty = case.entry.request.qty
+    case.report(str(case.qty + D(more)), stop=str(case.entry.request.stop), target=str(case.entry.request.target))
+    return case
+
+
+@pytest.mark.parametrize("more", ["2", "-0.5"])
+def test_a_difference_that_may_still_be_explained_is_not_met(more):
+    found = compared(beside(more), UNEXPLAINED_S - 1)
+    assert (found.foreign, found.mismatched) == ([], [A])
+
+
+def test_what_is_more_than_executions_explain_is_somebody_elses():
+    case = beside("2")
+    assert compared(case, UNEXPLAINED_S).foreign == [A]
+    assert case.trader.situation.foreign == {A: D(200)}
+    assert (case.trader.book.of_symbol(A).qty, case.shell.touches) == (case.qty, [])
+
+
+def test_what_executions_explain_as_somebody_elses_is_so_at_once():
+    case = beside("2")
+    first = case.trader.book.of_symbol(A)
+    case.trader.on_fill(fill(900, BUY, 2, 100, time=first.intended_at - 1, cause=Cause.MANUAL))
+    assert case.trader.book.net_of_strays(A, 0) == D(2)
+    assert compared(case, 0).foreign == [A]
+
+
+def test_executions_that_come_after_all_end_it():
+    case = beside("2")
+    compared(case, UNEXPLAINED_S)
+    case.trader.on_fill(fill(900, BUY, 2, 100, time=999_999, cause=Cause.MANUAL))
+    found = compared(case, 0)
+    assert (found.foreign, found.mismatched, case.trader.situation.foreign) == ([], [], {})
+    assert case.trader.book.of_symbol(A).qty == case.qty + 2
+
+
+def test_what_is_less_than_executions_explain_is_told_once_as_a_hands():
+    case = beside("-0.5")
+    found = compared(case, 20)
+    (touched,) = case.shell.touches
+    assert (touched.touch, touched.left) == (Touch.REDUCED, case.qty)
+    assert (found.foreign, found.mismatched, case.shell.commands) == ([], [A], [])
+
+
+def test_to_be_closed_it_is_closed_alone_and_not_at_every_look():
+    case = beside("2", Policy.FLATTEN)
+    compared(case, UNEXPLAINED_S + FLATTEN_EVERY_S - 1)
+    (command,) = case.shell.commands
+    assert (command.request.side, command.request.qty, command.request.reduce_only) == (SELL, D(2), True)
+
+
+def test_to_be_adopted_it_becomes_part_of_ours():
+    case = beside("2", Policy.ADOPT)
+    found = compared(case, UNEXPLAINED_S + 5)
+    assert (found.foreign, found.mismatched, case.trader.book.of_symbol(A).qty) == ([], [], case.qty + 2)
+
+
+def test_to_be_protected_our_own_stop_guards_it():
+    case = beside("2", Policy.PROTECT)
+    compared(case, UNEXPLAINED_S + 5)
+    assert case.exchange.stops == []
+
+
+def test_an_empty_page_does_not_take_away_somebody_elses_position():
+    case = opened()
+    qty = case.entry.request.qty
+    case.report(str(qty), stop="98", target="105")
+    other = "B/USDT:USDT"
+    mine = case.exchange.reports[0]
+    case.exchange.reports.append(dataclasses.replace(mine, symbol=other, qty=D(7)))
+    case.compare()
+    case.exchange.reports = [mine]
+    assert case.compare().foreign == [other]
+    case.exchange.is_flat = True
+    assert case.compare().foreign == []
