@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-LOOK_S, IDLE_S = 1.0, 2.5
+LOOK_S, IDLE_S = 1.0, 4.0
 """Between two looks: while anything of ours is open or may open, and while nothing is."""
+
+EVENNESS = (0.9, 1.0)
 
 ANSWER_S = 3.0
 AGAIN_S = (0.2, 1.5)
@@ -126,8 +128,8 @@ class Lookout:
         if self._failed:
             first, longest = AGAIN_S
             return self._jitter.uniform(0.5, 1.0) * min(longest, first * 2.0 ** min(self._failed - 1, 10))
-        busy = self._trader.book.positions() or self._trader.book.unsettled() or self._reconciler.found.foreign
-        return (LOOK_S if busy else IDLE_S) * self._jitter.uniform(0.8, 1.0)
+        busy = self._trader.book.positions() or self._trader.book.unsettled()
+        return (LOOK_S if busy else IDLE_S) * self._jitter.uniform(*EVENNESS)
 
 
 def _sight(held: Position | None, there: PositionReport | None) -> Sight:

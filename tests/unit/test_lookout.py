@@ -8,7 +8,7 @@ import pytest
 
 from domain.errors import OutcomeUnknown, Rejected, Unavailable
 from domain.records import Touch
-from engine.lookout import ANSWER_S, LOOK_S, Lookout
+from engine.lookout import ANSWER_S, IDLE_S, LOOK_S, Lookout
 from tests.torture.virtual import run_virtually
 from tests.unit.test_reconciliation import A, opened
 
@@ -87,6 +87,16 @@ def test_a_symbol_in_which_the_exchange_hangs_keeps_the_next_look_from_nothing()
     looks = count_looks(watched)
     watched.run(10)
     assert (hanging, len(looks) >= 10) == ([A], True)
+
+
+def test_while_nothing_is_ours_a_look_costs_a_request_in_four_seconds():
+    watched = Watched()
+    watched.case.trader.book.drop(watched.entry.order_id.split("-")[1])
+    looks = count_looks(watched)
+    watched.show(qty=7)
+    watched.reconciler.found.foreign = [A]
+    watched.run(40)
+    assert 40 / IDLE_S <= len(looks) <= 40 / (0.9 * IDLE_S)
 
 
 def count_looks(watched):
