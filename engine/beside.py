@@ -43,7 +43,7 @@ class Beside:
     async def look(
         self, held: Mapping[str, Position], reported: Mapping[str, PositionReport], time: int
     ) -> list[PositionReport]:
-        """Return what stands beside our open positions, as positions of somebody else; ``time`` is the market's."""
+        """Return what stands beside our positions and entries, as positions of somebody else, at a market time."""
         found = []
         differing = {symbol: _difference(one, reported[symbol]) for symbol, one in held.items() if symbol in reported}
         self._since = {symbol: since for symbol, since in self._since.items() if differing.get(symbol)}
@@ -51,7 +51,7 @@ class Beside:
             if not difference or not self._believed(symbol, difference):
                 continue
             position, there = held[symbol], reported[symbol]
-            if difference * position.opening.side.sign > 0:
+            if position.pending or difference * position.opening.side.sign > 0:
                 found.append(dataclasses.replace(there, qty=difference))
             else:
                 log.error("less on the exchange than executions explain", symbol=symbol, known=str(position.qty),

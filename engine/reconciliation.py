@@ -181,15 +181,19 @@ class Reconciler:
 
     async def _beside_ours(self, reported: dict[str, PositionReport]) -> list[PositionReport]:
         """Meet what stands beside positions of ours: their stop guards all of it, so that none is set for it alone."""
-        beside = await self._beside.look(self._open(), reported, self._shell.market_time())
+        standing = {held.symbol: held for held in self._trader.book.positions() if not held.flat}
+        beside = await self._beside.look(standing, reported, self._shell.market_time())
+        # beside an entry that has not filled it may be that entry's after all: nothing is done to it before that ends
+        settled = [there for there in beside if not standing[there.symbol].pending]
         for there in beside:
             self._tell(there)
+        for there in settled:
             if self._terms.policy is Policy.FLATTEN and self._beside.may_flatten(there.symbol):
                 await self._flatten(there)
         if self._terms.policy is not Policy.ADOPT:
             return beside
-        await self._shell.take([_unexplained(there, self._shell.market_time()).fills[0] for there in beside])
-        return []
+        await self._shell.take([_unexplained(there, self._shell.market_time()).fills[0] for there in settled])
+        return [there for there in beside if there not in settled]
 
     def _note_foreign(self, foreign: Sequence[PositionReport]) -> None:
         values: dict[str, Decimal] = {}

@@ -6,12 +6,13 @@ from decimal import Decimal as D
 
 import pytest
 
-from domain.order import Cause
+from domain.order import Cause, Side
 from domain.records import Touch
 from engine.beside import FLATTEN_EVERY_S, UNEXPLAINED_S
 from engine.reconciliation import Policy, Reconciler, ReconcileTerms
 from tests.torture.virtual import run_virtually
-from tests.unit.test_reconciliation import BUY, SELL, A, fill, opened
+from tests.unit.test_reconciliation import BUY, SELL, A, Case, fill, opened
+from tests.unit.test_trader import World
 
 
 def compared(case, seconds):
@@ -90,6 +91,18 @@ def test_to_be_protected_our_own_stop_guards_it():
     case = beside("2", Policy.PROTECT)
     compared(case, UNEXPLAINED_S + 5)
     assert case.exchange.stops == []
+
+
+@pytest.mark.parametrize("qty", ["7", "-7"])
+def test_what_stands_beside_an_entry_that_has_not_filled_is_noted_and_left_alone(qty):
+    """Seen: while an entry's end was unknown, what a hand had opened in its symbol was nobody's for ten seconds."""
+    world = World({0: Side.LONG}, limit_entries=True)
+    case = Case(Policy.FLATTEN, world)
+    world.bar()
+    case.report(qty)
+    found = compared(case, UNEXPLAINED_S)
+    assert (found.foreign, case.shell.commands, case.shell.touches) == ([A], [], [])
+    assert case.trader.book.of_symbol(A).pending
 
 
 def test_an_empty_page_does_not_take_away_somebody_elses_position():
