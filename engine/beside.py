@@ -46,7 +46,11 @@ class Beside:
         """Return what stands beside our positions and entries, as positions of somebody else, at a market time."""
         found = []
         differing = {symbol: _difference(one, reported[symbol]) for symbol, one in held.items() if symbol in reported}
-        self._since = {symbol: since for symbol, since in self._since.items() if differing.get(symbol)}
+        # a list that leaves a symbol out says nothing about it
+        self._since = {
+            symbol: since for symbol, since in self._since.items()
+            if symbol in held and (symbol not in reported or differing[symbol])
+        }  # fmt: skip
         for symbol, difference in differing.items():
             if not difference or not self._believed(symbol, difference):
                 continue

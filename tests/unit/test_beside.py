@@ -49,6 +49,20 @@ def test_what_is_more_than_executions_explain_is_somebody_elses():
     assert (case.trader.book.of_symbol(A).qty, case.shell.touches) == (case.qty, [])
 
 
+def test_a_list_that_leaves_it_out_does_not_begin_the_wait_anew():
+    case = beside("2")
+
+    async def rounds(_):
+        shown = case.exchange.reports
+        for reports in (shown, [], shown):
+            case.exchange.reports = reports
+            await case.reconciler.compare()
+            await asyncio.sleep(UNEXPLAINED_S / 2)
+
+    run_virtually(rounds)
+    assert case.reconciler.found.foreign == [A]
+
+
 def test_what_executions_explain_as_somebody_elses_is_so_at_once():
     case = beside("2")
     first = case.trader.book.of_symbol(A)
