@@ -125,12 +125,14 @@ class Frames:
         """Put history in place of what the window holds."""
         line = self._lines[series]
         line.held.clear()
-        first = self._listed_at(series.symbol) - line.step_ms
-        line.window.fill(bars[int(np.searchsorted(bars.open_time, first, side="right")) :])
+        listed = self._listed_at(series.symbol)
+        early = int(np.searchsorted(bars.open_time, listed - line.step_ms, side="right")) if listed else 0
+        line.window.fill(bars[early:])
 
     def _check(self, series: Series, bar: Bar, step_ms: int) -> None:
         check_bar(bar, step_ms)
-        if bar.open_time + step_ms <= self._listed_at(series.symbol):
+        listed = self._listed_at(series.symbol)
+        if listed and bar.open_time + step_ms <= listed:
             raise BadData(f"bar {bar.open_time}: closed before the symbol was listed")
 
     def _check_horizon(self, series: Series, bar: Bar) -> None:
