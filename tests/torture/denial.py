@@ -12,6 +12,7 @@ import http.client
 import json
 import shutil
 import socket
+import subprocess
 import threading
 import time
 import traceback
@@ -88,7 +89,7 @@ def _tried(stage: Stage, fault: Fault, command: str) -> dict[str, Any]:
         stage.wait_open()
         stage.frozen_s()
         (_dead if command == "dead" else _running)(stage, fault, command, figures)
-    except (AssertionError, StopIteration, OSError) as error:
+    except (AssertionError, StopIteration, OSError, subprocess.SubprocessError) as error:
         figures["wrong"] = f"{error or type(error).__name__} {traceback.format_exc()[-600:]}"
     figures["frozen_s"] = round(stage.frozen_s(), 3)
     return figures
@@ -324,7 +325,6 @@ DEAD = (
     Fault("broken journal", broken_journal),
     Fault("lost journal", lost_journal),
     Fault("nothing", nothing),
-    Fault("503 everywhere", exchange("503"), denies=True),
     Fault("refused key", exchange("refused"), denies=True),
     Fault("frozen database", frozen_database),
     # nobody may act on a folder that cannot be held: it is said, and the bot that runs acts nevertheless
