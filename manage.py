@@ -462,9 +462,12 @@ def _wait_flat(settings: settings_module.Settings, seconds: float) -> dict[str, 
         with contextlib.suppress(Unavailable):
             told = running.ask(settings)
             body = told if told and "error" not in told else body
-        if body and not body["open"] and not body["pending"]:
+        # a bot that is starting does not know yet what is open
+        if body and not body["open"] and not body["pending"] and control.RECOVERING not in body.get("reasons", ()):
             break
         time.sleep(POLL_S)
+    if control.RECOVERING in body.get("reasons", ()):
+        body["open"] = None
     return {name: body.get(name) for name in ("switch", "open", "pending", "positions", "foreign_positions")}
 
 

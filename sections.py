@@ -40,9 +40,8 @@ class Trading(Section):
         symbols: symbols to trade, written in any way (what matches nothing is an error); empty: the ``top`` ones.
         top: how many symbols to take by turnover of 24 hours.
         blacklist: symbols never traded, such as BTC, BTC/USDT:USDT or 1000*; what matches nothing is an error.
-        allow: kinds of contracts that may be entered besides plain coins: ``innovation`` (young coins), ``stock``,
+        allow: kinds of contracts that are chosen and entered beside plain coins: ``innovation`` (young), ``stock``,
             ``commodity``, ``forex``, ``other``, ``pre_listing`` (not fully listed), ``delisting`` (delivery announced).
-            All others are never chosen by turnover, and their entries are refused.
         before_delivery: what is done about a position in a contract to be delisted: ``tell`` only, or ``close`` it.
         before_delivery_h: how many hours before.
         leverage: highest leverage of a position; less where its stop would come too near to liquidation.
@@ -105,8 +104,9 @@ class Risk(Section):
         max_position: value of one position as a multiple of the equity.
         daily_loss_percent: loss of a UTC day, open positions included, after which no entry is made.
         max_order_value: value of an entry, in quote units, beyond which it is refused; 0 for no such limit.
-        max_orders_per_minute: entries within a minute of market time, after which others are refused; 0 for no limit.
+        max_orders_per_minute: orders that open something in a minute of market time, then none; 0 for no such limit.
         max_equity_step: no entries while the equity told is so many times the last one, that part of it, or nothing.
+        max_equity: no entries while more is told, be it the first that is told after a start; 0 for no such limit.
         protections: further reasons to make no entry.
     """
 
@@ -118,6 +118,7 @@ class Risk(Section):
     max_order_value: Decimal = Field(Decimal(0), ge=0)
     max_orders_per_minute: int = Field(0, ge=0)
     max_equity_step: Decimal = Field(Decimal(10), gt=1)
+    max_equity: Decimal = Field(Decimal(0), ge=0)
     protections: tuple[Protection, ...] = ()
 
 

@@ -71,7 +71,7 @@ from market.klines import BybitKlines
 from market.limits import FeedLimits
 from market.polling import PollingFeed, PollLimits
 from persistence.backup_file import written
-from persistence.files import AtomicFile, make_private, refused
+from persistence.files import AtomicFile, durable_folder, make_private, refused
 from persistence.healing_candles import HealingCandleStorage
 from persistence.latches import Latches
 from persistence.lease import Lease
@@ -327,10 +327,11 @@ async def _owner(settings: Settings, exchange: BybitBroker | PolledMarket, symbo
 
 def _frames(ground: Ground, wanted: Mapping[Series, int]) -> Frames:
     client = ground.venue.client
+    listed = {symbol: rules.listed_at for symbol, rules in ground.known.items()}
     if client is None or not client.endpoint.rest.startswith("https:"):
         # the market of a practice exchange may go any number of times faster than clocks
-        return Frames(wanted, now=lambda: int(time.time() * 1000))
-    return Frames(wanted, HOUR_MS, client.clock_ms)
+        return Frames(wanted, now=lambda: int(time.time() * 1000), listed=listed)
+    return Frames(wanted, HOUR_MS, client.clock_ms, listed)
 
 
 def _klines(ground: Ground) -> Klines:
@@ -379,7 +380,7 @@ def _wanted(settings: Settings, symbols: list[str], used: Mapping[str, Plan], ba
 def make_folder(path: Path) -> None:
     """Make a data folder. Raises ConfigError or Unavailable when it cannot be written, for good or for now."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        durable_folder(path)
         probe = path / ".writable"
         probe.write_text("")
         probe.unlink()

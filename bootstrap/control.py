@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bootstrap.assembly import assemble, stand, take_folder
-from bootstrap.parts import database, journal_folder, known_owner, ledger_of, sandbox_process
+from bootstrap.parts import database, known_owner, ledger_of, lived, sandbox_process
 from bootstrap.place import holder
 from domain.errors import ConfigError, Rejected, RevenantError, Unavailable
 from domain.records import Switch, SwitchState
+from engine.readiness import RECOVERING as RECOVERING  # noqa: PLC0414  what manage.py looks for
 from engine.tasks import Tasks
 from persistence.latches import Latches
 from persistence.lease import Lease
@@ -76,7 +77,7 @@ async def _ground(settings: Settings, stack: contextlib.AsyncExitStack) -> Groun
     ground = await stand(settings, stack, asyncio.Event())
     if ground is None:
         raise Unavailable("the exchange does not answer")
-    if not journal_folder(settings, ground.who).is_dir():
+    if not lived(settings, ground.who):
         raise Rejected(
             f"the key is one of account {ground.who.account}, whose bot has never lived in "
             f"{settings.data_dir.resolve()}: nothing was done"

@@ -97,6 +97,7 @@ async def _trade(bot: Bot, talk: Chat | None, tasks: Tasks, stopping: asyncio.Ev
             if done:
                 return 0 if stop in done else 70
         bot.runtime.start(tasks)
+        await bot.operations.resume()
         tasks.start("jobs", bot.schedule.run, vital=False)
         if talk is not None:
             talk.watch(tasks)

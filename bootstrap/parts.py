@@ -187,6 +187,14 @@ def owner_note(settings: Settings) -> Path:
     return settings.data_dir / f"owner-{settings.source}-{settings.mode}.json"
 
 
+def lived(settings: Settings, who: Identity) -> bool:
+    """Return whether an owner's bot has lived in the data folder: its journal is there, or the note of whose it was.
+
+    A journal that is gone keeps nobody from closing what it knew of: the exchange is asked.
+    """
+    return journal_folder(settings, who).is_dir() or (owner_note(settings).exists() and known_owner(settings) == who)
+
+
 def keep_rules(settings: Settings, instruments: Mapping[str, Instrument]) -> dict[str, Instrument]:
     """Keep the exchange's trading rules for who asks without a connection; return them.
 
@@ -264,6 +272,7 @@ def limits(settings: Settings) -> RiskLimits:
         percent=risk.percent, max_open_trades=risk.max_open_trades, max_exposure=risk.max_exposure,
         max_position=risk.max_position, max_order_value=risk.max_order_value,
         max_orders_per_minute=risk.max_orders_per_minute, max_equity_step=risk.max_equity_step,
+        max_equity=risk.max_equity,
         daily_loss_percent=risk.daily_loss_percent, leverage=settings.trading.leverage,
         fee=settings.paper.taker_fee, slippage=settings.paper.slippage + settings.paper.half_spread,
         protections=tuple(

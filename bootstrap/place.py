@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bootstrap.parts import journal_folder, known_owner
+from bootstrap.parts import known_owner, lived
 from domain.errors import Rejected
 from domain.ids import Identity
 
@@ -53,7 +53,7 @@ def place_of(settings: Settings) -> Place:
     if running is not None:
         return Place(running, folder, process)
     who = known_owner(settings)
-    if process is None and not journal_folder(settings, who).is_dir():
+    if process is None and not lived(settings, who):
         raise Rejected(
             f"no bot has ever lived in {folder} as {who.mode.upper()} on {who.source}: nothing was done. "
             f"{_others(folder)}Call this where your bot runs, or name its settings with -c FILE (data_dir says which "

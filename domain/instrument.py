@@ -32,8 +32,9 @@ class Instrument:
     ``symbol`` is the unified name (``BTC/USDT:USDT``), ``venue_id`` the exchange's own (``BTCUSDT``).
     What is not ``shortable`` can only be sold once it has been bought. ``category`` is what is behind it where that is
     no coin (``stock``, ``commodity``), or ``innovation``; ``pre_listing`` marks a contract that is not fully listed;
-    ``delivery_time`` is when it will be delisted and settled (UTC ms), 0 for never. ``tiers`` are its margin rules,
-    smallest positions first; empty when they are not known.
+    ``listed_at`` is since when it is traded (UTC ms), 0 where nobody says so; ``delivery_time`` is when it will be
+    delisted and settled (UTC ms), 0 for never. ``tiers`` are its margin rules, smallest positions first; empty when
+    they are not known.
     """
 
     symbol: str
@@ -52,6 +53,7 @@ class Instrument:
     pre_listing: bool = False
     delivery_time: int = 0
     tiers: tuple[RiskTier, ...] = ()
+    listed_at: int = 0
 
     def __post_init__(self) -> None:
         """Raise BadData for rules that no order could be made by."""

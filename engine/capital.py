@@ -39,9 +39,9 @@ class Capital:
         self._book, self._situation, self._instruments = book, situation, instruments
         self._entered: deque[int] = deque(maxlen=ENTRIES_MAX)
 
-    def entered(self) -> None:
-        """Take note that an entry is made, at the market time of now."""
-        self._entered.append(self._situation.market_time)
+    def entered(self, time: int) -> None:
+        """Take note that an order that opens something is sent, or was in an earlier life (market time, UTC ms)."""
+        self._entered.append(time)
 
     def commitments(self) -> Commitments:
         """Return what all positions come to; entries on their way count whole."""

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from decimal import Decimal
 
+    from engine.risk import RiskLimits
+
 log = structlog.get_logger(__name__)
 
 BELIEVED_AFTER_S = 600.0
@@ -17,18 +19,22 @@ BELIEVED_AFTER_S = 600.0
 
 
 class EquityDoubt:
-    """Doubts an equity that is more than ``step`` times, or less than that part of, the last one, and one of nothing.
+    """Doubts an equity that is many times the last one, or a small part of it, and one of nothing.
 
-    ``now`` is a monotonic clock in seconds.
+    ``limits`` says how many times; what is more than its ``max_equity`` is never believed, be it the first that is told
+    and for however long. ``now`` is a monotonic clock in seconds.
     """
 
-    def __init__(self, step: Callable[[], Decimal], now: Callable[[], float]) -> None:
-        self._step, self._now = step, now
+    def __init__(self, limits: Callable[[], RiskLimits], now: Callable[[], float]) -> None:
+        self._limits, self._now = limits, now
         self._doubted: Decimal | None = None
         self._since = 0.0
 
     def weigh(self, told: Decimal, known: Decimal) -> str:
-        """Return why an equity is not believed after the ``known`` one, empty when it is."""
+        """Return why an equity is not believed after the ``known`` one (0 for none), empty when it is."""
+        most = self._limits().max_equity
+        if 0 < most < told or not told.is_finite():
+            return f"equity of {told:f} is more than risk.max_equity ({most:f}): it is asked for again, never believed"
         if known <= 0 or self._near(told, known):
             if self._doubted is not None:
                 log.info("the equity is believed again", equity=str(told))
@@ -46,4 +52,5 @@ class EquityDoubt:
     def _near(self, told: Decimal, known: Decimal) -> bool:
         if told <= 0 or known <= 0:
             return told == known
-        return known / self._step() <= told <= known * self._step()
+        step = self._limits().max_equity_step
+        return known / step <= told <= known * step

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 
 from domain import ids
-from domain.errors import BadData
+from domain.errors import BadData, Unavailable
 from domain.records import SwitchState
 from domain.symbols import Symbols
 
@@ -29,6 +29,10 @@ OUTCOME_S, LOOK_S = 5.0, 0.05
 """How long an exit is waited for before it is answered for, and how often it is looked at."""
 
 
+START_S = 20.0
+"""How long a start may take to find out what is open, until it is answered that it is closed afterwards."""
+
+
 class ExitOutcome(msgspec.Struct, frozen=True):
     """What became of a position that was to be closed, a few seconds later.
 
@@ -36,7 +40,7 @@ class ExitOutcome(msgspec.Struct, frozen=True):
         outcome: ``closed``; ``withdrawn`` (an entry that had not filled, and was cancelled); ``closing``: not over yet.
         left: quantity still open.
         attempts: exits sent so far.
-        reason: why the last one came to nothing; empty when none did.
+        reason: why it is not over, or why the last exit came to nothing; empty when it is over.
     """
 
     symbol: str
@@ -51,6 +55,7 @@ class Operations:
 
     def __init__(self, runtime: Runtime, trader: Trader) -> None:
         self._runtime, self._trader = runtime, trader
+        self._waiting: list[tuple[str, str]] = []
 
     async def switch(self, state: SwitchState, reason: str) -> None:
         """Let new entries in, or stop them; the choice survives a restart."""
@@ -60,8 +65,36 @@ class Operations:
     async def force_exit(self, what: str, reason: str) -> list[ExitOutcome]:
         """Close a position at the market, named by symbol or id (or its beginning), or ``all``; return what happened.
 
-        The answer waits some seconds for the exits; what is still open then goes on being closed.
+        The answer waits some seconds for the exits; what is still open then goes on being closed. Raises Unavailable
+        when a start takes so long to find out what is open: it is closed once that is known.
         """
+        await self._started(what, reason)
+        chosen, pending = await self._leave(what, reason)
+        await self._wait_for(chosen)
+        return [self._outcome(held, pending=held.digest in pending) for held in chosen]
+
+    async def resume(self) -> None:
+        """Close what was to be closed before a start knew of it."""
+        for what, reason in self._waiting:
+            await self._leave(what, reason)
+        self._waiting.clear()
+
+    async def _started(self, what: str, reason: str) -> None:
+        """Wait until it is known what is open: before that nothing would be closed, and nobody told."""
+        if self._runtime.progress.recovered:
+            return
+        self._waiting.append((what, reason))
+        log.warning("force exit once the start knows what is open", what=what, reason=reason)
+        try:
+            async with asyncio.timeout(START_S):
+                while not self._runtime.progress.recovered:
+                    await asyncio.sleep(LOOK_S)
+        except TimeoutError:
+            raise Unavailable(
+                "the start has not found out yet what is open: it is closed as soon as that is known (manage.py status)"
+            ) from None
+
+    async def _leave(self, what: str, reason: str) -> tuple[list[Position], set[str]]:
         commands: list[Command] = []
         chosen = [held for held in self._trader.book.positions() if _called(held, what) and not held.flat]
         pending = {held.digest for held in chosen if held.pending}
@@ -69,8 +102,7 @@ class Operations:
             commands += self._trader.leave(held, self._runtime.market_time())
         log.warning("force exit", what=what, symbols=[held.symbol for held in chosen], reason=reason)
         await self._runtime.dispatch(commands)
-        await self._wait_for(chosen)
-        return [self._outcome(held, pending=held.digest in pending) for held in chosen]
+        return chosen, pending
 
     async def _wait_for(self, chosen: list[Position]) -> None:
         try:
@@ -87,8 +119,17 @@ class Operations:
     def _outcome(self, held: Position, *, pending: bool) -> ExitOutcome:
         if not self._open(held):
             return ExitOutcome(held.symbol, "withdrawn" if pending and held.pending else "closed")
-        reason = self._runtime.exits.reason(held.digest) or self._trader.situation.barred
-        return ExitOutcome(held.symbol, "closing", str(held.qty), held.exit_attempts, reason)
+        return ExitOutcome(held.symbol, "closing", str(held.qty), held.exit_attempts, self._reason(held))
+
+    def _reason(self, held: Position) -> str:
+        """Return why a position is still open, in words."""
+        told = self._runtime.exits.reason(held.digest) or self._trader.situation.barred
+        if told:
+            return told
+        if self._runtime.orders.in_flight & held.orders.keys():
+            away = self._runtime.progress.broker_error
+            return f"the exchange has not said what became of its order{f' ({away})' if away else ''}: asked again"
+        return "its order has not filled whole yet"
 
     async def panic(self, reason: str, *, foreign: bool = False) -> list[ExitOutcome]:
         """Stop trading and close everything; return what became of each position."""

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from engine.parts import Parts, Progress
 
 SHOWN = 5
+RECOVERING = "recovery has not finished"
 MOST = 0.5
 """When more than this share of the symbols is silent, it is the feed that fails and not a market that rests."""
 
@@ -16,7 +17,7 @@ def reasons(parts: Parts, progress: Progress) -> list[str]:
     """Return why the bot is not able to trade, an empty list when it is."""
     found = []
     if not progress.recovered:
-        found.append("recovery has not finished")
+        found.append(RECOVERING)
     if not parts.feed.connected():
         found.append("feed is not connected")
     quiet = silent(parts)

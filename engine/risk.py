@@ -37,7 +37,8 @@ class RiskLimits:
     """The operator's limits; ``max_exposure`` and ``max_position`` are multiples of the equity.
 
     ``max_order_value`` (quote units) and ``max_orders_per_minute`` are absolute, 0 for none: they hold whatever equity
-    and prices are told. ``max_equity_step`` is how many times the last equity the next may be, or its part.
+    and prices are told. ``max_equity_step`` is how many times the last equity the next may be, or its part;
+    ``max_equity`` is what no equity is believed beyond, 0 for none.
     """
 
     percent: Decimal
@@ -52,6 +53,7 @@ class RiskLimits:
     max_order_value: Decimal = ZERO
     max_orders_per_minute: int = 0
     max_equity_step: Decimal = Decimal(10)
+    max_equity: Decimal = ZERO
 
 
 class Account(msgspec.Struct, frozen=True):

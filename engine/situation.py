@@ -17,7 +17,8 @@ class Situation:
     our own positions and orders that it knew of by then was ``counted``.
     ``foreign`` are values of positions that are not ours, by symbol, ``foreign_margin`` is what they tie up.
     ``counted_pnl`` is the UTC day (days since 1970) when ``equity`` was told, and what that day had made by then.
-    ``equity_doubt`` says why the equity that is told by now is not believed; ``equity`` is the last that was.
+    ``equity_doubt`` says why the equity that is told by now is not believed; ``equity`` is the last that was, and
+    ``remembered`` what the last day of an earlier life began with.
     ``barred`` says why the exchange takes no entry of ours at all; ``doubtful`` and ``refusing`` why none is made in a
     symbol: something there was not understood, or the exchange would refuse it.
     """
@@ -25,6 +26,7 @@ class Situation:
     equity: Decimal = ZERO
     counted_pnl: tuple[int, Decimal] = (-1, ZERO)
     equity_doubt: str = ""
+    remembered: Decimal = ZERO
     available: Decimal | None = None
     counted: Decimal = ZERO
     durable: bool = True
@@ -38,3 +40,13 @@ class Situation:
     foreign_margin: Decimal = ZERO
     prices: dict[str, Decimal] = field(default_factory=dict)
     market_time: int = 0
+    _turned: bool = False
+
+    def turn(self, state: SwitchState) -> None:
+        """Turn the switch: from now on no record of an earlier life turns it back."""
+        self.switch, self._turned = state, True
+
+    def recall_switch(self, state: SwitchState) -> None:
+        """Take what an earlier life left the switch at, unless somebody has turned it during this start."""
+        if not self._turned:
+            self.switch = state

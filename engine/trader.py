@@ -23,6 +23,7 @@ from domain.records import (
     Close,
     DayStarted,
     Fill,
+    Intent,
     Opening,
     OrderEnded,
     Record,
@@ -44,7 +45,7 @@ from engine.risk import Account, Approved, Denied, RiskLimits, weigh
 from engine.situation import Situation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from domain.ids import Identity
     from domain.instrument import Instrument
@@ -101,7 +102,7 @@ class Trader:
         self.recorded: set[str] = set()
         self.booked = day.Booked()
         self.counts: Counter[str] = Counter()
-        self._capital = Capital(self.book, self.situation, instruments)
+        self.capital = Capital(self.book, self.situation, instruments)
         self._exits = Exits(
             self.book, self.situation, instruments, paper=terms.paper, unfilled_timeout_ms=terms.unfilled_timeout_ms
         )
@@ -111,14 +112,16 @@ class Trader:
     def restore(self, record: Record) -> None:
         """Take a record of an earlier life."""
         if isinstance(record, Switch):
-            self.situation.switch = record.state
+            self.situation.recall_switch(record.state)
         elif isinstance(record, DayStarted):
-            self._day = record
+            self._day, self.situation.remembered = record, record.equity
             self.booked.add(record.booked)
         elif isinstance(record, Adjusted):
             self.adjustments.restore(record)
         else:
             self.book.apply(record)
+        if isinstance(record, Intent) and record.opening is not None:
+            self.capital.entered(record.time)
         if isinstance(record, Close):
             self.booked.add_funding(record.trade)
 
@@ -263,7 +266,7 @@ class Trader:
 
     def switch(self, state: SwitchState, reason: str) -> list[Command]:
         """Let in new entries, or stop them; then those that may still fill are withdrawn as well."""
-        self.situation.switch = state
+        self.situation.turn(state)
         now = self.situation.market_time
         commands: list[Command] = [Remember(Switch(time=now, state=state, reason=reason))]
         if state is not SwitchState.RUNNING:
@@ -422,10 +425,10 @@ class Trader:
             self.counts[f"gate:{verdict.gate}"] += 1
             return []
         order = self._entry(signal, plan, verdict, refused.judged, name.attempt + 1)
-        if msgspec.structs.replace(order.request, order_id=refused.request.order_id) == refused.request and (
-            refused.intent.opening == order.intent.opening
-        ):
+        same = msgspec.structs.replace(order.request, order_id=refused.request.order_id) == refused.request
+        if same and refused.intent.opening == order.intent.opening:
             return []
+        self.capital.entered(self.situation.market_time)
         self.book.apply(order.intent)
         # the signal has been followed since the first attempt: this one stands for itself
         return [msgspec.structs.replace(order, signal=None)]
@@ -433,7 +436,7 @@ class Trader:
     def _enter(self, signal: Signal, plan: Plan, size: Approved, judged: Judgement) -> Command:
         order = self._entry(signal, plan, size, judged, 0)
         self.counts["taken"] += 1
-        self._capital.entered()
+        self.capital.entered(self.situation.market_time)
         # the book learns at once, so that the next bar does not decide the same again
         self.book.apply(order.intent)
         return order
@@ -499,17 +502,13 @@ class Trader:
         return [Remember(began)] if began is not None else []
 
     def _account(self, symbol: str) -> Account:
-        seen, sums = self.situation, self._capital.commitments()
+        seen, sums = self.situation, self.capital.commitments()
         return Account(
             equity=seen.equity, day_equity=self._day.equity if self._day else seen.equity, day_pnl=self.day_pnl(),
             exposure=sums.exposure, margin=sums.margin, open_trades=len(self.book.positions()), switch=seen.switch,
             durable=seen.durable, now=seen.market_time, closed=self.adjustments.counted(self.closed, symbol),
             at_risk=sums.at_risk, maintenance=sums.maintenance, available=sums.available, ordered=sums.ordered,
         )  # fmt: skip
-
-    def margin(self, without: Collection[str] = ()) -> Decimal:
-        """Return what our positions tie up, and entries under way as if they had filled, but for those ``without``."""
-        return self._capital.margin(without)
 
     def _refuse(self, signal: Signal, judged: Judgement, gate: str, detail: str) -> Refused:
         self.counts[f"gate:{gate}"] += 1

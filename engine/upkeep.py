@@ -36,7 +36,7 @@ class Upkeep:
         self._p, self._progress, self._rules, self._in_flight, self._shell = parts, progress, rules, in_flight, shell
         self._deliveries = Deliveries(parts.delivery)
         limits = parts.trader.adjustments
-        self._doubt = EquityDoubt(lambda: limits.limits.max_equity_step, time.monotonic)
+        self._doubt = EquityDoubt(lambda: limits.limits, time.monotonic)
 
     async def watch_balance(self) -> None:
         """Ask for the balance every few seconds, until cancelled."""
@@ -50,13 +50,15 @@ class Upkeep:
         """Ask for equity and what is available. Raises Unavailable or Rejected when the exchange does not tell."""
         seen = self._p.trader.situation
         # what is on its way may or may not be in the answer: it is taken not to be
-        counted = self._p.trader.margin(without=self._in_flight)
+        counted = self._p.trader.capital.margin(without=self._in_flight)
         try:
             balance = await self._p.broker.balance()
         except RevenantError as error:
             self._progress.broker_error = str(error)
             raise
         self._progress.broker_error = ""
+        # the first is measured by what the last life knew, which also goes on being known while it is doubted
+        seen.equity = seen.equity or seen.remembered
         seen.equity_doubt = self._doubt.weigh(balance.equity, seen.equity)
         if not seen.equity_doubt:
             seen.equity, seen.available, seen.counted = balance.equity, balance.available, counted

@@ -91,15 +91,16 @@ class Frames:
 
     A bar that comes after a hole is held until the hole is filled, or until the exchange has said that it has no
     such bar; then it and its successors are released, each once. What opens more than ``ahead_ms`` later than ``now``
-    (UTC ms) and than the newest bar is believed of nobody; without either, anything is.
+    (UTC ms) and than the newest bar is believed of nobody; without either, anything is. ``listed`` says since when a
+    symbol is traded (UTC ms): no bar that had closed by then is taken.
     """
 
     def __init__(
         self, capacities: Mapping[Series, int], ahead_ms: int = AHEAD_MS,
-        now: Callable[[], int] = lambda: 0,
+        now: Callable[[], int] = lambda: 0, listed: Mapping[str, int] | None = None,
     ) -> None:  # fmt: skip
         self._lines: dict[Series, _Line] = {}
-        self._ahead_ms, self._now = ahead_ms, now
+        self._ahead_ms, self._now, self._listed = ahead_ms, now, listed or {}
         self.counters = Counters()
         self.follow(capacities)
 
@@ -124,7 +125,24 @@ class Frames:
         """Put history in place of what the window holds."""
         line = self._lines[series]
         line.held.clear()
-        line.window.fill(bars)
+        listed = self._listed_at(series.symbol)
+        early = int(np.searchsorted(bars.open_time, listed - line.step_ms, side="right")) if listed else 0
+        line.window.fill(bars[early:])
+
+    def _check(self, series: Series, bar: Bar, step_ms: int) -> None:
+        check_bar(bar, step_ms)
+        listed = self._listed_at(series.symbol)
+        if listed and bar.open_time + step_ms <= listed:
+            raise BadData(f"bar {bar.open_time}: closed before the symbol was listed")
+
+    def _check_horizon(self, series: Series, bar: Bar) -> None:
+        if bar.open_time > self.horizon(series):
+            raise BadData(f"bar {bar.open_time}: opens in the future")
+
+    def _listed_at(self, symbol: str) -> int:
+        # one that has yet to be listed has no bars at all: what says so, beside bars, is not believed
+        told = self._listed.get(symbol, 0)
+        return told if told <= self._now() + self._ahead_ms else 0
 
     def offer(self, series: Series, bar: Bar) -> list[ClosedBar]:
         """Take a closed bar and return the bars that became contiguous with it, oldest first.
@@ -135,13 +153,11 @@ class Frames:
         line = self._lines[series]
         self.counters.received += 1
         try:
-            check_bar(bar, line.step_ms)
+            self._check(series, bar, line.step_ms)
+            self._check_horizon(series, bar)
         except BadData:
             self.counters.invalid += 1
             raise
-        if bar.open_time > self.horizon(series):
-            self.counters.invalid += 1
-            raise BadData(f"bar {bar.open_time}: opens in the future")
         last = line.window.last_time()
         if last is not None and bar.open_time <= last:
             self._repeated(line, bar, last)
@@ -178,7 +194,7 @@ class Frames:
             inside += start <= bar.open_time < end
             self.counters.received += 1
             try:
-                check_bar(bar, line.step_ms)
+                self._check(series, bar, line.step_ms)
             except BadData:
                 self.counters.invalid += 1
                 continue

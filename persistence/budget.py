@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import random
@@ -29,19 +30,24 @@ class SharedBudget:
 
     ``reserve`` is the share of the burst that this user leaves to more important ones: history leaves half, the bot's
     ordinary requests a tenth, exits nothing. The file is memory to the kernel, read and written in microseconds, and
-    worth nothing after a reboot, which the monotonic clock in it shows.
+    worth nothing after a reboot, which the monotonic clock in it shows. Where the disk refuses it, this process keeps
+    to the limit by itself: no order may wait for a disk.
     """
 
     def __init__(self, path: Path, limit: float, window_s: float, reserve: float = 0.0) -> None:
         self.host = path.stem
         self._capacity, self._rate = BURST * limit, (1 - BURST) * limit / window_s
         self._limit, self._reserve = limit, reserve
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._mine, self._ahead = (self._capacity, time.monotonic(), 0.0), False
+        self._file: int | None = None
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
+        if self._file is not None:
+            os.close(self._file)
 
     async def take(self, cost: float = 1.0, *, reserve: float | None = None) -> None:
         """Wait until a request of that cost may go out.
@@ -75,11 +81,8 @@ class SharedBudget:
 
     def banned_s(self) -> float:
         """Return for how many seconds the host still lets nobody in, 0 when it does."""
-        raw = os.pread(self._file, _RECORD.size, 0)
-        if len(raw) != _RECORD.size:
-            return 0.0
-        _, stamp, banned = _RECORD.unpack(raw)
         now = time.monotonic()
+        _, stamp, banned = self._read()
         # another boot's clock, or torn: as for the tokens
         return max(0.0, banned - now) if 0 <= stamp <= now and banned - now < BANNED_MAX_S else 0.0
 
@@ -98,16 +101,35 @@ class SharedBudget:
     def _locked(self) -> tuple[float, float, float] | None:
         """Lock the file and return tokens as of now, now, and until when the host lets nobody in; None when taken."""
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self._file is not None:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
-        raw, now = os.pread(self._file, _RECORD.size, 0), time.monotonic()
-        tokens, stamp, banned = _RECORD.unpack(raw) if len(raw) == _RECORD.size else (self._capacity, now, 0.0)
+        except OSError:
+            # whoever cannot lock reckons for itself alone
+            self._ahead = True
+        now = time.monotonic()
+        tokens, stamp, banned = self._read()
         if not (0 <= stamp <= now and tokens == tokens):  # noqa: PLR0124  NaN
             # another boot's clock, or torn
             tokens, stamp, banned = self._capacity, now, 0.0
         return min(self._capacity, tokens + (now - stamp) * self._rate), now, banned
 
+    def _read(self) -> tuple[float, float, float]:
+        """Return what the file says, and what this process has taken where the file does not tell or does not know."""
+        if self._file is not None and not self._ahead:
+            with contextlib.suppress(OSError):
+                raw = os.pread(self._file, _RECORD.size, 0)
+                if len(raw) == _RECORD.size:
+                    return _RECORD.unpack(raw)
+        return self._mine
+
     def _write(self, tokens: float, stamp: float, banned: float) -> None:
-        os.pwrite(self._file, _RECORD.pack(tokens, stamp, banned), 0)
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._mine, self._ahead = (tokens, stamp, banned), True
+        if self._file is None:
+            return
+        with contextlib.suppress(OSError):
+            os.pwrite(self._file, _RECORD.pack(*self._mine), 0)
+            self._ahead = False
+        with contextlib.suppress(OSError):
+            fcntl.flock(self._file, fcntl.LOCK_UN)

@@ -26,6 +26,16 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
+def durable_folder(path: Path) -> None:
+    """Make a folder, and those above it that are not there, names on disk: what is synced in it is worth as much."""
+    missing = [one for one in (path, *path.parents) if not one.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    for one in reversed(missing):
+        # one that may be entered and not read cannot be synced
+        with contextlib.suppress(PermissionError):
+            sync_folder(one.parent)
+
+
 def refused(place: str, path: Path, error: OSError, advice: str) -> ConfigError | Unavailable:
     """Return what it means that a file or folder was refused to us, in words about what is there.
 

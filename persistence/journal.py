@@ -18,7 +18,7 @@ import structlog
 from domain import bounds
 from domain.errors import BadData, ConfigError
 from domain.records import Mended, Record
-from persistence.files import AtomicFile, refused, sync_folder
+from persistence.files import AtomicFile, durable_folder, refused, sync_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -98,7 +98,7 @@ class Journal:
         self.last = 0
         self.state = JournalState()
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            durable_folder(directory)
             self._guard = (directory / "lock").open("w")
         except OSError as error:
             raise refused(f"journal {directory}", directory, error, "give a writable data_dir") from error
@@ -203,7 +203,7 @@ class Journal:
                 self._failed(error)
                 raise
             folder = self.directory / "archive"
-            folder.mkdir(exist_ok=True)
+            durable_folder(folder)
             for path in reversed(old):
                 path.rename(folder / path.name)
             sync_folder(folder)
@@ -350,7 +350,7 @@ class Journal:
         if target.exists():
             return True
         try:
-            target.parent.mkdir(exist_ok=True)
+            durable_folder(target.parent)
             AtomicFile(target).write(data)
         except OSError as error:
             log.error("journal bytes cannot be read, nor set aside: left in place", file=str(path), reason=str(error))

@@ -41,7 +41,7 @@ def unprivileged() -> str | None:
     return next((name for name in ("postgres", "nobody") if name in names), None)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     # a killed test run must not leave servers behind
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -81,7 +81,7 @@ class Server:
             log = (self.folder / "log").open("ab")
             self.process = subprocess.Popen(
                 self.command(), stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=self.environment(), cwd=self.folder,
-                preexec_fn=_die_with_parent, **self.run_as(),
+                preexec_fn=die_with_parent, **self.run_as(),
             )  # fmt: skip
             while self.process.poll() is None and time.monotonic() < deadline:
                 if self.answers():

@@ -32,6 +32,7 @@ def instrument(row: dict[str, Any], turnover: Decimal, tiers: tuple[RiskTier, ..
         trading=listed, turnover_24h=turnover, funding_interval_ms=int(row.get("fundingInterval") or 480) * 60_000,
         category=str(row.get("symbolType") or ""), pre_listing=row.get("isPreListing") in TRUE,
         delivery_time=int(row.get("deliveryTime") or 0), tiers=tiers,
+        listed_at=int(row.get("launchTime") or 0),
     )  # fmt: skip
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import multiprocessing
+import os
 import time
 
 import pytest
@@ -75,3 +77,27 @@ async def test_another_boots_or_a_torn_file_starts_afresh(tmp_path):
     assert SharedBudget(path, 100, 1.0)._try(1, 0) == 0
     path.write_bytes(b"torn")
     assert SharedBudget(path, 100, 1.0)._try(1, 0) == 0
+
+
+@pytest.mark.parametrize("call", ["pwrite", "pread", "flock", "open"])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS, errno.ENOLCK])
+def test_a_broken_disk_holds_up_no_request_and_the_limit_still_holds(tmp_path, monkeypatch, call, number):
+    """Found by a full disk under the running bot: no request went out any more, exits among them."""
+
+    def refuse(*_arguments, **_named):
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "host.rate"
+    held = SharedBudget(path, 100, 1000.0)
+    assert held._try(10, 0) == 0
+    with monkeypatch.context() as broken:
+        broken.setattr(module.fcntl if call == "flock" else module.os, call, refuse)
+        mine = SharedBudget(path, 100, 1000.0) if call == "open" else held
+        taken = 0
+        while taken < 50 and mine._try(1, 0) == 0:
+            taken += 1
+        assert 29 <= taken <= 40
+        assert mine.banned_s() == 0
+        mine.ban(60)
+        assert mine.banned_s() > 50
+    assert SharedBudget(path, 100, 1000.0)._locked() is not None, "the lock was kept"

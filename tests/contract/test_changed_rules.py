@@ -144,12 +144,12 @@ def test_a_smaller_largest_order_lets_positions_be_left_in_slices(tmp_path, most
 def test_leverage_changed_by_hand_is_told_and_the_next_entry_has_its_own(tmp_path):
     async def case(world):
         held = await world.position()
-        symbol, before = held.symbol, world.trader.margin()
+        symbol, before = held.symbol, world.trader.capital.margin()
         world.venue.publish(world.venue.account.set_leverage(symbol, D(50), world.venue.now()))
         await asyncio.sleep(3)
         # the stream tells of it: nobody waits for the next round
         assert held.leverage == 50
-        assert world.trader.margin() < before
+        assert world.trader.capital.margin() < before
         assert [what.leverage for what in world.told.of("leverage")] == [50]
         await world.runtime.dispatch(world.trader.exit(held, Cause.FORCE_EXIT, world.runtime.market_time()))
         await asyncio.sleep(5)

@@ -42,6 +42,7 @@ def torture(tmp_path, part: str, run: str) -> dict:
     ("machine", "run(150, 3_000)"),
     ("fuzz", "run(0.02, 14)"),
     ("handovers", "run(base, 9)"),
+    ("model", "run(quick=True)"),
     ("storm", "run(base, 12)"),
 ], ids=lambda held: held[0])  # fmt: skip
 def test_nothing_is_lost(tmp_path, part_and_run):
@@ -60,3 +61,10 @@ def test_no_failing_system_call_loses_an_acknowledged_trade(tmp_path):
     figures = torture(tmp_path, "syscalls", "run(100)")
     assert figures["clean"], figures
     assert figures["cases"] >= 10
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_no_power_cut_loses_what_was_acknowledged_whatever_was_written_of_the_rest(tmp_path):
+    figures = torture(tmp_path, "power", "run(3, every=41, more=1)")
+    assert figures["clean"], figures
+    assert figures["cases"] >= 30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import socket
 import urllib.error
 import urllib.request
@@ -89,3 +90,17 @@ def test_a_full_disk_under_the_audit_stops_nobody_from_stopping(make_bot):
     code, body = answer(bot, "panic", "--seconds", "60")
     assert (code, body["open"], "unaudited" in body) == (0, 0, True), body
     assert bot.stop() == 0
+
+
+def test_panic_closes_everything_though_the_journal_is_gone(make_bot):
+    """Found as a refusal: "no bot has ever lived here", while its positions were open."""
+    bot = make_bot()
+    bot.start()
+    bot.wait_ready()
+    bot.wait_for("an open position", lambda s: s["open"] >= 1)
+    bot.kill9()
+    shutil.rmtree(bot.data / "journal")
+    code, body = answer(bot, "panic", "--seconds", "240")
+    assert (code, body["switch"], body["open"], body["pending"]) == (0, "stopped", 0, 0), body
+    code, verdict = answer(bot, "trades", "verify")
+    assert (code, verdict["clean"]) == (0, True), verdict

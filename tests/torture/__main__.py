@@ -17,7 +17,23 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tests.torture import episodes, fuzz, handovers, kills, machine, reconnect, restart, sigterm, soak, storm, syscalls
+from tests.torture import (
+    denial,
+    episodes,
+    fuzz,
+    handovers,
+    kills,
+    lies,
+    machine,
+    model,
+    power,
+    reconnect,
+    restart,
+    sigterm,
+    soak,
+    storm,
+    syscalls,
+)
 
 Told = Callable[[int], None]
 SEED = int(time.time())
@@ -39,10 +55,19 @@ def parts(base: Path, quick: bool, seed: int) -> dict[str, tuple[int, Callable[[
         "corruption": (1, lambda _: syscalls.corruption(size(4, 1))),
         "fuzz": (1, lambda _: fuzz.run(size(1, 10) / 10, seed)),
         **(
-            {"system calls": (size(80, 1_600), lambda told: syscalls.run(size(20, 1), told=told))}
+            {
+                "system calls": (size(80, 1_600), lambda told: syscalls.run(size(20, 1), told=told)),
+                "power": (
+                    size(150, 5_000),
+                    lambda told: power.run(seed, every=size(11, 1), more=size(1, 9), told=told),
+                ),
+            }
             if shutil.which("strace")
             else {}
         ),
+        "model": (len(model.MUTANTS), lambda told: model.run(quick=quick, told=told)),
+        "denial": (size(10, 40), lambda told: denial.run(base / "denial", quick=quick, told=told)),
+        "lies": (size(lies.QUICK, 6_000), lambda told: lies.run(base / "lies", seed, quick=quick, told=told)),
         "handovers": (1, lambda _: handovers.run(base / "handovers", size(30, 100))),
         "storm": (1, lambda _: storm.run(base / "storm", size(30, 600), seed=seed)),
         "reconnect": (1, lambda _: reconnect.run(base / "reconnect", size(3, 20))),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from broker.bybit import BybitBroker
+from broker.bybit.instruments import instrument
 from domain.candle import Bar, Bars, Series, check_bar
 from domain.errors import BadData, Unavailable
 from domain.instrument import Instrument
@@ -139,3 +140,39 @@ def test_no_source_can_make_rules_that_nothing_can_be_rounded_by(name, size):
 
 def test_the_bounds_are_no_narrower_than_what_is_traded():
     check_bar(Bar(0, 1e-9, 1e-9, 1e-9, 1e-9, 1e16, 1e7), STEP)
+
+
+LISTED = NOW + STEP // 2
+"""In the midst of a bar: the one that it falls into is the first."""
+
+
+def listed_frames(since=LISTED):
+    return Frames({THREE: 100}, AHEAD_MS, lambda: NOW, {THREE.symbol: since})
+
+
+def test_bars_from_before_the_listing_are_refused_wherever_they_come_from():
+    first = NOW // STEP
+    for early in (first - 1, first - 1_000, 0):
+        held = listed_frames()
+        with pytest.raises(BadData, match="listed"):
+            held.offer(THREE, bar(early))
+        assert (held.counters.invalid, held.last_time(THREE)) == (1, None)
+    held = listed_frames()
+    held.seed(THREE, Bars.of([bar(first - 2), bar(first - 1), bar(first)]))
+    assert held.bars(THREE).open_time.tolist() == [first * STEP]
+    held = listed_frames()
+    assert len(held.offer(THREE, bar(first))) == 1
+    held.confirm_absent(THREE, (first - 3) * STEP, first * STEP, Bars.of([bar(first - 2)]))
+    assert held.counters.invalid == 1
+    assert len(held.offer(THREE, bar(first + 1))) == 1
+
+
+def test_a_listing_in_the_future_is_not_believed_beside_bars_of_now():
+    assert len(listed_frames(NOW + AHEAD_MS + 1).offer(THREE, bar(NOW // STEP))) == 1
+
+
+async def test_the_exchange_says_since_when_a_contract_is_listed():
+    def rules(**more):
+        return instrument({**INFO, **more}, D(1)).listed_at
+
+    assert (rules(launchTime="1584230400000"), rules(launchTime=""), rules()) == (1_584_230_400_000, 0, 0)

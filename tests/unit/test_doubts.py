@@ -9,8 +9,9 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from domain.errors import Unavailable
+from domain.errors import Objection, Unavailable
 from domain.order import Balance, Side
+from domain.records import DayStarted
 from engine import readiness
 from engine.commands import PlaceOrder, Refused
 from engine.equity import BELIEVED_AFTER_S, EquityDoubt
@@ -20,6 +21,7 @@ from engine.risk import Approved, Denied, weigh
 from engine.rules import Rules
 from engine.upkeep import Upkeep
 from tests.unit.test_readiness import world as ready_world
+from tests.unit.test_refusals import COARSE, A, refuse, signalled
 from tests.unit.test_risk import ACCOUNT, LIMITS, RULES, signal
 from tests.unit.test_trader import STEP, World
 
@@ -35,7 +37,8 @@ class Told:
         parts = SimpleNamespace(trader=self.trader, broker=self.broker, delivery=None)
         self.progress = Progress(broker_error="")
         self.upkeep = Upkeep(parts, self.progress, Rules(self.trader, self.broker), set(), None)
-        self.upkeep._doubt = EquityDoubt(lambda: D(step), lambda: self.now)
+        self.limits = replace(LIMITS, max_equity_step=D(step))
+        self.upkeep._doubt = EquityDoubt(lambda: self.limits, lambda: self.now)
 
     async def tell(self, equity, seconds=5.0):
         async def balance():
@@ -142,3 +145,61 @@ async def test_the_equity_shown_moves_with_prices_between_two_answers_and_never_
     # until it is asked for again on the new day, what was told stands: that day begins with no profit
     seen.market_time += 86_400_000
     assert equity_now(trader) == seen.equity
+
+
+async def test_beyond_an_absolute_limit_no_equity_is_believed_be_it_the_first_and_for_however_long():
+    told = Told()
+    told.trader.situation.equity = D(0)
+    told.limits = replace(told.limits, max_equity=D(50_000))
+    for _ in range(int(2 * BELIEVED_AFTER_S // 5)):
+        seen = await told.tell(50_001)
+        assert (seen.equity, "risk.max_equity" in seen.equity_doubt) == (D(0), True)
+    (refused,) = told.world.bar()
+    assert refused.gate == "equity_doubted"
+    assert (await told.tell(50_000)).equity == 50_000
+
+
+@pytest.mark.parametrize("equity", [D("Infinity"), D("NaN")])
+async def test_an_equity_that_is_no_number_is_never_believed(equity):
+    told = Told()
+    told.trader.situation.equity = D(0)
+    assert (await told.tell(equity)).equity_doubt
+
+
+@pytest.mark.parametrize("equity", ABSURD)
+async def test_the_first_after_a_restart_is_measured_by_what_the_journal_remembers(equity):
+    told = Told()
+    told.trader.situation.equity = D(0)
+    told.trader.restore(DayStarted(time=1, day=0, equity=D(10_000), prices={}))
+    seen = await told.tell(equity)
+    assert (seen.equity, bool(seen.equity_doubt)) == (D(10_000), True)
+    assert (await told.tell(10_100)).equity == 10_100
+
+
+def test_exits_are_not_held_up_by_the_number_of_orders():
+    world = World({0: Side.LONG})
+    world.terms = replace(world.terms, limits=replace(world.terms.limits, max_orders_per_minute=1))
+    world.trader = world.fresh()
+    world.entered()
+    assert world.trader._account("A/USDT:USDT").ordered == 1
+    (held,) = world.trader.book.positions()
+    (left,) = [one for one in world.trader.leave(held, STEP) if isinstance(one, PlaceOrder)]
+    assert left.request.reduce_only
+    # and does not count
+    assert world.trader._account("A/USDT:USDT").ordered == 1
+
+
+def test_an_entry_that_is_sent_again_in_another_shape_counts_as_well():
+    world, command = signalled()
+    world.trader.update_instruments({A: COARSE})
+    (_,) = refuse(world, command, Objection.RULES).sent
+    assert world.trader._account(A).ordered == 2
+
+
+def test_what_was_sent_before_a_restart_counts_after_it():
+    world = World({0: Side.LONG})
+    (order,) = world.bar()
+    fresh = World({0: Side.LONG})
+    fresh.trader.restore(order.intent)
+    fresh.trader.situation.market_time = order.intent.time
+    assert fresh.trader._account("A/USDT:USDT").ordered == 1

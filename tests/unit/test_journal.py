@@ -388,3 +388,19 @@ def test_a_folder_that_cannot_be_read_is_one_clear_line(tmp_path, monkeypatch):
         with pytest.raises(Unavailable, match="cannot be read: Input/output error; the disk fails: look"):
             Journal(tmp_path, WHO)
     assert reopened(tmp_path) == [fill(0)]
+
+
+def test_the_name_of_a_new_journal_is_synced_before_anything_is_acknowledged(tmp_path, monkeypatch):
+    """Found by a power cut after the first records: all of them were on disk, in a folder whose name was not."""
+    synced, real = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (synced.append(os.readlink(f"/proc/self/fd/{handle}")), real(handle))
+    )
+    journal = Journal(tmp_path / "data" / "journal", WHO)
+    assert {str(tmp_path), str(tmp_path / "data")} <= set(synced)
+    synced.clear()
+    journal.write(msgspec.json.encode(fill(0)))
+    journal.archive([])
+    # the archive's own name, before anything is moved there
+    assert str(tmp_path / "data" / "journal") in synced
+    journal.close()

@@ -243,12 +243,12 @@ def look(world, shell, *reports):
 def test_leverage_changed_by_hand_is_followed_and_told_once_over_restarts_too():
     world = World({0: Side.LONG, 9: Side.LONG})
     entry, _ = world.entered()
-    shell, before = Shell(world), world.trader.margin()
+    shell, before = Shell(world), world.trader.capital.margin()
     look(world, shell, report("5"), report("0"), {}, report("50"), report("50"))
     assert [type(one) for one in shell.records] == [LeverageChanged]
     (told,) = shell.told
     assert told == ("leverage", Releveraged(A, told[1].digest, D(5), D(50), D("98.0"), D(0)))
-    assert world.trader.margin() == before / 10
+    assert world.trader.capital.margin() == before / 10
     assert world.trader.counts["touch:leverage_changed"] == 1
     # after a restart it is known
     world.records += [entry.intent, *shell.records]

@@ -642,12 +642,12 @@ def test_what_is_available_is_what_the_exchange_says_less_what_was_asked_for_sin
     assert D("0.25") * full < small.request.qty < full
     assert small.request.qty * 100 / 5 <= free
     # on its way, and in no answer yet: nothing is left
-    assert world.trader._account("B/USDT:USDT").free == seen.available - world.trader.margin()
-    assert world.trader.margin(without={small.request.order_id}) == 0
+    assert world.trader._account("B/USDT:USDT").free == seen.available - world.trader.capital.margin()
+    assert world.trader.capital.margin(without={small.request.order_id}) == 0
     world.fill(small, cause=Cause.ENTRY)
-    assert world.trader.margin(without={small.request.order_id}) == world.trader.margin() > 0
+    assert world.trader.capital.margin(without={small.request.order_id}) == world.trader.capital.margin() > 0
     # told again, it is counted there, and not once more
-    seen.available, seen.counted = D(300), world.trader.margin()
+    seen.available, seen.counted = D(300), world.trader.capital.margin()
     assert world.trader._account("B/USDT:USDT").free == D(300)
     # what has been closed since is not counted as free before the exchange says so
     world.fill(side=OrderSide.SELL, qty=str(small.request.qty), price="99", cause=Cause.STOP_LOSS)
