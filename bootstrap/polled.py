@@ -7,7 +7,8 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from domain.candle import Bars, join, timeframe_ms
+from domain.assumed_rules import assumed
+from domain.candle import Bars, Series, join, timeframe_ms
 from domain.coverage import Span, reach
 from domain.errors import Rejected
 from domain.sifting import sift
@@ -15,12 +16,11 @@ from domain.symbols import Symbols, in_full
 from history.calendar import closed
 from history.chain import SETTLED_MS
 from history.port import PERPETUAL, SPOT
-from history.sources.exchange import ExchangeSource, plain_rules
+from history.sources.exchange import ExchangeSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from domain.candle import Series
     from domain.instrument import Instrument
     from history.port import CandleSource
 
@@ -63,13 +63,22 @@ class PolledMarket:
 
     async def instruments(self) -> dict[str, Instrument]:
         """Return the rules by symbol, of those that the source has. Raises Unavailable."""
-        if not isinstance(self.source, ExchangeSource):
-            return {symbol: plain_rules(symbol) for symbol in self._symbols}
-        found = {}
-        for symbol in await self._meant(self.source):
+        found, asked = {}, self.source
+        for symbol in await self._meant(asked) if isinstance(asked, ExchangeSource) else self._symbols:
             with contextlib.suppress(Rejected):
-                found[symbol] = await self.source.rules(symbol)
+                if isinstance(asked, ExchangeSource) and asked.lists_markets:
+                    found[symbol] = await asked.rules(symbol)
+                else:
+                    found[symbol] = await self._assumed(symbol)
         return found
+
+    async def _assumed(self, symbol: str) -> Instrument:
+        """Return rules that follow the newest price: the source reports none."""
+        timeframe = max(self.source.terms.timeframes, key=timeframe_ms)
+        newest = await SourceKlines(self.source).latest(Series(symbol, timeframe), 1)
+        if not len(newest):
+            raise Rejected(f"{self.source.source}: no price of {symbol} is known")
+        return assumed(symbol, float(newest.close[-1]))
 
     async def _meant(self, source: ExchangeSource) -> list[str]:
         """Return the symbols that are meant; what the source does not have is left out."""
