@@ -109,7 +109,7 @@ class Played:
         return [(p.signal_time, p.exit_time, p.exit_reason, p.realized_rr, p.pnl_percent) for p in self.phantoms]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     seed=st.integers(1, 40),
     power=st.integers(-9, 7),

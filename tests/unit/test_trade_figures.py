@@ -106,7 +106,7 @@ def long_of(signal: Signal, stop: float, target: float) -> Signal:
     )  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(1, 10_000), st.integers(1, 10_000), st.sampled_from([
     ExitPlan(), ExitPlan(trail_start_r=0.5, trail_distance_r=0.5), ExitPlan(1.0, 0.5), ExitPlan(timeout_ms=5 * HOUR),
 ]))  # fmt: skip
@@ -136,7 +136,7 @@ def test_excursions_are_those_of_all_bars_up_to_the_exit(market, signals, exits)
             assert trade.max_adverse_r <= D(-1)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(1, 10_000), st.integers(1, 10_000))
 def test_the_equity_at_every_close_is_what_pandas_makes_of_the_trades(market, signals):
     bars = walk(market, 400)
@@ -235,11 +235,11 @@ def trade_of(begin: datetime, end: datetime, pnl: D) -> Trade:
     )  # fmt: skip
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(1, 10_000), st.sampled_from(INTERVALS_MS), st.integers(1, 10_000))
 def test_funding_is_paid_in_every_interval_however_long_the_bars_are(seed, interval, signals):
-    bars = walk(seed, 60, DAY)
-    times = np.arange(1, 60 * DAY // interval + 1) * interval
+    bars = walk(seed, 20, DAY)
+    times = np.arange(1, 20 * DAY // interval + 1) * interval
     rates = np.round(np.random.default_rng(seed).normal(0, 0.001, len(times)), 6)
     outcome = played(bars, signals_of(bars, signals, 5, DAY), payments=Funding(times, rates), step=DAY)
     assert outcome.trades
@@ -271,7 +271,7 @@ def test_funding_in_the_bar_of_the_exit_is_paid_by_who_held_until_then():
     assert account.state.wallet == D(1_000) - D(3) - D(5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(INTERVALS_MS), st.integers(3, 12)), min_size=1, max_size=4),
     st.integers(0, 10_000),
