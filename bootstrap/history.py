@@ -135,11 +135,12 @@ class History:
         Raises:
             ConfigError: for a source that reports none. Unavailable: when it does not answer.
         """
-        (fetcher,) = sources(self.settings, [source], self._budgets)
+        asked = sources(self.settings, [source], self._budgets)
+        fetcher = next((one for one in asked if isinstance(one, ExchangeSource) and one.lists_markets), None)
         found: dict[str, Instrument] = {}
         refused: dict[str, str] = {}
         try:
-            if not isinstance(fetcher, ExchangeSource) or not fetcher.lists_markets:
+            if fetcher is None:
                 raise ConfigError(f"source {source}: reports no trading rules; binance, okx and bybit do")
             for symbol in wanted:
                 try:
@@ -147,7 +148,8 @@ class History:
                 except Rejected as error:
                     refused[symbol] = str(error)
         finally:
-            await fetcher.close()
+            for one in asked:
+                await one.close()
         return found, refused
 
     async def refresh_markets(self, source: Source) -> int:

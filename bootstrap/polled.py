@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from history.port import CandleSource
 
 CLOSE_MS = 1_000
+PRICED_BY = ("1d", "1h", "15m", "1m")
+"""Bars that a price is looked for in, one after the other."""
 
 
 class SourceKlines:
@@ -74,11 +76,12 @@ class PolledMarket:
 
     async def _assumed(self, symbol: str) -> Instrument:
         """Return rules that follow the newest price: the source reports none."""
-        timeframe = max(self.source.terms.timeframes, key=timeframe_ms)
-        newest = await SourceKlines(self.source).latest(Series(symbol, timeframe), 1)
-        if not len(newest):
-            raise Rejected(f"{self.source.source}: no price of {symbol} is known")
-        return assumed(symbol, float(newest.close[-1]))
+        klines = SourceKlines(self.source)
+        for timeframe in [one for one in PRICED_BY if one in self.source.terms.timeframes]:
+            newest = await klines.latest(Series(symbol, timeframe), 1)
+            if len(newest):
+                return assumed(symbol, float(newest.close[-1]))
+        raise Rejected(f"{self.source.source}: no price of {symbol} is known")
 
     async def _meant(self, source: ExchangeSource) -> list[str]:
         """Return the symbols that are meant; what the source does not have is left out."""

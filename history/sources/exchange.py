@@ -10,7 +10,7 @@ import aiohttp
 import numpy as np
 
 from domain.answers import MEGABYTE, limited
-from domain.assumed_rules import NEVER_MS, assumed
+from domain.assumed_rules import NEVER_MS, STEPS_MAX, assumed
 from domain.candle import Series
 from domain.coverage import Span, parts
 from domain.errors import Rejected, RevenantError, Unavailable
@@ -106,20 +106,17 @@ class ExchangeSource:
         """
         market = await self._market(symbol)
         precision, limits = market.get("precision") or {}, market.get("limits") or {}
-        amount = limits.get("amount") or {}
-        reported = (precision.get("price"), precision.get("amount"), amount.get("min"), amount.get("max"))
-        guess = assumed(symbol, 1.0 if all(reported) else await self._last_price(symbol))
         # contracts are so many units of the coin
         size, perpetual = Decimal(str(market.get("contractSize") or 1)), market_of(symbol) == PERPETUAL
-
-        def exact(value: Any, otherwise: Decimal, unit: Decimal = Decimal(1)) -> Decimal:
-            return Decimal(str(value)) * unit if value else otherwise
-
-        leverage = exact((limits.get("leverage") or {}).get("max"), Decimal(100)) if perpetual else Decimal(1)
+        amount, tick, step = limits.get("amount") or {}, _exact(precision.get("price")), _exact(precision.get("amount"))
+        if not (tick and step):
+            guess = assumed(symbol, await self._last_price(symbol))
+            tick, step = tick or guess.tick, step or guess.step / size
         return Instrument(
-            symbol, market["id"], exact(reported[0], guess.tick), exact(reported[1], guess.step, size),
-            exact(reported[2], guess.min_qty, size), exact(reported[3], guess.max_qty, size),
-            exact((limits.get("cost") or {}).get("min"), Decimal(1)), leverage,
+            symbol, market["id"], tick, step * size, (_exact(amount.get("min")) or step) * size,
+            (_exact(amount.get("max")) or step * STEPS_MAX) * size,
+            _exact((limits.get("cost") or {}).get("min")) or Decimal(1),
+            (_exact((limits.get("leverage") or {}).get("max")) or Decimal(100)) if perpetual else Decimal(1),
             trading=market.get("active") is not False, shortable=perpetual,
             funding_interval_ms=_funding_interval(market) if perpetual else NEVER_MS,
         )  # fmt: skip
@@ -257,6 +254,11 @@ def _bounded(venue: Any) -> Any:
 
     Bounded.__name__ = venue.__name__
     return Bounded
+
+
+def _exact(told: Any) -> Decimal | None:
+    """Return a number as it was reported, None where there is none."""
+    return Decimal(str(told)) if told else None
 
 
 def _funding_interval(market: Mapping[str, Any]) -> int:

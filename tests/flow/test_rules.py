@@ -58,10 +58,11 @@ def stored(commands: Commands, scale: float = 1.0, symbol: str = SPOT) -> None:
 def test_rules_are_fetched_for_what_is_stored_and_used_with_their_date(commands, tmp_path, venues):
     """Known of them is when they were fetched; before that they count too, and the report says so."""
     stored(commands)
-    rows = commands.json("data", "rules", "-s", "bybit", "-p", COIN)
-    assert [(row["symbol"], row["said"]) for row in rows] == [(COIN, "kept")]
-    assert commands.json("data", "rules", "-s", "bybit", "-p", COIN)[0]["said"] == "as before"
-    assert D(rows[0]["tick"]) > 0
+    for source in ("bybit", "binance"):
+        rows = commands.json("data", "rules", "-s", source, "-p", COIN)
+        assert [(row["symbol"], row["said"]) for row in rows] == [(COIN, "kept")]
+        assert commands.json("data", "rules", "-s", source, "-p", COIN)[0]["said"] == "as before"
+        assert D(rows[0]["tick"]) > 0
     archive = RulesArchive(tmp_path / "data", Source.BINANCE)
     config = str(tmp_path / "config.yaml")
     body = commands.json("backtest", "run", "-c", config, "-s", "binance", "-p", SPOT, "--strategy", "mr")
