@@ -87,7 +87,7 @@ def check(material: Material) -> str:
         return f"{name}: mark prices are missing, the first {_day(holes[0])}"
     unpaid = gaps(*material.funding, window)
     if unpaid:
-        return f"{name}: funding: {describe(material.funding[0], unpaid)}, the first {_day(unpaid[0].span)}"
+        return f"{name}: funding is missing: {describe(material.funding[0], unpaid)}, the first {_day(unpaid[0].span)}"
     return ""
 
 
