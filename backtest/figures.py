@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backtest.curve import Curve
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from backtest.runner import Outcome
+    from backtest.outcome import OpenPosition, Outcome
     from domain.candle import Floats
     from domain.trade import Trade
 
@@ -55,9 +56,13 @@ class Figures:
         calmar: yearly growth over the deepest drawdown.
         profit_factor: gains over losses of the trades.
         expectancy: mean profit of a trade in quote units, and in R.
+        drawdown: at every bar close.
         exposure: share of the time in percent in which at least one position was open.
         buy_and_hold: percent that equal shares of all symbols would have made.
-        refused: signals that were not taken, by gate.
+        fees, funding: of positions that were still open at the end as well.
+        refused: signals that were not taken, by gate, and orders of positions that the exchange did not accept.
+        open_positions: what was still open at the end.
+        liquidated_at: when the equity was used up (UTC ms), 0 if never.
     """
 
     profit: Decimal
@@ -81,21 +86,40 @@ class Figures:
     signals: int
     refused: dict[str, int]
     open_at_end: list[str]
+    open_positions: list[OpenPosition]
+    liquidated_at: int
+
+    def merit(self, objective: str) -> float:
+        """Return how good it was by one of its ratios.
+
+        A ratio that says nothing because nothing was ever lost is the best there is; without a profit, or once the
+        account was liquidated, it is the worst.
+        """
+        if not self.total.trades or self.liquidated_at:
+            return -math.inf
+        found = getattr(self, objective)
+        return float(found) if found is not None else math.inf if self.profit > 0 else -math.inf
 
 
-def figures(outcome: Outcome, closes: Mapping[str, Floats], since: int, until: int) -> Figures:
-    """Compute the figures of an outcome; ``closes`` are the closes of each symbol over the time."""
+def figures(
+    outcome: Outcome, closes: Mapping[str, Floats], since: int, until: int, equity: Curve | None = None
+) -> Figures:
+    """Compute the figures of an outcome.
+
+    ``closes`` are the closes of each symbol over the time, ``equity`` is the equity at every bar close, without it what
+    the outcome has noted.
+    """
     trades, (begin, end) = outcome.trades, (outcome.equity[0][1], outcome.equity[-1][1])
     days = max((until - since) / DAY_MS, 1e-9)
     returns = daily_returns(outcome.equity, since, until)
-    fall = drawdown(outcome.equity)
+    fall = deepest(equity) if equity is not None else drawdown(outcome.equity)
     growth = float(end / begin) if begin else 0.0
-    cagr = 100 * (growth ** (YEAR_DAYS / days) - 1) if growth > 0 and days >= 1 else None
+    cagr = 100 * (growth ** (YEAR_DAYS / days) - 1) if growth >= 0 and days >= 1 else None
     if cagr is not None and not math.isfinite(cagr):
         cagr = None
     gains = sum((t.pnl_usd for t in trades if t.pnl_usd > 0), ZERO)
     losses = -sum((t.pnl_usd for t in trades if t.pnl_usd <= 0), ZERO)
-    total, refused = _group(trades), Counter[str]()
+    total, refused = _group(trades), Counter[str](outcome.rejected)
     for decision in outcome.decisions:
         if decision.gate:
             refused[decision.gate] += 1
@@ -106,11 +130,13 @@ def figures(outcome: Outcome, closes: Mapping[str, Floats], since: int, until: i
         calmar=cagr / fall.percent if cagr is not None and fall.percent else None, drawdown=fall,
         profit_factor=float(gains / losses) if losses else None,
         expectancy=total.pnl / total.trades if total.trades else ZERO, expectancy_r=total.mean_r,
-        exposure=_exposure(trades, since, until), buy_and_hold=float(np.mean(held)) if held else 0.0, total=total,
-        fees=sum((t.fees for t in trades), ZERO), funding=sum((t.funding for t in trades), ZERO),
+        exposure=_exposure(outcome, since, until), buy_and_hold=float(np.mean(held)) if held else 0.0, total=total,
+        fees=sum([t.fees for t in trades] + [t.fees for t in outcome.open], ZERO),
+        funding=sum([t.funding for t in trades] + [t.funding for t in outcome.open], ZERO),
         by_symbol=_groups(trades, lambda t: t.symbol), by_strategy=_groups(trades, lambda t: t.strategy_name),
         by_reason=_groups(trades, lambda t: t.exit_reason), signals=len(outcome.decisions),
-        refused=dict(sorted(refused.items())), open_at_end=outcome.open,
+        refused=dict(sorted(refused.items())), open_at_end=[one.symbol for one in outcome.open],
+        open_positions=outcome.open, liquidated_at=outcome.liquidated_at,
     )  # fmt: skip
 
 
@@ -120,7 +146,8 @@ def daily_returns(equity: Sequence[tuple[int, Decimal]], since: int, until: int)
     values = np.array([float(value) for _, value in equity])
     marks = np.unique([since, *range(-(-since // DAY_MS) * DAY_MS, until, DAY_MS), until])
     seen = values[np.searchsorted(times, marks, side="right") - 1]
-    return np.asarray(np.diff(seen) / seen[:-1])
+    # what is used up does not come back
+    return np.asarray(np.divide(np.diff(seen), seen[:-1], out=np.zeros(len(seen) - 1), where=seen[:-1] > 0))
 
 
 def monthly(equity: Sequence[tuple[int, Decimal]]) -> dict[str, float]:
@@ -140,12 +167,18 @@ def monthly(equity: Sequence[tuple[int, Decimal]]) -> dict[str, float]:
 
 def drawdown(equity: Sequence[tuple[int, Decimal]]) -> Drawdown:
     """Return the deepest fall of an equity curve, as a share of the peak before it."""
-    values = np.array([float(value) for _, value in equity])
+    return deepest(Curve(np.array([time for time, _ in equity]), np.array([float(value) for _, value in equity])))
+
+
+def deepest(equity: Curve) -> Drawdown:
+    """Return the same of a curve."""
+    values = equity.values
     peaks = np.maximum.accumulate(values)
     falls = (peaks - values) / peaks
     low = int(np.argmax(falls))
     high = int(np.argmax(values[: low + 1] == peaks[low]))
-    return Drawdown(equity[high][1] - equity[low][1], 100 * float(falls[low]), equity[high][0], equity[low][0])
+    money = Decimal(repr(round(float(values[high] - values[low]), 8)))
+    return Drawdown(money, 100 * float(falls[low]), int(equity.times[high]), int(equity.times[low]))
 
 
 def _ratio(returns: Floats, spread: Floats, around: float | None = None) -> float | None:
@@ -170,10 +203,12 @@ def _group(trades: Sequence[Trade]) -> Group:
     )  # fmt: skip
 
 
-def _exposure(trades: Sequence[Trade], since: int, until: int) -> float:
-    """Return the share of the time that the trades' own times cover together, in percent."""
-    covered, reached = 0.0, float(since)
-    for begin, end in sorted((t.entry_time.timestamp() * 1000, t.exit_time.timestamp() * 1000) for t in trades):
+def _exposure(outcome: Outcome, since: int, until: int) -> float:
+    """Return the share of the time that the positions' own times cover together, in percent."""
+    covered, reached, over = 0.0, float(since), outcome.liquidated_at or until
+    spans = [(t.entry_time.timestamp() * 1000, t.exit_time.timestamp() * 1000) for t in outcome.trades]
+    spans += [(float(one.entry_time), float(over)) for one in outcome.open]
+    for begin, end in sorted(spans):
         covered += max(0.0, end - max(begin, reached))
         reached = max(reached, end)
     return 100 * covered / (until - since) if until > since else 0.0

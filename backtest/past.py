@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from domain.coverage import Span
     from domain.exits import ExitPlan
     from domain.fills import Costs
-    from domain.instrument import Instrument
     from domain.phantom import PhantomTrade
+    from domain.rule_history import RuleHistory
     from domain.signal import Signal
 
 GATE = "past"
@@ -27,27 +27,29 @@ GATE = "past"
 
 
 def phantoms(
-    strategy: Any, plan: ExitPlan, tape: Tape, rules: Instrument, costs: Costs,
+    strategy: Any, symbol: str, plan: ExitPlan, tape: Tape, rules: RuleHistory, costs: Costs,
     describe: Callable[[Signal], dict[str, float] | None], span: Span, before: int,
 ) -> Iterator[PhantomTrade]:  # fmt: skip
     """Yield what became of a strategy's signals on a symbol, in the order of the signals.
 
     Signals that cannot be described (too little history), and those that the bars end on before they do, are left out.
     """
-    own = Series(rules.symbol, strategy.timeframes[0])
+    own = Series(symbol, strategy.timeframes[0])
     track = tape.track(own)
-    for signal in find(strategy, rules.symbol, tape, span.start, span.end, before):
+    for signal in find(strategy, symbol, tape, span.start, span.end, before):
         tape.now = signal.time
         features = describe(signal)
         if features is None:
             continue
         name = f"{signal.strategy}|{signal.symbol}|{signal.timeframe}|{signal.bar_start}"
-        phantom = open_phantom(signal, plan, rules, costs, phantom_id=name, gate=GATE, score=None, features=features)
+        phantom = open_phantom(
+            signal, plan, rules.at(signal.time), costs, phantom_id=name, gate=GATE, score=None, features=features
+        )
         for row in range(track.closed(signal.time), len(track)):
             bar = track.bars.row(row)
             # what the exchange never had does not keep a phantom waiting
             phantom.next_open = max(phantom.next_open, bar.open_time)
-            follow(phantom, bar, rules, costs)
+            follow(phantom, bar, rules.since(signal.time, bar.open_time), costs)
             if phantom.outcome:
                 yield phantom
                 break

@@ -10,30 +10,31 @@ import contextlib
 import gc
 import heapq
 from collections import defaultdict, deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backtest.outcome import REJECTED, Decision, Holdings, OpenPosition, Outcome
 from backtest.tape import first_touch
-from domain.candle import ClosedBar, Series, timeframe_ms
+from domain.account_state import Payment
+from domain.candle import ClosedBar, Series, decimal_of, timeframe_ms
 from domain.errors import Rejected
-from domain.exits import widen
-from domain.order import OrderState, Side
+from domain.exits import widen, widen_last
+from domain.order import Cause, OrderState, Side
 from domain.records import OrderEnded, StopMoved
+from domain.trade import ZERO
 from engine.commands import CancelOrder, Command, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
+    from backtest.outcome import Funding
+    from backtest.rules import RulesInForce
     from backtest.tape import Tape, Track
     from backtest.venue import Venue
-    from domain.candle import Floats, Times
-    from domain.judgement import Judgement
     from domain.records import Fill
-    from domain.signal import Signal
-    from domain.trade import Trade
     from engine.position import Position
     from engine.trader import Trader
 
@@ -46,43 +47,6 @@ GARBAGE = 200_000
 """New objects after which cycles of garbage are looked for."""
 NOTHING = 1e-12
 """Float prices are compared this fraction early: what is looked at once too often does no harm."""
-
-
-@dataclass(frozen=True, slots=True)
-class Funding:
-    """Funding payments of a symbol: when (UTC ms, ascending), and at which rates."""
-
-    times: Times
-    rates: Floats
-
-
-class Decision(NamedTuple):
-    """What became of a signal: the gate that refused it, "" when it was taken, and what was thought of it."""
-
-    signal: Signal
-    gate: str
-    detail: str
-    judged: Judgement
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What a backtest led to.
-
-    Attributes:
-        trades: finished trades, by the time of their end.
-        decisions: every signal in the order of time.
-        equity: (UTC ms, equity in quote units) at the beginning, every midnight at which something was held, every
-            trade's end, and the end.
-        open: symbols whose positions were still open at the end; they count in the equity, not as trades.
-        bars: bars that were played, of the finest timeframe.
-    """
-
-    trades: list[Trade] = field(default_factory=list)
-    decisions: list[Decision] = field(default_factory=list)
-    equity: list[tuple[int, Decimal]] = field(default_factory=list)
-    open: list[str] = field(default_factory=list)
-    bars: int = 0
 
 
 @contextlib.contextmanager
@@ -109,6 +73,7 @@ class Lane:
         marked: row of ``matched`` whose close the account was told of last.
         folded: up to when the open position has been shown the bars that were passed over.
         funded: up to when funding has been paid.
+        opened: when the order was sent that its position came from.
     """
 
     symbol: str
@@ -120,6 +85,7 @@ class Lane:
     marked: int = -1
     folded: int = 0
     funded: int = NEVER
+    opened: int = NEVER
 
 
 class Runner:
@@ -133,13 +99,14 @@ class Runner:
         finest: the timeframe that orders are matched on, of every symbol.
         told: the finest timeframe that the trader is told of.
         funding: payments by symbol.
+        rules: moves the trading rules that trader and venue share; they stay as they are without.
     """
 
     def __init__(
         self, trader: Trader, venue: Venue, tape: Tape, signal_times: Mapping[str, Iterable[int]], finest: str,
-        told: str, funding: Mapping[str, Funding],
+        told: str, funding: Mapping[str, Funding], rules: RulesInForce | None = None,
     ) -> None:  # fmt: skip
-        self._trader, self._venue, self._tape = trader, venue, tape
+        self._trader, self._venue, self._tape, self._rules = trader, venue, tape, rules
         spoken: dict[str, dict[str, Track]] = defaultdict(dict)
         for series in tape.series:
             if timeframe_ms(series.timeframe) >= timeframe_ms(told):
@@ -170,6 +137,7 @@ class Runner:
         for symbol in self._lanes:
             self._trader.warm_up(symbol, NEVER)
         self._note_equity(since)
+        self._note_holdings(since)
         agenda, day = self._agenda, 0
         while True:
             time, due = min(agenda[0][0] if agenda else NEVER, fixed[0] if fixed else NEVER), []
@@ -206,6 +174,7 @@ class Runner:
         # a live bot hears what came of its orders only when it has decided on all bars of the moment
         commands = self._take(fills) if fills else []
         lanes = [self._lanes[symbol] for symbol in sorted(self._busy | signalled)]
+        self._turn_rules(lanes, time)
         moved = [lane for lane in lanes if lane.symbol in signalled or lane in due]
         deciding = [lane for lane in moved if self._has_to_decide(lane, signalled)]
         if deciding or midnight or commands:
@@ -228,8 +197,30 @@ class Runner:
         for fill in fills:
             commands += self._trader.on_fill(fill)
         for held in self._trader.flat():
+            self._show_last(self._lanes[held.symbol], held)
             commands += self._trader.finish(held)
+        self._note_holdings(self._tape.now)
         return commands
+
+    def _show_last(self, lane: Lane, held: Position) -> None:
+        """Show a position what it has not seen yet of the bars up to its end."""
+        matched = lane.matched
+        row = matched.closing(self._tape.now)
+        if row is None:
+            return
+        begin = max(lane.folded, held.opening.bar_start, held.bracket.opened_at // matched.step * matched.step)
+        if (first := matched.opening(begin)) < row:
+            held.bracket = widen(held.bracket, *matched.extremes(first, row))
+        if held.last_time > matched.bars.open_time.item(row):
+            left = next(one.price for one in reversed(held.fills.values()) if one.time == held.last_time)
+            held.bracket = widen_last(held.bracket, matched.bars.high.item(row), matched.bars.low.item(row), left)
+
+    def _turn_rules(self, lanes: Iterable[Lane], time: int) -> None:
+        """Put the rules of a time in force."""
+        for lane in lanes:
+            if self._rules is not None and self._rules.changes(lane.symbol):
+                busy = self._venue.held(lane.symbol) or self._venue.orders(lane.symbol)
+                self._rules.move(lane.symbol, time, lane.opened if busy else time)
 
     def _match(self, lane: Lane, time: int) -> list[Fill]:
         """Let a bar fill what it reaches of a symbol's orders."""
@@ -238,26 +229,25 @@ class Runner:
             return []
         bars, venue = lane.matched.bars, self._venue
         self._fold(lane, time - 1)
+        self._turn_rules([lane], bars.open_time.item(row))
         if row and lane.marked != row - 1:
             # the account reads a bar from where the last one ended
             venue.mark(lane.symbol, bars.close.item(row - 1))
         was_flat = not venue.held(lane.symbol)
-        fills = venue.on_bar(lane.symbol, bars.row(row), time)
         lane.marked = row
         if was_flat:
             lane.funded = bars.open_time.item(row)
-        return fills + self._fund(lane, time) if lane.funding is not None else fills
+        return venue.on_bar(lane.symbol, bars.row(row), time, self._payments(lane, time))
 
-    def _fund(self, lane: Lane, time: int) -> list[Fill]:
-        """Pay the funding that fell due since the last look."""
+    @staticmethod
+    def _payments(lane: Lane, time: int) -> list[Payment]:
+        """Return the funding payments that fell due since the last look."""
         known = lane.funding
-        assert known is not None
+        if known is None:
+            return []
         first, last = known.times.searchsorted((lane.funded, time), side="right")
         lane.funded = time
-        return [
-            fill for row in range(first, last)
-            for fill in self._venue.on_funding(lane.symbol, Decimal(repr(known.rates.item(row))), known.times.item(row))
-        ]  # fmt: skip
+        return [Payment(known.times.item(row), Decimal(repr(known.rates.item(row)))) for row in range(first, last)]
 
     def _mark(self, lanes: Iterable[Lane], time: int) -> None:
         """Give the account the prices of the moment, and the trader those of the moment before."""
@@ -268,7 +258,7 @@ class Runner:
                 lane.marked = row
             before = lane.told.closed(time - 1) - 1
             if before >= 0:
-                self._trader.situation.prices[lane.symbol] = Decimal(repr(lane.told.bars.close.item(before)))
+                self._trader.situation.prices[lane.symbol] = decimal_of(lane.told.bars.close.item(before))
 
     def _batch(self, lanes: Iterable[Lane], time: int) -> Iterable[tuple[Lane, Track, int]]:
         """Return the bars to tell the trader of, in the order of a live batch."""
@@ -309,7 +299,7 @@ class Runner:
             if lane in deciding:
                 commands += self._ask(lane, track, row, time)
             else:
-                situation.prices[lane.symbol] = Decimal(repr(track.bars.close.item(row)))
+                situation.prices[lane.symbol] = decimal_of(track.bars.close.item(row))
                 situation.market_time = max(situation.market_time, time)
                 # whichever bar is told first turns the day
                 commands += self._trader.turn_of_day(time) if turning else ()
@@ -411,13 +401,13 @@ class Runner:
 
     def _place(self, command: PlaceOrder) -> None:
         now, request, opening = self._tape.now, command.request, command.intent.opening
-        if command.signal is not None:
-            self.outcome.decisions.append(Decision(command.signal, "", "", command.judged))
+        gate, why = "", ""
         try:
             if opening is not None:
                 self._venue.set_leverage(request.symbol, opening.leverage, now)
             self._venue.place(request, now)
         except Rejected as error:
+            gate, why = REJECTED, str(error)
             ended = OrderEnded(
                 time=now, order_id=request.order_id, symbol=request.symbol, state=OrderState.REJECTED, reason=str(error)
             )
@@ -425,7 +415,12 @@ class Runner:
         else:
             self._busy.add(request.symbol)
             if opening is not None:
-                self._lanes[request.symbol].folded = 0
+                lane = self._lanes[request.symbol]
+                lane.folded, lane.opened = 0, now
+        if command.signal is not None:
+            self.outcome.decisions.append(Decision(command.signal, gate, why, command.judged))
+        elif gate:
+            self.outcome.rejected[f"{command.intent.cause.value}_rejected"] += 1
 
     def _move(self, command: MoveStop) -> None:
         try:
@@ -446,9 +441,24 @@ class Runner:
         self._tape.now = until
         self._mark([self._lanes[symbol] for symbol in self._busy], until)
         self._note_equity(until)
-        self.outcome.open = sorted(held.symbol for held in self._trader.book.positions() if not held.pending)
+        self._note_holdings(until)
+        there = sorted(self._trader.book.positions(), key=lambda held: held.symbol)
+        self.outcome.open = [self._open(held) for held in there if not held.pending]
         self.outcome.bars = sum(
             lane.matched.closed(until) - lane.matched.closed(since) for lane in self._lanes.values()
+        )  # fmt: skip
+
+    def _note_holdings(self, time: int) -> None:
+        self.outcome.holdings.append(Holdings(time, float(self._venue.wallet), self._venue.holdings()))
+
+    def _open(self, held: Position) -> OpenPosition:
+        paid = held.fills.values()
+        fees, funding = (
+            sum((one.fee for one in paid if (one.cause is Cause.FUNDING) is due), ZERO) for due in (False, True)
+        )
+        return OpenPosition(
+            held.symbol, held.opening.side.value, held.bracket.opened_at, held.entry_price, held.qty, fees, funding,
+            held.unrealised(self._venue.price(held.symbol)),
         )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TRIALS_MAX = 100_000
 EULER = 0.5772156649015329
+NEARLY = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,9 @@ class Fold:
 
 
 def choices(text: str) -> tuple[str, list[str]]:
-    """Return the name and the values of ``name=1,2,3``, or of ``name=from:to:step``, both ends included.
+    """Return the name and the values of ``name=1,2,3``, or of ``name=from:to:step``.
+
+    The end is one of them where the steps meet it.
 
     Raises:
         BadData: when it is neither.
@@ -40,15 +43,26 @@ def choices(text: str) -> tuple[str, list[str]]:
     if not (name and found and told):
         raise BadData(f"{text!r} names no values to try; write mr.touch_atr=0.3,0.5 or mr.touch_atr=0.2:0.8:0.1")
     if ":" not in told:
-        return name.strip(), [one.strip() for one in told.split(",") if one.strip()]
+        values = [one.strip() for one in told.split(",") if one.strip()]
+        if not values or any(_endless(one) for one in values):
+            raise BadData(f"{text!r}: values to try are finite; write mr.touch_atr=0.3,0.5")
+        return name.strip(), values
     try:
         low, high, step = (float(part) for part in told.split(":"))
-        count = round((high - low) / step)
-    except (ValueError, ZeroDivisionError) as error:
-        raise BadData(f"{text!r}: write from:to:step, such as 0.2:0.8:0.1") from error
-    if step <= 0 or count < 0 or count > TRIALS_MAX:
+        # a step that ends at the end, but for what fractions lose, is one of them
+        count = math.floor((high - low) / step + NEARLY)
+    except (ValueError, OverflowError, ZeroDivisionError) as error:
+        raise BadData(f"{text!r}: write from:to:step in finite numbers, such as 0.2:0.8:0.1") from error
+    if not math.isfinite(low + high + step) or step <= 0 or count < 0 or count > TRIALS_MAX:
         raise BadData(f"{text!r}: leads from {low:g} to {high:g} in no sensible steps of {step:g}")
     return name.strip(), [f"{low + number * step:.12g}" for number in range(count + 1)]
+
+
+def _endless(text: str) -> bool:
+    try:
+        return not math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def trials(values: Mapping[str, Sequence[str]], draws: int = 0, seed: int = 1) -> list[dict[str, str]]:

@@ -11,8 +11,9 @@ from domain.order import OrderKind, OrderSide, OrderState
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from domain.account_state import Payment
     from domain.candle import Bar
     from domain.fills import Costs
     from domain.instrument import Instrument
@@ -44,6 +45,10 @@ class Venue:
         """Take the last price of a symbol."""
         self._account.mark(symbol, self._instruments[symbol].price(price))
 
+    def price(self, symbol: str) -> Decimal:
+        """Return the price told last of a symbol, zero before the first."""
+        return self._account.last_price(symbol) or ZERO
+
     def held(self, symbol: str) -> Decimal:
         """Return the signed quantity held of a symbol."""
         return self._account.position(symbol).qty
@@ -74,8 +79,8 @@ class Venue:
         """Accept an order for the bars after ``now``. Raises Rejected."""
         order = VenueOrder(
             id="", link_id=request.order_id, symbol=request.symbol, side=request.side, kind=request.kind,
-            qty=request.qty, price=request.price, reduce_only=request.reduce_only, stop=request.stop or ZERO,
-            target=request.target or ZERO,
+            qty=ZERO if request.whole else request.qty, price=request.price, reduce_only=request.reduce_only,
+            stop=request.stop or ZERO, target=request.target or ZERO, close_on_trigger=request.whole,
         )  # fmt: skip
         self._note(self._account.place(order, now, at_once=False))
 
@@ -93,13 +98,14 @@ class Venue:
         if self._account.position(symbol).stop != stop:
             self._account.set_stops(symbol, now, stop=stop, target=None)
 
-    def on_bar(self, symbol: str, bar: Bar, closes: int) -> list[Fill]:
-        """Return what a bar fills."""
-        return self._note(self._account.on_bar(symbol, bar, closes))
+    def on_bar(self, symbol: str, bar: Bar, closes: int, payments: Sequence[Payment] = ()) -> list[Fill]:
+        """Return what a bar fills, and the funding payments that fall due in it."""
+        return self._note(self._account.on_bar(symbol, bar, closes, payments))
 
-    def on_funding(self, symbol: str, rate: Decimal, time: int) -> list[Fill]:
-        """Return the funding payment of an open position."""
-        return self._note(self._account.on_funding(symbol, rate, time))
+    def holdings(self) -> dict[str, tuple[float, float]]:
+        """Return signed quantity and average price of all that is held, by symbol."""
+        held = self._account.state.positions.items()
+        return {symbol: (float(one.qty), float(one.avg_price)) for symbol, one in held if one.qty}
 
     def _note(self, events: list[Event]) -> list[Fill]:
         fills = [fill_of(event) for event in executions(events)]

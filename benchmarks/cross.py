@@ -15,6 +15,7 @@ from backtest.runner import Runner, collecting_seldom
 from backtest.signals import Replayed, find
 from backtest.tape import Tape
 from backtest.venue import Venue
+from domain.assumed_rules import fitting
 from domain.candle import Bars, Series, timeframe_ms
 from domain.exits import ExitPlan
 from domain.fills import Costs
@@ -23,7 +24,6 @@ from domain.order import Side
 from domain.signal import Signal
 from engine.risk import RiskLimits
 from engine.trader import Plan, Trader, TraderTerms
-from sandbox.tape import guess_instrument
 from strategies import indicators as ta
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Cross:
 def traded(cross: Cross, bars: Bars, fee: float = 0.0005) -> int:
     """Return how many trades the live trader makes of the bars."""
     series = Series(SYMBOL, cross.timeframe)
-    tape, rules = Tape({series: bars}, {series: WINDOW}), {SYMBOL: guess_instrument(SYMBOL, bars)}
+    tape, rules = Tape({series: bars}, {series: WINDOW}), {SYMBOL: fitting(SYMBOL, bars)}
     since, until = int(bars.open_time[0]), int(bars.open_time[-1]) + timeframe_ms(cross.timeframe)
     known = {(SYMBOL, one.bar_start): one for one in find(cross, SYMBOL, tape, since, until, WINDOW)}
     costs = Decimal(str(fee))

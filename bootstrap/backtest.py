@@ -13,17 +13,22 @@ import structlog
 
 from backtest import signals as finding
 from backtest.causality import MORE_HISTORY, Causality, examine
+from backtest.curve import Closes, curve, until_used_up
 from backtest.figures import Figures, figures
-from backtest.runner import Funding, Outcome, Runner, collecting_seldom
+from backtest.outcome import Funding, Outcome
+from backtest.rules import RulesInForce
+from backtest.runner import Runner, collecting_seldom
 from backtest.tape import Tape
 from backtest.venue import Venue
-from bootstrap.history import History, unpaid
+from bootstrap.history import History
 from bootstrap.learning import judge_of, open_models
-from bootstrap.parts import costs, known_rules, limits, plans, windows
+from bootstrap.parts import costs, limits, plans, windows
+from bootstrap.rules import rules_of
 from bootstrap.stored_bars import StoredBars, minute
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span
 from domain.errors import ConfigError
+from domain.funding import LONGEST_MS, MINUTE_MS, FundingGap, base_rate, describe, gaps
 from domain.ids import SHORT, Identity
 from domain.judgement import UNJUDGED
 from domain.source import Source
@@ -31,15 +36,13 @@ from engine import admission
 from engine.trader import Plan, Trader, TraderTerms
 from history.calendar import closed
 from history.port import PERPETUAL, market_of
-from history.sources.exchange import plain_rules
-from sandbox.tape import guess_instrument
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from domain.candle import Bars
-    from domain.instrument import Instrument
     from domain.judgement import Judgement
+    from domain.rule_history import RuleHistory
     from domain.signal import Signal
     from settings import Settings
 
@@ -49,8 +52,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-FUNDING_RATE = 0.0001
-"""Bybit's base rate, where no payments are stored."""
 EVER = Span(0, 2**53)
 OFF, ON, WALK_FORWARD = "off", "on", "walk-forward"
 SHOWN = ("strategies", "risk", "paper", "trading", "ml")
@@ -117,16 +118,27 @@ def run(
 def _run(settings: Settings, request: Request, progress: Progress, scores: Scores) -> Result:
     used = chosen_plans(settings, request.strategies)
     ground = prepare(settings, request, used, progress)
-    tape, span, instruments = ground.tape, ground.span, ground.instruments
+    tape, span, rules = ground.tape, ground.span, RulesInForce(ground.rules, ground.span.start)
     replayed, times = _signals(request, used, ground, progress)
     judge, notes = _judge(settings, request, used, ground, scores)
-    trader = Trader(_terms(settings, request, replayed), dict(instruments), tape.bars, judge)
-    venue = Venue(settings.paper.wallet, instruments, costs(settings))
-    runner = Runner(trader, venue, tape, times, ground.finest, ground.told, ground.funding)
+    # both see the same rules, which change with time
+    trader = Trader(_terms(settings, request, replayed), rules.instruments, tape.bars, judge)
+    venue = Venue(settings.paper.wallet, rules.instruments, costs(settings))
+    runner = Runner(trader, venue, tape, times, ground.finest, ground.told, ground.funding, rules)
     outcome = runner.run(*span, lambda time: progress("trading", time - span.start, span.end - span.start))
     drawn = {symbol: tape.track(Series(symbol, ground.finest)).bars for symbol in request.symbols}
-    found = figures(outcome, {symbol: during(held, span).close for symbol, held in drawn.items()}, *span)
-    return _result(settings, request, replace(ground, notes=ground.notes + notes), outcome, found, drawn, list(used))
+    step = timeframe_ms(ground.finest)
+    closes = {symbol: Closes(held.open_time + step, held.close) for symbol, held in drawn.items()}
+    outcome, equity = until_used_up(outcome, curve(outcome.holdings, closes, span.end), closes)
+    found = figures(outcome, {symbol: during(held, span).close for symbol, held in drawn.items()}, *span, equity)
+    notes = (*_end_of(outcome), *ground.notes, *notes)
+    return _result(settings, request, replace(ground, notes=notes), outcome, found, drawn, list(used))
+
+
+def _end_of(outcome: Outcome) -> tuple[str, ...]:
+    if not outcome.liquidated_at:
+        return ()
+    return (f"liquidated at {minute(outcome.liquidated_at)}: the equity was used up; nothing after that counts",)
 
 
 def _judge(
@@ -152,7 +164,7 @@ class Ground:
 
     tape: Tape
     span: Span
-    instruments: dict[str, Instrument]
+    rules: dict[str, RuleHistory]
     funding: dict[str, Funding]
     needs: dict[str, int]
     finest: str
@@ -169,15 +181,12 @@ def prepare(settings: Settings, request: Request, used: Mapping[str, Plan], prog
     with History(settings) as history:
         stored = StoredBars(history, request.source, needs, lambda done, of: progress("reading", done, of))
         bars, span, lacking = stored.load(request.symbols, request.span, allow_gaps=request.allow_gaps)
-        rules = known_rules(settings, request.source)
-        instruments = {
-            symbol: rules.get(symbol) or _guessed(symbol, bars[Series(symbol, finest)]) for symbol in request.symbols
-        }
-        funding, unfunded = _funding(history, request.source, instruments, span)
+        finest_bars = {series: held for series, held in bars.items() if series.timeframe == finest}
+        rules, said = rules_of(settings, request.source, finest_bars, span)
+        funding, unfunded = _funding(history, request.source, rules, span)
     tape = Tape(bars, {series: needs[series.timeframe] for series in bars})
-    guessed = [symbol for symbol in request.symbols if symbol not in rules]
-    notes = (*_notes(unfunded, guessed), *(fault.partition("; ")[0] for fault in lacking))
-    return Ground(tape, span, instruments, funding, needs, finest, told, notes)
+    notes = (*said, *unfunded, *(fault.partition("; ")[0] for fault in lacking))
+    return Ground(tape, span, rules, funding, needs, finest, told, notes)
 
 
 def stored_span(settings: Settings, request: Request) -> Span:
@@ -258,44 +267,36 @@ def _terms(settings: Settings, request: Request, replayed: Mapping[str, Plan]) -
     )  # fmt: skip
 
 
-def _guessed(symbol: str, bars: Bars) -> Instrument:
-    return guess_instrument(symbol, bars) if market_of(symbol) == PERPETUAL else plain_rules(symbol)
-
-
 def _funding(
-    history: History, source: Source, instruments: Mapping[str, Instrument], span: Span
+    history: History, source: Source, rules: Mapping[str, RuleHistory], span: Span
 ) -> tuple[dict[str, Funding], list[str]]:
-    """Return the funding payments of every perpetual, and of which not all are stored: those are the base rate's."""
-    found, lacking = {}, []
-    for symbol, rules in instruments.items():
+    """Return the funding payments of every perpetual, and what of them is guessed: what is not stored is base rates."""
+    found, notes = {}, []
+    for symbol, held in sorted(rules.items()):
         if market_of(symbol) != PERPETUAL:
             continue
         times, rates = history.funding.load(source, symbol, span)
-        step, holes = rules.funding_interval_ms, unpaid(times, span)
-        # a payment at the end of a hole is a stored one, unless the time ends there
-        ends = [hole.end + (hole.end == span.end) for hole in holes]
+        missing = gaps(times, rates, span)
+        if not len(times):
+            missing = [FundingGap(span, held.at(span.start).funding_interval_ms, 0)]
+        # a payment at the end of a gap is a stored one, unless the time ends there
         guessed = [
-            time for hole, end in zip(holes, ends, strict=True)
-            for time in range(-(-(hole.start + 1) // step) * step, end, step)
+            (time, base_rate(one.interval)) for one in missing
+            for time in range(
+                -(-(one.span.start + MINUTE_MS) // one.interval) * one.interval,
+                one.span.end - MINUTE_MS if one.span.end < span.end else span.end + 1, one.interval,
+            )
         ]  # fmt: skip
         if guessed:
-            lacking.append(symbol)
-        every = np.concatenate((times, np.array(guessed, np.int64)))
+            told = describe(times, missing) if len(times) else "no payments are stored"
+            notes.append(
+                f"funding of {symbol}: {told}; the base rate of {base_rate(LONGEST_MS):.2%} in eight hours stands in "
+                "for them; data download --marks fetches them"
+            )
+        every = np.array([*times.tolist(), *(time for time, _ in guessed)], np.int64)
         order = np.argsort(every, kind="stable")
-        found[symbol] = Funding(every[order], np.r_[rates, np.full(len(guessed), FUNDING_RATE)][order])
-    return found, lacking
-
-
-def _notes(poor: Sequence[str], guessed: Sequence[str]) -> tuple[str, ...]:
-    said = []
-    if guessed:
-        said.append(f"trading rules of {', '.join(guessed)} are read off the bars: no bot here was told of them yet")
-    if poor:
-        said.append(
-            f"funding of {', '.join(sorted(poor))}: what is not stored is the base rate of {FUNDING_RATE:.2%} every "
-            "eight hours; data download --marks fetches it"
-        )
-    return tuple(said)
+        found[symbol] = Funding(every[order], np.array([*rates.tolist(), *(rate for _, rate in guessed)])[order])
+    return found, notes
 
 
 def during(bars: Bars, span: Span) -> Bars:

@@ -121,9 +121,10 @@ def terms_of(settings: Settings, request: Request, name: str, plan: Plan) -> Ter
 def _phantoms(settings: Settings, plan: Plan, symbol: str, ground: Ground) -> Sequence[PhantomTrade]:
     describe = describer(settings, ground.tape.bars, ground.tape.series)
     before = ground.needs[plan.strategy.timeframes[0]]
-    rules = ground.instruments[symbol]
+    rules = ground.rules[symbol]
+    paid = costs(settings)
     return list(
-        past.phantoms(plan.strategy, plan.exits, ground.tape, rules, costs(settings), describe, ground.span, before)
+        past.phantoms(plan.strategy, symbol, plan.exits, ground.tape, rules, paid, describe, ground.span, before)
     )
 
 

@@ -9,7 +9,6 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
 import structlog
 
 from bootstrap import control, parts
@@ -17,12 +16,12 @@ from bootstrap.sources import Budgets, sources
 from domain import retention
 from domain.candle import Series
 from domain.coverage import Span
-from domain.errors import ConfigError, RevenantError
+from domain.errors import ConfigError, Rejected, RevenantError
+from domain.funding import gaps
 from domain.source import Source
 from history import symbols
 from history.backfill import backfill
 from history.chain import Chain
-from history.export import FUNDING_MAX_MS
 from history.port import PERPETUAL, SPOT
 from history.sources import dialects
 from history.sources.exchange import ExchangeSource
@@ -34,7 +33,7 @@ from persistence.symbols import SymbolRegistry
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from domain.candle import Times
+    from domain.instrument import Instrument
     from history import fetch
     from history.backfill import Backfilled
     from history.chain import Progress
@@ -120,15 +119,38 @@ class History:
         try:
             filled = await marks.fill(Series(symbol, "1h"), asked, kind="marks")
             got.marks = filled.added
-            known, _ = await asyncio.to_thread(self.funding.load, source, symbol, filled.window)
-            for hole in unpaid(known, filled.window):
-                async for page in fetcher.funding(symbol, hole):
+            known = await asyncio.to_thread(self.funding.load, source, symbol, filled.window)
+            for gap in gaps(*known, filled.window):
+                async for page in fetcher.funding(symbol, gap.span):
                     got.payments += await asyncio.to_thread(self.funding.save, source, symbol, page)
         except RevenantError as error:
             got.error = str(error)
         finally:
             await fetcher.close()
         return got
+
+    async def fetch_rules(self, source: Source, wanted: Sequence[str]) -> tuple[dict[str, Instrument], dict[str, str]]:
+        """Return the trading rules that a source reports of symbols now, and why not of the others.
+
+        Raises:
+            ConfigError: for a source that reports none. Unavailable: when it does not answer.
+        """
+        asked = sources(self.settings, [source], self._budgets)
+        fetcher = next((one for one in asked if isinstance(one, ExchangeSource) and one.lists_markets), None)
+        found: dict[str, Instrument] = {}
+        refused: dict[str, str] = {}
+        try:
+            if fetcher is None:
+                raise ConfigError(f"source {source}: reports no trading rules; binance, okx and bybit do")
+            for symbol in wanted:
+                try:
+                    found[symbol] = await fetcher.rules(symbol)
+                except Rejected as error:
+                    refused[symbol] = str(error)
+        finally:
+            for one in asked:
+                await one.close()
+        return found, refused
 
     async def refresh_markets(self, source: Source) -> int:
         """Ask a source for its markets, and CoinGecko for their coins' ranks; keep both, return how many markets.
@@ -184,10 +206,3 @@ def bot_runs(settings: Settings) -> bool:
     except RevenantError:
         return True
     return False
-
-
-def unpaid(known: Times, window: Span) -> list[Span]:
-    """Return the stretches without a payment that are longer than any exchange here leaves."""
-    times = np.concatenate(([window.start], known, [window.end]))
-    wide = np.flatnonzero(np.diff(times) > FUNDING_MAX_MS)
-    return [Span(int(times[i]), int(times[i + 1])) for i in wide]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -41,6 +43,7 @@ from persistence.history import CandleHistory
 from persistence.journal import Journal, read_pieces
 from persistence.ledger import DatabaseRefuge, LayeredLedger, RedisRefuge, Refuge
 from persistence.phantom_trail import PhantomTrail
+from persistence.rules import RulesArchive
 from persistence.state import RedisState, TableState
 from persistence.trades import TradeTrackerPostgres
 from sandbox.child import SandboxProcess
@@ -207,6 +210,11 @@ def keep_rules(settings: Settings, instruments: Mapping[str, Instrument]) -> dic
         before = known_rules(settings, settings.source)
     kept = {symbol: replace(rules, trading=False) for symbol, rules in before.items()} | dict(instruments)
     AtomicFile(path).write(msgspec.json.encode(kept))
+    if not settings.source.made_up:
+        # backtests need to know what was in force when
+        with contextlib.suppress(ConfigError):
+            reported = {symbol: rules for symbol, rules in instruments.items() if not rules.assumed}
+            RulesArchive(settings.data_dir, settings.source).add(reported, int(time.time() * 1000))
     return kept
 
 
@@ -243,6 +251,8 @@ def plans(settings: Settings, finest_ms: int = 0) -> dict[str, Plan]:
             parameters = msgspec.convert(choice.parameters, kind.Parameters)
         except msgspec.ValidationError as error:
             raise ConfigError(f"strategies.{name}.parameters: {error}") from error
+        if not all(math.isfinite(value) for value in choice.parameters.values() if isinstance(value, float)):
+            raise ConfigError(f"strategies.{name}.parameters: every number must be finite")
         strategy = kind(parameters)
         step = timeframe_ms(strategy.timeframes[0])
         if step < finest_ms:

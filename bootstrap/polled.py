@@ -7,7 +7,8 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from domain.candle import Bars, join, timeframe_ms
+from domain.assumed_rules import assumed
+from domain.candle import Bars, Series, join, timeframe_ms
 from domain.coverage import Span, reach
 from domain.errors import Rejected
 from domain.sifting import sift
@@ -15,16 +16,17 @@ from domain.symbols import Symbols, in_full
 from history.calendar import closed
 from history.chain import SETTLED_MS
 from history.port import PERPETUAL, SPOT
-from history.sources.exchange import ExchangeSource, plain_rules
+from history.sources.exchange import ExchangeSource
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from domain.candle import Series
     from domain.instrument import Instrument
     from history.port import CandleSource
 
 CLOSE_MS = 1_000
+PRICED_BY = ("1d", "1h", "15m", "1m")
+"""Bars that a price is looked for in, one after the other."""
 
 
 class SourceKlines:
@@ -63,13 +65,23 @@ class PolledMarket:
 
     async def instruments(self) -> dict[str, Instrument]:
         """Return the rules by symbol, of those that the source has. Raises Unavailable."""
-        if not isinstance(self.source, ExchangeSource):
-            return {symbol: plain_rules(symbol) for symbol in self._symbols}
-        found = {}
-        for symbol in await self._meant(self.source):
+        found, asked = {}, self.source
+        for symbol in await self._meant(asked) if isinstance(asked, ExchangeSource) else self._symbols:
             with contextlib.suppress(Rejected):
-                found[symbol] = await self.source.rules(symbol)
+                if isinstance(asked, ExchangeSource) and asked.lists_markets:
+                    found[symbol] = await asked.rules(symbol)
+                else:
+                    found[symbol] = await self._assumed(symbol)
         return found
+
+    async def _assumed(self, symbol: str) -> Instrument:
+        """Return rules that follow the newest price: the source reports none."""
+        klines = SourceKlines(self.source)
+        for timeframe in [one for one in PRICED_BY if one in self.source.terms.timeframes]:
+            newest = await klines.latest(Series(symbol, timeframe), 1)
+            if len(newest):
+                return assumed(symbol, float(newest.close[-1]))
+        raise Rejected(f"{self.source.source}: no price of {symbol} is known")
 
     async def _meant(self, source: ExchangeSource) -> list[str]:
         """Return the symbols that are meant; what the source does not have is left out."""

@@ -111,7 +111,9 @@ def _page(result: Result) -> str:
         "source": request.source.value, "symbols": ", ".join(request.symbols),
         "strategies": ", ".join(result.strategies), "bars": f"{result.outcome.bars:,}",
         "refused": ", ".join(f"{gate} {count}" for gate, count in result.figures.refused.items()) or "none",
-        "open at the end": ", ".join(result.figures.open_at_end) or "none",
+        "open at the end": ", ".join(
+            f"{one.symbol} {one.side} {one.unrealised:+,.2f}" for one in result.figures.open_positions
+        ) or "none",
         "settings": result.config_hash, "bars' hash": result.data_hash, "result": result.result_hash,
     }  # fmt: skip
     title = f"Backtest on {request.source}: {', '.join(result.strategies)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import math
 import multiprocessing
 import os
 from dataclasses import dataclass, field, replace
@@ -41,9 +42,12 @@ class Trial:
     error: str = ""
 
     def score(self, objective: str) -> float:
-        """Return how good it was, minus infinity where that cannot be said."""
-        found = getattr(self.figures, objective) if self.figures is not None else None
-        return float(found) if found is not None and self.figures and self.figures.total.trades else -np.inf
+        """Return how good it was, minus infinity where that cannot be said; a ratio without a loss is infinite."""
+        return self.figures.merit(objective) if self.figures is not None else -math.inf
+
+    def place(self, objective: str) -> tuple[float, float]:
+        """Return what trials are ordered by, the best has the largest: of equal ones the profit decides."""
+        return self.score(objective), self.figures.profit_percent if self.figures is not None else -math.inf
 
 
 @dataclass(slots=True)
@@ -117,9 +121,9 @@ def sweep(
             done.append(future.result())
             progress(len(done), len(work) + len(cut))
         ordered = [future.result() for future in waiting]
-        whole = sorted(ordered[: len(values)], key=lambda one: -one.score(objective))
+        whole = sorted(ordered[: len(values)], key=lambda one: one.place(objective), reverse=True)
         best = [
-            max(ordered[len(values) * (place + 1) : len(values) * (place + 2)], key=lambda one: one.score(objective))
+            max(ordered[len(values) * (place + 1) : len(values) * (place + 2)], key=lambda one: one.place(objective))
             for place in range(len(cut))
         ]
         after = [

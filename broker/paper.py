@@ -19,6 +19,7 @@ from domain.account import (
     SimulatedAccount,
     VenueOrder,
 )
+from domain.account_state import Payment
 from domain.candle import Bars, timeframe_ms
 from domain.errors import BadData, Rejected
 from domain.ids import parse_order_id
@@ -204,12 +205,15 @@ class PaperBroker:
                 continue
             self._snapshot.closed_until[symbol] = closes
             self._time = max(self._time, closes)
-            interval = self._instruments[symbol].funding_interval_ms
-            events = self._account.on_bar(symbol, bar, closes)
-            if closes // interval > bar.open_time // interval:
-                events += self._account.on_funding(symbol, FUNDING_RATE, closes)
+            events = self._account.on_bar(symbol, bar, closes, self._payments(symbol, bar.open_time, closes))
             if events:
                 self._apply(events)
+
+    def _payments(self, symbol: str, opened: int, closes: int) -> list[Payment]:
+        """Return the funding payments that fall due in a bar; its own interval may be shorter than the bar."""
+        interval = self._instruments[symbol].funding_interval_ms
+        first = (opened // interval + 1) * interval
+        return [Payment(time, FUNDING_RATE) for time in range(first, closes + 1, interval)]
 
     def on_price(self, symbol: str, price: float, time: int) -> None:
         """Take the last traded price."""

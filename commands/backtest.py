@@ -351,8 +351,16 @@ def _lines(held: dict[str, Any]) -> list[tuple[str, str]]:
         ("profit factor", _plain(held["profit_factor"])),
         ("expectancy", f"{float(held['expectancy']):+.2f} USDT, {held['expectancy_r']:+.3f} R a trade"),
         ("exposure", f"{held['exposure']:.1f} % of the time"),
-        *([("open at the end", ", ".join(held["open_at_end"]))] if held["open_at_end"] else []),
+        *(("open at the end", _still_open(one)) for one in held.get("open_positions", [])),
     ]  # fmt: skip
+
+
+def _still_open(held: dict[str, Any]) -> str:
+    """Return a position that was still open at the end in a few words."""
+    return (
+        f"{held['symbol']} {held['side']} {held['quantity']} at {float(held['entry_price']):g} since "
+        f"{told(held['entry_time'])}: {float(held['unrealised']):+.2f} USDT"
+    )
 
 
 def _row(title: str, name: str, group: dict[str, Any]) -> dict[str, Any]:

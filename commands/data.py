@@ -21,6 +21,7 @@ from commands.freqtrade import export
 from commands.importing import import_files
 from commands.progress import progress_bar
 from commands.quality import quality
+from commands.rules import rules
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, Yes, load, show
 from commands.times import FOREVER, Days, Since, Timerange, Until, told, window
 from domain.candle import Series, timeframe_ms
@@ -41,6 +42,7 @@ app = typer.Typer(no_args_is_help=True, help="Stored candles: import, download, 
 app.command("import")(import_files)
 app.command("export")(export)
 app.command("quality")(quality)
+app.command("rules")(rules)
 
 MONTH_DAYS = 30
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,10 +15,12 @@ from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
 from commands.times import Days, Since, Timerange, Until, told, window
 from domain.candle import Series
 from domain.coverage import Span
+from domain.funding import HOUR_MS
 from domain.source import MERGE_ORDER, Source
 from history import pictures
 from history import quality as judging
 from history.calendar import closed
+from history.port import PERPETUAL, market_of
 from persistence.candle_reader import read_best
 
 if TYPE_CHECKING:
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from persistence.history import Entry
 
 MERGED = "best"
+GAPS_SHOWN = 10
+"""So many gaps in funding are listed for people."""
 
 Judged = dict[tuple[str, Series], judging.Quality]
 
@@ -65,7 +70,11 @@ def quality(
     else:
         for (name, series), one in found.items():
             _tell(" ".join((name, *series)), one)
-    poor = any(one.coverage.completeness < settings.history.completeness_min for one in found.values())
+    poor = any(
+        one.coverage.completeness < settings.history.completeness_min
+        or (one.funding is not None and one.funding.stored and one.funding.gaps)
+        for one in found.values()
+    )
     raise typer.Exit(FAILED if not found else DEGRADED if poor else OK)
 
 
@@ -85,6 +94,9 @@ def _judge(history: History, entry: Entry, asked: Span, against: Source | None) 
     other = store.load(against, entry.series, span) if against is not None else None
     found = judging.examine(bars, span, entry.series.timeframe, absent, other)
     store.judge(entry.source, entry.series, found.coverage, found.counts)
+    if market_of(entry.series.symbol) == PERPETUAL and history.funding.covers(entry.source):
+        paid = history.funding.load(entry.source, entry.series.symbol, span)
+        found = replace(found, funding=judging.payments_of(*paid, span))
     return found
 
 
@@ -111,5 +123,12 @@ def _tell(name: str, found: judging.Quality) -> None:
     for kind, count in found.counts.items():
         first = next(one for one in found.anomalies if one.kind == kind)
         print(f"  {kind}: {count}, first {told(first.span.start)}: {first.detail}")
+    if found.funding is not None and found.funding.gaps:
+        print(f"  funding: {found.funding.told}")
+        for gap in found.funding.gaps[:GAPS_SHOWN]:
+            every = gap.interval // HOUR_MS
+            print(f"    {told(gap.span.start)} to {told(gap.span.end)}: {gap.missing} missing, due every {every} h")
+        if len(found.funding.gaps) > GAPS_SHOWN:
+            print(f"    and {len(found.funding.gaps) - GAPS_SHOWN} more; --json lists them all")
     if found.agreement is not None:
         print(f"  compared: {found.agreement.told}")

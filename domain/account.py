@@ -19,6 +19,7 @@ from domain.account_state import (
     ClosedPnl,
     Event,
     Execution,
+    Payment,
     Slice,
     VenueOrder,
     VenuePosition,
@@ -45,7 +46,7 @@ from domain.order_checks import (
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from decimal import Decimal
 
     from domain.candle import Bar
@@ -88,16 +89,6 @@ class SimulatedAccount(AccountFacts):
     def mark_price(self, held: VenuePosition) -> Decimal:
         """Return the price that a position is valued at; here it is the last one."""
         return self._marks.get(held.symbol, held.avg_price)
-
-    def unrealised(self, symbol: str) -> Decimal:
-        """Return the open profit of a position at the last price."""
-        held = self.position(symbol)
-        return held.qty * (self.mark_price(held) - held.avg_price)
-
-    def equity(self) -> Decimal:
-        """Return wallet plus open profit."""
-        held = (one for one in self.state.positions.values() if one.qty)
-        return sum((one.qty * (self.mark_price(one) - one.avg_price) for one in held), self.state.wallet)
 
     def position(self, symbol: str) -> VenuePosition:
         """Return the position in a symbol, a flat one where there is none."""
@@ -193,14 +184,22 @@ class SimulatedAccount(AccountFacts):
         self._emit(held)
         return self._drain()
 
-    def on_bar(self, symbol: str, bar: Bar, closes_at: int) -> list[Event]:
-        """Match a symbol's resting orders against one bar that opened after they were accepted."""
+    def on_bar(self, symbol: str, bar: Bar, closes_at: int, payments: Sequence[Payment] = ()) -> list[Event]:
+        """Match a symbol's resting orders against one bar that opened after they were accepted.
+
+        Funding ``payments`` that fall due by its close, oldest first, are made in their turn: those inside of it by who
+        holds something after its open, at the open's price.
+        """
+        self._pay(symbol, [one for one in payments if one.time <= bar.open_time])
         rules = self._instruments[symbol]
         prices = fills.bar_prices(bar, rules)
         if self.books is not None or self.director is not None:
             self._open_books(symbol, bar, closes_at)
         for order, price in self._reached(symbol, self._marks.get(symbol), prices, at_open=True):
             self._execute(order, price, bar.open_time, maker=False)
+        if payments:
+            self._marks[symbol] = prices.open
+            self._pay(symbol, [one for one in payments if bar.open_time < one.time < closes_at])
         before = self.state.sequence
         for order, price in self._reached(symbol, prices.open, prices, at_open=False):
             if self.books is not None and fills.is_touch(order.kind, order.side, price, prices):
@@ -213,6 +212,7 @@ class SimulatedAccount(AccountFacts):
                 if order.sequence > before and order.kind is OrderKind.STOP:
                     self._execute(order, price, closes_at - 1, maker=False)
         self._marks[symbol] = rules.price(bar.close)
+        self._pay(symbol, [one for one in payments if one.time >= closes_at])
         return self._drain()
 
     def on_time(self, now: int) -> list[Event]:
@@ -228,23 +228,25 @@ class SimulatedAccount(AccountFacts):
 
     def on_funding(self, symbol: str, rate: Decimal, now: int) -> list[Event]:
         """Charge or pay funding on an open position at the last price."""
-        held = self.position(symbol)
-        if not held.qty:
-            return []
-        mark = self.mark_price(held)
-        paid = fills.funding_payment(held.qty, mark, rate)
-        self.state.wallet -= paid
-        held.realised -= paid
-        number = self._next()
-        self._emit(
-            Execution(
-                id=self._uuid(number), sequence=number, time=now, order_id=self._uuid(-number), link_id="",
-                symbol=symbol, side=OrderSide.BUY if held.qty > 0 else OrderSide.SELL, order_type="UNKNOWN",
-                qty=abs(held.qty), price=mark, fee=paid, fee_rate=rate, maker=False, closed=ZERO, leaves=ZERO,
-                order_qty=ZERO, kind="Funding", create_type="",
-            )
-        )  # fmt: skip
+        self._pay(symbol, [Payment(now, rate)])
         return self._drain()
+
+    def _pay(self, symbol: str, payments: Iterable[Payment]) -> None:
+        held = self.position(symbol)
+        for due in payments if held.qty else ():
+            mark = self.mark_price(held)
+            paid = fills.funding_payment(held.qty, mark, due.rate)
+            self.state.wallet -= paid
+            held.realised -= paid
+            number = self._next()
+            self._emit(
+                Execution(
+                    id=self._uuid(number), sequence=number, time=due.time, order_id=self._uuid(-number), link_id="",
+                    symbol=symbol, side=OrderSide.BUY if held.qty > 0 else OrderSide.SELL, order_type="UNKNOWN",
+                    qty=abs(held.qty), price=mark, fee=paid, fee_rate=due.rate, maker=False, closed=ZERO, leaves=ZERO,
+                    order_qty=ZERO, kind="Funding", create_type="",
+                )
+            )  # fmt: skip
 
     def _check(self, order: VenueOrder) -> None:
         rules = self._instruments.get(order.symbol)

@@ -35,9 +35,14 @@ class AccountFacts:
         """Return the price that a position is valued at."""
         raise NotImplementedError
 
+    def unrealised(self, symbol: str) -> Decimal:
+        """Return the open profit of a position at the last price."""
+        return self.profit(self.position(symbol))
+
     def equity(self) -> Decimal:
         """Return wallet plus open profit."""
-        raise NotImplementedError
+        held = (one for one in self.state.positions.values() if one.qty)
+        return sum((self.profit(one) for one in held), self.state.wallet)
 
     def margin(self) -> Decimal:
         """Return the initial margin of all positions."""

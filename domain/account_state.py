@@ -43,6 +43,13 @@ class Remainder(msgspec.Struct):
     due: int = 0
 
 
+class Payment(NamedTuple):
+    """A funding payment that falls due: when (UTC ms), and the rate that longs pay to shorts."""
+
+    time: int
+    rate: Decimal
+
+
 EXCHANGE_MADE = ("CreateBySettle", "CreateByLiq", "CreateByAdl_PassThrough", "CreateByTakeOver_PassThrough")
 """Orders of the exchange's own: it takes the position over, whatever a book holds."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -75,6 +76,14 @@ TIME_MAX = 2**53
 
 PRICE_MAX, VOLUME_MAX = 1e12, 1e21
 """What is beyond these was never traded of anything."""
+
+
+def decimal_of(value: float) -> Decimal:
+    """Return the number that a float stands for.
+
+    What arithmetic leaves in its last digits must not decide between two ticks, or two quantities.
+    """
+    return Decimal(f"{value:.13g}")
 
 
 def check_bar(bar: Bar, step_ms: int) -> None:

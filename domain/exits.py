@@ -6,6 +6,7 @@ from decimal import Decimal
 
 import msgspec
 
+from domain.candle import decimal_of
 from domain.order import Cause, Side
 
 
@@ -69,13 +70,25 @@ class Bracket(msgspec.Struct, frozen=True):
 def widen(bracket: Bracket, high: float, low: float) -> Bracket:
     """Return the bracket with the best and the worst price seen, after bars that reached from ``low`` to ``high``."""
     long = bracket.side is Side.LONG
-    best, worst = Decimal(repr(high if long else low)), Decimal(repr(low if long else high))
+    best, worst = decimal_of(high if long else low), decimal_of(low if long else high)
     if bracket.best:
         better, lesser = (max, min) if long else (min, max)
         best, worst = better(best, bracket.best), lesser(worst, bracket.worst)
         if best is bracket.best and worst is bracket.worst:
             return bracket
     return msgspec.structs.replace(bracket, best=best, worst=worst)
+
+
+def widen_last(bracket: Bracket, high: float, low: float, left: Decimal) -> Bracket:
+    """Return the bracket after the bar inside of which the position ended at the price ``left``.
+
+    It saw nothing beyond its stop and its target: what the bar did there came after it.
+    """
+    long = bracket.side is Side.LONG
+    floor, ceiling = (bracket.stop, bracket.target) if long else (bracket.target, bracket.stop)
+    floor, ceiling = min(floor, left), max(ceiling or left, left)
+    bounded = widen(bracket, min(high, float(ceiling)), max(low, float(floor)))
+    return widen(bounded, float(left), float(left))
 
 
 def trail(bracket: Bracket) -> Bracket:

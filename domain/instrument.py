@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
+from domain.candle import decimal_of
 from domain.errors import BadData
 
 SIZES = ("tick", "step", "min_qty", "max_qty", "max_leverage")
-SIZE_MIN, SIZE_MAX = Decimal("1e-15"), Decimal("1e15")
+SIZE_MIN, SIZE_MAX = Decimal("1e-20"), Decimal("1e20")
 """With sizes beyond these prices and quantities cannot be rounded."""
 
 
@@ -34,7 +35,7 @@ class Instrument:
     no coin (``stock``, ``commodity``), or ``innovation``; ``pre_listing`` marks a contract that is not fully listed;
     ``listed_at`` is since when it is traded (UTC ms), 0 where nobody says so; ``delivery_time`` is when it will be
     delisted and settled (UTC ms), 0 for never. ``tiers`` are its margin rules, smallest positions first; empty when
-    they are not known.
+    they are not known. ``assumed`` rules follow the price: nobody reported them.
     """
 
     symbol: str
@@ -54,6 +55,7 @@ class Instrument:
     delivery_time: int = 0
     tiers: tuple[RiskTier, ...] = ()
     listed_at: int = 0
+    assumed: bool = False
 
     def __post_init__(self) -> None:
         """Raise BadData for rules that no order could be made by."""
@@ -61,6 +63,13 @@ class Instrument:
             size = getattr(self, name)
             if not (size.is_finite() and SIZE_MIN <= size <= SIZE_MAX):
                 raise BadData(f"{self.symbol}: {name} is {size}")
+
+    def finer(self, other: Instrument) -> Instrument:
+        """Return the other's rules with the finer ticks and steps of both, and the larger order."""
+        return replace(
+            other, tick=min(self.tick, other.tick), step=min(self.step, other.step),
+            min_qty=min(self.min_qty, other.min_qty), max_qty=max(self.max_qty, other.max_qty),
+        )  # fmt: skip
 
     def maintenance_rate(self, value: Decimal) -> Decimal:
         """Return the maintenance margin of a position of a value (quote units), as a fraction of it.
@@ -108,7 +117,7 @@ class Instrument:
 
     def _to_tick(self, value: Decimal | float, rounding: str) -> Decimal:
         tick = self.tick
-        exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
+        exact = value if isinstance(value, Decimal) else decimal_of(value)
         rounded = (exact / tick).to_integral_value(rounding) * tick
         return max(tick, rounded)
 

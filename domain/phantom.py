@@ -85,9 +85,9 @@ class PhantomTrade(msgspec.Struct):
         return self.side.sign * (self.bracket.stop - self.bracket.entry) >= 0
 
     def excursions(self) -> tuple[Decimal, Decimal]:
-        """Return the largest move for and against it in R, of the bars that it outlived."""
+        """Return the largest move for and against it in R."""
         held = self.bracket
-        if not held.best:
+        if not held.best or not held.risk:
             return ZERO, ZERO
         sign = self.side.sign
         return sign * (held.best - held.entry) / held.risk, sign * (held.worst - held.entry) / held.risk
@@ -186,5 +186,6 @@ def _end(phantom: PhantomTrade, price: Decimal, cause: Cause, time: int) -> None
     held = phantom.bracket
     phantom.exit_price, phantom.exit_time, phantom.exit_reason = price, time, cause.value
     phantom.outcome = TIMEOUT if cause is Cause.TIMEOUT else WIN if phantom.made > 0 else LOSS
-    phantom.realized_rr = round(phantom.made / held.risk, 6)
+    # a stop that rounds to the entry risks nothing that could be counted in
+    phantom.realized_rr = round(phantom.made / held.risk, 6) if held.risk else ZERO
     phantom.pnl_percent = round(100 * phantom.made / held.entry, 6)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from domain.candle import decimal_of
 from domain.order import Cause, Side
 from domain.records import DayStarted
 from domain.trade import ZERO
@@ -54,7 +55,7 @@ def prices_at(start: int, series: Iterable[Series], until: Callable[[str, str, i
         # a series that is not followed any more, or not yet, has no window
         with contextlib.suppress(KeyError):
             bars = until(one.symbol, one.timeframe, start)
-            prices |= {one.symbol: Decimal(repr(bars.close.item(-1)))} if len(bars) else {}
+            prices |= {one.symbol: decimal_of(bars.close.item(-1))} if len(bars) else {}
     return prices
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import structlog
 
-from domain.candle import Series
+from domain.candle import Series, decimal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,7 +74,7 @@ class Following:
         for series in wanted:
             bars = p.windows.bars(series)
             if len(bars):
-                p.trader.situation.prices[series.symbol] = Decimal(repr(float(bars.close[-1])))
+                p.trader.situation.prices[series.symbol] = decimal_of(bars.close.item(-1))
             if series.timeframe == p.finest:
                 p.broker.on_bars(series.symbol, bars)
 

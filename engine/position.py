@@ -175,6 +175,7 @@ class Position:
         funding = sum([f.fee for f in told if f.cause is Cause.FUNDING], ZERO)
         net = gross - fees - funding
         value, risk = entry * self.opened, self.bracket.risk
+        best, worst = self._excursions(exits)
         return Trade(
             symbol=self.symbol, side=side.value, entry_price=entry, exit_price=self._average(exits),
             quantity=self.opened, entry_time=times[min([f.time for f in entries])], exit_time=times[last.time],
@@ -183,8 +184,7 @@ class Position:
             trade_id=ids.trade_id(self.digest), source=who.source, mode=who.mode, account=who.account,
             timeframe=self.opening.timeframe, gross_pnl=gross, fees=fees, funding=funding,
             r_multiple=_ratio(net, risk * self.opened),
-            max_favourable_r=_ratio(side.sign * (self.bracket.best - entry), risk) if self.bracket.best else ZERO,
-            max_adverse_r=_ratio(side.sign * (self.bracket.worst - entry), risk) if self.bracket.worst else ZERO,
+            max_favourable_r=_ratio(best, risk), max_adverse_r=_ratio(worst, risk),
             score=self.opening.score, touched=",".join(self._touched()),
             legs=tuple([
                 Leg(exec_id=f.exec_id, time=times[f.time], qty=f.qty, price=f.price, fee=f.fee,
@@ -192,6 +192,12 @@ class Position:
                 for f in told
             ]),
         )  # fmt: skip
+
+    def _excursions(self, exits: list[Fill]) -> tuple[Decimal, Decimal]:
+        """Return the largest moves for it and against it per unit; it saw its entry, and what it was left at, too."""
+        seen = [self.bracket.best, self.bracket.worst] if self.bracket.best else []
+        moves = [self.opening.side.sign * (price - self.entry_price) for price in (*seen, *(f.price for f in exits))]
+        return max(ZERO, *moves), min(ZERO, *moves)
 
     def hold(self, fills: dict[str, Fill]) -> bool:
         """Take these as the executions that make it up; return whether that changes anything."""
@@ -264,7 +270,9 @@ class Position:
     @staticmethod
     def _average(fills: list[Fill]) -> Decimal:
         qty = sum([f.qty for f in fills], ZERO)
-        return rounded(sum([f.qty * f.price for f in fills], ZERO) / qty, 12) if qty else ZERO
+        price = sum([f.qty * f.price for f in fills], ZERO) / qty if qty else ZERO
+        # a price far below one keeps as many digits
+        return rounded(price, 12 + max(0, -price.adjusted())) if price else ZERO
 
 
 def bracket_of(opening: Opening, time: int) -> Bracket:

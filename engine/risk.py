@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from domain.candle import decimal_of
 from domain.order import Side
 from domain.trade import ZERO
 from engine.protections import Protection, blocked
@@ -126,7 +127,7 @@ def weigh(signal: Signal, instrument: Instrument, limits: RiskLimits, account: A
 
 
 def _size(signal: Signal, instrument: Instrument, limits: RiskLimits, account: Account) -> Approved | Denied:
-    entry, long = Decimal(repr(signal.entry)), signal.side is Side.LONG
+    entry, long = decimal_of(signal.entry), signal.side is Side.LONG
     # as it will be sent: where the tick is coarse, what is lost at the stop is more than the signal says
     stop = instrument.price_down(signal.stop) if long else instrument.price_up(signal.stop)
     if account.equity <= 0:

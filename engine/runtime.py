@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from domain.candle import Bars, ClosedBar
+from domain.candle import Bars, ClosedBar, decimal_of
 from domain.errors import OutcomeUnknown, Rejected, RevenantError, Unavailable
 from domain.order import Cause, OrderReport, PositionReport
 from domain.records import Fill, Level, Mended, OrderEnded, Receipt, StopMoved, finished
@@ -409,7 +409,7 @@ class Runtime:
 
     def _last_price(self, symbol: str) -> Decimal | None:
         price, _ = self._p.feed.prices.get(symbol, (0.0, 0))
-        return Decimal(repr(float(price))) if price else None
+        return decimal_of(float(price)) if price else None
 
     async def settle(self, seconds: float) -> None:
         """Wait so long for finished trades to be recorded and to reach the database."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from domain import ids
-from domain.candle import Bars, ClosedBar, Series, timeframe_ms
+from domain.candle import Bars, ClosedBar, Series, decimal_of, timeframe_ms
 from domain.coverage import Span, density
 from domain.exits import ExitPlan
 from domain.judgement import UNJUDGED, Judgement
@@ -170,7 +170,7 @@ class Trader:
         """Manage the position and step the strategies of the bar's symbol."""
         now = closed.close_time
         self.situation.market_time = max(self.situation.market_time, now)
-        self.situation.prices[closed.series.symbol] = Decimal(repr(closed.bar.close))
+        self.situation.prices[closed.series.symbol] = decimal_of(closed.bar.close)
         self.counts["bars"] += 1
         commands = self.turn_of_day(now)
         held = self.book.of_symbol(closed.series.symbol)

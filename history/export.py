@@ -16,6 +16,7 @@ import numpy as np
 from domain.candle import Bars, Series
 from domain.coverage import Span, cover, missing
 from domain.errors import BadData, Rejected
+from domain.funding import describe, gaps
 from formats import freqtrade
 from history.port import PERPETUAL, SPOT, market_of
 
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from domain.candle import Times
 
 MANIFEST = "revenant-manifest.json"
-FUNDING_MAX_MS = 8 * 3_600_000
-"""No exchange here leaves more than eight hours between two fundings."""
 HOUR_MS = 3_600_000
 AT_ONCE = 2
 """Series that are read or packed at the same time: while the database or a packer works, Python has nothing to do."""
@@ -86,10 +85,9 @@ def check(material: Material) -> str:
     holes = missing(material.mark.open_time, window, HOUR_MS)
     if holes:
         return f"{name}: mark prices are missing, the first {_day(holes[0])}"
-    times = np.concatenate(([window.start], material.funding[0], [window.end]))
-    wide = np.flatnonzero(np.diff(times) > FUNDING_MAX_MS)
-    if len(wide):
-        return f"{name}: funding is missing, the first {_day(Span(int(times[wide[0]]), int(times[wide[0] + 1])))}"
+    unpaid = gaps(*material.funding, window)
+    if unpaid:
+        return f"{name}: funding is missing: {describe(material.funding[0], unpaid)}, the first {_day(unpaid[0].span)}"
     return ""
 
 

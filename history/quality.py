@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from domain.coverage import Span, cover, merged
+from domain.funding import FundingGap, describe, gaps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from domain.candle import Bars, Floats
+    from domain.candle import Bars, Floats, Times
     from domain.coverage import Coverage
 
 AROUND_BARS = 50
@@ -59,6 +60,15 @@ class Agreement:
 
 
 @dataclass(frozen=True, slots=True)
+class Payments:
+    """How complete the funding of a perpetual is: what is stored, and where payments are missing."""
+
+    stored: int
+    gaps: list[FundingGap]
+    told: str
+
+
+@dataclass(frozen=True, slots=True)
 class Quality:
     """What was found of one series."""
 
@@ -66,6 +76,7 @@ class Quality:
     anomalies: list[Anomaly] = field(default_factory=list)
     periods: dict[str, float] = field(default_factory=dict)
     agreement: Agreement | None = None
+    funding: Payments | None = None
 
     @property
     def counts(self) -> dict[str, int]:
@@ -221,6 +232,21 @@ def as_rows(quality: Quality) -> dict[str, Any]:
         ],
         "periods": {name: round(value, 4) for name, value in quality.periods.items()},
         "agreement": asdict(quality.agreement) if quality.agreement else None,
+        "funding": _as_row(quality.funding) if quality.funding else None,
+    }  # fmt: skip
+
+
+def payments_of(times: Times, rates: Floats, window: Span) -> Payments:
+    """Judge funding payments (UTC ms, ascending) of a window."""
+    found = gaps(times, rates, window)
+    told = describe(times, found) if len(times) else "none is stored"
+    return Payments(len(times), found, told)
+
+
+def _as_row(found: Payments) -> dict[str, Any]:
+    return {
+        "stored": found.stored, "missing": sum(one.missing for one in found.gaps), "said": found.told,
+        "missing_ranges": [[*one.span, one.missing, one.interval] for one in found.gaps],
     }  # fmt: skip
 
 

@@ -79,6 +79,7 @@ FEATURES = (
     Feature("relative_strength", "ATR", SIDE, "change over 20 bars less the leader's, 0 when that is unknown"),
 )
 
+SAME = 1e-9
 NAMES = tuple(feature.name for feature in FEATURES)
 SCHEMA = hashlib.blake2s(repr((VERSION, WINDOW, FEATURES)).encode(), digest_size=8).hexdigest()
 """Models and stored vectors carry it: those of another schema are not used."""
@@ -277,7 +278,8 @@ def _last(values: Column) -> float:
 
 
 def _rank(values: Column) -> float:
-    return float(np.count_nonzero(values <= values[-1]) / len(values))
+    # what arithmetic leaves in the last digits is no order
+    return float(np.count_nonzero(values <= values[-1] * (1 + SAME)) / len(values))
 
 
 def _share(part: float, whole: float, otherwise: float) -> float:

@@ -88,6 +88,11 @@ class FundingHistory:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    @staticmethod
+    def covers(source: Source) -> bool:
+        """Return whether there can be payments of a source."""
+        return source in schema.fundings
+
     def save(self, source: Source, symbol: str, payments: Sequence[tuple[int, float]]) -> int:
         """Store payments; return how many there were."""
         rows = [{"symbol": symbol, "time": time, "rate": rate} for time, rate in payments]

@@ -13,7 +13,10 @@ from domain.trade import ZERO
 from sandbox.margin_account import MarginAccount
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from domain.account import Event, VenueOrder
+    from domain.account_state import Payment
     from domain.candle import Bar
 
 AGREEMENT, HAS_POSITION = 110125, 110024
@@ -93,9 +96,9 @@ class PracticeAccount(MarginAccount):
         self._emit(leg)
         return self._drain()
 
-    def on_bar(self, symbol: str, bar: Bar, closes_at: int) -> list[Event]:
+    def on_bar(self, symbol: str, bar: Bar, closes_at: int, payments: Sequence[Payment] = ()) -> list[Event]:
         """Match a bar; legs of hedge mode have their stops and targets filled too, stops first."""
-        events = super().on_bar(symbol, bar, closes_at)
+        events = super().on_bar(symbol, bar, closes_at, payments)
         rules = self._instruments[symbol]
         for leg in [one for one in self.state.legs if one.symbol == symbol and one.qty]:
             worst, best = (bar.low, bar.high) if leg.qty > 0 else (bar.high, bar.low)

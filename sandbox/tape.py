@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from domain.assumed_rules import first_limit, fitting
 from domain.candle import Bars, join
 from domain.errors import ConfigError
 from domain.instrument import Instrument, unified_symbol
@@ -15,7 +16,6 @@ from domain.margin import tiers
 from sandbox.silence import quieten, silences
 
 MINUTE_MS = 60_000
-LOWEST_LIMIT = Decimal(50_000)
 BLOCK = 360
 """Minutes that share one market regime."""
 
@@ -199,7 +199,7 @@ class ReplayTape:
         if starts >= ends:
             raise ConfigError("sandbox.replay: the candle files share no common time")
         self._span = (starts, ends)
-        self.instruments = {symbol: guess_instrument(symbol, bars) for symbol, bars in files.items()}
+        self.instruments = {symbol: fitting(symbol, bars) for symbol, bars in files.items()}
 
     def span(self) -> tuple[int, int | None]:
         """Return the first open time and the end of the time all files share."""
@@ -210,28 +210,3 @@ class ReplayTape:
         held = self._bars[symbol]
         first, last = np.searchsorted(held.open_time, (start, end))
         return held[int(first) : int(last)]
-
-
-def guess_instrument(symbol: str, bars: Bars) -> Instrument:
-    """Return trading rules for bars that come without any: the tick is the finest decimal place of their prices."""
-    base, rest = symbol.split("/")
-    places = max(_places(float(price)) for price in bars.close[:2_000])
-    step = Decimal(1).scaleb(min(0, round(np.log10(10 / float(bars.close[0])) - 1)))
-    step = max(step, Decimal("0.001"))
-    turnover = float(np.mean(bars.turnover)) * 86_400_000 / max(1, int(bars.open_time[1] - bars.open_time[0]))
-    return Instrument(
-        symbol, base + rest.split(":")[0], Decimal(1).scaleb(-places), step, step, step * 10_000_000, Decimal(5),
-        Decimal(50), turnover_24h=Decimal(round(turnover)),
-        tiers=tiers(Decimal(50), first_limit(Decimal(round(turnover)))),
-    )  # fmt: skip
-
-
-def first_limit(turnover: Decimal) -> Decimal:
-    """Return the limit of a contract's lowest risk tier, in one digit: the more is traded a day, the higher."""
-    limit = max(LOWEST_LIMIT, turnover / 600)
-    return limit.quantize(Decimal(1).scaleb(limit.adjusted()))
-
-
-def _places(price: float) -> int:
-    exponent = Decimal(repr(price)).normalize().as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     Column = np.ndarray[tuple[int], np.dtype[np.float64]]
 
 FORGOTTEN, BYTE = 1e-9, 256
+NOISE = 1e-9
+"""Prices and ratios that differ by less than this fraction are equal: arithmetic leaves other last digits in other
+units, and no decision may hang on them."""
 
 
 def ema(values: Column, span: int) -> Column:
@@ -45,10 +48,15 @@ def volume_weighted_price(bars: Bars, span: int) -> Column:
 
 def band_width(close: Column, length: int) -> Column:
     """Return the relative width of Bollinger bands, two standard deviations to each side over the mean."""
-    if len(close) < length:
-        return np.full(len(close), np.nan)
-    upper, middle, lower = talib.BBANDS(close, length, 2, 2)
-    return np.asarray((upper - lower) / middle)
+    out = np.full(len(close), np.nan)
+    count = len(close) - length + 1
+    if count <= 0:
+        return out
+    # from each window's own mean: running sums of squares never forget the prices before a collapse
+    back = [close[i : i + count] for i in range(length)]
+    middle = sum(back) / length
+    out[length - 1 :] = 4 * np.sqrt(sum((one - middle) ** 2 for one in back) / length) / middle
+    return out
 
 
 def percentile_rank(values: Column, length: int) -> Column:
@@ -58,7 +66,8 @@ def percentile_rank(values: Column, length: int) -> Column:
     if count > 0:
         # one row for each step back, so that numpy goes along memory: a third of the time of a window for each value
         back = np.lib.stride_tricks.sliding_window_view(values, count)
-        below = (back <= values[length - 1 :]).view(np.uint8)
+        newest = values[length - 1 :]
+        below = (back <= newest + NOISE * np.abs(newest)).view(np.uint8)
         out[length - 1 :] = below.sum(axis=0, dtype=np.uint8 if length < BYTE else np.int64) / length
     out[np.isnan(values)] = np.nan
     return out

@@ -92,7 +92,9 @@ class MeanReversion:
             state.cooldown -= 1
             return None
         upper, lower, atr = (float(columns[name][i]) for name in ("upper", "lower", "atr"))
-        if np.isnan(upper + lower + atr) or not self._p.width_min <= upper / lower - 1 <= self._p.width_max:
+        if np.isnan(upper + lower + atr):
+            return None
+        if not self._p.width_min - ta.NOISE <= upper / lower - 1 <= self._p.width_max + ta.NOISE:
             return None
         for side, edge, far in ((Side.LONG, lower, upper), (Side.SHORT, upper, lower)):
             signal = self._at_edge(i, columns, state.symbol, side, edge, far, atr)
@@ -107,14 +109,15 @@ class MeanReversion:
         p, sign = self._p, side.sign
         opened, close = float(columns["open"][i]), float(columns["close"][i])
         extreme = float(columns["low" if side is Side.LONG else "high"][i])
-        touched = abs(extreme - edge) <= p.touch_atr * atr
-        turned = sign * (close - opened) > 0 and sign * (close - edge) > 0 and sign * (far - close) > 0
+        same = ta.NOISE * close
+        touched = abs(extreme - edge) <= p.touch_atr * atr + same
+        turned = min(sign * (close - opened), sign * (close - edge), sign * (far - close)) > same
         if not (touched and turned):
             return None
         outermost = sign * min(sign * edge, sign * extreme)
         distance = max(sign * (close - outermost) + p.stop_buffer_atr * atr, p.stop_min * close)
         reach = min(p.reward_r * distance, sign * (far - close))
-        if reach < p.reward_r_min * distance:
+        if reach < p.reward_r_min * distance * (1 - ta.NOISE):
             return None
         start = int(columns["open_time"][i])
         return Signal(

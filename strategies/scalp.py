@@ -85,7 +85,8 @@ class Scalp:
     def columns(self, bars: Mapping[str, Bars]) -> Columns:
         """Return the bars with averages, ATR, volatility rank and volume ratio beside them."""
         p, own = self._p, bars[self._p.timeframe]
-        reach = np.maximum(own.high - own.low, 1e-12)
+        # a bar of one price has neither body nor wicks
+        reach = np.where(own.high > own.low, own.high - own.low, np.inf)
         usual = ta.mean(own.volume, 20)
         with np.errstate(divide="ignore", invalid="ignore"):
             volume = np.where(usual > 0, own.volume / usual, np.nan)
@@ -104,7 +105,7 @@ class Scalp:
             state.cooldown -= 1
             return None
         p = self._p
-        awake = columns["rank"][i] >= p.band_rank_min and columns["volume"][i] >= p.volume_min
+        awake = columns["rank"][i] >= p.band_rank_min and columns["volume"][i] >= p.volume_min - ta.NOISE
         if not awake or np.isnan(columns["vwap"][i]):
             return None
         for side in (Side.LONG, Side.SHORT):
@@ -117,10 +118,11 @@ class Scalp:
         p, sign = self._p, side.sign
         close, fast, slow = (columns[name][i] for name in ("close", "fast", "slow"))
         wick, other = ("lower_wick", "upper_wick") if side is Side.LONG else ("upper_wick", "lower_wick")
-        near = abs(close - columns["vwap"][i]) <= p.distance_atr_max * columns["atr"][i]
-        ordered = sign * (close - fast) > 0 and sign * (fast - slow) > 0
-        rejected = columns[wick][i] >= p.wick_min and columns[wick][i] > columns[other][i]
-        return bool(near and ordered and rejected and sign * columns["body"][i] >= p.body_min)
+        same = ta.NOISE * close
+        near = abs(close - columns["vwap"][i]) <= p.distance_atr_max * columns["atr"][i] + same
+        ordered = sign * (close - fast) > same and sign * (fast - slow) > same
+        rejected = columns[wick][i] >= p.wick_min - ta.NOISE and columns[wick][i] > columns[other][i] + ta.NOISE
+        return bool(near and ordered and rejected and sign * columns["body"][i] >= p.body_min - ta.NOISE)
 
     def _signal(self, i: int, columns: Columns, symbol: str, side: Side) -> Signal:
         p, sign = self._p, side.sign

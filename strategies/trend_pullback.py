@@ -107,7 +107,8 @@ class TrendPullback:
         support, bottom_age = ta.latest(known, bottoms, size)
         resistance[top_age > p.level_age_max] = np.nan
         support[bottom_age > p.level_age_max] = np.nan
-        trend = np.sign(ta.ema(context.close, p.trend_fast) - ta.ema(context.close, p.trend_slow))
+        apart = ta.ema(context.close, p.trend_fast) - ta.ema(context.close, p.trend_slow)
+        trend = np.where(np.abs(apart) <= ta.NOISE * context.close, 0.0, np.sign(apart))
         outer = {"resistance": resistance, "support": support, "trend": trend, "atr": ta.atr(context, p.atr_length)}
         closes = trigger.open_time + timeframe_ms(p.trigger)
         outer_closes = context.open_time + timeframe_ms(p.context)
@@ -126,7 +127,8 @@ class TrendPullback:
             return None
         sign = state.side.sign
         state.waited += 1
-        given_up = sign * (columns["close"][i] - state.level * (1 - sign * self._p.zone)) < 0
+        beyond = sign * (columns["close"][i] - state.level * (1 - sign * self._p.zone))
+        given_up = beyond < -ta.NOISE * state.level
         if given_up or state.waited > self._p.pullback_bars_max:
             state.phase = Phase.NEUTRAL
             return None
@@ -139,14 +141,15 @@ class TrendPullback:
         close = columns["close"][i]
         for side, name in ((Side.LONG, "resistance"), (Side.SHORT, "support")):
             level = columns[name][i]
-            beyond = side.sign * (close - level * (1 + side.sign * self._p.zone)) > 0
+            beyond = side.sign * (close - level * (1 + side.sign * self._p.zone)) > ta.NOISE * close
             if beyond and columns["trend"][i] == side.sign and level != state.used_level:
                 state.phase, state.side, state.level, state.waited = Phase.BROKEN, side, float(level), 0
                 return
 
     def _look_for_pullback(self, i: int, columns: Columns, state: State) -> None:
         extreme = columns["low" if state.side is Side.LONG else "high"][i]
-        if state.side.sign * (extreme - state.level) <= self._p.retest_atr * columns["atr"][i]:
+        near = self._p.retest_atr * columns["atr"][i] + ta.NOISE * state.level
+        if state.side.sign * (extreme - state.level) <= near:
             state.phase, state.extreme, state.waited, state.confirmed = Phase.PULLED_BACK, float(extreme), 0, 0
 
     def _look_for_confirmation(self, i: int, columns: Columns, state: State) -> Signal | None:

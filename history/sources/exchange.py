@@ -7,8 +7,10 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import numpy as np
 
 from domain.answers import MEGABYTE, limited
+from domain.assumed_rules import NEVER_MS, STEPS_MAX, assumed
 from domain.candle import Series
 from domain.coverage import Span, parts
 from domain.errors import Rejected, RevenantError, Unavailable
@@ -30,7 +32,9 @@ ANSWER_BYTES_MAX = 32 * MEGABYTE
 PATIENCE_S = 60.0
 BANNED_S = 600.0
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
-EIGHT_HOURS_MS, NEVER_MS = 8 * 3_600_000, 2**62
+EIGHT_HOURS_MS = 8 * 3_600_000
+PRICE_DAYS = 10
+"""So many days back a price is looked for: stocks rest over holidays."""
 BEGINNING_MS = 1_420_070_400_000
 """No market here is older than 2015."""
 
@@ -89,26 +93,40 @@ class ExchangeSource:
             if market_of(one["symbol"]) == kind and not one.get("option")
         ]
 
+    @property
+    def lists_markets(self) -> bool:
+        """Whether the exchange reports markets and their trading rules."""
+        return self._dialect.lists_markets
+
     async def rules(self, symbol: str) -> Instrument:
-        """Return the trading rules of a symbol, quantities in base units; made up where the exchange lists none."""
+        """Return the trading rules of a symbol, quantities in base units; what is not reported follows the price.
+
+        Raises:
+            Rejected: when the exchange has no such market, or no price of it.
+        """
         market = await self._market(symbol)
-        if not self._dialect.lists_markets:
-            return plain_rules(symbol)
-        precision, limits = market["precision"], market["limits"]
+        precision, limits = market.get("precision") or {}, market.get("limits") or {}
         # contracts are so many units of the coin
         size, perpetual = Decimal(str(market.get("contractSize") or 1)), market_of(symbol) == PERPETUAL
-
-        def exact(value: Any, otherwise: str) -> Decimal:
-            return Decimal(str(value)) if value else Decimal(otherwise)
-
+        amount, tick, step = limits.get("amount") or {}, _exact(precision.get("price")), _exact(precision.get("amount"))
+        if not (tick and step):
+            guess = assumed(symbol, await self._last_price(symbol))
+            tick, step = tick or guess.tick, step or guess.step / size
         return Instrument(
-            symbol, market["id"], exact(precision["price"], "0.01"), exact(precision["amount"], "0.0001") * size,
-            exact(limits["amount"]["min"], "0.0001") * size, exact(limits["amount"]["max"], "1e9") * size,
-            exact(limits["cost"]["min"], "1"),
-            exact((limits.get("leverage") or {}).get("max"), "100") if perpetual else Decimal(1),
+            symbol, market["id"], tick, step * size, (_exact(amount.get("min")) or step) * size,
+            (_exact(amount.get("max")) or step * STEPS_MAX) * size,
+            _exact((limits.get("cost") or {}).get("min")) or Decimal(1),
+            (_exact((limits.get("leverage") or {}).get("max")) or Decimal(100)) if perpetual else Decimal(1),
             trading=market.get("active") is not False, shortable=perpetual,
-            funding_interval_ms=EIGHT_HOURS_MS if perpetual else NEVER_MS,
+            funding_interval_ms=_funding_interval(market) if perpetual else NEVER_MS,
         )  # fmt: skip
+
+    async def _last_price(self, symbol: str) -> float:
+        now = self._client(market_of(symbol)).milliseconds()
+        told = await self.bars(Series(symbol, "1d"), Span(now - PRICE_DAYS * DAY_MS, now))
+        if not len(told):
+            raise Rejected(f"{self.source}: no price of {symbol} is known")
+        return float(told.close[np.argmax(told.open_time)])
 
     def parts(self, series: Series, span: Span) -> Iterator[Span]:
         """Cut a span into pages."""
@@ -238,13 +256,15 @@ def _bounded(venue: Any) -> Any:
     return Bounded
 
 
-def plain_rules(symbol: str) -> Instrument:
-    """Return rules that any order fits, for spot and stocks whose own nobody tells."""
-    small, large = Decimal("0.0001"), Decimal("1e9")
-    return Instrument(
-        symbol, symbol, small, small, small, large, Decimal(1), Decimal(1), funding_interval_ms=NEVER_MS,
-        shortable=False,
-    )  # fmt: skip
+def _exact(told: Any) -> Decimal | None:
+    """Return a number as it was reported, None where there is none."""
+    return Decimal(str(told)) if told else None
+
+
+def _funding_interval(market: Mapping[str, Any]) -> int:
+    """Return what Bybit says in minutes (v5 instruments-info, fundingInterval); others do not say it there."""
+    told = str((market.get("info") or {}).get("fundingInterval") or "")
+    return int(told) * 60_000 if told.isdecimal() and int(told) else EIGHT_HOURS_MS
 
 
 def _time(told: Any) -> int | None:

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backtest.rules import RulesInForce
 from backtest.venue import Venue
-from domain.candle import Bar
+from domain.assumed_rules import following
+from domain.candle import Bar, Bars
 from domain.exits import ExitPlan
 from domain.fills import Costs
 from domain.ids import Identity, order_id, signal_digest
@@ -20,11 +22,12 @@ from domain.instrument import Instrument
 from domain.order import Cause, OrderKind, OrderRequest, OrderSide, Side
 from domain.records import Fill, Intent, Opening
 from engine.positions import Book
+from formats import candles
 
 KNOWN = Path(__file__).parents[3] / "shared" / "data" / "backtest_known"
 pytestmark = pytest.mark.skipif(not KNOWN.exists(), reason="the known backtests are not beside the project")
 WHO = Identity("known", "backtest", "backtest")
-DAY = 86_400_000
+DAY, HOUR = 86_400_000, 3_600_000
 
 
 def packed(name: str):
@@ -100,6 +103,56 @@ def test_freqtrades_own_reference_has_our_ratios():
         spent = D(repr(known["amount"])) * ours.entry_price * (1 + D(repr(known["fee_open"])))
         assert float(ours.pnl_usd / spent) == pytest.approx(known["profit_ratio"], abs=2e-8)
     assert len(strategy["trades"]) == 179
+
+
+MARKETS = {
+    # file, cash, stop, target; trades, sums of the bars of entry and exit, winners, equity, by backtesting.py 0.6.6
+    "EURUSD": ("backtest_known/EURUSD.csv", 10_000, 0.002, 0.004, 76, 187_495, 188_544, 37, 9_600.0741806),
+    "PEPE": ("candles_binance_spot/PEPE_USDT-1h.feather", 10_000, 0.03, 0.06, 166, 816_245, 819_155, 53, 7_327.55616917),
+    "BTC": (
+        "candles_binance_spot/BTC_USDT-1h.feather", 10_000_000, 0.01, 0.02, 208, 1_304_911, 1_308_257, 72, 8_428_254.32051
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MARKETS)
+def test_whatever_a_price_is_worth_trades_end_as_in_backtesting_py(name):
+    """SMA 10 over 30, half of the equity, stop and target, 0.1 % a side; prices of 0.00001, 1 and 100,000."""
+    file, cash, near, far, count, entered, left, won, equity = MARKETS[name]
+    bars = bars_of(KNOWN.parent / file)
+    history, mean = following(name, bars, HOUR), [np.convolve(bars.close, np.ones(n) / n, "valid") for n in (10, 30)]
+    # coarse prices make averages equal, but for the last digits
+    apart = np.round(np.r_[np.full(29, np.nan), mean[0][20:] - mean[1]] / bars.close, 9)
+    rules = RulesInForce({name: history}, 0)
+    venue, fills, opened = Venue(D(cash), rules.instruments, Costs(D("0.001"), D("0.001"), D(0), D(0))), [], 2**62
+    for i, bar in enumerate(bars.rows()):
+        fills += [(i, fill) for fill in venue.on_bar(name, bar, bar.open_time + HOUR)]
+        busy = venue.held(name)
+        if rules.changes(name):
+            rules.move(name, bar.open_time + HOUR, opened if busy else bar.open_time + HOUR)
+        if i < 30 or busy or not apart[i - 1] < 0 < apart[i]:
+            continue
+        qty = rules.instruments[name].floor_qty(D(int(float(venue.equity) * 0.5 / bar.close)))
+        stop, target = (D(f"{bar.close * (1 + part):.5g}") for part in (-near, far))
+        opened = bar.open_time + HOUR
+        venue.place(OrderRequest(f"e{i}", name, OrderSide.BUY, OrderKind.MARKET, qty, stop=stop, target=target), opened)
+    entries, exits = ([i for i, fill in fills if (fill.side is OrderSide.BUY) is buys] for buys in (True, False))
+    gains = [
+        out.qty * (out.price - into.price) - into.fee - out.fee
+        for (_, into), (_, out) in zip(fills[::2], fills[1::2], strict=False)
+    ]
+    assert (len(exits), sum(entries[:count]), sum(exits)) == (count, entered, left)
+    assert sum(gain > 0 for gain in gains) == won
+    assert float(venue.equity) == pytest.approx(equity, rel=2e-4)
+
+
+def bars_of(path: Path) -> Bars:
+    if path.suffix == ".csv":
+        with path.open() as file:
+            rows = [[float(row[n]) for n in ("Open", "High", "Low", "Close", "Volume")] for row in csv.DictReader(file)]
+        columns = [np.array(column) for column in zip(*rows, strict=True)]
+        return Bars(np.arange(len(rows)) * HOUR, *columns, columns[-1] * columns[-2])
+    return candles.read(path)
 
 
 def trade_of(number: int, known: dict):

@@ -10,7 +10,8 @@ import pytest
 
 from backtest.causality import examine
 from backtest.figures import daily_returns, drawdown, figures
-from backtest.runner import Funding, Lane, Outcome, Runner
+from backtest.outcome import Funding, Outcome
+from backtest.runner import Lane, Runner
 from backtest.signals import Replayed, find
 from backtest.tape import Tape, first_touch
 from backtest.venue import Venue

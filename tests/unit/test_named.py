@@ -12,12 +12,13 @@ from bootstrap.pins import pins_of
 from bootstrap.polled import PolledMarket
 from commands.backtest import request_of
 from commands.importing import _in_full
+from domain.assumed_rules import assumed
 from domain.candle import Bars, Series
 from domain.coverage import Span
 from domain.errors import BadData, ConfigError, Rejected
 from domain.source import Source
 from history.port import PERPETUAL, market_of
-from history.sources.exchange import ExchangeSource, plain_rules
+from history.sources.exchange import ExchangeSource
 from history.symbols import Market
 from settings import Settings
 
@@ -41,7 +42,7 @@ def tell(history: History, source: Source, *symbols: str) -> None:
 
 
 def trade(history: History, *symbols: str) -> None:
-    rules = {symbol: plain_rules(symbol) for symbol in symbols}
+    rules = {symbol: assumed(symbol, 1.0) for symbol in symbols}
     path = history.settings.data_dir / f"rules-{history.settings.source}.json"
     path.write_bytes(msgspec.json.encode(rules))
     assert known_rules(history.settings, history.settings.source).keys() == rules.keys()
@@ -134,6 +135,8 @@ def test_what_cannot_be_a_symbol_is_not_imported_under_it():
 class Listing(ExchangeSource):
     """An exchange that has these markets, without its network."""
 
+    lists_markets = True
+
     def __init__(self, source: Source, *symbols: str) -> None:
         self.source, self._has = source, symbols
 
@@ -143,7 +146,7 @@ class Listing(ExchangeSource):
     async def rules(self, symbol: str):
         if symbol not in self._has:
             raise Rejected(f"{symbol}: no such market")
-        return plain_rules(symbol)
+        return assumed(symbol, 1.0)
 
 
 async def test_a_bot_on_a_polled_market_follows_what_is_meant():

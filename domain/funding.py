@@ -1,0 +1,135 @@
+"""When the funding of a perpetual falls due, as its payments tell, and which of them are missing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from domain.coverage import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from domain.candle import Floats, Times
+
+HOUR_MS, MINUTE_MS = 3_600_000, 60_000
+LONGEST_MS = 8 * HOUR_MS
+"""No exchange here leaves more than eight hours between two payments."""
+INTERVALS_MS = (HOUR_MS, 2 * HOUR_MS, 4 * HOUR_MS, LONGEST_MS)
+BASE_RATE = 0.0001
+"""What longs pay to shorts in eight hours while a contract trades at its index; in shorter intervals less."""
+SAME_RATE = 1e-10
+AROUND_MS = 24 * HOUR_MS
+"""An interval that was in force for less time than this between longer ones is not believed to have been longer."""
+LEAST = 3
+"""So many payments of a base rate show an interval; fewer may be chance."""
+NEAR = 30
+"""So many payments away from one that shows its interval, others are believed to have the same."""
+
+
+class FundingGap(NamedTuple):
+    """A stretch without a payment that is longer than the interval in force: how many payments are missing."""
+
+    span: Span
+    interval: int
+    missing: int
+
+
+def base_rate(interval: int) -> float:
+    """Return the rate of a contract that trades at its index, for an interval in ms."""
+    return BASE_RATE * interval / LONGEST_MS
+
+
+def intervals(times: Times, rates: Floats) -> Times:
+    """Return for each payment (UTC ms, ascending) the interval that it ended, in ms.
+
+    They are read off the spacing around it, and off base rates: a contract that pays every four hours pays half the
+    base rate of one that pays every eight, however many of its payments are missing.
+    """
+    if not len(times):
+        return np.empty(0, np.int64)
+    return np.minimum(_by_spacing(_on_minutes(times)), _by_rates(np.asarray(rates)))
+
+
+def gaps(times: Times, rates: Floats, window: Span) -> list[FundingGap]:
+    """Return where payments are missing in a window, those at its edges included."""
+    if not len(times):
+        return _gaps(np.array(window), np.array([LONGEST_MS]))
+    known = intervals(times, rates)
+    edges = np.concatenate(([window.start], times, [window.end]))
+    return _gaps(edges, np.append(known, known[-1]))
+
+
+def describe(times: Times, found: Sequence[FundingGap]) -> str:
+    """Return what is missing of the payments in a few words, "" when nothing is."""
+    if not found:
+        return ""
+    missing, hours = sum(one.missing for one in found), sorted({one.interval // HOUR_MS for one in found})
+    told = " and ".join(f"{one} h" for one in hours)
+    return f"{missing} of {missing + len(times)} payments are missing (due every {told})"
+
+
+def _gaps(edges: Times, known: Times) -> list[FundingGap]:
+    wide = np.flatnonzero(np.diff(_on_minutes(edges)) > known)
+    return [
+        FundingGap(Span(int(edges[i]), int(edges[i + 1])), int(known[i]), _between(edges[i], edges[i + 1], known[i]))
+        for i in wide.tolist()
+    ]
+
+
+def _between(start: int, end: int, interval: int) -> int:
+    """Return how many times an interval ends between two payments, at least one."""
+    return max(1, int((end - start - MINUTE_MS) // interval))
+
+
+def _on_minutes(times: Times) -> Times:
+    """Return times to the minute: some exchanges stamp payments milliseconds late."""
+    return (np.asarray(times, np.int64) + MINUTE_MS // 2) // MINUTE_MS * MINUTE_MS
+
+
+def _by_spacing(times: Times) -> Times:
+    """Return the shorter of what is usual before and after, where both agree that it is shorter.
+
+    So the payments before a change of the interval are not held to the new one, nor those after it to the old one.
+    """
+    if len(times) == 1:
+        return np.array([LONGEST_MS])
+    steps = np.diff(times)
+    before = [int(steps[i:j].min()) for i, j in _windows(times, -AROUND_MS)]
+    after = [int(steps[i:j].min()) for i, j in _windows(times, AROUND_MS)]
+    usual = np.maximum(before, after)
+    following = np.append(steps[1:], steps[-1])
+    # the first payment of a longer interval comes as early as its hours have it
+    turning = (steps < following) & (times[1:] % following == 0)
+    allowed = np.array(INTERVALS_MS)
+    fits = (usual[:, None] >= allowed) & (usual[:, None] % allowed == 0)
+    snapped = np.where(fits, allowed, HOUR_MS).max(axis=1)
+    found = np.where(turning, steps, snapped)
+    return np.asarray(np.minimum(np.concatenate((found[:1], found)), LONGEST_MS))
+
+
+def _windows(times: Times, reach: int) -> list[tuple[int, int]]:
+    """Return for each step between two payments which steps lie within reach on one side of it, itself included."""
+    rows = np.arange(len(times) - 1)
+    if reach < 0:
+        first = np.searchsorted(times, times[1:] + reach)
+        return list(zip(np.minimum(first, rows).tolist(), (rows + 1).tolist(), strict=True))
+    last = np.searchsorted(times, times[:-1] + reach, side="right") - 1
+    return list(zip(rows.tolist(), np.maximum(last, rows + 1).tolist(), strict=True))
+
+
+def _by_rates(rates: Floats) -> Times:
+    shown = np.zeros(len(rates), np.int64)
+    for interval in INTERVALS_MS:
+        same = np.abs(rates - base_rate(interval)) < SAME_RATE
+        if same.sum() >= LEAST:
+            shown[same] = interval
+    rows = np.arange(len(rates))
+    known = np.flatnonzero(shown)
+    if not len(known):
+        return np.full(len(rates), LONGEST_MS)
+    after = np.searchsorted(known, rows)
+    neighbours = [known[np.clip(after + side, 0, len(known) - 1)] for side in (-1, 0)]
+    told = [np.where(np.abs(row - rows) <= NEAR, shown[row], LONGEST_MS) for row in neighbours]
+    return np.asarray(np.where(shown > 0, shown, np.maximum(*told)))
