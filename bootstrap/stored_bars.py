@@ -11,6 +11,7 @@ from bootstrap.mapped_bars import mapped
 from domain.candle import Bars, Series, resample, timeframe_ms
 from domain.coverage import Span, cover, parts
 from domain.errors import BadData
+from domain.ids import SHORT
 from history.calendar import closed
 
 if TYPE_CHECKING:
@@ -79,6 +80,26 @@ class StoredBars:
         if end <= start:
             raise BadData(f"{self._source}: nothing to trade on from {minute(start)} to {minute(end)} UTC")
         return Span(start, end)
+
+    def need_serving(self, symbols: Sequence[str], strategies: Mapping[str, Sequence[str]]) -> None:
+        """Raise BadData when the stored bars serve some of the strategies, given by their timeframes, and not others.
+
+        Where they serve none, what is missing is told as such.
+        """
+        poor = {
+            name: frames for name, frames in strategies.items()
+            if any(self._base(Series(symbol, frame)) not in self._entries for symbol in symbols for frame in frames)
+        }  # fmt: skip
+        if not poor or len(poor) == len(strategies):
+            return
+        held = {entry.series.timeframe for entry in self._entries.values() if entry.series.symbol in symbols}
+        served = [name for name in strategies if name not in poor]
+        needs = "; ".join(f"{name} needs {' and '.join(sorted(set(frames)))}" for name, frames in poor.items())
+        raise BadData(
+            f"{self._source}: stored of {', '.join(symbols[:5])} are {', '.join(sorted(held, key=timeframe_ms))}: "
+            f"these bars serve {', '.join(served)}; give --strategy "
+            f"{','.join(SHORT.get(name, name) for name in served)} ({needs})"
+        )
 
     def _base(self, series: Series) -> Series:
         """Return the stored series that a wanted one is, or is made of; itself when there is none."""

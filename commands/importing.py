@@ -70,7 +70,7 @@ def import_files(
     if timeframe:
         known_timeframe(timeframe)
     rows: list[dict[str, Any]] = []
-    with History(load(config)) as history:
+    with History(load(config, trading=False)) as history:
         wish = Wish(source, _in_full(symbol, source), timeframe, what, force)
         for path in _within(files):
             try:

@@ -369,3 +369,34 @@ def test_files_of_a_folder_are_taken_for_what_they_are_named(commands, tmp_path)
         "BTC/USDT:USDT",
     }
     assert imported(commands, str(tmp_path / "d" / "pipe.csv"))[0] == 1
+
+
+@pytest.fixture
+def quarters(tmp_path) -> Path:
+    rows = plain(walk(96 * 20, START, HOUR // 4))
+    put(tmp_path, "BTCUSDT-15m.csv", csv(rows))
+    return tmp_path / "BTCUSDT-15m.csv"
+
+
+@pytest.mark.parametrize("configured", ["test", "mock", "coingecko", "alpaca"])
+def test_stored_data_needs_nothing_of_what_a_bot_trades_on(commands, quarters, configured):
+    """Whatever the source of a bot would be: import, judge, trade the past of and list any source, by name."""
+    commands.environment["DATA_SOURCE"] = configured
+    for source in ("mock", "synthetic", "test"):
+        asked = ("-s", source)
+        assert commands.run("data", "import", str(quarters), *asked)[0] == 0
+        assert commands.run("data", "quality", *asked)[0] == 0
+        trade = ("backtest", "run", *asked, "-p", "BTC/USDT:USDT", "--strategy", "mr", "--json")
+        code, out, err = commands.run(*trade)
+        assert code == 0, err
+        assert json.loads(out)["request"]["source"] == source
+    assert commands.run("sources", "list")[0] == 0
+    assert commands.run("data", "status")[0] == 0
+
+
+def test_what_bars_serve_is_said_where_they_do_not_serve_all(commands, quarters):
+    """After an import of 15m bars a backtest of all strategies names those that can be tried on them."""
+    assert commands.run("data", "import", str(quarters))[0] == 0
+    code, _, err = commands.run("backtest", "run", "-s", "test", "-p", "BTC/USDT:USDT")
+    assert code == 1
+    assert "these bars serve trend_pullback, mean_reversion; give --strategy trend,mr (scalp needs 3m)" in err
