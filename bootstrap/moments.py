@@ -18,6 +18,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EXAMPLES = (
     "give 2024-01-31, 2024-01-31T12:00, a date, a datetime, a datetime64, or a number since 1970 in s, ms, us or ns"
 )
+OLDEST_S = 10**8
+"""Nothing here is older than 1973; smaller numbers are years, or days."""
 MILLISECOND = timedelta(milliseconds=1)
 
 
@@ -54,7 +56,7 @@ def _of(when: object) -> int | None:
 
 
 def _of_number(when: numbers.Real | int) -> int | None:
-    if not math.isfinite(when):
+    if not math.isfinite(when) or when < OLDEST_S:
         return None
     # whole numbers stay exact: nanoseconds are more than a float holds
     kind = np.int64 if isinstance(when, numbers.Integral) else np.float64

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from domain.candle import Times
 
-OLDEST_S = 10**8
-"""Nothing here is older than 1973; smaller numbers count something else than seconds since 1970."""
 OLDEST_DATE = 19_000_101
 DAYS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
 """Dates written as one number, by how many digits they have."""
@@ -47,15 +45,20 @@ def milliseconds(column: pd.Series[Any]) -> Times:
 
 def milliseconds_of(values: np.ndarray) -> Times:
     """Return numbers of s, ms, us or ns since 1970, told apart by their size, in milliseconds."""
-    if values.dtype.kind != "i":
-        good = np.isfinite(values) & (np.abs(values) < 2.0**62)
+    if values.dtype.kind == "i":
+        return _scaled(values.astype(np.int64))
+    with np.errstate(invalid="ignore"):
+        good = np.isfinite(values) & (values >= 0) & (values < 2.0**62)
         # fractions of a second are told in seconds only
         seconds = good & (values < 10**11)
-        scaled = np.where(seconds, np.round(np.where(seconds, values, 0) * 1_000), np.where(good, values, -1))
-        values = np.where(seconds & (values < OLDEST_S), -1, scaled).astype(np.int64)
-    exact = values.astype(np.int64)
+    whole = np.where(good & ~seconds, values, -1).astype(np.int64)
+    early = np.round(np.where(seconds, values, 0) * 1_000).astype(np.int64)
+    return np.ascontiguousarray(np.where(seconds, early, _scaled(whole)))
+
+
+def _scaled(exact: np.ndarray) -> Times:
     scaled = np.select(
-        [exact > 10**17, exact > 10**14, exact > 10**11, exact >= OLDEST_S],
+        [exact > 10**17, exact > 10**14, exact > 10**11, exact >= 0],
         [exact // 1_000_000, exact // 1_000, exact, exact * 1_000], -1,
     )  # fmt: skip
     return np.ascontiguousarray(scaled.astype(np.int64))

@@ -27,7 +27,7 @@ MIDNIGHT = NOON - 43_200_000
         NOON, NOON // 1000, NOON * 1000, NOON * 1_000_000, float(NOON), NOON / 1000, str(NOON), str(NOON // 1000),
         np.int64(NOON), np.float64(NOON / 1000),
     ],
-    ids=lambda when: f"{type(when).__name__} {when}",
+    ids=lambda when: type(when).__name__,
 )  # fmt: skip
 def test_a_moment_is_one_however_it_is_told(when):
     assert milliseconds(when, 0) == NOON
@@ -57,7 +57,7 @@ def test_nothing_and_what_was_before_all_times():
         np.True_, 2024, -5, 10**30, [], {}, b"2024-01-31", object(), timedelta(days=1), pd.Timedelta(1, "D"), 1j,
         Decimal("NaN"), np.array([NOON]), slice(1), datetime, ("2024", 1), pd.Series([NOON]),
     ],
-    ids=lambda when: f"{type(when).__name__} {when}"[:40],
+    ids=lambda when: type(when).__name__,
 )  # fmt: skip
 def test_what_is_no_moment_is_bad_data(when):
     with pytest.raises(BadData, match="is no time"):
