@@ -386,12 +386,12 @@ class History(Section):
         timeframes: timeframes downloaded when none is named.
         months: how far back a download goes when nothing is said.
         addresses: where a source is, instead of its own address: {binance: "http://127.0.0.1:9000"}.
-        completeness_min: completeness in percent below which a series is told as degraded, and a window of live bars
-            refuses entries (gate ``data_quality``).
+        completeness_min: percent below which a series is degraded, and a live window takes no entries (data_quality).
         jobs: whether the daemon does the regular jobs by itself; false where Celery does them.
         keep_days: days of bars that ``data prune`` keeps, by timeframe; those not named are kept for ever.
         keep_days_of: the same by source, which counts before ``keep_days``.
         pinned: ranges that are never pruned.
+        stock_prices: adjusted for splits, as Alpaca and Polygon tell them on request, or raw, as they were traded.
         coingecko_key: key for CoinGecko; optional, as the next.
         cryptocompare_key: key for CryptoCompare.
         polygon_key: key for Polygon, which answers nobody without one.
@@ -411,6 +411,7 @@ class History(Section):
     keep_days: dict[str, int] = {"1m": 365, "3m": 365, "5m": 365}
     keep_days_of: dict[Source, dict[str, int]] = {}
     pinned: tuple[Pin, ...] = ()
+    stock_prices: Literal["adjusted", "raw"] = "adjusted"
     coingecko_key: SecretStr = SecretStr("")
     cryptocompare_key: SecretStr = SecretStr("")
     polygon_key: SecretStr = SecretStr("")

@@ -125,7 +125,10 @@ class Settings(Section):
         return str(value) if isinstance(value, int) else value
 
     @model_validator(mode="after")
-    def _fits_together(self) -> Settings:
+    def _can_trade(self, info: ValidationInfo) -> Settings:
+        # who only reads or fills the store needs nothing of what a bot does
+        if (info.context or {}).get("trading", True) is False:
+            return self
         if self.trading.mode == "live" and self.source.practice:
             raise ValueError(
                 f"trading.mode: live does not go with source {self.source}; use bybit, bybit_testnet or bybit_demo"
@@ -144,12 +147,16 @@ class Settings(Section):
             )
         if self.source in {Source.MOCK, Source.TEST} and not self.sandbox.replay:
             raise ValueError(f"sandbox.replay: source {self.source} needs candle files to play")
+        if self.trading.mode == "live" and not self.bybit.api_key.get_secret_value():
+            raise ValueError("trading.mode: live needs BYBIT_API_KEY and BYBIT_API_SECRET")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Settings:
         if self.sandbox.now and (self.sandbox.replay or self.sandbox.step):
             raise ValueError("sandbox.now: made-up markets only, and not step by step")
         if self.source is Source.SYNTHETIC and self.sandbox.replay:
             raise ValueError("sandbox.replay: source synthetic makes its prices up; use source mock or test")
-        if self.trading.mode == "live" and not self.bybit.api_key.get_secret_value():
-            raise ValueError("trading.mode: live needs BYBIT_API_KEY and BYBIT_API_SECRET")
         if self.risk.max_position > self.risk.max_exposure:
             raise ValueError(
                 f"risk.max_position: {self.risk.max_position} is above risk.max_exposure {self.risk.max_exposure}"
@@ -157,12 +164,13 @@ class Settings(Section):
         return self
 
 
-def load(config: Path | None = None, environment: Mapping[str, str] | None = None) -> Settings:
+def load(config: Path | None = None, environment: Mapping[str, str] | None = None, *, trading: bool = True) -> Settings:
     """Read the configuration; the environment beats .env, which beats the file, which beats the defaults.
 
     Args:
         config: the YAML file; without it ``config.yaml`` of the working folder, if there is one.
         environment: variables to use instead of the process's own and .env.
+        trading: whether a bot is to run on them; stored data can be had whatever the source is that one would trade on.
 
     Raises:
         ConfigError: one line per problem, each with the key's path, the value and what is allowed.
@@ -174,7 +182,7 @@ def load(config: Path | None = None, environment: Mapping[str, str] | None = Non
         environment = {**from_file, **os.environ}
     _overlay(tree, environment)
     try:
-        settings = Settings.model_validate(tree)
+        settings = Settings.model_validate(tree, context={"trading": trading})
     except ValidationError as error:
         raise ConfigError("\n".join(_problems(error))) from None
     _check_names(settings)
@@ -211,7 +219,8 @@ def for_reading(settings: Settings, source: Source, port: int | None) -> Setting
 
 def _valid(tree: dict[str, Any]) -> Settings:
     try:
-        changed = Settings.model_validate(tree)
+        # whether a bot can run on them was asked when they were read
+        changed = Settings.model_validate(tree, context={"trading": False})
     except ValidationError as error:
         raise ConfigError("\n".join(_problems(error))) from None
     _check_names(changed)

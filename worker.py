@@ -8,4 +8,4 @@ import settings as settings_module
 from bootstrap.celery_app import make_app
 
 os.umask(0o077)
-app = make_app(settings_module.load())
+app = make_app(settings_module.load(trading=False))

@@ -180,6 +180,7 @@ def prepare(settings: Settings, request: Request, used: Mapping[str, Plan], prog
     needs.setdefault(finest, 1)
     with History(settings) as history:
         stored = StoredBars(history, request.source, needs, lambda done, of: progress("reading", done, of))
+        stored.need_serving(request.symbols, {name: plan.strategy.timeframes for name, plan in used.items()})
         bars, span, lacking = stored.load(request.symbols, request.span, allow_gaps=request.allow_gaps)
         finest_bars = {series: held for series, held in bars.items() if series.timeframe == finest}
         rules, said = rules_of(settings, request.source, finest_bars, span)

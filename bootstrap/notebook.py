@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 import settings as settings_module
 from bootstrap import parts
 from bootstrap.history import History
+from bootstrap.moments import milliseconds
 from domain.candle import Series
 from domain.coverage import Span, known_timeframe
 from domain.errors import BadData
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
+    from bootstrap.moments import Moment
     from history.backfill import Backfilled
 
 BEST = "best"
@@ -40,8 +41,8 @@ def get_ohlcv(
     source: str,
     symbol: str,
     timeframe: str,
-    since: str | datetime | None = None,
-    until: str | datetime | None = None,
+    since: Moment | None = None,
+    until: Moment | None = None,
     limit: int | None = None,
     *,
     config: Path | None = None,
@@ -53,7 +54,8 @@ def get_ohlcv(
             ``source`` that says whose each bar is.
         symbol: such as ``BTC/USDT:USDT``.
         timeframe: such as ``15m``.
-        since: first open time, as a datetime or text such as ``2024-01-31``; UTC where it says no zone.
+        since: first open time: text such as ``2024-01-31``, a date, datetime, pandas timestamp, ``datetime64`` or a
+            number of s, ms, us or ns since 1970; UTC where it says no zone.
         until: the first open time that is outside.
         limit: the newest so many of them; None for all.
         config: configuration file; without it the bot's.
@@ -67,8 +69,11 @@ def get_ohlcv(
     """
     if source != BEST and source not in set(Source):
         raise BadData(f"source {source!r} is not known; there are {', '.join(Source)} and {BEST}")
-    span = Span(_moment(since, 0), _moment(until, FOREVER))
-    series, database = Series(symbol, known_timeframe(timeframe)), parts.database(settings_module.load(config))
+    span = Span(milliseconds(since, 0), milliseconds(until, FOREVER))
+    series, database = (
+        Series(symbol, known_timeframe(timeframe)),
+        parts.database(settings_module.load(config, trading=False)),
+    )
     try:
         wanted = MERGE_ORDER if source == BEST else (Source(source),)
         bars, places = read_best(database, wanted, series, span)
@@ -88,7 +93,7 @@ def update_recent_data(symbol: str, timeframe: str, *, config: Path | None = Non
     Raises:
         BadData: when nothing of the series is stored yet; download it first.
     """
-    settings = settings_module.load(config)
+    settings = settings_module.load(config, trading=False)
     series, primary = Series(symbol, known_timeframe(timeframe)), settings.history.chain[0]
     found: list[Backfilled] = []
     with History(settings) as history:
@@ -107,13 +112,3 @@ def update_recent_data(symbol: str, timeframe: str, *, config: Path | None = Non
         raise BadData(f"{symbol} {timeframe}: the update failed; look at manage.py data status")
     totals: dict[str, Any] = found[0].statistics
     return totals
-
-
-def _moment(when: str | datetime | None, otherwise: int) -> int:
-    if when is None:
-        return otherwise
-    try:
-        moment = datetime.fromisoformat(when) if isinstance(when, str) else when
-    except ValueError as error:
-        raise BadData(f"{when!r} is no time; write 2024-01-31 or 2024-01-31T12:00") from error
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)

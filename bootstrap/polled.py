@@ -15,6 +15,7 @@ from domain.sifting import sift
 from domain.symbols import Symbols, in_full
 from history.calendar import closed
 from history.chain import SETTLED_MS
+from history.pages import Pages
 from history.port import PERPETUAL, SPOT
 from history.sources.exchange import ExchangeSource
 
@@ -33,14 +34,14 @@ class SourceKlines:
     """Implements Klines on a source of history; what cannot be a bar is left out, as if it had not been told."""
 
     def __init__(self, source: CandleSource) -> None:
-        self._source = source
+        self._source, self._pages = source, Pages(source)
 
     async def closed(self, series: Series, start: int, end: int) -> Bars:
         """Return the bars with open times in [start, end), all of which must have closed."""
         told = [Bars.empty()]
         step = timeframe_ms(series.timeframe)
         for part in self._source.parts(series, Span(start, end)):
-            rows = await self._source.bars(series, part)
+            rows = await self._pages.ask(series, part)
             told.append(sift(rows, step, int(time.time() * 1000) + CLOSE_MS, part).bars)
         return join(told)
 

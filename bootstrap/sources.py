@@ -53,6 +53,7 @@ def sources(settings: Settings, wanted: Sequence[Source], budgets: Budgets) -> l
     """
     held = settings.history
     found: list[CandleSource] = []
+    adjusted = held.stock_prices == "adjusted"
     for source in wanted:
         address = held.addresses.get(source, "")
         if source is Source.BINANCE:
@@ -66,14 +67,14 @@ def sources(settings: Settings, wanted: Sequence[Source], budgets: Budgets) -> l
             found.append(ExchangeSource(dialects.Bybit(), budgets, address=address))
         elif source is Source.ALPACA:
             keys = {"apiKey": held.alpaca_key.get_secret_value(), "secret": held.alpaca_secret.get_secret_value()}
-            found.append(ExchangeSource(dialects.Alpaca(), budgets, keys, address))
+            found.append(ExchangeSource(dialects.Alpaca(adjusted=adjusted), budgets, keys, address))
         elif source is Source.COINGECKO:
             coins = AtomicFile(settings.data_dir / "coins.json")
             found.append(CoinGecko(budgets, address, held.coingecko_key.get_secret_value(), coins))
         elif source is Source.CRYPTOCOMPARE:
             found.append(CryptoCompare(budgets, address, held.cryptocompare_key.get_secret_value()))
         elif source is Source.POLYGON:
-            found.append(Polygon(budgets, address, held.polygon_key.get_secret_value()))
+            found.append(Polygon(budgets, address, held.polygon_key.get_secret_value(), adjusted=adjusted))
         else:
             raise ConfigError(f"source {source}: has no history to fetch; import files into it with data import")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ from bootstrap.mapped_bars import mapped
 from domain.candle import Bars, Series, resample, timeframe_ms
 from domain.coverage import Span, cover, parts
 from domain.errors import BadData
+from domain.ids import SHORT
 from history.calendar import closed
 
 if TYPE_CHECKING:
@@ -71,10 +73,33 @@ class StoredBars:
                 raise BadData(f"{self._source}: nothing is stored of {series.symbol}; {self._remedy(series, asked)}")
             starts.append(entry.earliest)
             ends.append(entry.latest + timeframe_ms(entry.series.timeframe))
-        start, end = asked.start or max(starts), asked.end if asked.end < FOREVER else min(ends)
+        # what is to come cannot be fetched
+        now = max(int(time.time() * 1000), *ends)
+        end = min(asked.end, now) if asked.end < FOREVER else min(ends)
+        start = asked.start or max(starts)
         if end <= start:
             raise BadData(f"{self._source}: nothing to trade on from {minute(start)} to {minute(end)} UTC")
         return Span(start, end)
+
+    def need_serving(self, symbols: Sequence[str], strategies: Mapping[str, Sequence[str]]) -> None:
+        """Raise BadData when the stored bars serve some of the strategies, given by their timeframes, and not others.
+
+        Where they serve none, what is missing is told as such.
+        """
+        poor = {
+            name: frames for name, frames in strategies.items()
+            if any(self._base(Series(symbol, frame)) not in self._entries for symbol in symbols for frame in frames)
+        }  # fmt: skip
+        if not poor or len(poor) == len(strategies):
+            return
+        held = {entry.series.timeframe for entry in self._entries.values() if entry.series.symbol in symbols}
+        served = [name for name in strategies if name not in poor]
+        needs = "; ".join(f"{name} needs {' and '.join(sorted(set(frames)))}" for name, frames in poor.items())
+        raise BadData(
+            f"{self._source}: stored of {', '.join(symbols[:5])} are {', '.join(sorted(held, key=timeframe_ms))}: "
+            f"these bars serve {', '.join(served)}; give --strategy "
+            f"{','.join(SHORT.get(name, name) for name in served)} ({needs})"
+        )
 
     def _base(self, series: Series) -> Series:
         """Return the stored series that a wanted one is, or is made of; itself when there is none."""
@@ -94,12 +119,23 @@ class StoredBars:
         held = Span(max(whole.start, entry.earliest // step * step), min(whole.end, entry.latest + base_step))
         pieces = list(parts(held, max(1, PART * base_step // step) * step))
         loaded = (self._history.candles.load(self._source, base, piece) for piece in pieces)
-        bars = (one if base == series else resample(one, step, base_step) for one in loaded)
+        absent = self._absent(base, held) if base != series else []
+        bars = (one if base == series else resample(one, step, base_step, absent) for one in loaded)
         return mapped(bars, self._history.settings.data_dir) if len(pieces) > 1 else next(bars, Bars.empty())
+
+    def _absent(self, base: Series, span: Span) -> list[Span]:
+        """Return the stretches of which nobody has bars: never told, outside of sessions and of the market's life."""
+        step, entry = timeframe_ms(base.timeframe), self._entries.get(base)
+        found = [*self._history.candles.absent(self._source, base), *closed(base, span)]
+        if entry is not None and entry.listed is not None:
+            found.append(Span(0, entry.listed // step * step))
+        if entry is not None and entry.delisted is not None:
+            found.append(Span(-(-entry.delisted // step) * step, FOREVER))
+        return found
 
     def _fault(self, series: Series, held: Bars, span: Span) -> str:
         base = self._base(series)
-        absent = [*self._history.candles.absent(self._source, base), *closed(series, span)]
+        absent = [*self._absent(base, span), *closed(series, span)]
         # a bar that does not end within the time is not needed
         step = timeframe_ms(series.timeframe)
         whole = Span(min(span.start, span.end // step * step), span.end // step * step)
@@ -122,6 +158,6 @@ class StoredBars:
         return f"fetch them with\n  manage.py data download {named}{bounds}"
 
 
-def minute(time: int) -> str:
+def minute(when: int) -> str:
     """Return a time (UTC ms) to the minute, as commands take it."""
-    return str(np.datetime64(time, "ms").astype("datetime64[m]"))
+    return str(np.datetime64(when, "ms").astype("datetime64[m]"))

@@ -73,7 +73,7 @@ def run(
     trades: Annotated[Path | None, typer.Option("--trades", help="Also write the trades into this csv file.")] = None,
 ) -> None:
     """Trade stored bars with the bot's own strategies, sizes, gates, exits and fees."""
-    settings = _with_costs(load(config), fee, slippage, wallet)
+    settings = _with_costs(load(config, trading=False), fee, slippage, wallet)
     if ml not in {building.OFF, building.ON, building.WALK_FORWARD}:
         raise typer.BadParameter(f"{ml}: write off, on or walk-forward", param_hint="--ml")
     request = request_of(settings, source, symbols, strategies, window(since, until, timerange, days))
@@ -120,7 +120,7 @@ def sweep(
     most: Annotated[int, typer.Option("-n", min=1, help="Rows to show.")] = 20,
 ) -> None:
     """Try many settings on the same past, and tell how much of the best result chance alone would have given."""
-    settings = load(config)
+    settings = load(config, trading=False)
     if objective not in OBJECTIVES:
         raise typer.BadParameter(f"{objective}: write one of {', '.join(OBJECTIVES)}", param_hint="--objective")
     request = request_of(settings, source, symbols, strategies, window(since, until, timerange, days))
@@ -168,7 +168,7 @@ def _warning(tried: int, deflated: float | None) -> str:
 @app.command("list")
 def list_kept(config: Config = None, as_json: AsJson = False) -> None:
     """Show the backtests that are kept, the newest first."""
-    rows = results.kept(load(config))
+    rows = results.kept(load(config, trading=False))
     show(rows if as_json else [_summary(row) for row in rows], as_json)
 
 
@@ -179,7 +179,7 @@ def show_kept(
     as_json: AsJson = False,
 ) -> None:
     """Show a kept backtest as it was told when it was done."""
-    _show(results.read(load(config), name), as_json)
+    _show(results.read(load(config, trading=False), name), as_json)
 
 
 @app.command("compare")
@@ -189,7 +189,7 @@ def compare_kept(
     as_json: AsJson = False,
 ) -> None:
     """Set kept backtests side by side: their figures, and in what they were asked differently."""
-    settings = load(config)
+    settings = load(config, trading=False)
     bodies = [results.read(settings, name) for name in names]
     rows = [_summary(body) for body in bodies]
     differing = _differing(bodies)
@@ -251,7 +251,7 @@ def check(
     days: Days = None,
 ) -> None:
     """Look whether strategies look into the future, and whether more history gives them other signals."""
-    settings = load(config)
+    settings = load(config, trading=False)
     request = request_of(settings, source, symbols, strategies, window(since, until, timerange, days))
     with work_shown(as_json) as progress:
         found = building.check(settings, request, progress)

@@ -74,8 +74,10 @@ def window_of(entry: Entry, asked: Span) -> Span:
     """Cut the asked span to the market's life; where it is open, to the first or the last stored bar."""
     assert entry.earliest is not None
     assert entry.latest is not None
-    listed = entry.listed if entry.listed is not None else entry.earliest
+    # the bar in which a market was listed is its first
+    step = timeframe_ms(entry.series.timeframe)
+    listed = entry.listed // step * step if entry.listed is not None else entry.earliest
     start = max(asked.start, listed) if asked.start else entry.earliest
-    last = entry.latest + timeframe_ms(entry.series.timeframe)
+    last = entry.latest + step
     end = last if asked.end == FOREVER else min(asked.end, int(time.time() * 1000))
     return Span(start, max(start, min(end, entry.delisted or end)))

@@ -30,7 +30,7 @@ from domain.errors import ConfigError, RevenantError
 from domain.source import Source
 from domain.symbols import in_full
 from history.jobs import ALL, named
-from history.port import PERPETUAL, market_of
+from history.port import EQUITY, PERPETUAL, market_of
 from history.symbols import choose, hint
 from persistence import sources as tables
 
@@ -45,6 +45,9 @@ app.command("quality")(quality)
 app.command("rules")(rules)
 
 MONTH_DAYS = 30
+_STOCK_PRICES = {
+    "adjusted": "prices and volumes are adjusted for splits", "raw": "prices are as traded, splits are steps in them"
+}  # fmt: skip
 
 MarketKind = Annotated[str, typer.Option("--market", help="perpetual or spot.")]
 Top = Annotated[int, typer.Option("--top", min=0, help="The so many highest ranked coins.")]
@@ -55,7 +58,7 @@ Core = Annotated[bool, typer.Option("--core", help="The thirty coins that are al
 @app.command()
 def status(config: Config = None, as_json: AsJson = False, source: OneSource = None) -> None:
     """Show every stored series: rows, span, last sync; what was fetched last; the regular jobs."""
-    with History(load(config)) as history:
+    with History(load(config, trading=False)) as history:
         store, held_jobs = history.candles, working.listed(history)
         entries = [entry for entry in store.entries(source) if entry.rows or entry.listed]
         logged, refused = store.logged(), store.quarantined(source)
@@ -84,7 +87,7 @@ def status(config: Config = None, as_json: AsJson = False, source: OneSource = N
 @app.command("jobs")
 def list_jobs(config: Config = None, as_json: AsJson = False) -> None:
     """Show the regular jobs: when each ran last and how it ended, and when it runs next."""
-    with History(load(config)) as history:
+    with History(load(config, trading=False)) as history:
         rows = working.listed(history)
     show(rows if as_json else [{**row, "said": str(row["said"])[:70]} for row in rows], as_json)
 
@@ -99,7 +102,7 @@ def run_job(
     job = named(name)
     if job is None:
         raise ConfigError(f"job {name}: there is none; there are {', '.join(one.name for one in ALL)}")
-    done = working.do(load(config), job)
+    done = working.do(load(config, trading=False), job)
     show({"job": name, **done._asdict()}, as_json)
     raise typer.Exit({"FAILED": FAILED, "PARTIAL": DEGRADED}.get(done.status, OK))
 
@@ -107,7 +110,7 @@ def run_job(
 @app.command()
 def quarantine(config: Config = None, as_json: AsJson = False, source: OneSource = None) -> None:
     """Show rows that were refused, and why."""
-    with History(load(config)) as history:
+    with History(load(config, trading=False)) as history:
         rows = history.candles.quarantined(source)
     names = ("source", "symbol", "timeframe", "open_time", "reason", "body")
     show(rows if as_json else [{name: row[name] for name in names} for row in rows], as_json)
@@ -131,7 +134,7 @@ def download(
     marks: Annotated[bool, typer.Option("--marks", help="Also mark prices and funding, for futures exports.")] = False,
 ) -> None:
     """Fetch what is missing of a range; it can be killed at any time, and goes on where it was."""
-    settings = load(config)
+    settings = load(config, trading=False)
     asked = window(since, until, timerange, days)
     if not asked.start:
         asked = Span(int(time.time() * 1000) - settings.history.months * MONTH_DAYS * 86_400_000, asked.end)
@@ -143,6 +146,9 @@ def download(
         wanted = _wanted(history, order[0], symbols, timeframes, market)
         for said in filter(None, (hint(name) for name in sorted({series.symbol for series in wanted}))):
             Console(stderr=True).print(said)
+        if order[0].stocks and any(market_of(series.symbol) == EQUITY for series in wanted):
+            prices = history.settings.history.stock_prices
+            Console(stderr=True).print(f"stocks: {_STOCK_PRICES[prices]} (history.stock_prices: {prices})")
         if marks:
             _fill_perpetual(history, order[0], wanted, asked, as_json)
         _fill(history, order, dict.fromkeys(wanted, asked), "backfill", as_json)
@@ -159,7 +165,7 @@ def list_symbols(
     refresh: Annotated[bool, typer.Option("--refresh", help="Ask now, however fresh what is known is.")] = False,
 ) -> None:
     """Show the markets of a source by the rank of their coins; asked for anew after a day."""
-    settings = load(config)
+    settings = load(config, trading=False)
     with History(settings) as history:
         known = _markets(history, source or settings.history.chain[0], refresh=refresh)
     found = choose(known, top=top or None, core=core, kind=market)
@@ -175,7 +181,7 @@ def update(
     timeframes: Timeframes = None,
 ) -> None:
     """Fetch what has closed since the newest stored bar of each series."""
-    settings = load(config)
+    settings = load(config, trading=False)
     order = [source] if source is not None else list(settings.history.chain)
     with History(settings) as history:
         chosen = chosen_series(history.candles, order[0], symbols, timeframes)
@@ -198,7 +204,7 @@ def fill_gaps(
     again: Annotated[bool, typer.Option("--again", help="Ask again for what was confirmed absent.")] = False,
 ) -> None:
     """Ask for every missing range between a series' first and last bar; what the source lacks is kept as absent."""
-    settings, asked = load(config), window(since, until, timerange, days)
+    settings, asked = load(config, trading=False), window(since, until, timerange, days)
     order = [source] if source is not None else [settings.history.chain[0]]
     if not only:
         order += [one for one in settings.history.chain if one not in order]
@@ -214,7 +220,7 @@ def fill_gaps(
 @app.command()
 def prune(config: Config = None, as_json: AsJson = False, source: OneSource = None, yes: Yes = False) -> None:
     """Delete bars older than history.keep_days allows, pinned ranges excepted."""
-    settings, rows = load(config), []
+    settings, rows = load(config, trading=False), []
     with History(settings) as history:
         pins = pins_of(settings, history.candles.entries())
         for entry in history.candles.entries(source):

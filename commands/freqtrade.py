@@ -47,7 +47,7 @@ def export(
     clean: Annotated[bool, typer.Option("--clean", help="Delete the exported files, and nothing else.")] = False,
 ) -> None:
     """Write candle files that freqtrade reads, with mark prices and funding for futures, and a manifest."""
-    settings = load(config)
+    settings = load(config, trading=False)
     folder = out / source.value
     if verify:
         amiss = exporting.verify(folder)

@@ -37,7 +37,7 @@ def evaluate(
     """Ask of stored candles whether the score tells gains from losses on signals that it has never seen."""
     from bootstrap import evaluation, evaluation_page  # noqa: PLC0415  scikit-learn takes a second
 
-    settings = load(config)
+    settings = load(config, trading=False)
     span = window(since, until, timerange, days)
     request = request_of(settings, source, symbols, strategies, span, allow_gaps=allow_gaps)
     with work_shown(as_json) as progress:
@@ -72,7 +72,7 @@ def bootstrap(
     """Train first models on the signals of stored candles, so that a new bot has a score on its first day."""
     from bootstrap import first_model  # noqa: PLC0415  scikit-learn takes a second
 
-    settings = load(config)
+    settings = load(config, trading=False)
     span = window(since, until, timerange, days)
     request = request_of(settings, source, symbols, strategies, span, allow_gaps=allow_gaps)
     with work_shown(as_json) as progress:

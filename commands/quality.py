@@ -52,7 +52,7 @@ def quality(
     """Judge stored series: expected, present, every missing range, and what in them cannot be believed."""
     if merged and source is not None:
         raise typer.BadParameter("is about all sources: leave --source out", param_hint="--merged")
-    settings, asked = load(config), window(since, until, timerange, days)
+    settings, asked = load(config, trading=False), window(since, until, timerange, days)
     found: Judged = {}
     with History(settings) as history, progress_bar(as_json, "series") as bar:
         entries = chosen(history.candles, source, symbols, timeframes)

@@ -38,9 +38,12 @@ Version = Annotated[bool, typer.Option("--version", callback=_tell_version, is_e
 Config = Annotated[Path | None, typer.Option("-c", "--config", help="Configuration file.")]
 
 
-def load(config: Path | None) -> settings_module.Settings:
-    """Read the settings and set logging up: reports go to stdout, all else to stderr, so that --json can be piped."""
-    settings = settings_module.load(config)
+def load(config: Path | None, *, trading: bool = True) -> settings_module.Settings:
+    """Read the settings and set logging up: reports go to stdout, all else to stderr, so that --json can be piped.
+
+    Commands about stored data say that they are not about trading: no bot need be able to run on the settings.
+    """
+    settings = settings_module.load(config, trading=trading)
     parts.configure_logging(settings)
     return settings
 

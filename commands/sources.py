@@ -32,7 +32,7 @@ AllSymbols = Annotated[str, typer.Option("-p", "--symbol", help="One symbol only
 @app.command("list")
 def list_sources(config: Config = None, as_json: AsJson = False) -> None:
     """Show every source's table: rows, symbols, from when to when."""
-    with History(load(config)) as history:
+    with History(load(config, trading=False)) as history:
         rows = tables.overview(history.database)
     if not as_json:
         rows = [{**row, "earliest": told(row["earliest"]), "latest": told(row["latest"])} for row in rows]
@@ -42,7 +42,7 @@ def list_sources(config: Config = None, as_json: AsJson = False) -> None:
 @app.command()
 def create(config: Config = None, as_json: AsJson = False) -> None:
     """Make the tables of all sources; those that are there stay as they are."""
-    with History(load(config)) as history:
+    with History(load(config, trading=False)) as history:
         before, now = history.database.version(), history.database.migrate()
         made = [{"table": row["table"], "exists": row["exists"]} for row in tables.overview(history.database)]
     show({"schema_before": before or "empty", "schema": now, "tables": made} if as_json else made, as_json)
@@ -57,7 +57,7 @@ def clean(
     yes: Yes = False,
 ) -> None:
     """Delete a source's rows, after they have been written to a file in data_dir/backups."""
-    settings = load(config)
+    settings = load(config, trading=False)
     with History(settings) as history:
         entries = _of(history.candles, source, symbol)
         rows = sum(entry.rows for entry in entries)
@@ -89,7 +89,8 @@ def migrate(
     del yes
     if reason := tables.lawful(source, target):
         raise Rejected(f"sources migrate: {reason}")
-    with History(load(config)) as history, Console(stderr=True).status(f"copying {source} to {target}") as shown:
+    settings = load(config, trading=False)
+    with History(settings) as history, Console(stderr=True).status(f"copying {source} to {target}") as shown:
         meant = {one.series.symbol for one in _of(history.candles, source, symbol)}
         done = tables.copy(
             history.database, history.candles, source, target, meant,
@@ -118,7 +119,7 @@ def compare(
     symbol: AllSymbols = "",
 ) -> None:
     """Compare two sources bar by bar: what only one has, what both have, and how far their prices differ."""
-    with History(load(config)) as history:
+    with History(load(config, trading=False)) as history:
         rows = _compared(history.candles, source, target, symbol)
     if as_json:
         show(rows, as_json)

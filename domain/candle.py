@@ -224,15 +224,19 @@ def join(parts: Sequence[Bars]) -> Bars:
     return Bars(times, *(column[keep] for column in columns[1:]))
 
 
-def resample(bars: Bars, step_ms: int, base_ms: int) -> Bars:
-    """Build bars of ``step_ms`` from complete groups of bars of ``base_ms``; incomplete groups are left out."""
+def resample(bars: Bars, step_ms: int, base_ms: int, absent: Iterable[tuple[int, int]] = ()) -> Bars:
+    """Build bars of ``step_ms`` from complete groups of bars of ``base_ms``; incomplete groups are left out.
+
+    ``absent`` are the stretches (UTC ms, the end outside) that are known to have no bars: a group that lacks only
+    those is complete.
+    """
     size = step_ms // base_ms
     if size == 1 or not len(bars):
         return bars
     group = bars.open_time // step_ms
     starts = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
     counts = np.diff(np.r_[starts, len(bars)])
-    whole = counts == size
+    whole = counts + _absent_in(bars, group[starts], step_ms, base_ms, absent) == size
     last = starts + counts - 1
     return Bars(
         group[starts][whole] * step_ms,
@@ -243,6 +247,19 @@ def resample(bars: Bars, step_ms: int, base_ms: int) -> Bars:
         np.add.reduceat(bars.volume, starts)[whole],
         np.add.reduceat(bars.turnover, starts)[whole],
     )
+
+
+def _absent_in(
+    bars: Bars, groups: Times, step_ms: int, base_ms: int, absent: Iterable[tuple[int, int]]
+) -> np.ndarray | int:
+    """Return how many bars each group lacks that are known to be absent."""
+    first, end = groups.item(0) * step_ms, (groups.item(-1) + 1) * step_ms
+    known = [np.arange(-(-max(start, first) // base_ms) * base_ms, min(until, end), base_ms) for start, until in absent]
+    if not known:
+        return 0
+    # a bar that is there after all counts once
+    gone = np.setdiff1d(np.concatenate(known), bars.open_time) // step_ms
+    return np.searchsorted(gone, groups, side="right") - np.searchsorted(gone, groups)
 
 
 def _milliseconds(times: object) -> Times:

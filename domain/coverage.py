@@ -148,11 +148,15 @@ def parts(span: Span, length: int) -> Iterator[Span]:
 
 
 def cover(times: Times, window: Span, timeframe: str, absent: Sequence[Span] = ()) -> Coverage:
-    """Return what is there of the window; ``absent`` are stretches that the source itself does not have."""
+    """Return what is there of the window; ``absent`` are stretches that the source itself does not have.
+
+    A bar of which only a part is absent is missing as a whole.
+    """
     step = timeframe_ms(timeframe)
     window = on_grid(window, step)
     holes = missing(times, window, step)
-    lacking = without(holes, absent)
+    left = without(holes, absent)
+    lacking = merged(Span(start // step * step, -(-end // step) * step) for start, end in left)
     expected = bars_in([window], step) if window.end > window.start else 0
     return Coverage(
         window, expected, expected - bars_in(holes, step), bars_in(holes, step) - bars_in(lacking, step), lacking, step

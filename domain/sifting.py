@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from domain.candle import TIME_MAX, Bars, join
+from domain.candle import PRICE_MAX, TIME_MAX, VOLUME_MAX, Bars, join
 
 if TYPE_CHECKING:
     from domain.coverage import Span
@@ -72,6 +72,7 @@ _REASONS = (
     "a price is zero or negative",
     "high and low do not enclose open and close",
     "negative volume or turnover",
+    "a price or volume that no market has",
     "opens off the grid of its timeframe",
     "outside of the range that was asked for",
     "told twice, with different values",
@@ -89,6 +90,7 @@ def _faults(bars: Bars, step: int, asked: Span | None) -> list[np.ndarray]:
             prices.min(axis=0) <= 0,
             (bars.high < prices.max(axis=0)) | (bars.low > prices.min(axis=0)),
             (bars.volume < 0) | (bars.turnover < 0),
+            (prices.max(axis=0) > PRICE_MAX) | (np.maximum(bars.volume, bars.turnover) > VOLUME_MAX),
             times % step != 0,
             np.zeros(len(bars), bool) if asked is None else (times < asked.start) | (times >= asked.end),
         ]

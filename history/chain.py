@@ -208,7 +208,8 @@ class Chain:
             refused |= {n: "" for n, source in enumerate(self._sources) if source.source in names and n not in refused}
         if len(refused) == len(self._sources):
             raise Rejected("; ".join(filter(None, refused.values())))
-        window = Span(max(window.start, since or 0), min(window.end, until or window.end))
+        # the bar in which a market was listed is its first
+        window = Span(max(window.start, (since or 0) // step * step), min(window.end, until or window.end))
         cut = on_grid(Span(window.start, min(window.end, settled)), step)
         return Span(cut.start, max(cut.start, cut.end)), refused
 

@@ -15,6 +15,7 @@ from domain.coverage import Span, bars_in, merged, missing, without
 from domain.errors import Rejected, RevenantError, Unavailable
 from history.calendar import closed, together
 from history.deposit import deposit
+from history.pages import Pages, elsewhere
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 ATTEMPTS = 4
 PAUSE_MAX_S = 8.0
+MINUTE_MS = 60_000
 CONFIRMED_MAX = 500
 """Second askings in one go; holes beyond them wait for the next."""
 
@@ -66,6 +68,7 @@ class Fetch:
         self._now, self._progress = now, progress
         self._step = timeframe_ms(series.timeframe)
         self._told: list[Times] = []
+        self._pages = Pages(source)
         self.result = Fetched()
 
     async def run(self, spans: Sequence[Span], *, confirm: bool = True) -> Fetched:
@@ -96,7 +99,7 @@ class Fetch:
             reraise=True,
         ):
             with attempt:
-                rows = await self._source.bars(self._series, part)
+                rows = await self._pages.ask(self._series, part)
         kept = await asyncio.to_thread(deposit, self._store, self._source.source, self._series, rows, self._now(), part)
         held = self.result
         held.processed += kept.processed
@@ -105,9 +108,11 @@ class Fetch:
         held.refused += kept.refused
         held.reasons |= set(kept.reasons)
         if kept.processed and kept.refused == kept.processed:
+            late = elsewhere(rows, self._step) / MINUTE_MS
             raise Rejected(
                 f"{self._source.source}: {self._series.symbol} {self._series.timeframe}: "
                 f"none of {kept.processed} rows can be believed: {'; '.join(kept.reasons)}"
+                + (f"; its bars begin {late:g} minutes after ours, and are not made of hours" if late else "")
             )
         self._told.append(kept.bars.open_time)
         return kept.bars.open_time

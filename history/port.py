@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -42,6 +43,7 @@ class Terms:
         lacks: what its bars lack compared with an exchange's own, in words; "" when nothing.
         reach_ms: how far back from now it goes, 0 for without limit.
         authority: whether its silence means that there is no bar; an archive's does not.
+        trades_only: whether bars in which nothing was traded are not told.
     """
 
     page: int
@@ -50,6 +52,7 @@ class Terms:
     lacks: str = ""
     reach_ms: int = 0
     authority: bool = True
+    trades_only: bool = False
 
 
 class CandleSource(Protocol):
@@ -125,6 +128,26 @@ class Store(Protocol):
 def by_page(terms: Terms, series: Series, span: Span) -> Iterator[Span]:
     """Cut a span into pages."""
     return parts(span, terms.page * timeframe_ms(series.timeframe))
+
+
+def joined(pages: Sequence[Bars]) -> Bars:
+    """Return the rows of several answers one after the other, as they came."""
+    if len(pages) == 1:
+        return pages[0]
+    return Bars(*(np.concatenate(columns) for columns in zip(*(one.columns() for one in pages), strict=True)))
+
+
+def over_by(bars: Bars, series: Series, said: str | None, late_ms: int = 0) -> Bars:
+    """Return the rows without those that were not over by the host's own clock, as its answer's Date header tells it.
+
+    A clock here that runs ahead would take them for finished. Without a readable header all are returned. What is
+    told of a bar may change for ``late_ms`` after its end.
+    """
+    try:
+        now = int(parsedate_to_datetime(said or "").timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return bars
+    return bars.where(bars.open_time + timeframe_ms(series.timeframe) + late_ms <= now)
 
 
 def on_days(bars: Bars, series: Series) -> Bars:

@@ -9,6 +9,7 @@ import numpy as np
 
 from domain.coverage import Span, cover, merged
 from domain.funding import FundingGap, describe, gaps
+from history.steps import steps
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +91,7 @@ def examine(bars: Bars, window: Span, timeframe: str, absent: Sequence[Span], ot
     coverage = cover(bars.open_time, window, timeframe, absent)
     step = coverage.step
     anomalies = [*inconsistent(bars, step), *spikes(bars, step), *standing(bars, step), *empty(bars, step)]
+    anomalies += [_at(bars, one.at, step, one.kind, one.detail) for one in steps(bars, step)]
     agreement = None
     if other is not None:
         agreement = compare(bars, other)

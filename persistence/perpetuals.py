@@ -53,6 +53,8 @@ class MarkHistory:
 
     def load(self, source: Source, series: Series, span: Span = ALL_TIME) -> Bars:
         """Return the stored mark prices of a span, ascending, as bars without volume."""
+        if source not in schema.marks:
+            return Bars.empty()
         table = _of(schema.marks, source)
         query = (
             sa.select(table.c.open_time, *(table.c[name] for name in PRICES))
@@ -103,6 +105,8 @@ class FundingHistory:
 
     def load(self, source: Source, symbol: str, span: Span = ALL_TIME) -> tuple[Times, np.ndarray]:
         """Return times (UTC ms, ascending) and rates of the payments in a span."""
+        if source not in schema.fundings:
+            return np.empty(0, np.int64), np.empty(0, np.float64)
         table = _of(schema.fundings, source)
         query = (
             sa.select(table.c.time, table.c.rate)

@@ -11,6 +11,7 @@ import threading
 import time
 import zipfile
 from collections import Counter
+from email.utils import formatdate
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +30,8 @@ class Venues:
     """What each venue has, and how it misbehaves.
 
     ``bars`` maps (venue, series) to its bars. ``spoil`` is asked before every answer about bars: it gets the venue and
-    the request, and returns a response to send instead, or None. ``twist`` may change the rows of an answer.
+    the request, and returns a response to send instead, or None. ``twist`` may change the rows of an answer. ``clock``
+    is the time (UTC ms) that the answers are dated with, the host's own where it is None.
     """
 
     def __init__(self) -> None:
@@ -39,6 +41,7 @@ class Venues:
         self.twist: Callable[[str, list[list[Any]]], list[list[Any]]] = lambda _venue, rows: rows
         self.asked: list[tuple[str, dict[str, str]]] = []
         self.port = 0
+        self.clock: int | None = None
 
     @property
     def address(self) -> str:
@@ -65,6 +68,7 @@ class Venues:
 
     def application(self) -> web.Application:
         app = web.Application()
+        app.on_response_prepare.append(self._date)
         app.add_routes([
             web.get("/fapi/v1/exchangeInfo", self._binance_markets), web.get("/fapi/v1/klines", self._binance),
             web.get("/api/v3/exchangeInfo", self._binance_markets), web.get("/api/v3/klines", self._binance),
@@ -81,6 +85,10 @@ class Venues:
         ])  # fmt: skip
         app.router.add_get("/data/v2/{unit}", self._cryptocompare)
         return app
+
+    async def _date(self, _: web.Request, answer: web.StreamResponse) -> None:
+        if self.clock is not None:
+            answer.headers["Date"] = formatdate(self.clock / 1000, usegmt=True)
 
     def _note(self, venue: str, request: web.Request) -> web.StreamResponse | None:
         self.asked.append((venue, dict(request.query)))
@@ -246,8 +254,11 @@ class Venues:
         base = request.match_info["coin"].removeprefix("coin-").upper()
         symbol = next(s for v, s in self.bars if v == "coingecko" and s.symbol.startswith(f"{base}/"))
         asked = request.query
-        rows = self.inside("coingecko", *symbol, int(asked["from"]) * 1000, int(asked["to"]) * 1000, 10**9) or []
-        prices = [[r[0] + 61_237, r[4]] for r in rows]
+        # a point is the price of its moment, which ends a bar
+        late = timeframe_ms(symbol.timeframe) + 61_237
+        first, last = (int(asked[name]) * 1000 - late for name in ("from", "to"))
+        rows = self.inside("coingecko", *symbol, first, last, 10**9) or []
+        prices = [[r[0] + late, r[4]] for r in rows]
         return web.json_response({"prices": prices, "market_caps": [], "total_volumes": [[r[0], 1e9] for r in rows]})
 
     async def _cryptocompare(self, request: web.Request) -> web.StreamResponse:

@@ -63,6 +63,10 @@ class Dialect(Protocol):
         """Return the rows of an answer. Raises Unavailable when it is none."""
         ...
 
+    def following(self, body: Any) -> dict[str, Any]:
+        """Return what to ask with for the next page of an answer, nothing when it was the last."""
+        ...
+
     def used(self, headers: Mapping[str, str]) -> float | None:
         """Return how much of the limit the host says has been used."""
         ...
@@ -100,6 +104,10 @@ class Binance:
         """See Dialect."""
         return table(body, lambda row: (row[0], *row[1:6], row[7]))
 
+    def following(self, body: Any) -> dict[str, Any]:  # noqa: ARG002  see Dialect
+        """Answers have one page: what is left of a span is asked for by its times."""
+        return {}
+
     def used(self, headers: Mapping[str, str]) -> float | None:
         """See Dialect."""
         return _number(headers.get("x-mbx-used-weight-1m"))
@@ -131,6 +139,10 @@ class Bybit:
     def rows(self, market: str, venue_id: str, body: Any) -> Bars:  # noqa: ARG002  see Dialect
         """See Dialect."""
         return table(_inside(body, "result", "list"), lambda row: tuple(row[:7]))
+
+    def following(self, body: Any) -> dict[str, Any]:  # noqa: ARG002  see Dialect
+        """Answers have one page: what is left of a span is asked for by its times."""
+        return {}
 
     def used(self, headers: Mapping[str, str]) -> float | None:  # noqa: ARG002  see Dialect
         """Bybit tells about its limits for accounts, not for addresses."""
@@ -166,6 +178,10 @@ class Okx:
         told = [row for row in _inside(body, "data") if not (isinstance(row, list) and str(row[-1]) == "0")]
         # spot has its volume in base units where swaps have contracts
         return table(told, lambda row: (*row[:5], row[6] if market == PERPETUAL else row[5], row[7]))
+
+    def following(self, body: Any) -> dict[str, Any]:  # noqa: ARG002  see Dialect
+        """Answers have one page: what is left of a span is asked for by its times."""
+        return {}
 
     def used(self, headers: Mapping[str, str]) -> float | None:  # noqa: ARG002  see Dialect
         """OKX does not tell."""
@@ -255,12 +271,19 @@ def payments(source: Source, body: Any) -> list[tuple[int, float]]:
 
 
 class Alpaca:
-    """Alpaca: crypto against dollars, and stocks with a key. Rows: t, o, h, l, c, v, n, vw."""
+    """Alpaca: crypto against dollars, and stocks with a key. Rows: t, o, h, l, c, v, n, vw.
+
+    ``adjusted`` says whether stocks are asked for as if every split had always been.
+    """
 
     source, venue, lists_markets = Source.ALPACA, "alpaca", False
     terms = Terms(
-        1000, frozenset(TIMEFRAMES), frozenset({SPOT, EQUITY}), "bars in which nothing was traded are not told"
-    )
+        1000, frozenset(TIMEFRAMES), frozenset({SPOT, EQUITY}), "bars in which nothing was traded are not told",
+        trades_only=True,
+    )  # fmt: skip
+
+    def __init__(self, *, adjusted: bool = True) -> None:
+        self._adjustment = "split" if adjusted else "raw"
 
     def host(self, market: str) -> Host:  # noqa: ARG002  see Dialect
         """200 requests a minute."""
@@ -278,14 +301,20 @@ class Alpaca:
             "end": _iso(span.end - 1), "limit": 10_000,
         }  # fmt: skip
         if market == EQUITY:
-            return Request("market_private_get_v2_stocks_bars", params | {"adjustment": "raw"}, 1)
+            return Request("market_private_get_v2_stocks_bars", params | {"adjustment": self._adjustment}, 1)
         return Request("market_public_get_v1beta3_crypto_loc_bars", params | {"loc": "us"}, 1)
 
     def rows(self, market: str, venue_id: str, body: Any) -> Bars:  # noqa: ARG002  see Dialect
         """See Dialect."""
-        if not isinstance(body, dict) or not isinstance(body.get("bars"), dict):
+        # a page without a row says null
+        if not isinstance(body, dict) or not isinstance(body.get("bars") or {}, dict) or "bars" not in body:
             raise Unavailable(f"unreadable answer {str(body)[:120]}")
-        return table(body["bars"].get(venue_id) or [], _alpaca_bar)
+        return table((body["bars"] or {}).get(venue_id) or [], _alpaca_bar)
+
+    def following(self, body: Any) -> dict[str, Any]:
+        """See Dialect; pages are as long as Alpaca likes, whatever ``limit`` says."""
+        token = body.get("next_page_token") if isinstance(body, dict) else None
+        return {"page_token": token} if token else {}
 
     def used(self, headers: Mapping[str, str]) -> float | None:
         """See Dialect."""

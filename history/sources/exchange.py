@@ -15,7 +15,7 @@ from domain.candle import Series
 from domain.coverage import Span, parts
 from domain.errors import Rejected, RevenantError, Unavailable
 from domain.instrument import Instrument
-from history.port import PERPETUAL, Throttled, by_page, hidden, market_of, on_days
+from history.port import PERPETUAL, Throttled, by_page, hidden, joined, market_of, on_days, over_by
 from history.sources.dialects import FUNDING, payments
 from history.symbols import Market
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from history.sources.dialects import Dialect, Host
 
 TIMEOUT_MS = 20_000
+PAGES_MAX = 1_000
 ANSWER_BYTES_MAX = 32 * MEGABYTE
 """The longest answers are lists of all markets."""
 PATIENCE_S = 60.0
@@ -136,9 +137,20 @@ class ExchangeSource:
         """Return the rows told for a span, as they came."""
         kind, venue_id = market_of(series.symbol), (await self._market(series.symbol))["id"]
         asked = self._dialect.request(kind, venue_id, series.timeframe, span)
-        body = await self._call(kind, asked.method, asked.params, asked.cost)
+        told, more = [], dict[str, Any]()
+        for _ in range(PAGES_MAX):
+            body = await self._call(kind, asked.method, asked.params | more, asked.cost)
+            date = _header(self._client(kind), "date")
+            told.append(over_by(on_days(self._rows(kind, venue_id, body, series), series), series, date))
+            following = self._dialect.following(body)
+            if not following or following == more:
+                return joined(told)
+            more = following
+        raise Unavailable(f"{self.source}: {series.symbol} {series.timeframe}: its pages have no end")
+
+    def _rows(self, kind: str, venue_id: str, body: Any, series: Series) -> Bars:
         try:
-            return on_days(self._dialect.rows(kind, venue_id, body), series)
+            return self._dialect.rows(kind, venue_id, body)
         except Unavailable as error:
             whole = str(body).encode()
             said = str(error) if hidden(whole, self._keys.values()) == whole else "an answer with our key in it"
@@ -269,6 +281,11 @@ def _funding_interval(market: Mapping[str, Any]) -> int:
 
 def _time(told: Any) -> int | None:
     return int(told) if told else None
+
+
+def _header(client: Any, name: str) -> str | None:
+    headers = {key.lower(): value for key, value in (client.last_response_headers or {}).items()}
+    return headers.get(name)
 
 
 def _seconds(text: str | None, otherwise: float) -> float:

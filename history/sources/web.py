@@ -11,6 +11,7 @@ import time
 import zipfile
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 import numpy as np
@@ -20,7 +21,19 @@ from domain.coverage import TIMEFRAMES, Span, parts
 from domain.errors import BadData, Rejected, Unavailable
 from domain.source import Source
 from formats import candles
-from history.port import EQUITY, PERPETUAL, SPOT, Terms, Throttled, by_page, hidden, market_of, on_days
+from history.port import (
+    EQUITY,
+    PERPETUAL,
+    SPOT,
+    Terms,
+    Throttled,
+    by_page,
+    hidden,
+    joined,
+    market_of,
+    on_days,
+    over_by,
+)  # fmt: skip
 from history.sources.dialects import Host, table
 
 if TYPE_CHECKING:
@@ -43,8 +56,18 @@ MONTH_DAYS_MIN, DAY_BARS_MIN = 10, 288
 MONTH_LATE_MS = 10 * DAY_MS
 """A month's archive is there a few days after its end; when it is not then, its days are not either."""
 BANNED = 418
+PAGES_MAX = 1_000
+NEAR_MS = 1_800_000
+"""Points of every hour come up to so much from it."""
 MINUTES = 50_000
 """Minutes that Polygon makes one answer of."""
+
+
+class Answer(NamedTuple):
+    """The body of an answer, None when there is no such thing, and when the host says that it was given."""
+
+    body: bytes | None
+    date: str | None
 
 
 class Web:
@@ -68,6 +91,9 @@ class Web:
         Raises:
             Unavailable: no answer, or one that says nothing. Throttled: asked to be patient. Rejected: never.
         """
+        return (await self._asked(path, params, cost, bytes_max)).body
+
+    async def _asked(self, path: str, params: dict[str, Any] | None, cost: float, bytes_max: int) -> Answer:
         budget = self._budgets(self._host)
         await budget.take(cost)
         if self._session is None:
@@ -83,11 +109,21 @@ class Web:
         if len(body) > bytes_max:
             raise Rejected(f"{self._host.name}: sends more than {bytes_max} bytes for {path}")
         shown = hidden(bytes(body), self._headers.values())
-        return self._judged(answer.status, answer.headers.get("Retry-After"), shown, path)
+        judged = self._judged(answer.status, answer.headers.get("Retry-After"), shown, path)
+        return Answer(judged, answer.headers.get("Date"))
 
     async def json(self, path: str, params: dict[str, Any] | None = None, cost: float = 1.0) -> Any:
         """Return the decoded body of an answer; raises as ``get`` does, Rejected when there is none."""
-        body = await self.get(path, params, cost, JSON_BYTES_MAX)
+        return (await self.dated_json(path, params, cost))[0]
+
+    async def dated_json(
+        self, path: str, params: dict[str, Any] | None = None, cost: float = 1.0
+    ) -> tuple[Any, str | None]:
+        """Return the decoded body of an answer and its Date header; raises as ``json`` does."""
+        answer = await self._asked(path, params, cost, JSON_BYTES_MAX)
+        return self._decoded(answer.body, path), answer.date
+
+    def _decoded(self, body: bytes | None, path: str) -> Any:
         if body is None:
             raise Rejected(f"{self._host.name}: knows nothing of {path}")
         try:
@@ -133,8 +169,9 @@ class Coin(NamedTuple):
 class CoinGecko:
     """CoinGecko's market charts: points of price, not bars; put on the grid as bars with one price.
 
-    A bar takes the last point before its end; its volume is not the bar's and is left at 0. Bars without a point stay
-    missing.
+    A bar closes with the point nearest to the moment of its end, at most half an hour from it: so the point of a
+    day's midnight closes the day before, and the same bar comes of hourly points and of daily ones. Its volume is not
+    told and is left at 0. Bars without such a point stay missing.
     """
 
     source = Source.COINGECKO
@@ -168,15 +205,16 @@ class CoinGecko:
     async def bars(self, series: Series, span: Span) -> Bars:
         """Return one row per point, on the grid."""
         step, coin = timeframe_ms(series.timeframe), await self._id(series.symbol)
-        body = await self._web.json(
+        body, date = await self._web.dated_json(
             f"/api/v3/coins/{coin}/market_chart/range",
-            {"vs_currency": "usd", "from": span.start // 1000, "to": span.end // 1000 - 1},
+            {"vs_currency": "usd", "from": (span.start + step - NEAR_MS) // 1000, "to": (span.end + NEAR_MS) // 1000},
         )
         points = body.get("prices") if isinstance(body, dict) else None
         if not isinstance(points, list):
             raise Unavailable(f"coingecko: {series.symbol}: unreadable answer {str(body)[:120]}")
         rows = table(points, lambda point: (point[0], *[point[1]] * 4, 0.0, 0.0))
-        return on_grid(rows, step)
+        # a nearer point may still come
+        return over_by(on_grid(rows, step), series, date, NEAR_MS)
 
     async def ranks(self) -> dict[str, int]:
         """Return the 250 largest coins by market value: ticker -> rank, from 1; kept for a day."""
@@ -246,7 +284,7 @@ class CryptoCompare:
         """Return the rows told; those before a market's first are told as zeros, and are not rows."""
         step, (base, _, quote) = timeframe_ms(series.timeframe), series.symbol.partition("/")
         unit = {"m": "histominute", "h": "histohour", "d": "histoday"}[series.timeframe[-1]]
-        body = await self._web.json(f"/data/v2/{unit}", {
+        body, date = await self._web.dated_json(f"/data/v2/{unit}", {
             "fsym": base, "tsym": quote, "toTs": (span.end - step) // 1000,
             "limit": max(1, (span.end - span.start) // step - 1),
         })  # fmt: skip
@@ -255,7 +293,7 @@ class CryptoCompare:
             if "rate limit" in said.lower():
                 raise Throttled(f"cryptocompare: {said}", PATIENCE_S)
             raise Rejected(f"cryptocompare: {series.symbol}: {said}")
-        return self.rows(body)
+        return over_by(self.rows(body), series, date)
 
     @staticmethod
     def rows(body: Any) -> Bars:
@@ -270,16 +308,23 @@ class CryptoCompare:
 
 
 class Polygon:
-    """Polygon's aggregates: stocks, and crypto against dollars. Rows: t, o, h, l, c, v, vw, n."""
+    """Polygon's aggregates: stocks, and crypto against dollars. Rows: t, o, h, l, c, v, vw, n.
+
+    ``adjusted`` says whether stocks are asked for as if every split had always been.
+    """
 
     source = Source.POLYGON
     terms = Terms(
-        5_000, frozenset(TIMEFRAMES), frozenset({SPOT, EQUITY}), "bars in which nothing was traded are not told"
-    )
+        5_000, frozenset(TIMEFRAMES), frozenset({SPOT, EQUITY}), "bars in which nothing was traded are not told",
+        trades_only=True,
+    )  # fmt: skip
     host = Host("api.polygon.io", 5, 60)
 
-    def __init__(self, budgets: Callable[[Host], Budget], address: str = "", key: str = "") -> None:
+    def __init__(
+        self, budgets: Callable[[Host], Budget], address: str = "", key: str = "", *, adjusted: bool = True
+    ) -> None:
         self._web = Web(self.host, budgets, address, {"Authorization": f"Bearer {key}"} if key else {})
+        self._adjusted = str(adjusted).lower()
 
     async def close(self) -> None:
         """Close all connections."""
@@ -300,14 +345,21 @@ class Polygon:
         """Return the rows told."""
         unit = {"m": "minute", "h": "hour", "d": "day"}[series.timeframe[-1]]
         ticker = f"X:{series.symbol.replace('/', '')}" if market_of(series.symbol) == SPOT else series.symbol
-        body = await self._web.json(
-            f"/v2/aggs/ticker/{ticker}/range/{series.timeframe[:-1]}/{unit}/{span.start}/{span.end - 1}",
-            {"adjusted": "false", "sort": "asc", "limit": 50_000},
-        )
-        if not isinstance(body, dict) or body.get("status") not in {"OK", "DELAYED"}:
-            raise Unavailable(f"polygon: {series.symbol}: unreadable answer {str(body)[:120]}")
-        told = body.get("results") or []
-        return on_days(table(told, _polygon_bar), series)
+        path = f"/v2/aggs/ticker/{ticker}/range/{series.timeframe[:-1]}/{unit}/{span.start}/{span.end - 1}"
+        params, pages = {"adjusted": self._adjusted, "sort": "asc", "limit": "50000"}, list[Bars]()
+        for _ in range(PAGES_MAX):
+            body, date = await self._web.dated_json(path, params)
+            if not isinstance(body, dict) or body.get("status") not in {"OK", "DELAYED"}:
+                raise Unavailable(f"polygon: {series.symbol}: unreadable answer {str(body)[:120]}")
+            rows = table(body.get("results") or [], _polygon_bar)
+            pages.append(over_by(on_days(rows, series), series, date))
+            # it is followed on the host that we ask, which alone is shown our key
+            following = urlsplit(str(body.get("next_url") or ""))
+            found = following.path, dict(parse_qsl(following.query))
+            if not following.path or found == (path, params):
+                return joined(pages)
+            path, params = found
+        raise Unavailable(f"polygon: {series.symbol}: its pages have no end")
 
 
 class BinanceArchive:
@@ -402,12 +454,15 @@ def _polygon_bar(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def on_grid(points: Bars, step: int) -> Bars:
-    """Return points as bars: of the points inside of a bar the last counts; rows with impossible times stay."""
-    good = points.open_time >= 0
-    order = np.argsort(points.open_time, kind="stable")
-    times = np.where(good, points.open_time // step * step, points.open_time)[order]
-    last = np.r_[times[1:] != times[:-1], True] if len(times) else np.zeros(0, bool)
-    return Bars(times[last], *(column[order][last] for column in points.columns()[1:]))
+    """Return points as bars, each closed by the one nearest to its end; rows with impossible times stay."""
+    ends = (points.open_time + step // 2) // step * step
+    away = np.abs(points.open_time - ends)
+    good = (points.open_time >= 0) & (away <= NEAR_MS)
+    held, times, away = points.where(good), ends[good] - step, away[good]
+    order = np.lexsort((away, times))
+    first = np.r_[True, np.diff(times[order]) != 0] if len(times) else np.zeros(0, bool)
+    bars = Bars(times[order][first], *(column[order][first] for column in held.columns()[1:]))
+    return joined([bars, points.where(points.open_time < 0)])
 
 
 def _months(span: Span) -> np.ndarray:

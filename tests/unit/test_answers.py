@@ -17,7 +17,7 @@ from telegram.error import NetworkError, RetryAfter, TelegramError
 from broker.bybit import rest
 from broker.bybit.rest import BybitClient, Endpoint
 from domain.errors import BadData, Unavailable
-from formats import candles
+from formats import container
 from history.sources import exchange
 from history.sources import web as history_web
 from telegram_bot.line import ANSWER_BYTES_MAX, WAIT_S_MAX, Line
@@ -137,7 +137,7 @@ def test_a_retry_after_of_a_web_source_has_a_limit():
 
 def test_members_of_archives_are_bounded(monkeypatch, tmp_path):
     monkeypatch.setattr(history_web, "MEMBER_BYTES_MAX", 1_000)
-    monkeypatch.setattr(candles, "FILE_BYTES_MAX", 5_000)
+    monkeypatch.setattr(container, "BYTES_MAX", 5_000)
     held = io.BytesIO()
     with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("a.csv", "1" * 100_000)
@@ -145,7 +145,7 @@ def test_members_of_archives_are_bounded(monkeypatch, tmp_path):
         history_web._unzipped(held.getvalue(), "a.zip")
     (tmp_path / "BTCUSDT-1m-2026-03.csv.gz").write_bytes(bomb(100_000))
     with pytest.raises(BadData, match="more than"):
-        candles._unpacked(tmp_path / "BTCUSDT-1m-2026-03.csv.gz")
+        container.unpacked(tmp_path / "BTCUSDT-1m-2026-03.csv.gz")
 
 
 @pytest.mark.filterwarnings("ignore::telegram.warnings.PTBDeprecationWarning")

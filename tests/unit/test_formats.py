@@ -14,6 +14,7 @@ import pytest
 from domain.candle import Bars
 from domain.errors import BadData
 from formats import candles
+from formats.names import market_of
 from tests.venues import walk
 
 START = 1_704_067_200_000
@@ -70,7 +71,7 @@ def test_every_kind_of_file_says_the_same_bars(tmp_path, kind):
     ],
 )  # fmt: skip
 def test_a_files_name_tells_its_market(name, market):
-    assert candles.market_of(name) == market
+    assert market_of(name) == market
 
 
 @pytest.mark.parametrize(
@@ -81,7 +82,7 @@ def test_a_files_name_tells_its_market(name, market):
         ("c.csv", "", "No columns"),
         ("d.csv", "1704067200000,1,1\n", "no header, and 3 columns"),
         ("e.json", "{", "Expecting"),
-        ("f.json", '{"retCode": 10001, "result": {}}', "no list of Bybit kline rows"),
+        ("f.json", '{"retCode": 10001, "result": {}}', "no list of kline rows"),
         ("g.feather", "no feather", "g.feather"),
         ("h.zip", "no zip", "not a zip"),
         ("i.txt", "", "unknown kind of candle file; give feather"),

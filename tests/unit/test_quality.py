@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from domain.candle import Bars
+from domain.candle import Bars, timeframe_ms
 from domain.coverage import Span
 from history import quality
 from tests.venues import walk
 
-STEP, START = 900_000, 1_704_067_200_000
+STEP, START, HOUR, DAY = 900_000, 1_704_067_200_000, 3_600_000, 86_400_000
 BARS = walk(2_000, START, STEP)
 WINDOW = Span(START, START + 2_000 * STEP)
 
@@ -97,3 +97,47 @@ def test_completeness_is_told_by_month_and_by_the_last_days():
     assert found["2024-02"] == pytest.approx(100 * (29 - 14) / 29)
     assert found["last 30 days"] == 100.0
     assert found["last 90 days"] < 90
+
+
+def scaled(bars: Bars, since: int, factor: float, silent: int = 0) -> Bars:
+    """The same market, its prices in other units from a bar on, after so many bars that are not there."""
+    units = np.where(np.arange(len(bars)) >= since, factor, 1.0)
+    prices = (column * units for column in (bars.open, bars.high, bars.low, bars.close))
+    whole = Bars(bars.open_time, *prices, bars.volume / units, bars.turnover)
+    keep = np.ones(len(bars), bool)
+    keep[since - silent : since] = False
+    return whole.where(keep)
+
+
+@pytest.mark.parametrize("timeframe", ["15m", "1h", "1d"])
+@pytest.mark.parametrize(
+    ("factor", "days", "kind"),
+    [
+        (1 / 4, 0, "split"), (1 / 20, 0, "split"), (10, 0, "split"), (1 / 24_000, 0, "split"), (1.5, 0, "split"),
+        (7.4e-3, 0, "step"), (180_000.0, 18, "reused_ticker"), (1 / 900, 30, "reused_ticker"), (1 / 4, 3, "split"),
+    ],
+)  # fmt: skip
+def test_a_lasting_change_of_units_is_named(timeframe, factor, days, kind):
+    step = timeframe_ms(timeframe)
+    silent = days * DAY // step
+    bars = scaled(walk(silent + 400, START, step, 5), silent + 200, factor, silent)
+    (found,) = quality.examine(bars, Span(START, START + 400 * step), timeframe, []).anomalies
+    assert (found.kind, found.span.start) == (kind, START + (silent + 200) * step)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_crashes_news_and_silences_are_no_change_of_units(seed):
+    """A coin that loses nearly all of its worth within bars, and weeks without a bar: those are trading."""
+    rng = np.random.default_rng(seed)
+    moves = rng.standard_t(3, 3_000) * 0.01
+    moves[1_000:1_100] -= 0.12
+    close = 100 * np.exp(np.cumsum(moves))
+    opened = np.r_[100, close[:-1]] * np.exp(rng.normal(0, 0.002, 3_000))
+    times = START + np.arange(3_000) * HOUR
+    high, low = np.maximum(opened, close) * 1.001, np.minimum(opened, close) * 0.999
+    volume = np.full(3_000, 10.0)
+    bars = Bars(times, opened, high, low, close, volume, volume * close)
+    keep = np.ones(3_000, bool)
+    keep[2_000:2_400] = False
+    found = quality.examine(bars.where(keep), Span(START, START + 3_000 * HOUR), "1h", []).counts
+    assert not {"split", "step", "reused_ticker"} & set(found)

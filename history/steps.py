@@ -1,0 +1,73 @@
+"""Moments from which on prices count in other units: splits, redenominations, tickers that another coin took over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from domain.candle import Bars
+
+STEP_LEAST = 1.4
+"""A smaller factor from one bar's close to the next one's open may be news."""
+USUAL_TIMES = 12.0
+AROUND_BARS = 50
+WHOLE_MOST = 0.03
+"""A ratio is a whole one, or one of two small numbers, up to what a night moves."""
+RATIOS = (1.5, 2.5, *range(2, 11), 15, 20, 25, 30, 40, 50, 100, 1_000, 10_000, 100_000, 1_000_000, 24_000)
+AWAY_MS = 5 * 86_400_000
+"""No weekend is longer; whoever takes a ticker over begins later than that."""
+
+
+class Step(NamedTuple):
+    """A lasting step: its kind, the number of the first bar after it, and what of it."""
+
+    kind: str
+    at: int
+    detail: str
+
+
+def steps(bars: Bars, step_ms: int) -> list[Step]:
+    """Find where the level of prices changes between two bars and stays changed.
+
+    ``reused_ticker`` after a silence of days, else ``split`` for a whole ratio, else ``step``. Moves inside of bars
+    are trading, however large.
+    """
+    if len(bars) < 2:  # noqa: PLR2004  nothing is between
+        return []
+    with np.errstate(all="ignore"):
+        jumps = np.log(bars.open[1:] / bars.close[:-1])
+        moves = np.abs(np.diff(np.log(bars.close)))
+    if not np.isfinite([jumps, moves]).all():
+        # such bars are told as what they are
+        return []
+    waited = np.diff(bars.open_time) / step_ms
+    usual = float(np.median(moves[moves > 0])) if (moves > 0).any() else 0.0
+    away = np.diff(bars.open_time) - step_ms >= AWAY_MS
+    # who has not traded for long comes back where chance has gone meanwhile
+    least = np.maximum(np.log(STEP_LEAST), USUAL_TIMES * usual * np.sqrt(waited))
+    far = np.flatnonzero(np.abs(jumps) > least).tolist()
+    return [
+        _named(i + 1, float(jumps[i]), int(waited[i]) - 1, away=bool(away[i]))
+        for i in far if _stays(bars, i, float(jumps[i]))
+    ]  # fmt: skip
+
+
+def _stays(bars: Bars, i: int, jump: float) -> bool:
+    """Return whether the closes after bar i are at another level than those before, as the jump says."""
+    before = np.median(np.log(bars.close[max(0, i + 1 - AROUND_BARS) : i + 1]))
+    after = np.median(np.log(bars.close[i + 1 : i + 1 + AROUND_BARS]))
+    return bool((after - before) / jump > 1 / 2)
+
+
+def _named(at: int, jump: float, silent: int, *, away: bool) -> Step:
+    factor, word = float(np.exp(abs(jump))), "higher" if jump > 0 else "lower"
+    near = min(RATIOS, key=lambda ratio: abs(np.log(ratio) - abs(jump)))
+    whole = abs(np.log(near) - abs(jump)) <= WHOLE_MOST
+    if away:
+        said = f"after {silent} bars without trades prices are {factor:.4g} times {word}: another coin of this name?"
+        return Step("reused_ticker", at, said)
+    if whole:
+        return Step("split", at, f"prices are {near:g} times {word} from here on: a split or a redenomination")
+    return Step("step", at, f"prices are {factor:.4g} times {word} from here on, from one bar to the next")
