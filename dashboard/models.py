@@ -301,6 +301,12 @@ class SwitchOrder(Order):
     state: SwitchState
 
 
+class ReconcileOrder(Order):
+    """``since`` is a market time in UTC ms."""
+
+    since: int | None = Field(None, ge=0, lt=4_102_444_800_000)
+
+
 class ExitOrder(Order):
     """A symbol, the id of a position or its beginning, or ``all``."""
 

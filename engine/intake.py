@@ -17,8 +17,10 @@ from domain.records import Fill, OrderEnded, Unread
 from domain.trade import ZERO
 from engine import recovery
 from engine.commands import RecordTrade
+from engine.execution_reader import OVERLAP_MAX_MS
 from engine.executions import whole_of
 from engine.exit_retries import ExitRetries
+from engine.memory import forgotten
 from engine.published import Entered, PartlyTaken, Published
 from engine.reconciliation import Reconciler, is_flat
 
@@ -175,6 +177,8 @@ class Intake:
             meant = held.opening.entry
             if not meant / FACTOR_MAX <= fill.price <= meant * FACTOR_MAX:
                 return f"its price {fill.price} is nowhere near {meant}"
+        if self._trader.book.told_again(fill):
+            return "it was told before, under another id"
         try:
             self._trader.book.try_out(fill)
         except (ArithmeticError, ValueError) as error:
@@ -204,7 +208,7 @@ class Intake:
 
     def _concerns_us(self, fill: Fill) -> bool:
         """Return whether an execution is of an order of ours, or in a symbol in which we have or await a position."""
-        if parse_order_id(fill.order_id) is not None:
+        if parse_order_id(fill.order_id) is not None or forgotten(self._trader, fill.symbol):
             return True
         held = self._trader.book.of_symbol(fill.symbol)
         return held is not None and fill.time >= held.intended_at
@@ -245,7 +249,9 @@ class Intake:
         waiting = {held.digest: self._flat_since.get(held.digest, now) for held in trader.flat()}
         self._flat_since = waiting
         for held in trader.flat():
-            patient = now - waiting[held.digest] < FUNDING_WAIT_S
+            # of one that was rebuilt long after its end, no payment is on its way any more
+            late = held.given and self._shell.market_time() - held.last_time > OVERLAP_MAX_MS
+            patient = not late and now - waiting[held.digest] < FUNDING_WAIT_S
             proven = now - waiting[held.digest] >= PROVEN_AFTER_S or await self._over(held)
             if not proven or (patient and trader.lacks_funding(held)):
                 # looked at again in the next round
@@ -267,10 +273,11 @@ class Intake:
                 self._asked_whole.add(held.digest)
 
     async def _over(self, held: Position) -> bool:
-        """Return whether the exchange has no such position, or only one that somebody else opened afterwards."""
+        """Return whether the exchange has no such position, or only one that was opened afterwards, by us or others."""
         if await is_flat(self._broker, held.symbol):
             return True
-        others = self._trader.book.net_of_strays(held.symbol, held.last_time)
+        book = self._trader.book
+        others = book.net_of_strays(held.symbol, held.last_time) + book.net(held.symbol)
         reported = await self._broker.positions()
         return bool(others) and others == sum(one.qty for one in reported if one.symbol == held.symbol)
 
