@@ -371,10 +371,15 @@ def list_trades(
 def verify(config: Config = None, as_json: AsJson = False) -> None:
     """Compare journal, database, Redis, snapshot and the exchange's own record; 0 only when nothing is amiss."""
     settings = load(config)
-    runs = running.ask(settings) is not None
-    verdict = asyncio.run(inspection.verify(settings, running=runs))
+    held = (lambda: _positions(settings)) if running.ask(settings) is not None else None
+    verdict = asyncio.run(inspection.verify(settings, running=held))
     show(inspection.as_json(verdict), as_json)
     raise typer.Exit(OK if verdict.clean else FAILED)
+
+
+def _positions(settings: settings_module.Settings) -> list[str]:
+    body = running.ask(settings) or {}
+    return [str(row.get("id")) for row in body.get("positions", []) if isinstance(row, dict)]
 
 
 @trades_app.command("export")

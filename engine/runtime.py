@@ -87,8 +87,7 @@ class Runtime:
         )  # fmt: skip
         self._lookup = recovery.OrderLookup()
         self._batch_at = self._settled_at = 0.0
-        self._consuming = self._leaving = False
-        self._recording = True
+        self._consuming, self._leaving, self._recording = False, False, True
         self._recall, self._following = Recall(parts), Following(parts)
         self._upkeep = Upkeep(parts, self.progress, self.rules, self.orders.in_flight, self)
         self.refusals = Refusals(parts.trader, self, self.reconciler, self._upkeep.ask_balance, parts.told)
@@ -100,8 +99,8 @@ class Runtime:
             Unavailable: when the exchange cannot be asked; nothing has been concluded then.
         """
         p, started = self._p, asyncio.get_running_loop().time()
-        gc.disable()  # hundreds of thousands of records come into being now, none of them garbage
         await p.fence.take()
+        gc.disable()  # hundreds of thousands of records come into being now, none of them garbage
         past = await self._recall.run()
         await p.learning.begin()
         self._following.begin()
@@ -316,7 +315,7 @@ class Runtime:
                 await self.intake.take_news()
                 await self._upkeep.ask_balance()
         p.trader.situation.stale = frozenset(readiness.silent(p))
-        p.trader.situation.superseded = p.fence.superseded
+        p.trader.situation.superseded |= p.fence.superseded  # what a successor has left is compared before entries
         p.trader.situation.barred = p.broker.barred()
         for symbol, (price, time) in p.feed.prices.items():
             p.broker.on_price(symbol, price, time)
@@ -443,6 +442,7 @@ class Runtime:
                 await self.catch_up()
                 if not self._p.fence.superseded:
                     await self.reconciler.compare()
+                    self._p.trader.situation.superseded = False
                 await self._following.keep_up()
             except (Unavailable, Rejected, BadData, OutcomeUnknown) as error:
                 log.warning("reconciliation postponed", reason=str(error))
@@ -453,8 +453,8 @@ class Runtime:
         book = self._p.trader.book
         return bool(
             self._lookup.undecided
-            or self.reconciler.doubts
-            or self.reconciler.found.naked
+            or (self.reconciler.doubts or self.reconciler.found.naked)
+            or (self._p.trader.situation.superseded and not self._p.fence.superseded)
             or book.leftovers
             or any(order.market for order in book.unsettled())
             or any(held.flat or held.leaving for held in book.positions())

@@ -10,7 +10,7 @@ import pytest
 from domain import ids
 from domain.order import Cause
 from domain.records import Adopted
-from engine import rebuild
+from engine import rebuild, verification
 from engine.corrections import LASTING_S
 from engine.execution_reader import ExecutionReader
 from engine.executions import once
@@ -206,6 +206,17 @@ def test_what_is_there_and_unexplained_is_taken_as_it_is_reported_when_asked():
     assert run_virtually(lambda _: case.reconciler.settle()) == [A]
     assert (held.qty, held.entry_price) == (7, 101)
     assert run_virtually(lambda _: case.reconciler.settle()) == []
+
+
+def test_what_the_running_bot_still_has_open_is_not_missing_but_awaited():
+    told = [
+        fill(1, BUY, 1, 100, time=10, order_id=entry_of(NEXT), **E),
+        fill(2, SELL, 1, 98, time=20, closed=1, **STOPPED),
+    ]
+    kept = verification.Kept(journal=[], table=[], fills=[])
+    lost = verification.verify(kept, rebuild.runs(told), 2**62)
+    known = verification.verify(kept, rebuild.runs(told), 2**62, [NEXT])
+    assert [(one.missing, one.awaiting, one.clean) for one in (lost, known)] == [(1, 0, False), (0, 1, True)]
 
 
 @pytest.mark.parametrize("seed", [100, 101])
