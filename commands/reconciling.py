@@ -36,7 +36,7 @@ def rebuild(
 def _compare(config: Config, what: str, since: int | None, seconds: float, as_json: bool) -> None:
     settings = load(config)
     place = running.acting(settings, what)
-    asked: dict[str, Any] = {} if since is None else {"since": since}
+    asked: dict[str, Any] = {} if since is None else {"since": str(since)}
     body = running.order(settings, "/reconcile", seconds, reason="operator", **asked)
     if body is None:
         control.refuse_if_held(settings, what)

@@ -59,7 +59,7 @@ async def reconcile(services: Held, request: Request, order: models.ReconcileOrd
     """Compare with the exchange at once; with ``since``, ask for all from then on anew and record what is missing."""
     services.must_run()
     said = await services.note(request, "reconcile", lowers=True, reason=order.reason, since=order.since)
-    return {**await services.desk.reconcile(order.since), **said}
+    return {**await services.desk.reconcile(int(order.since) if order.since else None), **said}
 
 
 @router.post("/train")

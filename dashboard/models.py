@@ -302,9 +302,9 @@ class SwitchOrder(Order):
 
 
 class ReconcileOrder(Order):
-    """``since`` is a market time in UTC ms."""
+    """``since`` is a market time, its digits in UTC ms; empty for no more than a comparison."""
 
-    since: int | None = Field(None, ge=0, lt=4_102_444_800_000)
+    since: str = Field("", pattern="^[0-9]{0,13}$", max_length=13)
 
 
 class ExitOrder(Order):

@@ -18,12 +18,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tests.torture import (
-    amnesia,
     episodes,
     fuzz,
     handovers,
     kills,
     machine,
+    memory,
     reconnect,
     restart,
     sigterm,
@@ -48,10 +48,7 @@ def parts(base: Path, quick: bool, seed: int) -> dict[str, tuple[int, Callable[[
         "trouble": (cycles, lambda told: kills.run(base / "trouble", cycles, seed, troubled=True, told=told)),
         "sigterm": (stops, lambda told: sigterm.run(base / "sigterm", stops, seed, told=told)),
         "episodes": (size(2_000, 10_000), lambda told: episodes.run(size(2_000, 10_000), seed, told=told)),
-        "memory": (
-            size(2, 24) * size(4, 100),
-            lambda told: amnesia.run(base / "memory", size(3, 17), size(12, 1), size(4, 100), seed, told=told),
-        ),
+        "memory": (size(2 * 24, 100 * 24), lambda told: memory.lives(size(4, 1), size(8, 100), seed, told=told)),
         "machine": (1, lambda _: machine.run(size(400, 5_000))),
         "corruption": (1, lambda _: syscalls.corruption(size(4, 1))),
         "fuzz": (1, lambda _: fuzz.run(size(1, 10) / 10, seed)),

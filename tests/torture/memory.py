@@ -263,7 +263,10 @@ def lives(every: int, count: int, seed: int, told: Any = None) -> dict[str, Any]
     finally:
         shutil.rmtree(base, ignore_errors=True)
     return {
-        "seed": seed, "episodes": done, "trades": trades, "failed": failed, "clean": not failed,
+        "seed": seed, "episodes": done, "trades": trades,
+        "missing": sum("missing" in reason for *_, reason in failed),
+        "doubled": sum("in two trades" in reason or "told twice" in reason for *_, reason in failed),
+        "failed": failed, "clean": not failed,
         "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
 
