@@ -23,7 +23,7 @@ import settings as settings_module
 from bootstrap import control, inspection, parts
 from bootstrap import doctor as examination
 from commands import backtest as backtest_commands
-from commands import backup, learning, running, sources
+from commands import backup, learning, reconciling, running, sources
 from commands import data as data_commands
 from commands.shared import DEGRADED, FAILED, OK, USAGE, AsJson, Config, Version, load, show
 from domain import reports
@@ -37,11 +37,13 @@ from persistence.files import AtomicFile
 from persistence.journal import read_records
 from sandbox.__main__ import main as run_sandbox
 
-RECONCILE_S, POLL_S = 60.0, 0.2
+POLL_S = 0.2
 PERIODS = 12
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 trades_app = typer.Typer(no_args_is_help=True, help="Trades.")
+trades_app.command("reconcile")(reconciling.reconcile)
+trades_app.command("rebuild")(reconciling.rebuild)
 sandbox_app = typer.Typer(no_args_is_help=True, help="The practice exchange.")
 ml_app = typer.Typer(no_args_is_help=True, help="Models: what they have learned, and when they learn again.")
 audit_app = typer.Typer(no_args_is_help=True, help="The phantoms' audit.")
@@ -365,27 +367,19 @@ def list_trades(
     raise typer.Exit(DEGRADED if degraded else OK)
 
 
-@trades_app.command("reconcile")
-def reconcile(config: Config = None, as_json: AsJson = False) -> None:
-    """Compare the bot's book with the exchange at once, and settle what differs; with or without a running bot."""
-    settings = load(config)
-    place = running.acting(settings, "reconcile")
-    body = running.order(settings, "/reconcile", RECONCILE_S, reason="operator")
-    if body is None:
-        control.refuse_if_held(settings, "reconcile")
-        body = asyncio.run(control.reconcile(settings))
-    show({**place.as_row(), **body}, as_json)
-    raise typer.Exit(FAILED if "error" in body else DEGRADED if body["ghosts"] else OK)
-
-
 @trades_app.command("verify")
 def verify(config: Config = None, as_json: AsJson = False) -> None:
     """Compare journal, database, Redis, snapshot and the exchange's own record; 0 only when nothing is amiss."""
     settings = load(config)
-    runs = running.ask(settings) is not None
-    verdict = asyncio.run(inspection.verify(settings, running=runs))
+    held = (lambda: _positions(settings)) if running.ask(settings) is not None else None
+    verdict = asyncio.run(inspection.verify(settings, running=held))
     show(inspection.as_json(verdict), as_json)
     raise typer.Exit(OK if verdict.clean else FAILED)
+
+
+def _positions(settings: settings_module.Settings) -> list[str]:
+    body = running.ask(settings) or {}
+    return [str(row.get("id")) for row in body.get("positions", []) if isinstance(row, dict)]
 
 
 @trades_app.command("export")

@@ -46,13 +46,20 @@ def turn_switch(settings: Settings, state: SwitchState, reason: str) -> None:
             Latches(main, known_owner(settings)).keep(record)
 
 
-async def reconcile(settings: Settings) -> dict[str, Any]:
-    """Recover once, as a start does, without trading; return what was found."""
+async def reconcile(settings: Settings, since: int | None = None) -> dict[str, Any]:
+    """Recover once, as a start does, without trading; return what was found.
+
+    With ``since`` (UTC ms) what happened since then is asked for anew, and recorded where no record tells of it.
+    """
     async with contextlib.AsyncExitStack() as stack:
         ground = await _ground(settings, stack)
         _refuse_if_alive(ground)
         bot = await _recovered(ground)
-        return _figures(bot)
+        settled = []
+        if since is not None:
+            settled = (await bot.operations.reconcile_now(since))["settled"]
+            await bot.runtime.settle(SETTLE_S)
+        return {**_figures(bot), "settled": settled}
 
 
 async def panic(settings: Settings, seconds: float, *, foreign: bool) -> dict[str, Any]:

@@ -279,9 +279,9 @@ class Desk:
         """Stop trading and close everything; return what became of each position."""
         return await self._bot.operations.panic(reason, foreign=foreign)
 
-    async def reconcile(self) -> dict[str, Any]:
-        """Compare with the exchange; return what was found. Raises Unavailable."""
-        return await self._bot.operations.reconcile_now()
+    async def reconcile(self, since: int | None = None) -> dict[str, Any]:
+        """Compare with the exchange, anew since a market time; return what was found. Raises Unavailable."""
+        return await self._bot.operations.reconcile_now(since)
 
     async def changes(self) -> tuple[Settings, list[str], list[str]]:
         """Read the configuration anew; return it, what of it can be taken on at once, and what needs a restart.

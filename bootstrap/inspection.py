@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -75,7 +76,11 @@ ATTEMPTS = 4
 PAUSE_S = 2.0
 
 
-async def verify(settings: Settings, *, running: bool) -> verification.Verdict:
+Held = Callable[[], Collection[str]]
+"""Asks the running bot which positions it has, by digest."""
+
+
+async def verify(settings: Settings, *, running: Held | None) -> verification.Verdict:
     """Compare every tier with the exchange's record; while a bot runs, what is on its way is waited for.
 
     Raises:
@@ -83,9 +88,12 @@ async def verify(settings: Settings, *, running: bool) -> verification.Verdict:
     """
     who = known_owner(settings)
     for attempt in range(ATTEMPTS):
+        # asked before the exchange and after it: what the bot has at either moment it will record
+        held = set(running()) if running is not None else set()
         runs = await _exchange_runs(settings, who)
-        verdict = await asyncio.to_thread(_compare, settings, who, runs, running)
-        if (verdict.clean and not verdict.redis_missing) or not running or attempt == ATTEMPTS - 1:
+        held |= set(running()) if running is not None else set()
+        verdict = await asyncio.to_thread(_compare, settings, who, runs, held if running is not None else None)
+        if (verdict.clean and not verdict.redis_missing) or running is None or attempt == ATTEMPTS - 1:
             return verdict
         await asyncio.sleep(PAUSE_S)
     raise AssertionError("unreachable")
@@ -323,7 +331,7 @@ def _compare(
     settings: Settings,
     who: Identity,
     runs: list[rebuild.Run],
-    running: bool,  # noqa: FBT001  a fact
+    held: Collection[str] | None,
 ) -> verification.Verdict:
     folder = journal_folder(settings, who)
     records: list[Record] = list(read_records(folder, archived=True))
@@ -341,7 +349,7 @@ def _compare(
     finally:
         main.close()
     alive = max((record.time for record in records), default=0)
-    verdict = verification.verify(kept, runs, 2**62 if running else alive)
+    verdict = verification.verify(kept, runs, alive if held is None else 2**62, held or ())
     verdict.quarantined = len(list(folder.glob("quarantine/*")))
     return verdict
 

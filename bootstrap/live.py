@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-STOP_S = 1.2
+STOP_S, LEAVE_S = 1.2, 0.3
 TURN_S = 0.001
 SUMMARY_S = 10.0
 
@@ -84,6 +84,9 @@ async def _run(settings: Settings, recent: Recent, stack: contextlib.AsyncExitSt
         if talk is not None:
             await talk.close("Stopping, as told" if not code else "Leaving, to be started afresh")
         await bot.runtime.stop(STOP_S)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await bot.parts.fence.leave()
     figures = bot.snapshot()
     log.info("stopped", **{name: figures[name] for name in ("bars", "opened", "closed", "open")})
     return code

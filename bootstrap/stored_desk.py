@@ -220,9 +220,9 @@ class StoredDesk:
         """Refuse."""
         self._refuse(strategy)
 
-    async def reconcile(self) -> dict[str, Any]:
+    async def reconcile(self, since: int | None = None) -> dict[str, Any]:
         """Refuse."""
-        self._refuse()
+        self._refuse(since)
 
     def _refuse(self, *_: object) -> NoReturn:
         raise Rejected(AT_REST)

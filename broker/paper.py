@@ -265,5 +265,5 @@ def fill_of(event: Execution) -> Fill:
     return Fill(
         time=event.time, exec_id=event.id, order_id=event.link_id, venue_order_id=event.order_id, symbol=event.symbol,
         side=event.side, qty=event.qty, price=event.price, fee=event.fee, closed_qty=event.closed, cause=cause,
-        maker=event.maker,
+        maker=event.maker, order_qty=event.order_qty,
     )  # fmt: skip

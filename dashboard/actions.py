@@ -55,11 +55,11 @@ def _told(outcomes: list[ExitOutcome]) -> dict[str, Any]:
 
 
 @router.post("/reconcile")
-async def reconcile(services: Held, request: Request, order: models.Order) -> dict[str, Any]:
-    """Compare with the exchange at once."""
+async def reconcile(services: Held, request: Request, order: models.ReconcileOrder) -> dict[str, Any]:
+    """Compare with the exchange at once; with ``since``, ask for all from then on anew and record what is missing."""
     services.must_run()
-    said = await services.note(request, "reconcile", lowers=True, reason=order.reason)
-    return {**await services.desk.reconcile(), **said}
+    said = await services.note(request, "reconcile", lowers=True, reason=order.reason, since=order.since)
+    return {**await services.desk.reconcile(int(order.since) if order.since else None), **said}
 
 
 @router.post("/train")

@@ -301,6 +301,12 @@ class SwitchOrder(Order):
     state: SwitchState
 
 
+class ReconcileOrder(Order):
+    """``since`` is a market time, its digits in UTC ms; empty for no more than a comparison."""
+
+    since: str = Field("", pattern="^[0-9]{0,13}$", max_length=13)
+
+
 class ExitOrder(Order):
     """A symbol, the id of a position or its beginning, or ``all``."""
 

@@ -143,8 +143,8 @@ class Desk(Protocol):
         """Train a strategy's model now; return how it stands."""
         ...
 
-    async def reconcile(self) -> dict[str, Any]:
-        """Compare with the exchange; return what was found."""
+    async def reconcile(self, since: int | None = None) -> dict[str, Any]:
+        """Compare with the exchange, anew since a market time (UTC ms); return what was found."""
         ...
 
 

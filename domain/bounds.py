@@ -47,6 +47,8 @@ def _doubt(fill: Fill) -> str:
         return f"price {fill.price} is out of bounds"
     if not 0 < fill.qty <= QTY_MAX or not 0 <= fill.closed_qty <= QTY_MAX:
         return f"quantity {fill.qty} is out of bounds"
+    if not fill.order_qty.is_finite() or not 0 <= fill.order_qty <= QTY_MAX:
+        return f"quantity {fill.order_qty} of its order is out of bounds"
     value = fill.price * fill.qty
     if value > VALUE_MAX:
         return f"value {value} is out of bounds"

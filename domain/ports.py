@@ -71,6 +71,11 @@ class Ledger(Protocol):
         """Market time of the last record before the first that is missing, None when none is (as of the replay)."""
         ...
 
+    @property
+    def begins(self) -> int:
+        """Number of the first record that it holds; more than 1 when earlier ones were put away (as of the replay)."""
+        ...
+
     def set_aside(self, record: Record) -> None:
         """Keep a copy of a record that its replay could make no use of, and count it as missing."""
         ...

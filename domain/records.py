@@ -82,6 +82,7 @@ class Fill(msgspec.Struct, frozen=True, tag="fill"):
     ``order_id`` is our own id, empty for orders that the exchange made for us (attached stops and targets).
     For ``cause`` FUNDING, ``fee`` is what was paid (negative: received) and ``qty`` the position it was paid on.
     ``fee`` is in the settlement coin; ``fee_coin`` names the coin that was paid instead, empty when none was.
+    ``order_qty`` is the quantity of the order that was executed, 0 when it was not told.
     """
 
     time: int
@@ -97,6 +98,7 @@ class Fill(msgspec.Struct, frozen=True, tag="fill"):
     cause: Cause
     maker: bool = False
     fee_coin: str = ""
+    order_qty: Decimal = Decimal(0)
 
 
 class Unread(msgspec.Struct, frozen=True, tag="unread"):

@@ -6,9 +6,9 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from domain.ids import parse_order_id
-from engine.executions import OVERLAP_MS
-from engine.recovery import WEEK_MS
+from engine.executions import OVERLAP_MS, begins_in_the_midst
+from engine.memory import unremembered
+from engine.recovery import REACH_MS, WEEK_MS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from engine.trader import Trader
 
 DAY_MS = 86_400_000
+EXECUTIONS_MAX = 200_000
+BEGINNING_WEEKS = 12
+"""How far back the beginning of a position is looked for whose end is the first that is seen of a symbol."""
 
 LATE_S = 5.0
 """An execution is listed within so many seconds of the host's clock; what comes later than that is found by doubts."""
@@ -80,17 +83,43 @@ class ExecutionReader:
         self._trader, self._broker, self._clock = trader, broker, clock
         self._mark = ReadMark()
         self._unsettled_since: dict[str, float] = {}
+        self._tried: dict[str, frozenset[str]] = {}
 
-    async def since(self, time: int) -> list[Fill]:
+    async def since(self, time: int, *, lost: bool = False) -> list[Fill]:
         """Return every execution since a market time, and all of the positions that are older; a first reading.
 
-        Raises Unavailable.
+        Where records are ``lost`` it goes further back for as long as entries turn up that nobody remembers, and for
+        what opened the positions of which only the end is seen. Raises Unavailable.
         """
         found = {fill.exec_id: fill for fill in await self._read(time)}
+        if lost:
+            time = await self._further_back(found, time)
+            await self._add_beginnings(found, time)
         for held in self._trader.book.positions():
             if held.intended_at < time:
                 found |= {fill.exec_id: fill for fill in await self.of(held)}
         return sorted(found.values(), key=lambda fill: fill.time)
+
+    async def _further_back(self, found: dict[str, Fill], time: int) -> int:
+        """Add earlier weeks for as long as they hold entries that nobody remembers; return where the last begins."""
+        week, oldest = list(found.values()), max(0, self._clock.told() - REACH_MS)
+        while time > oldest and len(found) < EXECUTIONS_MAX and unremembered(self._trader, week):
+            start = max(oldest, time - WEEK_MS)
+            week = await self._broker.fills_since(start, time - 1)
+            found |= {fill.exec_id: fill for fill in week}
+            time = start
+        return time
+
+    async def _add_beginnings(self, found: dict[str, Fill], time: int) -> None:
+        """Add what opened the positions that the first executions of a symbol have closed."""
+        for symbol in sorted({fill.symbol for fill in found.values()}):
+            start, held = time, self._trader.book.of_symbol(symbol)
+            for _ in range(BEGINNING_WEEKS if held is None else 0):
+                if not begins_in_the_midst(fill for fill in found.values() if fill.symbol == symbol):
+                    break
+                start -= WEEK_MS
+                week = await self._broker.fills_since(max(0, start), start + WEEK_MS - 1, symbol)
+                found |= {fill.exec_id: fill for fill in week}
 
     async def news(self, since: int, doubted: Collection[str] = ()) -> list[Fill]:
         """Return what may have happened since the last reading, and all of the positions in doubt.
@@ -117,14 +146,28 @@ class ExecutionReader:
         return await self._broker.fills_since(fill.time - WEEK_MS, fill.time, fill.symbol)
 
     async def unknown(self, fills: Sequence[Fill]) -> list[Fill]:
-        """Return a week's executions of the symbols in which entries of ours have filled that no record tells of."""
-        named = ((fill.symbol, parse_order_id(fill.order_id)) for fill in fills)
-        forgotten = {
-            symbol for symbol, name in named if name and name.leg == "e" and not self._trader.knows(name.digest)
-        }
+        """Return the executions of the symbols in which entries of ours have filled that no record tells of.
+
+        Those are looked for among some executions, and among all that belong to nobody: from a week before the first of
+        them on, once for as long as nothing is added to them. Raises Unavailable.
+        """
         found: list[Fill] = []
-        for symbol in sorted(forgotten):
-            found += await self._broker.fills_since(self._clock.told() - WEEK_MS, self._until(), symbol)
+        for symbol, lost in self._unremembered(fills).items():
+            seen = frozenset(fill.exec_id for fill in (*lost, *self._trader.book.strays(symbol)))
+            if self._tried.get(symbol) != seen:
+                first = min(fill.time for fill in lost)
+                found += await self._broker.fills_since(first - WEEK_MS, self._until(), symbol)
+                # the list may be late: what was told already is not missing from it
+                found += self._trader.book.strays(symbol)
+                self._tried[symbol] = seen
+        return [*{fill.exec_id: fill for fill in found}.values()]
+
+    def _unremembered(self, fills: Sequence[Fill]) -> dict[str, list[Fill]]:
+        strays = [fill for symbol in self._trader.book.stray_symbols() for fill in self._trader.book.strays(symbol)]
+        found: dict[str, list[Fill]] = {}
+        for fill in unremembered(self._trader, [*fills, *strays]):
+            found.setdefault(fill.symbol, []).append(fill)
+        self._tried = {symbol: seen for symbol, seen in self._tried.items() if symbol in found}
         return found
 
     async def _read(self, start: int) -> list[Fill]:

@@ -56,9 +56,48 @@ def divide(fill: Fill, qty: Decimal, mark: str) -> tuple[Fill, Fill | None]:
     return first, rest
 
 
+def told_again(fill: Fill, known: Iterable[Fill], order_qty: Decimal = ZERO) -> bool:
+    """Return whether an execution is one of those that are known, told again under another id.
+
+    No order fills beyond its quantity, and no position pays funding twice for one moment. ``order_qty`` is the order's
+    where the execution does not tell it.
+    """
+    if fill.cause is Cause.FUNDING:
+        return any(_as_paid(one) == _as_paid(fill) for one in known if one.cause is Cause.FUNDING)
+    most, name = fill.order_qty or order_qty, _order_of(fill)
+    return bool(most and name) and fill.qty + sum((one.qty for one in known if _order_of(one) == name), ZERO) > most
+
+
+def once(fills: Iterable[Fill]) -> list[Fill]:
+    """Return executions, each once, without those that tell others again under another id."""
+    by_order: dict[str, list[Fill]] = {}
+    found = []
+    for fill in {fill.exec_id: fill for fill in fills}.values():
+        known = by_order.setdefault(f"{fill.symbol} {'' if fill.cause is Cause.FUNDING else _order_of(fill)}", [])
+        if not told_again(fill, known):
+            known.append(fill)
+            found.append(fill)
+    return found
+
+
+def _order_of(fill: Fill) -> str:
+    return fill.order_id or fill.venue_order_id
+
+
+def _as_paid(fill: Fill) -> tuple[int, object, Decimal, Decimal]:
+    return fill.time, fill.side, fill.qty, fill.fee
+
+
 def whole_of(exec_id: str) -> str:
     """Return the id of the whole execution that a part belongs to."""
     return exec_id.rstrip("+/")
+
+
+def begins_in_the_midst(fills: Iterable[Fill]) -> bool:
+    """Return whether the oldest of a symbol's executions closes something: what opened it is not among them."""
+    traded = (fill for fill in fills if fill.cause is not Cause.FUNDING)
+    first = min(traded, key=lambda fill: (fill.time, bool(_closed_by(fill))), default=None)
+    return first is not None and bool(_closed_by(first))
 
 
 def in_order(fills: Iterable[Fill]) -> Iterator[tuple[Fill, Decimal]]:

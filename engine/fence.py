@@ -18,6 +18,10 @@ RENEW_S = 5.0
 ALONE_S = 600.0
 """How long entries go on while nobody can say who has the right: both senders would use the same order ids."""
 
+SILENT_S = 60.0
+SILENT = ", no sign of life for a minute: nobody may be sending, restart this one if that is so"
+"""What is told of a successor that may be gone."""
+
 
 class Holder(Protocol):
     """Who has the right to send."""
@@ -29,7 +33,7 @@ class Holder(Protocol):
 
     @property
     def owner(self) -> str:
-        """A name for people."""
+        """A name for people, empty when it was handed back."""
         ...
 
 
@@ -48,19 +52,36 @@ class Right(Protocol):
         """Leave a sign of life, and return who has it."""
         ...
 
+    def alive(self, seconds: float) -> str:
+        """Return the holder's name when it has left a sign of life in the last so many seconds, else nothing."""
+        ...
+
+    def release(self, epoch: int) -> None:
+        """Hand it back, if it is still ours."""
+        ...
+
+    def claim(self) -> Holder:
+        """Take it if it was handed back; return who has it then."""
+        ...
+
     def retake(self, epoch: int) -> Holder:
         """Take it again under a higher number, unless somebody else who is alive has it; return who has it then."""
         ...
 
 
 class Fence:
-    """Takes the right at the start, asks before every request whether it is still ours, and never takes it back."""
+    """Takes the right at the start, and asks before every request whether it is still ours.
+
+    It takes the right back from nobody; only when a successor has handed it back in good order, the one that stood by
+    has it again.
+    """
 
     def __init__(self, right: Right, tier: Tier) -> None:
         self._right, self._tier = right, tier
         self._heard_at: float | None = None
         self._reachable = True
         self._owner = ""
+        self._left = False
         self.epoch = 0
         self.successor = ""
 
@@ -86,18 +107,46 @@ class Fence:
         log.info("right to send orders taken", epoch=held.epoch, owner=held.owner)
 
     async def keep(self) -> None:
-        """Renew the right regularly until cancelled, or until it is lost."""
-        while not self.superseded:
+        """Renew the right regularly until cancelled; once it is lost, look whether it is handed back."""
+        while True:
             await asyncio.sleep(RENEW_S)
             if not self.epoch:
                 await self.take()
                 continue
             try:
-                await self._note(await self._tier.call(self._right.renew, self.epoch))
+                if self.superseded:
+                    await self.stand_by()
+                else:
+                    await self._note(await self._tier.call(self._right.renew, self.epoch))
             except (Unavailable, Rejected, ConfigError) as error:
                 if self._reachable:
                     log.warning("nobody can say whether another instance is running", reason=str(error))
                 self._reachable = False
+
+    async def stand_by(self) -> None:
+        """Take the right again if the successor has handed it back, else look whether there still is one.
+
+        One that is silent may be cut off from the database alone, and send: so nobody takes the right from it.
+        """
+        held = await self._tier.call(self._right.holder)
+        if held.epoch and not held.owner:
+            held = await self._tier.call(self._right.claim)
+        if held.owner == self._owner and held.epoch > self.epoch:
+            self.epoch, self.successor = held.epoch, ""
+            self._heard_at, self._reachable = asyncio.get_running_loop().time(), True
+            log.warning("the right to send orders was handed back: this instance has it again", epoch=held.epoch)
+            return
+        silent = "" if await self._tier.call(self._right.alive, SILENT_S) else SILENT
+        self.successor = f"{held.owner or 'nobody'}, epoch {held.epoch}{silent}"
+
+    async def leave(self) -> None:
+        """Send nothing any more, and hand the right back to whoever stands by."""
+        self._left = True
+        if self.epoch and self._reachable and not self.superseded:
+            try:
+                await self._tier.call(self._right.release, self.epoch)
+            except (Unavailable, Rejected, ConfigError) as error:
+                log.warning("the right to send orders is not handed back", reason=str(error))
 
     async def check(self, *, leaving: bool) -> None:
         """Return when a request may be sent; ``leaving`` marks those that only lower the risk.
@@ -112,6 +161,8 @@ class Fence:
             except (Unavailable, Rejected, ConfigError) as error:
                 self._reachable = False
                 log.warning("nobody can say whether another instance is running", reason=str(error))
+        if self._left:
+            raise Rejected("this instance has stopped: it sends nothing any more")
         if self.superseded:
             raise Rejected(f"another instance has taken over ({self.successor}): this one sends nothing")
         if not leaving and not self._reachable and self._alone_s() > ALONE_S:

@@ -19,8 +19,10 @@ from engine import recovery
 from engine.attribution import RACE_MS
 from engine.commands import RecordTrade
 from engine.differences import unlike
+from engine.execution_reader import OVERLAP_MAX_MS
 from engine.executions import whole_of
 from engine.exit_retries import ExitRetries
+from engine.memory import forgotten
 from engine.published import Entered, PartlyTaken, Published
 from engine.reconciliation import Reconciler, is_flat
 
@@ -178,6 +180,8 @@ class Intake:
             meant = held.opening.entry
             if not meant / FACTOR_MAX <= fill.price <= meant * FACTOR_MAX:
                 return f"its price {fill.price} is nowhere near {meant}"
+        if self._trader.book.told_again(fill):
+            return "it was told before, under another id"
         try:
             self._trader.book.try_out(fill)
         except (ArithmeticError, ValueError) as error:
@@ -207,7 +211,7 @@ class Intake:
 
     def _concerns_us(self, fill: Fill) -> bool:
         """Return whether an execution is of an order of ours, or beside a position that we have or await."""
-        if parse_order_id(fill.order_id) is not None:
+        if parse_order_id(fill.order_id) is not None or forgotten(self._trader, fill.symbol):
             return True
         held = self._trader.book.of_symbol(fill.symbol)
         # what somebody opened in the moment before an entry of ours stands beside it, unseen when that was sent
@@ -249,7 +253,9 @@ class Intake:
         waiting = {held.digest: self._flat_since.get(held.digest, now) for held in trader.flat()}
         self._flat_since = waiting
         for held in trader.flat():
-            patient = now - waiting[held.digest] < FUNDING_WAIT_S
+            # of one that was rebuilt long after its end, no payment is on its way any more
+            late = held.given and self._shell.market_time() - held.last_time > OVERLAP_MAX_MS
+            patient = not late and now - waiting[held.digest] < FUNDING_WAIT_S
             proven = now - waiting[held.digest] >= _proven_after_s(held) or await self._over(held)
             if not proven or (patient and trader.lacks_funding(held)):
                 # looked at again in the next round
@@ -274,10 +280,12 @@ class Intake:
                 self._asked_whole[held.digest] = now
 
     async def _over(self, held: Position) -> bool:
-        """Return whether the exchange has no such position, or only what somebody else opened beside or after it."""
+        """Return whether the exchange has no such position, or only what was opened beside or after it, by anybody."""
         if await is_flat(self._broker, held.symbol):
             return True
-        others = {self._trader.book.net_of_strays(held.symbol, since) for since in (held.last_time, 0)}
+        book = self._trader.book
+        later = book.net(held.symbol)
+        others = {book.net_of_strays(held.symbol, since) + later for since in (held.last_time, 0)}
         reported = await self._broker.positions()
         left = sum((one.qty for one in reported if one.symbol == held.symbol), ZERO)
         return bool(left) and left in others

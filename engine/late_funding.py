@@ -121,7 +121,7 @@ class LateFunding:
             await self._book_to_day(fill)
             return
         legs = trade.legs or tuple(await self._legs(trade.trade_id))
-        if any(leg.exec_id == fill.exec_id for leg in legs):
+        if any(_same_payment(leg, fill) for leg in legs):
             return
         paid = Leg(
             exec_id=fill.exec_id, time=datetime.fromtimestamp(fill.time / 1000, UTC), qty=fill.qty, price=fill.price,
@@ -147,6 +147,12 @@ class LateFunding:
         rules = self._trader.rules(trade.symbol)
         interval = rules.funding_interval_ms if rules is not None else 0
         return _ms(trade.exit_time) // interval - _ms(trade.entry_time) // interval if interval else 0
+
+
+def _same_payment(leg: Leg, fill: Fill) -> bool:
+    """Return whether a payment is booked already, be it under another id."""
+    paid = leg.cause == Cause.FUNDING and (_ms(leg.time), leg.qty, leg.fee) == (fill.time, fill.qty, fill.fee)
+    return leg.exec_id == fill.exec_id or paid
 
 
 def _entering(trade: Trade) -> str:

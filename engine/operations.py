@@ -156,15 +156,20 @@ class Operations:
         await learning.train(strategy)
         return learning.get_retrain_info(strategy)
 
-    async def reconcile_now(self) -> dict[str, Any]:
+    async def reconcile_now(self, since: int | None = None) -> dict[str, Any]:
         """Compare with the exchange at once; return what was found.
+
+        With ``since``, a market time (UTC ms), what happened since then is asked for anew, what no record tells of is
+        recorded, and a position that cannot be explained is settled as the exchange reports it.
 
         Raises:
             Unavailable: when the exchange does not answer.
         """
         await self._runtime.catch_up()
+        settled = await self._runtime.rebuild(since) if since is not None else []
         await self._runtime.reconciler.compare()
-        return self._runtime.report()
+        await self._runtime.catch_up()
+        return {**self._runtime.report(), "settled": settled}
 
 
 def _called(held: Position, what: str) -> bool:

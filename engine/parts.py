@@ -63,6 +63,10 @@ class Trades(Protocol):
         """Return the figures of all trades, or of the last days."""
         ...
 
+    def copies(self) -> dict[str, int]:
+        """Return when each trade ended of which there is a copy outside of journal and database (UTC ms), by id."""
+        ...
+
     def tiers(self) -> dict[str, dict[str, Any]]:
         """Return the state of each tier that trades are carried to."""
         ...

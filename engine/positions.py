@@ -23,7 +23,7 @@ from domain.records import (
 )  # fmt: skip
 from domain.trade import ZERO
 from engine.attribution import Attribution, Claim
-from engine.executions import whole_of
+from engine.executions import told_again, whole_of
 from engine.order_register import OwnOrder
 from engine.position import Position, bracket_of
 
@@ -122,15 +122,22 @@ class Book:
         return self._by_digest.get(digest)
 
     def of_symbol(self, symbol: str) -> Position | None:
-        """Return the position in a symbol: pending, open, or flat and still to be recorded."""
-        for held in self._by_digest.values():
-            if held.symbol == symbol:
-                return held
-        return None
+        """Return the position in a symbol: pending or open, else one that is flat and still to be recorded."""
+        there = [held for held in self._by_digest.values() if held.symbol == symbol]
+        return next((held for held in there if not held.flat), there[0] if there else None)
 
     def knows(self, exec_id: str) -> bool:
         """Return whether an execution has been taken before."""
         return exec_id in self._told
+
+    def told_again(self, fill: Fill) -> bool:
+        """Return whether an execution that is not known by its id tells again what another one has told."""
+        known = self._pool.get(fill.symbol, {}).values()
+        # a split changes the units that orders are counted in
+        if any(one.cause is Cause.CORPORATE_ACTION for one in known):
+            return False
+        order = self.order(fill.order_id)
+        return told_again(fill, known, order.qty if order is not None and order.leg != "x" else ZERO)
 
     def claimed(self, exec_id: str) -> bool:
         """Return whether an execution belongs to a position, open or ended."""
@@ -194,6 +201,15 @@ class Book:
         """Return the executions of a symbol, or parts of such, that belong to no position of ours, oldest first."""
         return list(self._strays.get(symbol, {}).values())
 
+    def stray_symbols(self) -> list[str]:
+        """Return the symbols in which executions are known that belong to no position of ours."""
+        return list(self._strays)
+
+    def net(self, symbol: str) -> Decimal:
+        """Return the signed quantity that our positions in a symbol have open."""
+        there = (held for held in self._by_digest.values() if held.symbol == symbol)
+        return sum((held.opening.side.sign * held.qty for held in there), ZERO)
+
     def net_of_strays(self, symbol: str, since: int) -> Decimal:
         """Return the signed quantity that executions of nobody's have made of a symbol since a time (UTC ms)."""
         traded = (one for one in self.strays(symbol) if one.cause is not Cause.FUNDING)
@@ -247,19 +263,36 @@ class Book:
         return held
 
     def _adopt(self, adopted: Adopted) -> Position | None:
-        if adopted.digest in self._by_digest:
-            return None
+        if (there := self._by_digest.get(adopted.digest)) is not None:
+            return self._correct(there, adopted)
         opening, first = adopted.opening, min(fill.time for fill in adopted.fills)
         qty = sum((fill.qty for fill in adopted.fills if fill.side is opening.side.entry), ZERO)
         held = Position(adopted.digest, adopted.symbol, opening, "", qty, first, bracket_of(opening, first))
+        self._give(held, adopted)
+        self._by_digest[adopted.digest] = held
+        self._attribute(adopted.symbol)
+        return held
+
+    def _correct(self, held: Position, adopted: Adopted) -> Position | None:
+        """Take the exchange's own account of a position in place of what was known of it."""
+        if {fill.exec_id for fill in adopted.fills} == {whole_of(exec_id) for exec_id in held.fills}:
+            return None
+        pool = self._pool.get(held.symbol, {})
+        for exec_id in held.fills:
+            pool.pop(whole_of(exec_id), None)
+            pool.pop(exec_id, None)
+        self._give(held, adopted)
+        for order in held.orders.values():
+            order.filled = self._filled(held.symbol, order.order_id)
+        self._attribute(held.symbol)
+        return held
+
+    def _give(self, held: Position, adopted: Adopted) -> None:
         held.given = frozenset(fill.exec_id for fill in adopted.fills)
         for fill in adopted.fills:
             pool = self._pool.get(fill.symbol, {})
             if whole_of(fill.exec_id) not in pool and fill.exec_id not in pool:
                 self._add(fill)
-        self._by_digest[adopted.digest] = held
-        self._attribute(adopted.symbol)
-        return held
 
     def _fill(self, fill: Fill) -> Position | None:
         changed = self.take(fill)
@@ -267,7 +300,7 @@ class Book:
 
     def take(self, fill: Fill) -> list[Position]:
         """Take an execution and return the positions that it changed, none when it is known."""
-        if self.knows(fill.exec_id):
+        if self.knows(fill.exec_id) or self.told_again(fill):
             return []
         self._revive(fill)
         self._count(fill)

@@ -13,7 +13,7 @@ from domain.ids import parse_order_id
 from domain.order import Cause, OrderSide, Side
 from domain.records import Adopted, Fill, Opening
 from domain.trade import ZERO
-from engine.executions import in_order, parts
+from engine.executions import in_order, once, parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,9 +54,19 @@ class Run:
 def runs(fills: Iterable[Fill]) -> list[Run]:
     """Return the positions that executions made; those that began before the first execution are left out."""
     by_symbol: dict[str, list[Fill]] = {}
-    for fill in fills:
+    for fill in once(fills):
         by_symbol.setdefault(fill.symbol, []).append(fill)
     return [run for symbol in sorted(by_symbol) for run in _runs_of(symbol, by_symbol[symbol])]
+
+
+def whole(found: Iterable[Run]) -> list[Run]:
+    """Return the runs that orders of ours opened, those of one entry as one: it may go on filling after a close."""
+    named: dict[str, Run] = {}
+    for run in found:
+        before = named.setdefault(run.digest, run)
+        if before is not run:
+            named[run.digest] = Run(run.symbol, [*before.fills, *run.fills], before.qty + run.qty)
+    return [run for digest, run in named.items() if digest]
 
 
 def adoption(

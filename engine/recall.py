@@ -7,10 +7,13 @@ import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 
+from domain import ids
 from domain.errors import ConfigError, RevenantError, Unavailable
-from domain.records import Close, Fill, Latch, Phantom, PhantomClosed, PhantomOpened, Record
+from domain.records import Close, Fill, Latch, Mended, Phantom, PhantomClosed, PhantomOpened, Record
+from engine.memory import lost_since
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -41,6 +44,9 @@ class Past:
         phantoms: the records of phantoms.
         latches: the last of each kind of lasting decision.
         unusable: records that nobody can reckon with: they count as missing.
+        begun: market time of the first record (UTC ms), 0 when there was none.
+        mended: whether it tells that the exchange has been asked for what was missing.
+        lost_since: from which market time on others remember trades that it does not tell of, None when none do.
     """
 
     records: int = 0
@@ -49,6 +55,9 @@ class Past:
     phantoms: list[Phantom] = field(default_factory=list)
     latches: dict[type, Record] = field(default_factory=dict)
     unusable: list[Record] = field(default_factory=list)
+    begun: int = 0
+    mended: bool = False
+    lost_since: int | None = None
 
 
 def replay(trader: Trader, records: Iterable[Record], phantoms: Phantoms | None = None) -> Past:
@@ -69,6 +78,8 @@ def replay(trader: Trader, records: Iterable[Record], phantoms: Phantoms | None 
             waiting.clear()
             _restore(trader, record, past)
         past.records += 1
+        past.begun = past.begun or record.time
+        past.mended = past.mended or isinstance(record, Mended)
         past.until = max(past.until, record.time)
         if isinstance(record, Close):
             past.trades.append(record.trade)
@@ -111,8 +122,9 @@ class Recall:
         if self._past is None:
             past = await self._read()
             await self._restore_trades(past.trades)
+            await self._find_lost(past)
             audited = await self._restore_phantoms(past.phantoms)
-            if audited:
+            if audited and past.lost_since is None:
                 await self._archive([*self._phantoms.live(), *self._trader.book.live(), *past.latches.values()])
             # what this appends would be put away by an archive that came after it
             await self._restore_latches(past.latches)
@@ -146,6 +158,33 @@ class Recall:
         held = self._trades.trades()
         self._trader.remember(held)
         self._phantoms.take_trades(held[-REMEMBERED:])
+
+    async def _find_lost(self, past: Past) -> None:
+        """Find out whether others remember what the journal does not, and take what they know of open positions."""
+        journaled = {trade.trade_id for trade in past.trades}
+        elsewhere = {one.trade_id: round(one.exit_time.timestamp() * 1000) for one in self._trades.trades()}
+        elsewhere |= await self._tiers.trades.within(REPLAY_S, self._trades.copies)
+        # once that was made good, what others know from before its first record is no news
+        begun = past.begun if self._ledger.begins <= 1 and not past.mended else 0
+        book = self._trader.book
+        past.lost_since = lost_since(journaled, elsewhere, begun, past.until, book.positions())
+        for held in book.positions():
+            if ids.trade_id(held.digest) in elsewhere and ids.trade_id(held.digest) not in journaled:
+                await self._take_recorded(ids.trade_id(held.digest))
+
+    async def _take_recorded(self, trade_id: str) -> None:
+        """Take a trade that the database holds whole for a position that the journal believes to be open."""
+        with contextlib.suppress(Unavailable):
+            legs = await self._tiers.trades.within(REPLAY_S, self._trades.legs, trade_id)
+            known = next((one for one in self._trades.trades() if one.trade_id == trade_id), None)
+            if known is None or not legs:
+                # the exchange tells of its end
+                return
+            trade = msgspec.structs.replace(known, legs=tuple(legs))
+            log.warning("taken from the database: the journal does not know its end", trade=trade_id)
+            record = Close(time=round(trade.exit_time.timestamp() * 1000), trade=trade)
+            await self._tiers.journal.call(self._ledger.append, record)
+            self._trader.restore(record)
 
     async def _restore_phantoms(self, journaled: list[Phantom]) -> bool:
         """Take what a journal that was lost has told elsewhere; say whether the audit has everything."""

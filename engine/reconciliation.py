@@ -18,6 +18,7 @@ from domain.trade import ZERO
 from engine import rebuild
 from engine.beside import Beside
 from engine.commands import PlaceOrder
+from engine.corrections import Corrections, way_out
 from engine.differences import Differences
 from engine.guard import Guard
 from engine.leverage import Leverages
@@ -94,6 +95,7 @@ class Reconciler:
         self._doubts: dict[str, int] = {}
         self._gone_since: dict[str, float] = {}
         self._origins = Origins(broker)
+        self._corrections = Corrections(trader, shell, self._executions_of)
         self.found = Differences()
         self.guard = Guard(trader, shell, stops or Stops(broker, Unruled()), self.found)
         self._beside = Beside(trader.book, self.guard.hands)
@@ -143,6 +145,10 @@ class Reconciler:
         await self._look_at_orders()
         await self.guard.look(self._open(), reported)
         await self._leverages.look(reported)
+        await self._corrections.look({
+            symbol: reported[symbol].qty if symbol in reported else ZERO
+            for symbol in (*self.found.mismatched, *self.found.ghosts)
+        })  # fmt: skip
         self._settle_doubts(reported)
         await self._shell.dispatch(self._trader.tidy())
         for position in self._open().values():
@@ -152,14 +158,28 @@ class Reconciler:
 
     async def restore_closed(self, fills: Sequence[Fill]) -> None:
         """Record closed positions that executions tell of, that our orders opened, and that nobody remembers."""
-        for run in rebuild.runs(fills):
-            if run.digest and not self._trader.knows(run.digest):
-                self._origins.forget(run.symbol)
-            if run.qty or not run.digest or self._trader.knows(run.digest):
+        for run in rebuild.whole(rebuild.runs(fills)):
+            if self._trader.knows(run.digest):
+                continue
+            self._origins.forget(run.symbol)
+            if run.qty:
                 continue
             log.warning("closed position rebuilt from executions", symbol=run.symbol, trade=run.digest)
             self.found.rebuilt += 1
             await self._adopt(rebuild.adoption(run, self._shell.market_time(), self._terms.timeframe, "rebuilt"))
+
+    async def settle(self) -> list[str]:
+        """Have every position that differs from what the exchange reports settled by all means; return the symbols."""
+        _, reported = await self._reported()
+        return await self._corrections.settle(reported)
+
+    def locked(self) -> list[str]:
+        """Return which symbols a position locks that nobody can explain, each with the command that frees it."""
+        held = {symbol: self._trader.book.of_symbol(symbol) for symbol in (*self.found.ghosts, *self.found.mismatched)}
+        return [
+            f"no entries in {symbol}: our position there is not what the exchange has; if that lasts: {way_out(one)}"
+            for symbol, one in held.items() if one is not None
+        ]  # fmt: skip
 
     async def flatten_foreign(self) -> list[str]:
         """Close the positions that are not ours; return their symbols."""
@@ -195,6 +215,9 @@ class Reconciler:
         await self._shell.take([_unexplained(there, self._shell.market_time()).fills[0] for there in settled])
         return [there for there in beside if there not in settled]
 
+    async def _executions_of(self, start: int, end: int, symbol: str) -> list[Fill]:
+        return await self._broker.fills_since(start, end, symbol)
+
     def _note_foreign(self, foreign: Sequence[PositionReport]) -> None:
         values: dict[str, Decimal] = {}
         margin = ZERO
@@ -222,9 +245,8 @@ class Reconciler:
                         left=str(found.qty - found.filled), done="followed" if held else "cancelled")  # fmt: skip
 
     def _settle_doubts(self, reported: dict[str, PositionReport]) -> None:
-        held = {one.symbol: one for one in self._trader.book.positions()}
         for symbol, rounds in list(self._doubts.items()):
-            known = held[symbol].opening.side.sign * held[symbol].qty if symbol in held else ZERO
+            known = self._trader.book.net(symbol)
             there = reported[symbol].qty if symbol in reported else ZERO
             agreed = known == there or symbol in self.found.foreign
             if agreed:
@@ -238,7 +260,12 @@ class Reconciler:
         return {held.symbol: held for held in self._trader.book.positions() if not held.pending and not held.flat}
 
     def _strangers(self, reported: dict[str, PositionReport]) -> list[str]:
-        return sorted(symbol for symbol in reported if self._trader.book.of_symbol(symbol) is None)
+        return sorted(symbol for symbol in reported if not self._occupied(symbol))
+
+    def _occupied(self, symbol: str) -> bool:
+        """Return whether a position of ours is pending or open there; what comes after a flat one is another."""
+        held = self._trader.book.of_symbol(symbol)
+        return held is not None and not held.flat
 
     def _missing(self, reported: dict[str, PositionReport]) -> list[Position]:
         return [held for symbol, held in self._open().items() if symbol not in reported]
@@ -270,16 +297,15 @@ class Reconciler:
             for part in fresh
         ])  # fmt: skip
         if not held.flat and self._trader.book.find(held.digest) is not None:
-            log.error("position is gone and nobody tells how: its symbol stays locked", symbol=held.symbol)
+            log.error("position is gone and nobody tells how: its symbol stays locked", symbol=held.symbol,
+                      way_out=way_out(held))  # fmt: skip
             self.found.ghosts.append(held.symbol)
 
     async def _meet(self, there: PositionReport) -> bool:
         """Settle a position that we do not know; say whether it is ours from now on, or not there any more."""
         since = self._shell.market_time()
         run = await self._origins.find(there, since)
-        if self._trader.book.of_symbol(there.symbol) is not None or (
-            run is None and await self._broker.flat(there.symbol)
-        ):
+        if self._occupied(there.symbol) or (run is None and await self._broker.flat(there.symbol)):
             return True
         if run is not None and run.digest:
             late = self._trader.knows(run.digest)

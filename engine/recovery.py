@@ -30,6 +30,9 @@ log = structlog.get_logger(__name__)
 
 REQUESTS_AT_ONCE = 8
 WEEK_MS = 7 * 86_400_000
+REACH_MS = 2 * 365 * 86_400_000
+"""How far the exchange's list of executions goes back."""
+
 LAST_MOMENTS_MS = 1_800_000
 """What happened so shortly before the last life ended may not have been known to it."""
 
@@ -206,19 +209,23 @@ def fills_start(trader: Trader, until: int) -> int:
     return min(times, default=until) - OVERLAP_MS
 
 
-def asking_start(trader: Trader, ledger: Ledger, lived_until: int, until: int) -> int:
+def asking_start(trader: Trader, ledger: Ledger, lived_until: int, until: int, lost: int | None = None) -> int:
     """Return from when on the whole account is asked what happened.
 
-    That is when the last life ended, and some time before; far back when our records have a hole, or are none.
+    That is when the last life ended, and some time before; far back when our records have a hole, or are none. What
+    others remember and the journal does not was ``lost`` from a market time on (UTC ms): a week more is asked for then.
     """
     doubtful = ledger.doubtful_since
     start = fills_start(trader, until)
-    if doubtful is not None:
+    if lost is not None:
+        log.error("others remember trades that the journal does not: the exchange is asked for them", since=lost)
+        doubtful = min(lost - WEEK_MS, lost if doubtful is None else doubtful)
+    elif doubtful is not None:
         log.error("records are missing: the exchange is asked for what they told", since=doubtful)
     elif not lived_until:
         doubtful = until - WEEK_MS
     if doubtful is not None:
-        return max(0, min(start, doubtful - OVERLAP_MS))
+        return max(0, until - REACH_MS, min(start, doubtful - OVERLAP_MS))
     return max(start, lived_until - LAST_MOMENTS_MS)
 
 

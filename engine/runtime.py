@@ -90,8 +90,7 @@ class Runtime:
         )  # fmt: skip
         self._lookup = recovery.OrderLookup()
         self._batch_at = self._settled_at = 0.0
-        self._consuming = self._leaving = False
-        self._recording = True
+        self._consuming, self._leaving, self._recording = False, False, True
         self._recall, self._following = Recall(parts), Following(parts)
         self._upkeep = Upkeep(parts, self.progress, self.rules, self.orders.in_flight, self)
         self.refusals = Refusals(parts.trader, self, self.reconciler, self._upkeep.ask_balance, parts.told)
@@ -103,9 +102,8 @@ class Runtime:
             Unavailable: when the exchange cannot be asked; nothing has been concluded then.
         """
         p, started = self._p, asyncio.get_running_loop().time()
-        # hundreds of thousands of records come into being now, none of them garbage
-        gc.disable()
         await p.fence.take()
+        gc.disable()  # hundreds of thousands of records come into being now, none of them garbage
         past = await self._recall.run()
         await p.learning.begin()
         self._following.begin()
@@ -120,18 +118,19 @@ class Runtime:
         p.phantoms.missed(missed)
         self.progress.missed_signals = len(missed)
         await p.phantoms.catch_up(p.windows, p.candles, p.wanted)
-        fills = await self._executions.since(recovery.asking_start(p.trader, p.ledger, past.until, until))
+        lost = p.ledger.doubtful_since is not None or past.lost_since is not None
+        start = recovery.asking_start(p.trader, p.ledger, past.until, until, past.lost_since)
+        fills = await self._executions.since(start, lost=lost or not past.until)
         await self.intake.take_fills(fills)
         await self._settle_orders()
         await self.dispatch(p.trader.resume())
-        # without a hole in the records they tell of every entry, and what is asked for may begin in the midst of one
-        whole = p.ledger.doubtful_since is not None or not past.until
-        await self.reconciler.restore_closed(fills if whole else await self._executions.unknown(fills))
+        forgotten = await self._executions.unknown(fills)
+        await self.reconciler.restore_closed([*fills, *forgotten] if lost or not past.until else forgotten)
         await self.reconciler.compare()
         await self._following.keep_up()
         await self.intake.finish_flat()
         self._funding.recall(until)
-        if p.ledger.doubtful_since is not None:
+        if lost:
             await self.append(Mended(time=until, missing=p.ledger.missing))
         # not before: carrying thousands of trades at once would slow the start down, and the journal has them
         p.trades.start()
@@ -248,7 +247,7 @@ class Runtime:
 
     def notes(self) -> list[str]:
         """Return what keeps entries from some symbols while the others can be traded."""
-        return readiness.notes(self._p, self.progress)
+        return [*readiness.notes(self._p, self.progress), *self.reconciler.locked()]
 
     def report(self) -> dict[str, Any]:
         """Return the state of the tiers, of the right to send orders, and what reconciliation has found."""
@@ -320,7 +319,7 @@ class Runtime:
                 await self.intake.take_news()
                 await self._upkeep.ask_balance()
         p.trader.situation.stale = frozenset(readiness.silent(p))
-        p.trader.situation.superseded = p.fence.superseded
+        p.trader.situation.superseded |= p.fence.superseded  # what a successor has left is compared before entries
         p.trader.situation.barred = p.broker.barred()
         for symbol, (price, time) in p.feed.prices.items():
             p.broker.on_price(symbol, price, time)
@@ -361,7 +360,8 @@ class Runtime:
                 entry = isinstance(command, PlaceOrder) and command.intent.cause is Cause.ENTRY
                 await self.orders.put(command, self._batch_at if entry else None)
             elif isinstance(command, RecordTrade) and self._recording:
-                await self._finished.put(command.trade)
+                # a start is over only once everything that it has found is recorded
+                await (self._finished.put(command.trade) if self._consuming else self._record(command.trade))
                 self._p.phantoms.take_trades([command.trade])
                 self._p.told("amended" if command.trade.version else "trade", command.trade)
             elif isinstance(command, Remember):
@@ -381,16 +381,21 @@ class Runtime:
 
     async def _keep_trades(self) -> None:
         while True:
-            trade, begun = await self._finished.get(), asyncio.get_running_loop().time()
+            trade = await self._finished.get()
             try:
-                level = await self._p.tiers.journal.call(self._p.trades.add_trade, trade)
-                log.debug("trade recorded", trade=trade.trade_id, level=level.name)
-            except Unavailable as error:
-                # the thread goes on with it by itself; its fills are in the journal in any case
-                log.warning("trade not recorded yet", trade=trade.trade_id, reason=str(error))
+                await self._record(trade)
             finally:
                 self._finished.task_done()
-                self.progress.recording.note((asyncio.get_running_loop().time() - begun) * 1000)
+
+    async def _record(self, trade: Trade) -> None:
+        begun = asyncio.get_running_loop().time()
+        try:
+            level = await self._p.tiers.journal.call(self._p.trades.add_trade, trade)
+            log.debug("trade recorded", trade=trade.trade_id, level=level.name)
+        except Unavailable as error:
+            # the thread goes on with it by itself; its fills are in the journal in any case
+            log.warning("trade not recorded yet", trade=trade.trade_id, reason=str(error))
+        self.progress.recording.note((asyncio.get_running_loop().time() - begun) * 1000)
 
     async def _heal(self) -> None:
         while True:
@@ -414,8 +419,7 @@ class Runtime:
     async def settle(self, seconds: float) -> None:
         """Wait so long for finished trades to be recorded and to reach the database."""
         while not self._finished.empty():
-            trade = self._finished.get_nowait()
-            await self._p.tiers.journal.call(self._p.trades.add_trade, trade)
+            await self._record(self._finished.get_nowait())
             self._finished.task_done()
         await self._p.tiers.trades.call(self._p.trades.settle, seconds)
 
@@ -436,6 +440,7 @@ class Runtime:
         await self.catch_up()
         if not self._p.fence.superseded:
             await self.reconciler.compare()
+            self._p.trader.situation.superseded = False
         await self._following.keep_up()
 
     def _undecided(self) -> bool:
@@ -443,8 +448,8 @@ class Runtime:
         book = self._p.trader.book
         return bool(
             self._lookup.undecided
-            or self.reconciler.doubts
-            or self.reconciler.found.naked
+            or (self.reconciler.doubts or self.reconciler.found.naked)
+            or (self._p.trader.situation.superseded and not self._p.fence.superseded)
             or book.leftovers
             or any(order.market for order in book.unsettled())
             or any(held.flat or held.leaving for held in book.positions())
@@ -481,6 +486,12 @@ class Runtime:
             self._settled_at = now
             await self._settle_orders()
         await self.reconciler.restore_closed(await self._executions.unknown(fills))
+
+    async def rebuild(self, since: int) -> list[str]:
+        """Ask for everything since a market time anew, and settle by all means what differs; return where that was."""
+        await self.take(fills := await self._executions.since(since, lost=True))
+        await self.reconciler.restore_closed(fills)
+        return await self.reconciler.settle()
 
     async def take(self, fills: list[Fill]) -> None:
         """Take executions, and return once they have been taken."""

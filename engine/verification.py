@@ -12,7 +12,7 @@ from domain.order import Cause
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from domain.trade import Trade
     from engine.rebuild import Run
@@ -48,7 +48,7 @@ class Verdict:
         missing: positions of ours that the exchange closed and that no trade tells of.
         differing: trades whose profit is not the one that the exchange's executions give.
         conflicts: second tellings of a trade that contradicted the first.
-        awaiting: closed on the exchange after the bot's last sign of life; the next start records them.
+        awaiting: closed on the exchange after the bot's last sign of life, or of the running bot still to be recorded.
         redis_missing: trades that the copy in Redis lacks.
         snapshot_missing: trades that trade_history.json lacks.
         details: up to fifty lines that name what is wrong.
@@ -78,13 +78,14 @@ class Verdict:
             self.details.append(text)
 
 
-def verify(kept: Kept, runs: Iterable[Run], alive_until: int) -> Verdict:
+def verify(kept: Kept, runs: Iterable[Run], alive_until: int, held: Collection[str] = ()) -> Verdict:
     """Compare tiers and exchange.
 
     Args:
         kept: what the tiers hold.
         runs: positions as the exchange's executions made them.
         alive_until: the bot's last sign of life (UTC ms); what was closed later is only awaited.
+        held: digests of positions that the running bot has: it will record them once it knows that they are closed.
     """
     found = Verdict(conflicts=kept.conflicts)
     table = {trade.trade_id: trade for trade in kept.table}
@@ -94,7 +95,7 @@ def verify(kept: Kept, runs: Iterable[Run], alive_until: int) -> Verdict:
         found.lost += 1
         found.tell(f"trade {key} on {known[key].symbol} is in the journal and not in the database")
     _look_for_doubles(kept.fills, found)
-    _compare_with_exchange(runs, known, alive_until, found)
+    _compare_with_exchange(runs, known, (alive_until, held), found)
     newest = sorted(known.values(), key=lambda trade: trade.exit_time)[-kept.newest_kept :]
     wanted = {trade.trade_id for trade in newest}
     found.redis_missing = len(wanted - kept.mirror) if kept.mirror is not None else 0
@@ -117,7 +118,10 @@ def _look_for_doubles(fills: Sequence[tuple[str, str]], found: Verdict) -> None:
             found.tell(f"execution {exec_id} is counted in {count} trades")
 
 
-def _compare_with_exchange(runs: Iterable[Run], known: dict[str, Trade], alive_until: int, found: Verdict) -> None:
+def _compare_with_exchange(
+    runs: Iterable[Run], known: dict[str, Trade], bot: tuple[int, Collection[str]], found: Verdict
+) -> None:
+    alive_until, held = bot
     by_first = {(trade.symbol, int(trade.entry_time.timestamp() * 1000)): trade for trade in known.values()}
     for group in _positions(runs):
         run, first, last = group[0], group[0].fills[0], group[-1].fills[-1]
@@ -125,7 +129,7 @@ def _compare_with_exchange(runs: Iterable[Run], known: dict[str, Trade], alive_u
         if trade is None:
             if not run.digest:
                 continue
-            if last.time > alive_until:
+            if last.time > alive_until or run.digest in held:
                 found.awaiting += 1
                 continue
             found.missing += 1

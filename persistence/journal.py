@@ -68,7 +68,7 @@ class JournalState:
     """What was found and done.
 
     ``missing`` are numbers whose records are gone, ``doubtful_since`` is the market time of the last record before
-    the first of them (None when nothing is missing).
+    the first of them (None when nothing is missing), ``begins`` the number of the first record that is there.
     """
 
     records: int = 0
@@ -77,6 +77,7 @@ class JournalState:
     segment: int = 0
     missing: int = 0
     doubtful_since: int | None = None
+    begins: int = 1
     reserve_used: bool = False
     error: str = ""
 
@@ -214,6 +215,7 @@ class Journal:
         """Yield the lines as they were written, and find out which are missing."""
         header = _header_of(segments[0]) if segments else None
         expected, since, missing, count = header.first if header and header.first else 1, 0, 0, 0
+        self.state.begins = expected
         doubtful: int | None = None
         for line in _lines(segments, self._quarantine):
             count += 1

@@ -19,7 +19,7 @@ DEAD_S = 20.0
 
 
 class Holder(NamedTuple):
-    """Who has the right: the number of the taking (0: nobody), and a name for people."""
+    """Who has the right: the number of the taking (0: nobody knows), and a name for people, empty once handed back."""
 
     epoch: int
     owner: str
@@ -63,6 +63,21 @@ class Lease:
         sign = sa.update(table).where(*self._mine(), table.c.epoch == epoch).values(renewed_at=datetime.now(UTC))
         with self._database.transaction(CALL_S) as connection:
             connection.execute(sign)
+            return self._holder(connection)
+
+    def release(self, epoch: int) -> None:
+        """Hand the right back, for whoever stands by, if it is still ours."""
+        table = schema.leases
+        mine = (*self._mine(), table.c.epoch == epoch, table.c.owner == self._owner)
+        with self._database.transaction(CALL_S) as connection:
+            connection.execute(sa.update(table).where(*mine).values(owner=""))
+
+    def claim(self) -> Holder:
+        """Take the right under a higher number if it was handed back; return who has it then."""
+        table = schema.leases
+        free = sa.update(table).where(*self._mine(), table.c.owner == "")
+        with self._database.transaction(CALL_S) as connection:
+            connection.execute(free.values(epoch=table.c.epoch + 1, owner=self._owner, renewed_at=datetime.now(UTC)))
             return self._holder(connection)
 
     def retake(self, epoch: int) -> Holder:

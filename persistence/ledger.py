@@ -167,6 +167,11 @@ class LayeredLedger:
         return self._journal.state.doubtful_since
 
     @property
+    def begins(self) -> int:
+        """Number of the first record that the journal holds (as of the replay)."""
+        return self._journal.state.begins
+
+    @property
     def unsafe(self) -> int:
         """How many records rest in memory only."""
         return len(self._memory)

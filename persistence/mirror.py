@@ -90,6 +90,15 @@ class SnapshotFile:
             raise Unavailable(f"{self._file}: {error.strerror}") from error
         self._written = len(newest)
 
+    def load(self) -> list[Trade]:
+        """Return the trades that the file has, none when it cannot be read; unreadable ones are passed over."""
+        try:
+            rows = msgspec.json.decode(self._file.read() or b"[]", type=list[msgspec.Raw])
+        except (OSError, msgspec.MsgspecError, ValueError) as error:
+            log.warning("snapshot of trades cannot be read", file=str(self._file), reason=str(error))
+            return []
+        return _decoded(bytes(row) for row in rows)
+
     def rest(self) -> None:
         """Write what has come without being queued, such as the trades of earlier lives."""
         if len(self._newest()) > self._written:
@@ -102,5 +111,5 @@ def _decoded(bodies: Iterable[bytes]) -> list[Trade]:
         try:
             found.append(msgspec.json.decode(body, type=Trade))
         except (msgspec.MsgspecError, ValueError) as error:
-            log.warning("trade in Redis cannot be read: passed over", reason=str(error))
+            log.warning("copy of a trade cannot be read: passed over", reason=str(error))
     return found

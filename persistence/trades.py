@@ -68,9 +68,9 @@ class TradeTrackerPostgres:
         self._outboxes: list[Outbox[Trade]] = [self.settling]
         if self.mirror is not None:
             self._outboxes.append(Outbox("redis", self.mirror, size=MIRROR_MAX))
-        if snapshot is not None:
-            copy = SnapshotFile(snapshot, self._newest_trades)
-            self._outboxes.append(Outbox("snapshot", copy, size=MIRROR_MAX, every_s=SNAPSHOT_S))
+        self._snapshot = SnapshotFile(snapshot, self._newest_trades) if snapshot is not None else None
+        if self._snapshot is not None:
+            self._outboxes.append(Outbox("snapshot", self._snapshot, size=MIRROR_MAX, every_s=SNAPSHOT_S))
 
     @property
     def unsettled(self) -> int:
@@ -170,6 +170,14 @@ class TradeTrackerPostgres:
     def legs(self, trade_id: str) -> list[Leg]:
         """Return the executions of a trade that has reached the database. Raises Unavailable."""
         return self.table.legs(trade_id)
+
+    def copies(self) -> dict[str, int]:
+        """Return when each trade ended of which Redis or the snapshot holds a copy (UTC ms), by id."""
+        copied = [*self._mirrored(), *(self._snapshot.load() if self._snapshot is not None else ())]
+        return {one.trade_id: round(one.exit_time.timestamp() * 1000) for one in copied if self._is_ours(one)}
+
+    def _is_ours(self, trade: Trade) -> bool:
+        return (trade.source, trade.mode, trade.account) == tuple(self._who)
 
     def settle(self, seconds: float = 5.0) -> int:
         """Wait so long for the database to take what is unsettled; return how many trades still are not in it."""

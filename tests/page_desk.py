@@ -95,8 +95,8 @@ class PageDesk(FakeDesk):
         self.done.append(("panic", reason, foreign))
         return [ExitOutcome(one["symbol"], "closed") for one in self.positions]
 
-    async def reconcile(self) -> dict[str, Any]:
-        self.done.append(("reconcile",))
+    async def reconcile(self, since: int | None = None) -> dict[str, Any]:
+        self.done.append(("reconcile", *([since] if since is not None else [])))
         return {"ghosts": [], "reconciled": 3}
 
 

@@ -153,6 +153,7 @@ class Rows:
             venue_order_id=_text(row["orderId"]), symbol=symbol, side=OrderSide(row["side"]), qty=qty, price=price,
             fee=fee, closed_qty=number(row, "closedSize"), cause=cause,
             maker=row.get("isMaker") in {True, "true", "True"}, fee_coin=coin,
+            order_qty=_order_qty(row) if kind == TRADE else ZERO,
         )  # fmt: skip
         if reason := bounds.doubt(fill) or ("" if fill.time >= TIME_BEGIN else f"execTime is {fill.time}"):
             raise ValueError(reason)
@@ -357,6 +358,13 @@ def number(row: dict[str, Any], name: str) -> Decimal:
     if not found.is_finite() or not SMALLEST <= found.adjusted() <= LARGEST:
         raise ValueError(f"{name} is {found}")
     return found
+
+
+def _order_qty(row: dict[str, Any]) -> Decimal:
+    """Return how much the order of an execution was for; what cannot be read of it is only not known."""
+    with contextlib.suppress(ValueError, TypeError):
+        return max(ZERO, number(row, "orderQty"))
+    return ZERO
 
 
 def _time(row: dict[str, Any], name: str) -> int:

@@ -39,6 +39,7 @@ def torture(tmp_path, part: str, run: str) -> dict:
     ("kills", "run(base, 10, 11, real_starts=1)"),
     ("sigterm", "run(base, 6, 12)"),
     ("episodes", "run(500, 13)"),
+    ("memory", "lives(6, 2, 15)"),
     ("machine", "run(150, 3_000)"),
     ("fuzz", "run(0.02, 14)"),
     ("handovers", "run(base, 9)"),

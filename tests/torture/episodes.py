@@ -118,6 +118,9 @@ class Shelf:
         self.held[trade.trade_id] = trade
         return self.ledger.append(Close(time=int(trade.exit_time.timestamp() * 1000), trade=trade)).level
 
+    def copies(self) -> dict[str, int]:
+        return {}
+
     def legs(self, trade_id: str) -> list[Leg]:
         return list(self.held[trade_id].legs)
 
@@ -224,11 +227,11 @@ class Life:
 
     def __init__(
         self, folder: Path, venue: Venue, market: Market, held: dict[str, Trade], *, archives: bool = False,
-        limited: bool = False,
+        limited: bool = False, shelf: type[Shelf] = Shelf,
     ) -> None:  # fmt: skip
         self.journal = Journal(folder, WHO, reserve_bytes=1)
         ledger = LayeredLedger(self.journal, archive_bytes=1 if archives else ARCHIVE_BYTES)
-        self.trades = Shelf(ledger, held)
+        self.trades = shelf(ledger, held)
         limits = RiskLimits(D("0.1"), 5, D(10), D(10), D(99), D(5), D("0.0006"), D(0))
         plan = Plan(Churn(Churn.Parameters(reach=0.004)), ExitPlan(partial_r=0.5, timeout_ms=4 * STEP))
         terms = TraderTerms(

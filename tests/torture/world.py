@@ -288,4 +288,4 @@ def wait_for_end(pid: int, seconds: float) -> int | None:
 def verify(world: World) -> Any:
     """Run the bot's own comparison in this process."""
     settings = settings_module.load(environment=world.bot.environment)
-    return asyncio.run(inspection.verify(settings, running=False))
+    return asyncio.run(inspection.verify(settings, running=None))
