@@ -12,6 +12,7 @@ import yaml
 from dotenv import dotenv_values
 from pydantic import BaseModel, Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 
+from chat_section import Telegram
 from domain.candle import timeframe_ms
 from domain.errors import BadData, ConfigError, of_system
 from domain.source import Source
@@ -30,7 +31,6 @@ from sections import (
     Section,
     Storage,
     StrategyChoice,
-    Telegram,
     Trading,
 )
 
