@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from settings import Settings
 
 SETTLE_S = 5.0
+CONNECT_S = 60.0
 ALIVE_S = 15.0
 LOOK_S = 0.1
 
@@ -52,7 +53,7 @@ async def reconcile(settings: Settings, since: int | None = None) -> dict[str, A
     With ``since`` (UTC ms) what happened since then is asked for anew, and recorded where no record tells of it.
     """
     async with contextlib.AsyncExitStack() as stack:
-        ground = await _ground(settings, stack)
+        ground = await _ground(settings, stack, CONNECT_S)
         _refuse_if_alive(ground)
         bot = await _recovered(ground)
         settled = []
@@ -63,10 +64,13 @@ async def reconcile(settings: Settings, since: int | None = None) -> dict[str, A
 
 
 async def panic(settings: Settings, seconds: float, *, foreign: bool) -> dict[str, Any]:
-    """Stop trading and close every position of the bot, ``foreign`` ones too when asked; return what is left open."""
+    """Stop trading and close every position of the bot, ``foreign`` ones too when asked; return what is left open.
+
+    It waits ``seconds`` for the exchange to answer at all, and as long for everything to be closed.
+    """
     async with contextlib.AsyncExitStack() as stack:
         # asks no database whether somebody is alive: the way out must not depend on one
-        bot = await _recovered(await _ground(settings, stack))
+        bot = await _recovered(await _ground(settings, stack, seconds))
         async with Tasks() as tasks:
             bot.runtime.start(tasks, trading=False)
             await bot.operations.panic("operator, no bot running", foreign=foreign)
@@ -78,12 +82,17 @@ async def panic(settings: Settings, seconds: float, *, foreign: bool) -> dict[st
         return {**_figures(bot), "switch": bot.trader.situation.switch.value}
 
 
-async def _ground(settings: Settings, stack: contextlib.AsyncExitStack) -> Ground:
+async def _ground(settings: Settings, stack: contextlib.AsyncExitStack, seconds: float) -> Ground:
     if settings.source.practice and not sandbox_process(settings).lived:
         raise Rejected(f"{settings.data_dir.resolve()}: the practice exchange that the bot traded on is gone")
-    ground = await stand(settings, stack, asyncio.Event())
+    given_up = asyncio.Event()
+    stack.callback(asyncio.get_running_loop().call_later(seconds, given_up.set).cancel)
+    ground = await stand(settings, stack, given_up)
     if ground is None:
-        raise Unavailable("the exchange does not answer")
+        raise Unavailable(
+            f"the exchange has not answered within {seconds:.0f} s: nothing was done, and positions keep the "
+            "stops they have there; try again, or act on the exchange's own page"
+        )
     if not lived(settings, ground.who):
         raise Rejected(
             f"the key is one of account {ground.who.account}, whose bot has never lived in "

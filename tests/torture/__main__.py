@@ -68,7 +68,7 @@ def parts(base: Path, quick: bool, seed: int) -> dict[str, tuple[int, Callable[[
             else {}
         ),
         "model": (len(model.MUTANTS), lambda told: model.run(quick=quick, told=told)),
-        "denial": (size(10, 40), lambda told: denial.run(base / "denial", quick=quick, told=told)),
+        "denial": (size(11, 40), lambda told: denial.run(base / "denial", quick=quick, told=told)),
         "lies": (size(lies.QUICK, 6_000), lambda told: lies.run(base / "lies", seed, quick=quick, told=told)),
         "handovers": (1, lambda _: handovers.run(base / "handovers", size(30, 100))),
         "storm": (1, lambda _: storm.run(base / "storm", size(30, 600), seed=seed)),

@@ -318,6 +318,7 @@ QUICK = {
     ("flood", "panic"), ("silent connections", "forceexit"), ("full disk", "panic"), ("EIO", "forceexit"),
     ("frozen database", "panic"), ("refused key", "forceexit"), ("503 everywhere", "panic"),
     ("clock 3 days behind", "panic"), ("clock 3 seconds ahead", "forceexit"), ("lost journal", "dead"),
+    ("503 everywhere", "dead"),
 }  # fmt: skip
 """What of it the quick set takes; the full one takes everything."""
 
@@ -326,6 +327,7 @@ DEAD = (
     Fault("lost journal", lost_journal),
     Fault("nothing", nothing),
     Fault("refused key", exchange("refused"), denies=True),
+    Fault("503 everywhere", exchange("503"), denies=True),
     Fault("frozen database", frozen_database),
     # nobody may act on a folder that cannot be held: it is said, and the bot that runs acts nevertheless
     Fault("full disk", refused_disk(errno.ENOSPC), denies=True, host=True),
