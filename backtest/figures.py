@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backtest.curve import Curve
+from backtest.outcome import OpenPosition
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from backtest.outcome import OpenPosition, Outcome
+    from backtest.outcome import Outcome
     from domain.candle import Floats
     from domain.trade import Trade
 
