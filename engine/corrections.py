@@ -40,7 +40,7 @@ class Corrections:
 
     That happens by itself once a difference has lasted; when the operator asks for it, also what no execution explains
     is settled: what the exchange reports is taken as if one execution had made it. ``executions`` asks for those of a
-    symbol from one market time to another.
+    symbol from one market time to another. ``lasting`` are the symbols that have differed for so long.
     """
 
     def __init__(
@@ -48,16 +48,20 @@ class Corrections:
     ) -> None:  # fmt: skip
         self._trader, self._shell, self._executions = trader, shell, executions
         self._since: dict[str, float] = {}
+        self._tried: dict[str, float] = {}
+        self.lasting: list[str] = []
 
     async def look(self, differing: Mapping[str, Decimal]) -> None:
         """Correct what has differed for long: by symbol what the exchange has there, signed. Raises Unavailable."""
         now = asyncio.get_running_loop().time()
         self._since = {symbol: self._since.get(symbol, now) for symbol in differing}
-        for symbol, since in list(self._since.items()):
+        self._tried = {symbol: self._tried.get(symbol, since) for symbol, since in self._since.items()}
+        for symbol, tried in list(self._tried.items()):
             held = self._trader.book.of_symbol(symbol)
-            if held is not None and now - since >= LASTING_S:
+            if held is not None and now - tried >= LASTING_S:
                 await self._by_executions(held, differing[symbol])
-                self._since[symbol] = now
+                self._tried[symbol] = now
+        self.lasting = [symbol for symbol, since in self._since.items() if now - since >= LASTING_S]
 
     async def settle(self, reported: Mapping[str, PositionReport]) -> list[str]:
         """Correct by all means what differs from what is reported; return the symbols. Raises Unavailable."""

@@ -19,8 +19,7 @@ from engine import recovery
 from engine.attribution import RACE_MS
 from engine.commands import RecordTrade
 from engine.differences import unlike
-from engine.execution_reader import OVERLAP_MAX_MS
-from engine.executions import whole_of
+from engine.executions import OVERLAP_MS, whole_of
 from engine.exit_retries import ExitRetries
 from engine.memory import forgotten
 from engine.published import Entered, PartlyTaken, Published
@@ -254,7 +253,7 @@ class Intake:
         self._flat_since = waiting
         for held in trader.flat():
             # of one that was rebuilt long after its end, no payment is on its way any more
-            late = held.given and self._shell.market_time() - held.last_time > OVERLAP_MAX_MS
+            late = held.given and self._shell.market_time() - held.last_time > OVERLAP_MS
             patient = not late and now - waiting[held.digest] < FUNDING_WAIT_S
             proven = now - waiting[held.digest] >= _proven_after_s(held) or await self._over(held)
             if not proven or (patient and trader.lacks_funding(held)):

@@ -174,10 +174,13 @@ class Reconciler:
         return await self._corrections.settle(reported)
 
     def locked(self) -> list[str]:
-        """Return which symbols a position locks that nobody can explain, each with the command that frees it."""
-        held = {symbol: self._trader.book.of_symbol(symbol) for symbol in (*self.found.ghosts, *self.found.mismatched)}
+        """Return which symbols a position locks that nobody can explain, each with the command that frees it.
+
+        A difference that is new is not one of these: a report and an execution cross all the time.
+        """
+        held = {symbol: self._trader.book.of_symbol(symbol) for symbol in self._corrections.lasting}
         return [
-            f"no entries in {symbol}: our position there is not what the exchange has; if that lasts: {way_out(one)}"
+            f"no entries in {symbol}: our position there is not what the exchange has; to settle it: {way_out(one)}"
             for symbol, one in held.items() if one is not None
         ]  # fmt: skip
 
