@@ -17,8 +17,9 @@ import numpy as np
 from websockets.asyncio.client import connect
 
 from benchmarks.measured import Measured, compared
+from broker.bybit import public_messages
+from broker.bybit.public_messages import kline_topic
 from domain.candle import Bars, Series
-from market.bybit_messages import kline_topic
 from market.feed import Feed
 from market.frames import Frames
 from market.limits import FeedLimits
@@ -112,7 +113,9 @@ def _feed(port: int) -> Feed:
     series = [Series(f"COIN{i}/USDT:USDT", "3m") for i in range(SYMBOLS)]
     ids = {f"COIN{i}/USDT:USDT": f"COIN{i}USDT" for i in range(SYMBOLS)}
     limits = FeedLimits(topics_per_connection=SYMBOLS)
-    return Feed([f"ws://127.0.0.1:{port}"], ids, Frames(dict.fromkeys(series, 500)), NoKlines(), limits)
+    return Feed(
+        [f"ws://127.0.0.1:{port}"], ids, Frames(dict.fromkeys(series, 500)), NoKlines(), limits, public_messages
+    )
 
 
 async def whole(port: int, count: int) -> float:

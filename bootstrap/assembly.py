@@ -41,7 +41,9 @@ from bootstrap.parts import (
 )
 from bootstrap.polled import PolledMarket, SourceKlines
 from bootstrap.trainer import TrainingProcess
+from broker.bybit import public_messages
 from broker.bybit.api_key import KeyWatch
+from broker.bybit.klines import BybitKlines
 from broker.bybit.preflight import arm
 from broker.paper import PaperBroker
 from domain.candle import Series, timeframe_ms
@@ -67,7 +69,6 @@ from engine.writer import CandleWriter
 from history.jobs import BACKUP, JOBS
 from market.feed import Feed
 from market.frames import Frames
-from market.klines import BybitKlines
 from market.limits import FeedLimits
 from market.polling import PollingFeed, PollLimits
 from persistence.backup_file import written
@@ -346,7 +347,7 @@ def _feed(ground: Ground, frames: Frames, klines: Klines) -> Feed | PollingFeed:
         return PollingFeed(frames, klines, PollLimits(stale_s=feed.stale_s, grace_s=feed.grace_s))
     assert isinstance(klines, BybitKlines)
     venue_ids = {symbol: rules.venue_id for symbol, rules in ground.instruments.items()}
-    return Feed(ground.venue.streams, venue_ids, frames, klines, _feed_limits(ground.settings))
+    return Feed(ground.venue.streams, venue_ids, frames, klines, _feed_limits(ground.settings), public_messages)
 
 
 def _broker(ground: Ground, finest: str) -> Broker:

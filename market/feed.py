@@ -1,4 +1,4 @@
-"""Keeps Bybit's public streams alive, heals their holes, and hands out batches of closed bars."""
+"""Keeps an exchange's public streams alive, heals their holes, and hands out batches of closed bars."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ import heapq
 import random
 from typing import TYPE_CHECKING
 
-import msgspec
 import structlog
 
 from domain.candle import Bars, ClosedBar, Series, timeframe_ms
 from domain.errors import BadData
-from market import bybit_messages as bybit
+from domain.kline_frames import Ack, Klines
 from market.connection import Connection
-from market.frames import Batches, Frames, disagreement
+from market.frames import Batches, Frames, coarsest_parts, disagreement
 from market.gaps import Gaps
 from market.limits import FeedCounters
 from market.silence import AGAIN_SHARE, ASK_SHARE, Evidence
-from market.streams import Shard, Stream
+from market.streams import Shard, Stream, split_topics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from domain.kline_frames import KlineItem, KlineProtocol
     from market.gaps import NewestKlines
     from market.limits import FeedLimits
 
@@ -35,15 +35,19 @@ STRIKES = 2
 class Feed:
     """Streams closed bars of many series.
 
-    ``urls`` are tried in turn. ``prices`` holds the last price and its market time per symbol, for whoever asks.
+    ``urls`` are tried in turn; ``protocol`` is what is spoken there. ``prices`` holds by symbol the last price and its
+    market time, for whoever asks.
     """
 
     def __init__(
-        self, urls: list[str], venue_ids: Mapping[str, str], frames: Frames, klines: NewestKlines, limits: FeedLimits
-    ) -> None:
+        self, urls: list[str], venue_ids: Mapping[str, str], frames: Frames, klines: NewestKlines, limits: FeedLimits,
+        protocol: KlineProtocol,
+    ) -> None:  # fmt: skip
         self._urls, self._venue_ids, self._frames, self._limits = urls, venue_ids, frames, limits
+        self._protocol = protocol
         self._streams: dict[Series, Stream] = {}
         self._by_topic: dict[str, Stream] = {}
+        self._finer: dict[Series, Series] = {}
         self._shards: list[Shard] = []
         self._dropped: dict[Series, str] = {}
         self._batches = Batches([], limits.grace_s)
@@ -58,12 +62,12 @@ class Feed:
 
     def follow(self, series: Sequence[Series]) -> None:
         """Stream more series, whose windows are there already; at once when others are being streamed."""
-        names = {bybit.kline_topic(self._venue_ids[one.symbol], one.timeframe): one for one in series}
+        names = {self._protocol.kline_topic(self._venue_ids[one.symbol], one.timeframe): one for one in series}
         self._batches.follow(series)
         limits = self._limits
-        groups = bybit.split_topics(list(names), count_max=limits.topics_per_connection, chars_max=limits.args_chars)
+        groups = split_topics(list(names), count_max=limits.topics_per_connection, chars_max=limits.args_chars)
         for topics in groups:
-            shard = Shard(topics, self._take)
+            shard = Shard(topics, self._take, self._protocol)
             shard.connection = Connection(self._urls, limits, self._counters, shard)
             for topic in topics:
                 stream = Stream(names[topic], names[topic].symbol, topic, shard)
@@ -72,6 +76,7 @@ class Feed:
             self._shards.append(shard)
             if (group := self._opened) is not None:
                 group.create_task(shard.connection.run(), name="feed beside")
+        self._finer = coarsest_parts(self._streams)
 
     async def run(self, deliver: Callable[[list[ClosedBar]], Awaitable[None]]) -> None:
         """Stream until cancelled, passing each batch of bars to ``deliver``."""
@@ -128,8 +133,8 @@ class Feed:
         shard.connection.frames += 1
         try:
             # almost every frame is one of these
-            message = bybit.pushes(frame)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+            message = self._protocol.pushes(frame)
+        except ValueError:
             self._take_whole(shard, frame)
             return
         stream = self._by_topic.get(message.topic)
@@ -164,21 +169,21 @@ class Feed:
     def _take_whole(self, shard: Shard, frame: bytes) -> None:
         """Take a frame that has a closed bar, or is no kline frame at all."""
         try:
-            message = bybit.decode(frame)
+            message = self._protocol.decode(frame)
         except BadData as error:
             self._counters.malformed += 1
             log.warning("malformed frame ignored", reason=str(error))
             return
-        if isinstance(message, bybit.Klines) and message.topic in self._by_topic:
+        if isinstance(message, Klines) and message.topic in self._by_topic:
             for item in message.items:
                 if item.confirm:
                     self._close_bar(self._by_topic[message.topic], item)
-        elif isinstance(message, bybit.Ack):
+        elif isinstance(message, Ack):
             self._take_ack(shard, message)
         else:
             self._counters.unknown += 1
 
-    def _take_ack(self, shard: Shard, message: bybit.Ack) -> None:
+    def _take_ack(self, shard: Shard, message: Ack) -> None:
         subscription, now = shard.subscription, _now()
         before, told = set(subscription.acked), subscription.refused.copy()
         answered = subscription.take(message)
@@ -206,7 +211,7 @@ class Feed:
             self._batches.forget(stream.series)
             self._gaps.drop(stream.series)
 
-    def _close_bar(self, stream: Stream, item: bybit.KlineItem) -> None:
+    def _close_bar(self, stream: Stream, item: KlineItem) -> None:
         try:
             released = self._frames.offer(stream.series, item.bar())
         except BadData as error:
@@ -235,16 +240,17 @@ class Feed:
 
     def _verify(self, released: list[ClosedBar]) -> None:
         for closed in released:
-            parts = Series(closed.series.symbol, "3m")
-            if closed.series.timeframe != "15m" or parts not in self._streams:
+            finer = self._finer.get(closed.series)
+            if finer is None or finer not in self._streams:
                 continue
-            bars = self._frames.bars(parts)
+            bars = self._frames.bars(finer)
             inside = (bars.open_time >= closed.bar.open_time) & (bars.open_time < closed.close_time)
-            if inside.sum() == timeframe_ms("15m") // timeframe_ms("3m"):
+            if inside.sum() == timeframe_ms(closed.series.timeframe) // timeframe_ms(finer.timeframe):
                 differs = disagreement(closed.bar, Bars(*(column[inside] for column in bars.columns())))
                 if differs:
                     self._counters.mismatches += 1
-                    log.warning("15m bar differs from its 3m bars", series=closed.series, reason=differs)
+                    log.warning("bar differs from those it is made of", series=closed.series, of=finer.timeframe,
+                                reason=differs)  # fmt: skip
 
     def _look(self, series: Series, newest: Bars) -> int:
         """Take what REST has of a stream that was asked about; return the time that the market has reached."""
@@ -256,7 +262,7 @@ class Feed:
             elif evidence is Evidence.NONE:
                 stream.share = AGAIN_SHARE
             elif evidence is Evidence.TRADED and stream.silence.lasts(now) > self._limits.stale_s:
-                # before, the frame may still be under way: Bybit sends one every 60 s at the slowest
+                # before, the frame may still be under way: an exchange may send one a minute at the slowest
                 self._strike(stream, now)
         return self._market_time
 

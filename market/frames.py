@@ -308,6 +308,17 @@ class Batches:
         return self._excused.issuperset(missing)
 
 
+def coarsest_parts(followed: Iterable[Series]) -> dict[Series, Series]:
+    """Return of each series that others can be put together to, the one of these with the longest bars."""
+    steps = {one: timeframe_ms(one.timeframe) for one in followed}
+    parts: dict[Series, Series] = {}
+    for part in sorted(steps, key=steps.__getitem__):
+        for whole, step in steps.items():
+            if whole.symbol == part.symbol and steps[part] < step and not step % steps[part]:
+                parts[whole] = part
+    return parts
+
+
 def disagreement(whole: Bar, parts: Bars) -> str | None:
     """Say how a longer bar differs from the shorter bars it should consist of, None when it does not."""
     if not len(parts):

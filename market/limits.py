@@ -11,7 +11,7 @@ class FeedLimits:
 
     Attributes:
         topics_per_connection: how many streams share a socket.
-        args_chars: Bybit's limit on the length of one subscribe request.
+        args_chars: the exchange's limit on the length of one subscribe request.
         ping_s: time between heartbeats.
         silence_s: a socket with no frame of any kind, pongs included, for so long is dead.
         stale_s: a stream of which neither a frame nor a REST answer has shown for so long that it misses nothing is
@@ -21,7 +21,7 @@ class FeedLimits:
         grace_s: how long a batch waits for its last bar.
         backoff_s: first and longest pause before connecting again; the actual one is drawn below it.
         connects_max: attempts to connect that one socket may make in a row; they are regained evenly over five
-            minutes. Bybit bans addresses that make more than 500 connections in that time.
+            minutes. Exchanges ban addresses that connect too often (500 times in that time, say).
         fills_at_once: REST requests at a time.
         batches_waiting: batches not yet taken by the engine; beyond it the sockets are dropped and healed later.
         refused_s: time between two attempts to subscribe to a topic that the exchange has refused without naming it.

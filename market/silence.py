@@ -30,7 +30,7 @@ class Evidence(Enum):
 class Silence:
     """What is known of the life of one stream; times are seconds of a monotonic clock, 0 for never.
 
-    Bybit sends a kline frame only when something is traded, so that a market may be silent for an hour with nothing
+    An exchange may send a kline frame only when something is traded, so that a market may be silent for an hour with nothing
     wrong. A REST answer decides: its newest bars either hold nothing that the stream has not told, or they do.
 
     Attributes:

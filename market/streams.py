@@ -8,7 +8,6 @@ import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from market import bybit_messages as bybit
 from market.silence import ASK_SHARE, Silence
 from market.subscription import Subscription
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from domain.candle import Series
+    from domain.kline_frames import KlineProtocol
     from market.connection import Connection
 
 
@@ -55,8 +55,8 @@ class Stream:
 class Shard:
     """The topics that share a connection, and what is said there."""
 
-    def __init__(self, topics: list[str], take: Callable[[Shard, bytes], None]) -> None:
-        self.subscription = Subscription(topics)
+    def __init__(self, topics: list[str], take: Callable[[Shard, bytes], None], protocol: KlineProtocol) -> None:
+        self.subscription, self._protocol = Subscription(topics, protocol), protocol
         self.connection: Connection
         self.asked = 0.0
         # for each frame: a method of its own around it would cost a tenth of decoding it
@@ -78,4 +78,17 @@ class Shard:
 
     def heartbeat(self) -> bytes:
         """Return a ping."""
-        return bybit.ping(f"ping-{next(self._numbers)}")
+        return self._protocol.ping(f"ping-{next(self._numbers)}")
+
+
+def split_topics(topics: list[str], *, count_max: int, chars_max: int) -> list[list[str]]:
+    """Split topics into groups that respect both limits."""
+    groups: list[list[str]] = []
+    chars = 0
+    for topic in topics:
+        if not groups or len(groups[-1]) >= count_max or chars + len(topic) > chars_max:
+            groups.append([])
+            chars = 0
+        groups[-1].append(topic)
+        chars += len(topic)
+    return groups

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import itertools
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-
-from market import bybit_messages as bybit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from market.bybit_messages import Ack
+    from domain.kline_frames import Ack, KlineProtocol
 
-NAME = re.compile(r"[\w.\-]+")
-ALREADY = "already subscribed"
-"""Not a refusal: the topic is being sent (``error:already subscribed,topic:...``)."""
 PENDING_MAX = 1_000
 
 
@@ -38,14 +32,13 @@ class Answered:
 class Subscription:
     """The topics of one connection.
 
-    Bybit refuses a whole request because of one topic in it. Some refusals name it (``error:handler not found,
-    topic:...``, ``Invalid topic: ...``): it is dropped. Others do not: the request is repeated in halves until a single
-    topic is left to blame, which then stays ``refused`` in the exchange's words and is asked for again later, since
-    nothing says that it is wrong.
+    An exchange may refuse a whole request because of one topic in it. If the refusal names it, it is dropped. If not,
+    the request is repeated in halves until a single topic is left to blame, which then stays ``refused`` in the
+    exchange's words and is asked for again later, since nothing says that it is wrong.
     """
 
-    def __init__(self, topics: Iterable[str]) -> None:
-        self.topics = list(topics)
+    def __init__(self, topics: Iterable[str], protocol: KlineProtocol) -> None:
+        self.topics, self._protocol = list(topics), protocol
         self.acked: set[str] = set()
         self.refused: dict[str, str] = {}
         self._numbers = itertools.count(1)
@@ -75,11 +68,11 @@ class Subscription:
         self._pending[number] = tuple(topics)
         while len(self._pending) > PENDING_MAX:
             del self._pending[next(iter(self._pending))]
-        return bybit.subscription(list(topics), number)
+        return self._protocol.subscription(topics, number)
 
     def renew(self, topic: str) -> list[bytes]:
         """Return the requests that end one topic and begin it anew, the others untouched."""
-        return [bybit.unsubscription([topic], f"end-{next(self._numbers)}"), self.ask([topic])]
+        return [self._protocol.unsubscription([topic], f"end-{next(self._numbers)}"), self.ask([topic])]
 
     def take(self, answer: Ack) -> Answered:
         """Take an answer to one of the requests; any other leads to nothing."""
@@ -89,8 +82,8 @@ class Subscription:
         if answer.success:
             self._accept(asked)
             return Answered()
-        named = [topic for topic in dict.fromkeys(NAME.findall(answer.message)) if topic in asked]
-        if ALREADY in answer.message:
+        named = [topic for topic in self._protocol.blamed(answer.message) if topic in asked]
+        if self._protocol.already(answer.message):
             self._accept(named or asked)
             return Answered(requests=self._halves([topic for topic in asked if named and topic not in named]))
         if named:

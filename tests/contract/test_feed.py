@@ -12,10 +12,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from broker.bybit import public_messages
+from broker.bybit.klines import BybitKlines
 from domain.candle import Bars, ClosedBar, Series, timeframe_ms
 from market.feed import Feed
 from market.frames import Frames
-from market.klines import BybitKlines
 from market.limits import FeedLimits
 from sandbox.tape import GeneratedTape
 from tests.pace import followable, slowness
@@ -55,7 +56,7 @@ class Listener:
         self.frames = Frames(dict.fromkeys(self.series, 300))
         ids = {symbol: rules[symbol].venue_id for symbol in known or symbols}
         self.klines = BybitKlines(self.client, ids)
-        self.feed = Feed(urls or [exchange.stream], ids, self.frames, self.klines, limits)
+        self.feed = Feed(urls or [exchange.stream], ids, self.frames, self.klines, limits, public_messages)
         self.batches: list[list[ClosedBar]] = []
         self.tape = exchange.exchange.tape
 
@@ -320,7 +321,7 @@ async def test_a_stream_that_was_agreed_to_has_its_time_to_be_heard_and_no_more(
         await exchange.faults(silence=topics)
         quiet = Feed(
             [exchange.stream], {symbol: exchange.exchange.tape.instruments[symbol].venue_id for symbol in SYMBOLS},
-            Frames(dict.fromkeys(listener.series, 300)), listener.klines, patient,
+            Frames(dict.fromkeys(listener.series, 300)), listener.klines, patient, public_messages,
         )  # fmt: skip
         assert len(quiet.stale()) == 6
 
@@ -356,7 +357,7 @@ async def test_malformed_and_impossible_data_is_counted_and_harms_nothing(tmp_pa
 
 async def test_a_frame_may_close_several_bars_and_of_one_that_forms_only_what_is_used_has_to_be_right():
     series = Series("BTC/USDT:USDT", "3m")
-    feed = Feed(["ws://nowhere"], {series.symbol: "BTCUSDT"}, Frames({series: 10}), None, LIMITS)
+    feed = Feed(["ws://nowhere"], {series.symbol: "BTCUSDT"}, Frames({series: 10}), None, LIMITS, public_messages)
     delivered = []
 
     async def take(batch):
@@ -437,7 +438,7 @@ async def test_a_refusal_that_names_nobody_is_narrowed_down_and_kept_in_words():
     """Readiness is not held up for ever: the one topic to blame is told, and asked for again later."""
     series = [Series(symbol, "3m") for symbol in SYMBOLS]
     ids = {symbol: symbol.partition("/")[0] + "USDT" for symbol in SYMBOLS}
-    feed = Feed(["ws://nowhere"], ids, Frames(dict.fromkeys(series, 10)), None, LIMITS)
+    feed = Feed(["ws://nowhere"], ids, Frames(dict.fromkeys(series, 10)), None, LIMITS, public_messages)
     (shard,) = feed._shards
     waiting = list(shard.opened())
     while waiting:

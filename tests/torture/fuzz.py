@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import settings as settings_module
-from broker.bybit import BybitBroker
+from broker.bybit import BybitBroker, public_messages
+from broker.bybit.klines import BybitKlines
 from domain.candle import Bars, Series, check_bar
 from domain.errors import RevenantError
-from market import bybit_messages
+from domain.kline_frames import Klines
 from market.frames import Frames
-from market.klines import BybitKlines
 from persistence.journal import Journal
 from persistence.ledger import RedisRefuge
 from persistence.mirror import _decoded
@@ -82,8 +82,8 @@ def frames(draw: random.Random) -> None:
     data = (
         json.dumps(mutated(frame, draw)).encode() if draw.random() < 0.6 else garbled(json.dumps(frame).encode(), draw)
     )
-    said = bybit_messages.decode(data)
-    if not isinstance(said, bybit_messages.Klines):
+    said = public_messages.decode(data)
+    if not isinstance(said, Klines):
         return
     window = Frames({Series(BTC, "3m"): 50})
     for one in said.items:

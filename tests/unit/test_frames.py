@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from domain.candle import Bar, Bars, ClosedBar, Series
 from domain.errors import BadData
-from market.frames import Batches, Frames, Window, disagreement
+from market.frames import Batches, Frames, Window, coarsest_parts, disagreement
 
 THREE, FIFTEEN = Series("A", "3m"), Series("A", "15m")
 STEP = 180_000
@@ -110,6 +110,14 @@ def test_a_quiet_market_is_not_waited_for_and_its_bar_follows_at_once():
     batches.excuse([])
     batches.add([ClosedBar(THREE, bar(3))], 5.0)
     assert batches.due(6.0) == []
+
+
+def test_a_series_is_put_together_from_the_longest_bars_that_fit_into_its_own():
+    followed = [Series(symbol, timeframe) for symbol in "AB" for timeframe in ("1h", "15m", "3m", "5m")]
+    parts = coarsest_parts([*followed, Series("C", "15m"), Series("D", "3m")])
+    assert {whole.timeframe: part.timeframe for whole, part in parts.items()} == {"1h": "15m", "15m": "5m"}
+    assert len(parts) == 4
+    assert all(whole.symbol == part.symbol for whole, part in parts.items())
 
 
 def test_a_long_bar_is_compared_with_its_parts():

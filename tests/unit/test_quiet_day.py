@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from broker.bybit import public_messages
 from domain.candle import Bar, Bars, Series
 from market import feed as feeding
 from market.feed import Feed
@@ -98,7 +99,7 @@ async def lived(market: Market, monkeypatch, seconds: int):
         frames.seed(series, Bars.of([market.bars[series][time] for time in before]))
     clock = SimpleNamespace(s=1_000.0)
     monkeypatch.setattr(feeding, "_now", lambda: clock.s)
-    feed = Feed(["ws://nowhere"], IDS, frames, market, limits)
+    feed = Feed(["ws://nowhere"], IDS, frames, market, limits, public_messages)
     feed._gaps._confirm_s = 0.0
     feed._jitter.seed(1)
     (shard,) = feed._shards

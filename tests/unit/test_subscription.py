@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market import bybit_messages as bybit
-from market.bybit_messages import Ack
+from broker.bybit import public_messages as bybit
+from domain.kline_frames import Ack
 from market.subscription import Subscription
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "ws_bybit" / "nautilus_fixtures"
@@ -31,7 +31,7 @@ def refusal(request: bytes, words: str, *, numbered: bool = True) -> Ack:
 
 
 def test_what_is_granted_is_acknowledged_and_forgotten_when_the_connection_ends():
-    held = Subscription([A, B])
+    held = Subscription([A, B], bybit)
     (request,) = held.opened()
     assert topics(request) == [A, B]
     assert not held.answered
@@ -47,7 +47,7 @@ def test_what_is_granted_is_acknowledged_and_forgotten_when_the_connection_ends(
 )
 @pytest.mark.parametrize("numbered", [True, False])
 def test_a_refusal_that_names_a_topic_drops_that_one_and_asks_for_the_others_afresh(words, numbered):
-    held = Subscription([A, B, C])
+    held = Subscription([A, B, C], bybit)
     (request,) = held.opened()
     answered = held.take(refusal(request, words, numbered=numbered))
     assert (answered.dropped, answered.reopen, answered.requests) == ([B], True, [])
@@ -60,7 +60,7 @@ def test_a_refusal_that_names_a_topic_drops_that_one_and_asks_for_the_others_afr
 def test_the_recorded_refusal_is_understood():
     body = json.loads((DATA / "ws_subscription_failure.json").read_text())
     bad = body["ret_msg"].rpartition(" ")[2]
-    held = Subscription([A, bad])
+    held = Subscription([A, bad], bybit)
     held.opened()
     message = bybit.decode(json.dumps(body).encode())
     assert isinstance(message, Ack)
@@ -68,7 +68,7 @@ def test_the_recorded_refusal_is_understood():
 
 
 def test_a_refusal_without_a_name_is_narrowed_down_to_the_topic_it_is_about():
-    held = Subscription([A, B, C])
+    held = Subscription([A, B, C], bybit)
     waiting, asked = held.opened(), 0
     while waiting:
         request, asked = waiting.pop(), asked + 1
@@ -86,7 +86,7 @@ def test_a_refusal_without_a_name_is_narrowed_down_to_the_topic_it_is_about():
 
 
 def test_already_subscribed_is_no_refusal():
-    held = Subscription([A, B, C])
+    held = Subscription([A, B, C], bybit)
     (request,) = held.opened()
     answered = held.take(refusal(request, f"error:already subscribed,topic:{A}"))
     again = {topic for request in answered.requests for topic in topics(request)}
@@ -100,7 +100,7 @@ def test_already_subscribed_is_no_refusal():
 
 
 def test_answers_to_nothing_of_ours_change_nothing():
-    held = Subscription([A])
+    held = Subscription([A], bybit)
     held.opened()
     for answer in (Ack("ping", True, "pong", ""), Ack("subscribe", True, "", "other"), Ack("auth", False, A, "x")):
         held.take(answer)
@@ -112,7 +112,7 @@ def test_answers_to_nothing_of_ours_change_nothing():
                        st.booleans()), max_size=40)
 )  # fmt: skip
 def test_any_answers_in_any_order_leave_every_topic_in_one_of_three_states(answers):
-    held = Subscription([A, B, C])
+    held = Subscription([A, B, C], bybit)
     waiting = held.opened()
     dropped: set[str] = set()
     for good, words, numbered in answers:

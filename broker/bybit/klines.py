@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Protocol
 
+from broker.bybit.public_messages import INTERVALS
 from domain.candle import Bar, Bars, Series, check_bar, join, timeframe_ms
 from domain.errors import BadData, Rejected, Unavailable
-from market.bybit_messages import INTERVALS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker.bybit import public_messages as bybit
 from domain.errors import BadData
-from market import bybit_messages as bybit
+from domain.kline_frames import Ack, Klines, Other
+from market.streams import split_topics
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "ws_bybit"
 
@@ -40,20 +42,20 @@ def test_the_order_of_keys_does_not_matter():
     [
         (
             b'{"success":true,"ret_msg":"","conn_id":"x","req_id":"sub-1","op":"subscribe"}',
-            bybit.Ack("subscribe", True, "", "sub-1"),
+            Ack("subscribe", True, "", "sub-1"),
         ),
         (
             b'{"success":true,"ret_msg":"pong","conn_id":"x","req_id":"p1","op":"ping"}',
-            bybit.Ack("ping", True, "pong", "p1"),
+            Ack("ping", True, "pong", "p1"),
         ),
-        (b'{"req_id":"9","op":"pong","args":["1675418560633"],"conn_id":"x"}', bybit.Ack("pong", True, "", "9")),
+        (b'{"req_id":"9","op":"pong","args":["1675418560633"],"conn_id":"x"}', Ack("pong", True, "", "9")),
         (
             b'{"success":false,"ret_msg":"error:handler not found,topic:kline.3.NOPE","conn_id":"x","req_id":"","op":"subscribe"}',
-            bybit.Ack("subscribe", False, "error:handler not found,topic:kline.3.NOPE", ""),
+            Ack("subscribe", False, "error:handler not found,topic:kline.3.NOPE", ""),
         ),
         (
             b'{"topic":"tickers.BTCUSDT","type":"delta","data":{"symbol":"BTCUSDT"},"cs":1,"ts":2}',
-            bybit.Other("tickers.BTCUSDT"),
+            Other("tickers.BTCUSDT"),
         ),
     ],
 )
@@ -84,7 +86,7 @@ def test_no_bytes_raise_anything_else(frame):
     except BadData as error:
         assert "frame" in str(error)
     else:
-        assert isinstance(message, bybit.Klines | bybit.Ack | bybit.Other)
+        assert isinstance(message, Klines | Ack | Other)
 
 
 @given(st.integers(0, len(PAIR) - 1), st.binary(max_size=3), st.integers(0, 3))
@@ -94,7 +96,7 @@ def test_what_is_looked_at_in_every_frame_is_what_a_whole_frame_says(at, put, cu
         whole = bybit.decode(frame)
     except BadData:
         return
-    if isinstance(whole, bybit.Klines):
+    if isinstance(whole, Klines):
         looked = bybit.pushes(frame)
         told = [(item.start, item.close, item.confirm, item.timestamp) for item in whole.items]
         seen = [(item.start, item.close, item.confirm, item.timestamp) for item in looked.items]
@@ -104,7 +106,7 @@ def test_what_is_looked_at_in_every_frame_is_what_a_whole_frame_says(at, put, cu
 
 def test_topics_are_split_by_count_and_by_characters():
     topics = [f"kline.3.COIN{i}USDT" for i in range(100)]
-    groups = bybit.split_topics(topics, count_max=40, chars_max=500)
+    groups = split_topics(topics, count_max=40, chars_max=500)
     assert [topic for group in groups for topic in group] == topics
     assert all(len(group) <= 40 and sum(map(len, group)) <= 500 for group in groups)
 
@@ -115,7 +117,7 @@ def test_captured_frames_decode_whole():
     frames = [json.loads(line) for line in lines]
     received = [frame["data"] for frame in frames if frame["t"] == "recv"]
     messages = [bybit.decode(text.encode()) for text in received]
-    klines = [message for message in messages if isinstance(message, bybit.Klines)]
+    klines = [message for message in messages if isinstance(message, Klines)]
     spot_and_linear = sum('"topic":"kline.' in text for text in received)
     assert len(messages) == len(received) > 2_000
     assert len(klines) == spot_and_linear > 50
