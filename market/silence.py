@@ -30,8 +30,8 @@ class Evidence(Enum):
 class Silence:
     """What is known of the life of one stream; times are seconds of a monotonic clock, 0 for never.
 
-    An exchange may send a kline frame only when something is traded, so that a market may be silent for an hour with nothing
-    wrong. A REST answer decides: its newest bars either hold nothing that the stream has not told, or they do.
+    An exchange may send a kline frame only when something is traded, so that a market may be silent for an hour with
+    nothing wrong. A REST answer decides: its newest bars either hold nothing that the stream has not told, or they do.
 
     Attributes:
         heard: the last frame, or before the first one the moment in which the exchange agreed to send them.
