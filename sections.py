@@ -142,9 +142,15 @@ class Exits(Section):
 
 
 class StrategyChoice(Section):
-    """One strategy: whether it runs, its own parameters, its exits."""
+    """One strategy: whether it runs and on which markets, its own parameters, its exits.
+
+    Attributes:
+        markets: ``practice`` for the practice exchange only, ``real`` for everything else, ``all`` for both; a backtest
+            that names the strategy runs it on any.
+    """
 
     enabled: bool = True
+    markets: Literal["all", "practice", "real"] = "all"
     parameters: dict[str, Any] = {}
     exits: Exits = Exits()
 

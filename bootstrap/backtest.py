@@ -116,7 +116,7 @@ def run(
 
 
 def _run(settings: Settings, request: Request, progress: Progress, scores: Scores) -> Result:
-    used = chosen_plans(settings, request.strategies)
+    used = chosen_plans(settings, request.strategies, request.source)
     ground = prepare(settings, request, used, progress)
     tape, span, rules = ground.tape, ground.span, RulesInForce(ground.rules, ground.span.start)
     replayed, times = _signals(request, used, ground, progress)
@@ -192,7 +192,7 @@ def prepare(settings: Settings, request: Request, used: Mapping[str, Plan], prog
 
 def stored_span(settings: Settings, request: Request) -> Span:
     """Return the time of a request, its open ends being those of the store. Raises BadData, ConfigError."""
-    needs = windows(settings, chosen_plans(settings, request.strategies), request.always)
+    needs = windows(settings, chosen_plans(settings, request.strategies, request.source), request.always)
     with History(settings) as history:
         return StoredBars(history, request.source, needs, lambda *_: None).bounded(request.symbols, request.span)
 
@@ -203,7 +203,7 @@ def check(settings: Settings, request: Request, progress: Progress = lambda *_: 
     Raises:
         BadData: when bars are missing. ConfigError: for a strategy that is none.
     """
-    used = chosen_plans(settings, request.strategies)
+    used = chosen_plans(settings, request.strategies, request.source)
     needs = windows(settings, used, ())
     with History(settings) as history:
         deep = {timeframe: MORE_HISTORY * bars for timeframe, bars in needs.items()}
@@ -223,9 +223,9 @@ def check(settings: Settings, request: Request, progress: Progress = lambda *_: 
     return found
 
 
-def chosen_plans(settings: Settings, names: Sequence[str]) -> dict[str, Plan]:
-    """Return the strategies of that name, or short name; all that are enabled when none is named."""
-    used, full = plans(settings), {short: name for name, short in SHORT.items()}
+def chosen_plans(settings: Settings, names: Sequence[str], source: Source) -> dict[str, Plan]:
+    """Return the strategies of that name, or short name; all that are enabled on the source when none is named."""
+    used, full = plans(settings, source=source, wherever=bool(names)), {short: name for name, short in SHORT.items()}
     wanted = [full.get(name, name) for name in names] or list(used)
     for name in wanted:
         if name not in used:

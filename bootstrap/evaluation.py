@@ -50,7 +50,7 @@ def past_phantoms(settings: Settings, request: Request, progress: Progress) -> d
     Raises:
         BadData: when bars are missing. ConfigError: for a strategy that is none.
     """
-    used = chosen_plans(settings, request.strategies)
+    used = chosen_plans(settings, request.strategies, request.source)
     ground = prepare(settings, request, used, progress)
     found, done = {}, 0
     for name, plan in used.items():

@@ -233,18 +233,25 @@ def known_rules(settings: Settings, source: Source) -> dict[str, Instrument]:
         raise ConfigError(f"{path}: cannot be read ({error}); delete it, a bot that starts writes it anew") from error
 
 
-def plans(settings: Settings, finest_ms: int = 0) -> dict[str, Plan]:
-    """Return the enabled strategies; those that need finer bars than there are, are left out with a warning.
+def plans(
+    settings: Settings, finest_ms: int = 0, *, source: Source | None = None, wherever: bool = False
+) -> dict[str, Plan]:
+    """Return the enabled strategies of a source, by default of the settings' own, or ``wherever`` they run.
+
+    Those that need finer bars than there are, are left out with a warning.
 
     Raises:
-        ConfigError: for an unknown strategy or parameter.
+        ConfigError: for an unknown strategy or parameter, or when none is left.
     """
-    held = {}
-    choices = settings.strategies or {name: StrategyChoice() for name in TABLE}
+    held, market = {}, source or settings.source
+    choices = settings.strategies or {
+        name: StrategyChoice(markets=getattr(kind, "markets", "all")) for name, kind in TABLE.items()
+    }
     for name, choice in choices.items():
         if name not in TABLE:
             raise ConfigError(f"strategies.{name}: no such strategy; there are {', '.join(sorted(TABLE))}")
-        if not choice.enabled:
+        elsewhere = choice.markets == ("real" if market.practice else "practice")
+        if not choice.enabled or (elsewhere and not wherever):
             continue
         kind = TABLE[name]
         try:
@@ -258,11 +265,15 @@ def plans(settings: Settings, finest_ms: int = 0) -> dict[str, Plan]:
         if step < finest_ms:
             log.warning("strategy left out: the candle files are too coarse for it", strategy=name)
             continue
-        exits = choice.exits.model_dump()
+        exits = {
+            **choice.exits.model_dump(),
+            **getattr(kind, "exits", {}),
+            **choice.exits.model_dump(exclude_unset=True),
+        }
         bars = exits.pop("timeout_bars")
         held[name] = Plan(strategy, ExitPlan(**exits, timeout_ms=bars * step))
     if not held:
-        raise ConfigError("strategies: none is enabled; enable one in config.yaml")
+        raise ConfigError(f"strategies: none is enabled on {market}; enable one in config.yaml (enabled, markets)")
     return held
 
 

@@ -68,7 +68,7 @@ def phantom_row(one: PhantomTrade) -> dict[str, Any]:
         "phantom_id": one.phantom_id, "symbol": one.symbol, "strategy": one.strategy_name,
         "timeframe": one.timeframe, "side": one.side.value, "signal_time": one.signal_time,
         "exit_time": one.exit_time, "gate": one.gate, "score": one.ml_score, "scored_by": one.scored_by,
-        "entry": one.bracket.entry, "stop": one.bracket.first_stop, "target": one.bracket.target,
+        "entry": one.bracket.entry, "stop": one.bracket.first_stop, "target": one.bracket.target or None,
         "outcome": one.outcome, "exit_reason": one.exit_reason, "r": one.realized_rr,
     }  # fmt: skip
 

@@ -37,7 +37,7 @@ class Bracket(msgspec.Struct, frozen=True):
         entry: price that R is measured from.
         first_stop: the stop at entry; it fixes R for ever.
         stop: the stop in force.
-        target: the price at which the rest is taken off.
+        target: the price at which the rest is taken off, 0 where there is none.
         stop_cause: what a fill at the stop in force will be called.
         best: most favourable price since entry.
         worst: least favourable price since entry.
@@ -85,7 +85,8 @@ def widen_last(bracket: Bracket, high: float, low: float, left: Decimal) -> Brac
     It saw nothing beyond its stop and its target: what the bar did there came after it.
     """
     long = bracket.side is Side.LONG
-    floor, ceiling = (bracket.stop, bracket.target) if long else (bracket.target, bracket.stop)
+    target = bracket.target or Decimal("Infinity" if long else 0)
+    floor, ceiling = (bracket.stop, target) if long else (target, bracket.stop)
     floor, ceiling = min(floor, left), max(ceiling or left, left)
     bounded = widen(bracket, min(high, float(ceiling)), max(low, float(floor)))
     return widen(bounded, float(left), float(left))

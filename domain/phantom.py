@@ -98,9 +98,7 @@ def open_phantom(
     score: float | None, features: dict[str, float] | None, schema: str = "",
 ) -> PhantomTrade:  # fmt: skip
     """Return the phantom of a signal, entered at the market as the signal's bar closed."""
-    long = signal.side is Side.LONG
-    stop = instrument.price_down(signal.stop) if long else instrument.price_up(signal.stop)
-    target = instrument.price_down(signal.target) if long else instrument.price_up(signal.target)
+    stop, target = signal.levels(instrument)
     entry = fills.market_price(signal.side.entry, instrument.price(signal.entry), instrument, costs)
     bracket = Bracket(
         side=signal.side, entry=entry, first_stop=stop, stop=stop, target=target, plan=plan, opened_at=signal.time
@@ -143,7 +141,8 @@ def _resting(phantom: PhantomTrade, instrument: Instrument) -> list[tuple[OrderK
     partial = held.partial_price
     if partial is not None and not phantom.tp1_hit and held.plan.partial_fraction:
         orders.append((OrderKind.LIMIT, instrument.price(partial), Cause.PARTIAL))
-    orders.append((OrderKind.TOUCH, held.target, Cause.TAKE_PROFIT))
+    if held.target:
+        orders.append((OrderKind.TOUCH, held.target, Cause.TAKE_PROFIT))
     gains = sorted(orders[1:], key=lambda order: phantom.side.sign * order[1])
     return [orders[0], *gains]
 

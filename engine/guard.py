@@ -116,7 +116,7 @@ class Guard:
             if self._trader.book.find(position.digest) is not position or position.flat:
                 break
             try:
-                outcome = await self.set_stop(there, position.bracket.stop, position.bracket.target)
+                outcome = await self.set_stop(there, position.bracket.stop, position.bracket.target or None)
             except Unavailable as error:
                 log.warning("stop not set", symbol=there.symbol, stop=str(position.bracket.stop), reason=str(error))
                 continue

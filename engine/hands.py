@@ -105,8 +105,8 @@ class Hands:
         await self._note(held, touch, time, str(there.stop), there.stop)
 
     async def _look_at_target(self, held: Position, there: PositionReport, time: int) -> None:
-        if there.target == held.bracket.target or not held.bracket.target or not held.entry_order:
-            # what was taken over from somebody may never have had one
+        if there.target == held.bracket.target or not held.entry_order:
+            # what was taken over from somebody may have had any, or none
             return
         touch = Touch.TARGET_MOVED if there.target else Touch.TARGET_REMOVED
         if not self._seen_enough(held, touch, there.target):

@@ -70,8 +70,8 @@ def whole(found: Iterable[Run]) -> list[Run]:
 
 
 def adoption(
-    run: Run, time: int, timeframe: str, why: str, *, digest: str = "", stop: Decimal = ZERO, target: Decimal = ZERO,
-    leverage: Decimal = UNLEVERED,
+    run: Run, time: int, timeframe: str, why: str, *, digest: str = "", stop: Decimal = ZERO,
+    target: Decimal | None = None, leverage: Decimal = UNLEVERED,
 ) -> Adopted:  # fmt: skip
     """Return the record that takes a position over.
 
@@ -82,7 +82,7 @@ def adoption(
         why: for the reader of the journal.
         digest: its name when no order of ours opened it.
         stop: the protective stop, 0 when not known; R cannot be told then.
-        target: the target, 0 when not known.
+        target: the target, 0 where there is none, None when not known.
         leverage: the exchange's, 1 when it is not known.
     """
     entry = run.average(closing=False)
@@ -90,8 +90,8 @@ def adoption(
     stopped = run.fills[-1].cause is Cause.STOP_LOSS
     opening = Opening(
         strategy=STRATEGY, timeframe=timeframe, bar_start=run.fills[0].time, side=run.side, entry=entry,
-        stop=stop or (leave if stopped else entry), target=target or (entry if stopped else leave), plan=ExitPlan(),
-        leverage=leverage,
+        stop=stop or (leave if stopped else entry), plan=ExitPlan(), leverage=leverage,
+        target=target if target is not None else (entry if stopped else leave),
     )  # fmt: skip
     name = digest or run.digest or name_of(run.fills[0].exec_id)
     return Adopted(time=time, digest=name, symbol=run.symbol, opening=opening, fills=tuple(run.fills), why=why)

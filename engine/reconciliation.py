@@ -339,8 +339,9 @@ class Reconciler:
         entry, side = run.average(closing=False), run.side
         stop = there.stop or (meant.stop if meant else self._own_stop(there))
         target = there.target or (meant.target if meant else entry + side.sign * TARGET_R * abs(entry - stop))
+        target = target and self._rounded(there, target)
         adopted = rebuild.adoption(
-            run, self._shell.market_time(), self._terms.timeframe, why, stop=stop, target=self._rounded(there, target),
+            run, self._shell.market_time(), self._terms.timeframe, why, stop=stop, target=target,
             leverage=max(there.leverage, rebuild.UNLEVERED),
             digest=rebuild.name_of(run.fills[0].exec_id) if late else "",
         )  # fmt: skip

@@ -16,7 +16,7 @@ from domain.candle import Bars, ClosedBar, Series, decimal_of, timeframe_ms
 from domain.coverage import Span, density
 from domain.exits import ExitPlan
 from domain.judgement import UNJUDGED, Judgement
-from domain.order import Cause, OrderKind, OrderRequest, OrderState, Side
+from domain.order import Cause, OrderKind, OrderRequest, OrderState
 from domain.records import (
     Adjusted,
     Adopted,
@@ -442,10 +442,8 @@ class Trader:
         return order
 
     def _entry(self, signal: Signal, plan: Plan, size: Approved, judged: Judgement, attempt: int) -> PlaceOrder:
-        long, instrument = signal.side is Side.LONG, self._instruments[signal.symbol]
-        # a stop is rounded away from the entry and a target towards it, so that neither promises too much
-        stop = instrument.price_down(signal.stop) if long else instrument.price_up(signal.stop)
-        target = instrument.price_down(signal.target) if long else instrument.price_up(signal.target)
+        instrument = self._instruments[signal.symbol]
+        stop, target = signal.levels(instrument)
         entry = instrument.price(signal.entry)
         digest = ids.signal_digest(self._terms.who, signal.strategy, signal.symbol, signal.timeframe, signal.bar_start)
         opening = Opening(
@@ -456,7 +454,8 @@ class Trader:
         limited = self._terms.limit_entries
         request = OrderRequest(
             ids.order_id(digest, "e", attempt, paper=self._terms.paper), signal.symbol, signal.side.entry,
-            OrderKind.LIMIT if limited else OrderKind.MARKET, size.qty, entry if limited else None, stop, target,
+            OrderKind.LIMIT if limited else OrderKind.MARKET, size.qty, entry if limited else None, stop,
+            target or None,
         )  # fmt: skip
         return PlaceOrder(intent_of(request, Cause.ENTRY, signal.time, opening), request, signal, judged)
 

@@ -9,7 +9,7 @@ import numpy as np
 from domain.technical import talib
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from domain.candle import Bars
 
@@ -31,6 +31,19 @@ def atr(bars: Bars, length: int) -> Column:
     if len(bars) <= length:
         return np.full(len(bars), np.nan)
     return np.asarray(talib.ATR(bars.high, bars.low, bars.close, length))
+
+
+def channel(bars: Bars, length: int) -> tuple[Column, Column]:
+    """Return for each bar the highest high and the lowest low of the ``length`` bars before it."""
+    top, bottom = (np.full(len(bars), np.nan) for _ in range(2))
+    if len(bars) > length:
+        top[1:], bottom[1:] = _extreme(bars.high, length, talib.MAX)[:-1], _extreme(bars.low, length, talib.MIN)[:-1]
+    return top, bottom
+
+
+def _extreme(values: Column, length: int, of: Callable[[Column, int], Column]) -> Column:
+    # TA-Lib takes windows of two and more
+    return np.asarray(of(values, length)) if length > 1 else values
 
 
 def mean(values: Column, length: int) -> Column:

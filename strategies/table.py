@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from strategies.breakout import Breakout
 from strategies.mean_reversion import MeanReversion
 from strategies.scalp import Scalp
 from strategies.trend_pullback import TrendPullback
@@ -16,5 +17,6 @@ TABLE: Mapping[str, type[Any]] = {
     "trend_pullback": TrendPullback,
     "mean_reversion": MeanReversion,
     "scalp": Scalp,
+    "breakout": Breakout,
 }
 """Every strategy by the name it has in config.yaml; add yours here (docs/strategies.md shows how)."""

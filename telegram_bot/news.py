@@ -166,6 +166,8 @@ def _amount(what: Entered | PartlyTaken) -> str:
 
 def _levels(opening: Opening) -> str:
     away = percent(opening.stop - opening.entry, opening.entry)
+    if not opening.target:
+        return f"stop {price(opening.stop)} ({away}), no target"
     ahead = percent(opening.target - opening.entry, opening.entry)
     return f"stop {price(opening.stop)} ({away}), target {price(opening.target)} ({ahead})"
 

@@ -72,11 +72,17 @@ def _block(one: dict[str, Any], now: datetime) -> str:
         f"pnl    {money(one['pnl'])}  {_r(one)}  {float(one['percent']):+.2f}%",
         f"entry  {price(one['entry']):<11} now {price(one['price'])}",
         f"stop   {price(one['stop']):<11} {percent(float(one['stop']) - float(one['price']), one['price'])} away",
-        f"target {price(one['target']):<11} {percent(float(one['target']) - float(one['price']), one['price'])} away",
+        f"target {_ahead(one)}",
         f"size   {one['qty']} x{one['leverage']}" + (" (partly taken)" if one["partial_taken"] else ""),
         f"{left}{score} id {one['id'][:8]}",
     ]
     return f"{head}\n{texts.fixed(lines)}"
+
+
+def _ahead(one: dict[str, Any]) -> str:
+    if not float(one["target"]):
+        return "none"
+    return f"{price(one['target']):<11} {percent(float(one['target']) - float(one['price']), one['price'])} away"
 
 
 def _r(one: dict[str, Any]) -> str:

@@ -53,9 +53,16 @@ def configuration() -> str:
             lines += ["", f"## {key}", "", str(kind.__doc__).strip().split("\n")[0], "", *_head()]
             lines += _section(kind, (key,), names)
     choice, exits = sections.StrategyChoice, sections.Exits
-    lines += ["", "## strategies.NAME", "", "`enabled`, `parameters` (docs/strategies.md), and `exits`:", "", *_head()]
+    lines += [
+        "",
+        "## strategies.NAME",
+        "",
+        "`enabled`, `markets` (practice, real or all), `parameters` (docs/strategies.md), and `exits`:",
+        "",
+        *_head(),
+    ]
     lines += _section(exits, ("strategies", "NAME", "exits"), names)
-    assert set(choice.model_fields) == {"enabled", "parameters", "exits"}
+    assert set(choice.model_fields) == {"enabled", "markets", "parameters", "exits"}
     for title, kind in (("risk.protections, each", sections.Protection), ("history.pinned, each", sections.Pin)):
         lines += [
             "",

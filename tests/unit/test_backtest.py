@@ -22,6 +22,7 @@ from domain.ids import Identity
 from engine.risk import RiskLimits
 from engine.trader import Plan, Trader, TraderTerms
 from sandbox.tape import GeneratedTape
+from strategies.breakout import Breakout
 from strategies.mean_reversion import MeanReversion
 from strategies.scalp import Scalp
 from strategies.trend_pullback import TrendPullback
@@ -30,6 +31,7 @@ MINUTE, DAY, START = 60_000, 86_400_000, 1_717_200_000_000
 WHO = Identity("test", "backtest", "backtest")
 LIMITS = RiskLimits(D(1), 3, D(4), D(1), D(6), D(5), D("0.00055"), D("0.0003"))
 WINDOW = 1_000
+THREE = ("trend_pullback", "mean_reversion", "scalp")
 
 
 class EveryBar(Runner):
@@ -69,7 +71,7 @@ def market(seed: int, symbols: int, days: int, finest: str = "3m") -> tuple[dict
 
 
 def played(
-    kind: type[Runner], bars, instruments, since, until, finest="3m", exits=None, limited=False, days=None
+    kind: type[Runner], bars, instruments, since, until, finest="3m", exits=None, limited=False, days=None, names=THREE
 ) -> Outcome:
     tape = Tape(bars, dict.fromkeys(bars, WINDOW))
     step = 15 * MINUTE
@@ -80,11 +82,12 @@ def played(
             ExitPlan(trail_start_r=0.5, trail_distance_r=0.4, timeout_ms=64 * step),
         ),
         "scalp": Plan(Scalp(Scalp.Parameters()), ExitPlan(timeout_ms=60 * 3 * MINUTE)),
+        "breakout": Plan(Breakout(Breakout.Parameters(timeframe="15m")), ExitPlan(**Breakout.exits)),
     }
     times: dict[str, set[int]] = {symbol: set() for symbol in instruments}
     replayed = {}
-    for name, plan in plans.items():
-        known = {}
+    for name in names:
+        known, plan = {}, plans[name]
         for symbol in instruments:
             for signal in find(plan.strategy, symbol, tape, since, until, WINDOW):
                 known[symbol, signal.bar_start] = signal
@@ -112,6 +115,17 @@ def test_positions_that_nothing_moves_are_not_told_of_bars_and_nothing_is_differ
     assert dict(quick.equity) == dict(slow.equity)
     assert any(open_pnl for _, _, open_pnl in days)
     assert days == every_day
+
+
+def test_without_target_and_timeout_a_position_lasts_until_its_stop_has_trailed_to_the_price():
+    bars, instruments = market(5, 3, 24)
+    since, until = START // DAY * DAY + 12 * DAY, START // DAY * DAY + 24 * DAY
+    quick, slow = (played(kind, bars, instruments, since, until, names=("breakout",)) for kind in (Runner, EveryBar))
+    assert quick.trades == slow.trades
+    assert dict(quick.equity) == dict(slow.equity)
+    assert len(quick.trades) > 10
+    assert {one.exit_reason for one in quick.trades} <= {"trailing_stop_loss", "stop_loss"}
+    assert max(one.max_favourable_r for one in quick.trades) > 1
 
 
 @pytest.mark.parametrize("seed", [26, 31])

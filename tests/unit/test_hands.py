@@ -10,6 +10,7 @@ from domain.order import Cause, OrderSide, OrderState, Side
 from domain.records import Fill, OrderEnded, StopMoved, Touch
 from tests.torture.virtual import run_virtually
 from tests.unit.test_reconciliation import A, Case, opened
+from tests.unit.test_trader import World
 
 SELL, BUY = OrderSide.SELL, OrderSide.BUY
 
@@ -171,6 +172,17 @@ def test_a_target_that_is_gone_is_set_again():
 
 def test_a_target_that_was_moved_stays_where_it_is():
     case = opened()
+    for _ in range(2):
+        held = seen(case, target=D(103))
+    assert (touches(case), held.bracket.target) == ([Touch.TARGET_MOVED], D(103))
+
+
+def test_a_target_that_a_hand_set_where_the_strategy_has_none_is_told_and_stays():
+    case = Case(world=World({0: Side.LONG}, reward=0.0))
+    case.world.entered()
+    for _ in range(2):
+        held = seen(case)
+    assert touches(case) == []
     for _ in range(2):
         held = seen(case, target=D(103))
     assert (touches(case), held.bracket.target) == ([Touch.TARGET_MOVED], D(103))

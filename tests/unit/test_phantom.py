@@ -27,7 +27,8 @@ FREE = Costs(D(0), D(0), D(0), D(0))
 
 
 def signal(side: Side = Side.LONG, stop: float = 2.0, target: float = 4.0) -> Signal:
-    return Signal("scalp", A, "3m", 0, STEP, side, 100.0, 100.0 - side.sign * stop, 100.0 + side.sign * target)
+    ahead = 100.0 + side.sign * target if target else 0.0
+    return Signal("scalp", A, "3m", 0, STEP, side, 100.0, 100.0 - side.sign * stop, ahead)
 
 
 def phantom(plan: ExitPlan = ExitPlan(), side: Side = Side.LONG, costs: Costs = FREE, **more):
@@ -106,11 +107,11 @@ def test_a_phantom_survives_being_written_down():
 class Witness:
     """The same signal traded on the simulated account, its stop moved as the bot moves it."""
 
-    def __init__(self, side: Side, plan: ExitPlan, costs: Costs) -> None:
+    def __init__(self, side: Side, plan: ExitPlan, costs: Costs, **more) -> None:
         self.side, self.plan, self.costs = side, plan, costs
         self.account = SimulatedAccount(AccountState(D(1_000_000)), {A: RULES}, costs)
         self.account.mark(A, D("100.0"))
-        held = phantom(plan, side, costs).bracket
+        held = phantom(plan, side, costs, **more).bracket
         self.account.place(
             self.order(side.entry, OrderKind.MARKET, D(10), stop=held.stop, target=held.target), STEP, at_once=True
         )
@@ -175,14 +176,15 @@ def paths(draw):
     side=st.sampled_from(Side),
     partial=st.sampled_from([0.0, 0.5, 1.0, 1.5]),
     fraction=st.sampled_from([0.3, 0.5]),
+    target=st.sampled_from([4.0, 0.0]),
     trail=st.sampled_from([0.0, 0.5, 1.0]),
     timeout=st.sampled_from([0, 3 * STEP, 10 * STEP]),
     costs=st.sampled_from([FREE, COSTS]),
 )
 @settings(max_examples=400, deadline=None)
-def test_it_ends_as_the_simulated_account_says(rows, side, partial, fraction, trail, timeout, costs):
+def test_it_ends_as_the_simulated_account_says(rows, side, partial, fraction, target, trail, timeout, costs):
     plan = ExitPlan(partial_r=partial, partial_fraction=fraction, trail_start_r=trail, timeout_ms=timeout)
-    one, witness = phantom(plan, side, costs), Witness(side, plan, costs)
+    one, witness = phantom(plan, side, costs, target=target), Witness(side, plan, costs, target=target)
     for row in rows:
         follow(one, row, RULES, costs)
         witness.show(row)

@@ -24,7 +24,7 @@ def load(tmp_path, text="", **environment):
 def test_the_shipped_file_holds_only_known_keys():
     held = settings.load(ROOT / "config.yaml", {})
     assert held.mode == "synthetic"
-    assert set(held.strategies) == {"trend_pullback", "mean_reversion", "scalp"}
+    assert set(held.strategies) == {"trend_pullback", "mean_reversion", "scalp", "breakout"}
 
 
 def test_the_environment_beats_the_file(tmp_path):

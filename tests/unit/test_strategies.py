@@ -1,10 +1,15 @@
 """Strategies are causal, forget what they say they forget, and give sane signals."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
+import settings
+from bootstrap.backtest import chosen_plans
+from bootstrap.parts import plans
 from domain.candle import Bars, resample, timeframe_ms
 from domain.errors import ConfigError
+from domain.source import Source
 from sandbox.tape import GeneratedTape
 from strategies import indicators as ta
 from strategies.table import TABLE
@@ -18,6 +23,7 @@ VARIANTS = [
     ("mean_reversion", {}),
     ("trend_pullback", {}),
     ("trend_pullback", {"trigger": "3m"}),
+    ("breakout", {"timeframe": "15m"}),
 ]
 
 
@@ -89,8 +95,25 @@ def test_signals_appear_on_both_sides_with_stop_and_target_in_order(name, parame
     ]
     assert {signal.side for signal in given} == {"long", "short"}
     for signal in given:
-        assert signal.side.sign * signal.stop < signal.side.sign * signal.entry < signal.side.sign * signal.target
+        sign = signal.side.sign
+        assert sign * signal.stop < sign * signal.entry
+        assert not signal.target or sign * signal.entry < sign * signal.target
         assert signal.time == signal.bar_start + timeframe_ms(signal.timeframe)
+
+
+def test_a_breakout_is_a_close_beyond_the_bars_before_it_and_has_no_target():
+    """The channel by pandas, which counts windows in its own way."""
+    strategy, symbol = build("breakout", {"timeframe": "15m", "length": 20}), "BTC/USDT:USDT"
+    frames = frames_of(symbol, strategy.timeframes)
+    bars = frames["15m"]
+    top = pd.Series(bars.high).rolling(20).max().shift(1)
+    bottom = pd.Series(bars.low).rolling(20).min().shift(1)
+    known = ~np.isnan(strategy.columns(frames)["atr"])
+    expected = np.where(bars.close > top, 1, np.where(bars.close < bottom, -1, 0)) * known
+    given = signals(strategy, frames, symbol)
+    assert [one.side.sign if one else 0 for one in given] == expected.tolist()
+    assert {one.target for one in given if one} == {0.0}
+    assert all(one.risk == pytest.approx(5 * one.notes["atr"]) for one in given if one)
 
 
 def test_a_trigger_that_does_not_divide_the_context_is_refused():
@@ -118,3 +141,20 @@ def test_alignment_shows_an_outer_bar_only_once_it_has_closed():
 def test_percentile_rank_counts_how_many_do_not_exceed_the_newest():
     ranks = ta.percentile_rank(np.array([3.0, 1, 2, 5, 4]), 3)
     np.testing.assert_allclose(ranks, [np.nan, np.nan, 2 / 3, 1.0, 2 / 3])
+
+
+def test_which_strategies_run_depends_on_the_market_unless_they_are_asked_for():
+    given = {"scalp": {"markets": "practice"}, "breakout": {"markets": "real"}, "mean_reversion": {}}
+    held = settings.Settings(strategies=given)
+    assert set(plans(held)) == {"scalp", "mean_reversion"}
+    assert set(plans(held, source=Source.BYBIT)) == {"breakout", "mean_reversion"}
+    assert set(chosen_plans(held, ["breakout"], Source.SYNTHETIC)) == {"breakout"}
+    only = settings.Settings(strategies={"breakout": {"markets": "real"}})
+    with pytest.raises(ConfigError, match="none is enabled on synthetic"):
+        plans(only)
+
+
+def test_a_strategy_brings_its_exits_and_the_settings_change_single_ones():
+    held = settings.Settings(strategies={"breakout": {"exits": {"timeout_bars": 6}}})
+    exits = plans(held)["breakout"].exits
+    assert (exits.trail_start_r, exits.trail_distance_r, exits.timeout_ms) == (0.01, 1.0, 86_400_000)

@@ -44,8 +44,8 @@ class Scripted:
     timeframes = ("3m",)
     warmup_bars = {"3m": 1}
 
-    def __init__(self, on: dict[int, Side]):
-        self.on = on
+    def __init__(self, on: dict[int, Side], reward=5.0):
+        self.on, self.reward = on, reward
 
     def start(self, symbol):
         return symbol
@@ -58,20 +58,19 @@ class Scripted:
         side = self.on.get(start // STEP)
         if side is None:
             return None
-        return Signal(
-            "scripted", state, "3m", start, start + STEP, side, close, close - side.sign * 2, close + side.sign * 5
-        )
+        target = close + side.sign * self.reward if self.reward else 0.0
+        return Signal("scripted", state, "3m", start, start + STEP, side, close, close - side.sign * 2, target)
 
 
 class World:
     """A trader with bars at hand, and a record of everything written down."""
 
-    def __init__(self, on=None, exits=ExitPlan(), limit_entries=False, completeness_min=0.0):
+    def __init__(self, on=None, exits=ExitPlan(), limit_entries=False, completeness_min=0.0, reward=5.0):
         self.rows: list[Bar] = []
         self.records: list[Record] = []
         limits = RiskLimits(D(1), 3, D(10), D(10), D(5), D(5), D("0.0005"), D(0))
         self.terms = TraderTerms(
-            WHO, limits, {"scripted": Plan(Scripted(on or {}), exits)}, paper=False, unfilled_timeout_ms=2 * STEP,
+            WHO, limits, {"scripted": Plan(Scripted(on or {}, reward), exits)}, paper=False, unfilled_timeout_ms=2 * STEP,
             limit_entries=limit_entries, completeness_min=completeness_min,
         )  # fmt: skip
         self.trader = self.fresh()
@@ -122,6 +121,17 @@ def test_a_signal_becomes_one_protected_order_with_a_derived_id():
     assert command.request.order_id == f"L1-{digest}-e0"
     assert (command.request.stop, command.request.target) == (D("98.0"), D("105.0"))
     assert command.intent.opening.bar_start == 0
+
+
+def test_a_signal_without_a_target_becomes_an_order_without_one_and_its_stop_trails():
+    world = World({0: Side.LONG}, ExitPlan(trail_start_r=0.01, trail_distance_r=1.0), reward=0.0)
+    command, _ = world.entered()
+    assert (command.request.stop, command.request.target, command.intent.opening.target) == (D("98.0"), None, 0)
+    for close in (101.0, 110.0, 130.0):
+        (move,) = world.bar(close, high=close)
+        assert isinstance(move, MoveStop)
+        assert move.stop == D(str(close - 2))
+    assert msgspec.json.decode(msgspec.json.encode(command.intent), type=type(command.intent)) == command.intent
 
 
 def test_a_position_whose_contract_was_split_is_closed():

@@ -64,9 +64,10 @@ function Way({ row }) {
   const stop = Number(row.stop);
   const target = Number(row.target);
   const now = Number(row.price);
-  if (!stop || !target || !now) return DASH;
-  const share = Math.min(1, Math.max(0, (now - stop) / (target - stop)));
+  if (!stop || !now) return DASH;
   const away = (level) => percent((100 * Math.abs(level - now)) / now, 2);
+  if (!target) return html`<span class="way">${away(stop)} to the stop, no target</span>`;
+  const share = Math.min(1, Math.max(0, (now - stop) / (target - stop)));
   return html`<span class="way" title=${`${away(stop)} to the stop, ${away(target)} to the target`}>
     <span class="unseen">${away(stop)} to the stop, ${away(target)} to the target</span>
     <span aria-hidden="true">${away(stop)}</span>
