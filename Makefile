@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 test torture lint: export PYTHONMALLOC := malloc
 test torture lint: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
-.PHONY: run test torture lint check bench freqtrade lock sbom docs vendor clean
+.PHONY: run demo test torture lint check bench freqtrade lock sbom docs vendor clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.runtime: requirements.txt
@@ -30,6 +30,10 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
 
 run: $(VENV)/.runtime
 	$(BIN)/python live_bot.py
+
+# a minute that shows what it is for: it trades, is killed, and comes back with its books whole
+demo: $(VENV)/.runtime
+	$(BIN)/python manage.py demo
 
 # two at once: a third bot would take from the others what they need to follow their markets on a slow machine; those that
 # judge how long something took, and those that look at the page with a browser, run by themselves

@@ -23,7 +23,7 @@ import settings as settings_module
 from bootstrap import control, inspection, parts
 from bootstrap import doctor as examination
 from commands import backtest as backtest_commands
-from commands import backup, learning, reconciling, running, sources
+from commands import backup, demo, learning, reconciling, running, sources
 from commands import data as data_commands
 from commands.shared import DEGRADED, FAILED, OK, USAGE, AsJson, Config, Version, load, show
 from domain import reports
@@ -57,6 +57,8 @@ ml_app.command("evaluate")(learning.evaluate)
 ml_app.command("bootstrap")(learning.bootstrap)
 app.add_typer(backtest_commands.app, name="backtest")
 app.add_typer(sandbox_app, name="sandbox")
+
+app.command("demo")(demo.demo)
 
 Reason = Annotated[str, typer.Option(help="Kept with the change.")]
 
