@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from bootstrap.assembly import Bot, assemble, stand
+from bootstrap.assembly import Bot, Ground, assemble, stand
+from bootstrap.banner import banner
 from bootstrap.chat import Chat, chat
 from bootstrap.desk import Desk
 from bootstrap.page import Page
@@ -23,6 +24,8 @@ from persistence.checkup import check_disk
 from persistence.files import refused
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from dashboard.logs import Recent
     from settings import Settings
 
@@ -79,7 +82,7 @@ async def _run(settings: Settings, recent: Recent, stack: contextlib.AsyncExitSt
         if bot.key is not None:
             tasks.start("API key", bot.key.run, vital=False)
         tasks.start("recovery", bot.runtime.recover_with_patience)
-        code = await _trade(bot, talk, tasks, stopping)
+        code = await _trade(bot, talk, tasks, stopping, lambda: _greet(ground, page, address))
         log.info("stopping: no new entries; positions keep their stops on the exchange")
         if talk is not None:
             await talk.close("Stopping, as told" if not code else "Leaving, to be started afresh")
@@ -92,7 +95,14 @@ async def _run(settings: Settings, recent: Recent, stack: contextlib.AsyncExitSt
     return code
 
 
-async def _trade(bot: Bot, talk: Chat | None, tasks: Tasks, stopping: asyncio.Event) -> int:
+def _greet(ground: Ground, page: Page, address: str) -> None:
+    """Tell a person at a terminal what runs, and where to look; a file or a platform has no use for it."""
+    if sys.stderr.isatty():
+        names = plans(ground.settings)
+        sys.stderr.write(banner(ground.settings, ground.who, ground.symbols, names, page.link(address)))
+
+
+async def _trade(bot: Bot, talk: Chat | None, tasks: Tasks, stopping: asyncio.Event, greet: Callable[[], None]) -> int:
     stop: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
     try:
         while not bot.runtime.progress.recovered:
@@ -101,6 +111,7 @@ async def _trade(bot: Bot, talk: Chat | None, tasks: Tasks, stopping: asyncio.Ev
                 return 0 if stop in done else 70
         bot.runtime.start(tasks)
         await bot.operations.resume()
+        greet()
         tasks.start("jobs", bot.schedule.run, vital=False)
         if talk is not None:
             talk.watch(tasks)

@@ -48,7 +48,7 @@ class Page:
         owner = (lambda: listen(settings.control)) if desk.running else None
         self._server = Server((held.host, held.port), note, held.proxies, about, owner)
         password, viewer = held.password.get_secret_value(), held.viewer_password.get_secret_value()
-        access = Access(
+        self._access = access = Access(
             password, self._server.token, viewer=viewer, open=held.local and not (password or viewer),
             session_s=held.session_h * 3600,
         )  # fmt: skip
@@ -67,6 +67,10 @@ class Page:
                 "visitor's; name your proxies instead, so that nobody else can say where a request comes from"
             )
         return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+    def link(self, address: str) -> str:
+        """Return a link to the page that signs a browser in once, within five minutes."""
+        return f"{address}/#overview?key={self._access.link()}"
 
     async def close(self) -> None:
         """Let everybody go and stop listening."""
