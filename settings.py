@@ -164,6 +164,13 @@ class Settings(Section):
         return self
 
 
+def bare_environment() -> dict[str, str]:
+    """Return this process's environment without anything that would set something here."""
+    return {
+        name: value for name, value in os.environ.items() if name not in ENVIRONMENT and not name.startswith("REVENANT")
+    }
+
+
 def load(config: Path | None = None, environment: Mapping[str, str] | None = None, *, trading: bool = True) -> Settings:
     """Read the configuration; the environment beats .env, which beats the file, which beats the defaults.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -39,11 +38,10 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        ours = ("REVENANT", "DATABASE", "REDIS", "DATA_SOURCE", "TELEGRAM", "PORT", "BYBIT")
-        clean = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
         self._environment = {
-            **clean, "REVENANT_CONFIG": str(ROOT / "config.yaml"), "REVENANT__DATA_DIR": str(folder / "data"),
-            "PORT": "0", "REVENANT__SANDBOX__SPEED": str(SPEED), "REVENANT__SANDBOX__SYMBOLS": str(MARKETS),
+            **settings_module.bare_environment(), "REVENANT_CONFIG": str(ROOT / "config.yaml"),
+            "REVENANT__DATA_DIR": str(folder / "data"), "PORT": "0",
+            "REVENANT__SANDBOX__SPEED": str(SPEED), "REVENANT__SANDBOX__SYMBOLS": str(MARKETS),
         }  # fmt: skip
         self._settings = settings_module.load(ROOT / "config.yaml", self._environment)
         self._process: subprocess.Popen[bytes] | None = None

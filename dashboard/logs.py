@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 from collections import deque
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping, Sequence
+    from collections.abc import Callable, MutableMapping, Sequence
 
     from structlog.typing import EventDict, Processor
 
@@ -20,6 +22,34 @@ LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNI
 SECRET_LEAST = 4
 RECENT_MAX = 1_000
 UNSAID = frozenset({"timestamp", "level", "event", "mode", "exc_info", "exception", "stack_info"})
+
+
+FOLDED_S, FOLDED_AFTER = 10.0, 2
+NOISY = frozenset({"hole filled"})
+"""Events that come once for each symbol when all of them missed the same moment; warnings may do so as well."""
+
+EARLIEST_MS, LATEST_MS = 1_000_000_000_000, 10_000_000_000_000
+
+
+class Folds:
+    """Says which lines a person need not read: the same again and again, in a short time. They are counted instead."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._seen: dict[str, tuple[float, int]] = {}
+
+    def folded(self, event: EventDict) -> bool:
+        """Return whether a line is left out; one that is shown tells how many like it were not (``more_like_it``)."""
+        if event.get("level") != "warning" and event["event"] not in NOISY:
+            return False
+        now, name = self._now(), str(event["event"])
+        since, count = self._seen.get(name, (now, 0))
+        if now - since > FOLDED_S:
+            if count > FOLDED_AFTER:
+                event["more_like_it"] = count - FOLDED_AFTER
+            since, count = now, 0
+        self._seen[name] = since, count + 1
+        return count >= FOLDED_AFTER
 
 
 class Recent:
@@ -48,8 +78,7 @@ def configure(style: str, level: str, mode: str, secrets: Sequence[str]) -> Rece
             masking it would only spoil the names in every line.
     """
     text = style == "text" or (style == "auto" and sys.stderr.isatty())
-    # longest first, so that a secret inside another one leaves no rest
-    hidden = sorted((secret for secret in secrets if len(secret) >= SECRET_LEAST), key=len, reverse=True)
+    masked = _masking(secrets)
 
     def mark(_: Any, __: str, event: EventDict) -> MutableMapping[str, Any]:
         event["mode"] = mode.upper()
@@ -57,16 +86,17 @@ def configure(style: str, level: str, mode: str, secrets: Sequence[str]) -> Rece
 
     renderer: Any = structlog.dev.ConsoleRenderer(pad_event_to=24) if text else structlog.processors.JSONRenderer()
 
-    recent = Recent()
-
-    def masked(line: str) -> str:
-        for secret in hidden:
-            line = line.replace(secret, "***")
-        return line
+    recent, folds = Recent(), Folds()
 
     def render(logger: Any, name: str, event: EventDict) -> str:
         recent.add(masked(_plain(event)))
-        return masked(str(renderer(logger, name, event)))
+        return masked(str(renderer(logger, name, _for_people(event) if text else event)))
+
+    def fold(_: Any, __: str, event: EventDict) -> EventDict:
+        if text and folds.folded(event):
+            recent.add(masked(_plain(event)))
+            raise structlog.DropEvent
+        return event
 
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -76,7 +106,7 @@ def configure(style: str, level: str, mode: str, secrets: Sequence[str]) -> Rece
     ]
     tail: list[Processor] = [] if text else [structlog.processors.format_exc_info]
     structlog.configure(
-        processors=[*shared, *tail, render],
+        processors=[*shared, fold, *tail, render],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
@@ -92,6 +122,31 @@ def configure(style: str, level: str, mode: str, secrets: Sequence[str]) -> Rece
         # these log whole addresses, with tokens in them
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return recent
+
+
+def _masking(secrets: Sequence[str]) -> Callable[[str], str]:
+    # longest first, so that a secret inside another one leaves no rest
+    hidden = sorted((secret for secret in secrets if len(secret) >= SECRET_LEAST), key=len, reverse=True)
+
+    def masked(line: str) -> str:
+        for secret in hidden:
+            line = line.replace(secret, "***")
+        return line
+
+    return masked
+
+
+def _for_people(event: EventDict) -> EventDict:
+    """Return the same with times as times, and a series as its symbol and timeframe."""
+    return {name: _as_shown(value) for name, value in event.items()}
+
+
+def _as_shown(value: Any) -> Any:
+    if type(value) is int and EARLIEST_MS <= value < LATEST_MS:
+        return f"{datetime.fromtimestamp(value / 1000, UTC):%Y-%m-%dT%H:%M:%S}"
+    if isinstance(value, tuple) and value and all(isinstance(part, str) for part in value):
+        return " ".join(value)
+    return value
 
 
 def _plain(event: EventDict) -> str:
