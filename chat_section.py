@@ -18,7 +18,7 @@ class Telegram(Section):
         token: what BotFather gave; without it nothing of Telegram runs.
         chat_ids: chats that are answered and told of events.
         user_ids: people who are obeyed; left out, those of the private chats, whose id is the person's.
-        base_url: the Bot API server.
+        base_url: the Bot API server, with or without `/bot` at its end.
         totp_secret: secret of an authenticator app (base32); with it, commands that raise the risk ask for its code.
         confirm_s: how long a confirmation is waited for.
         queue_max: notices kept for each chat while Telegram is away; above that the oldest is let go and counted.
@@ -64,7 +64,8 @@ class Telegram(Section):
     def _an_address(cls, value: str) -> str:
         if not re.fullmatch(r"https?://[^\s/]+.*", value):
             raise ValueError("give an address such as https://api.telegram.org")
-        return value.rstrip("/")
+        # some write the address as the documentation of the Bot API has it, up to the token
+        return value.rstrip("/").removesuffix("/bot")
 
     @field_validator("totp_secret")
     @classmethod

@@ -45,6 +45,7 @@ ENVIRONMENT = {
     "DATA_SOURCE": ("source",),
     "DATABASE_URL": ("database_url",),
     "REDIS_URL": ("redis_url",),
+    "REDIS_VERIFY": ("redis_verify",),
     "MODEL_KEY": ("model_key",),
     "BACKUP_KEY": ("backup_key",),
     "BYBIT_API_KEY": ("bybit", "api_key"),
@@ -70,6 +71,7 @@ class Settings(Section):
     data_dir: Path = Path("data")
     database_url: SecretStr = SecretStr("")
     redis_url: SecretStr = SecretStr("")
+    redis_verify: bool = True
     model_key: SecretStr = SecretStr("")
     backup_key: SecretStr = SecretStr("")
     live_confirm: str = ""
@@ -90,6 +92,14 @@ class Settings(Section):
     telegram: Telegram = Telegram()
     log_format: Literal["auto", "text", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @property
+    def redis_address(self) -> str:
+        """Where Redis is, with what is asked of its certificate: Celery does not connect by TLS without that."""
+        url = self.redis_url.get_secret_value()
+        if not url.startswith("rediss://") or "ssl_cert_reqs=" in url:
+            return url
+        return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs={'required' if self.redis_verify else 'none'}"
 
     @property
     def mode(self) -> str:

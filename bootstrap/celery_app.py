@@ -32,7 +32,7 @@ def make_app(settings: Settings) -> Celery:
     Raises:
         ConfigError: without a Redis to hand tasks around, or for a source that has no history to fetch.
     """
-    redis = settings.redis_url.get_secret_value()
+    redis = settings.redis_address
     if not redis:
         raise ConfigError("REDIS_URL: Celery hands tasks around through Redis; give one, or let the bot do the jobs")
     app = Celery("revenant", broker=redis, backend=redis)

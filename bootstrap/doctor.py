@@ -41,7 +41,7 @@ async def checkup(settings: Settings, *, live_too: bool) -> list[Finding]:
         findings.append(await _check_telegram(settings))
     from persistence.redis_checkup import check_redis  # noqa: PLC0415  most commands need no driver
 
-    findings.append(await asyncio.to_thread(check_redis, settings.redis_url.get_secret_value()))
+    findings.append(await asyncio.to_thread(check_redis, settings.redis_address))
     try:
         findings.append(Finding("strategies", State.OK, ", ".join(plans(settings))))
     except ConfigError as error:

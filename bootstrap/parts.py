@@ -101,7 +101,7 @@ def journal_folder(settings: Settings, who: Identity) -> Path:
 
 def keyvalue(settings: Settings) -> Redis | None:
     """Return the Redis server, None when there is none."""
-    url = settings.redis_url.get_secret_value()
+    url = settings.redis_address
     if not url:
         return None
     from persistence.keyvalue import Redis  # noqa: PLC0415  who has none need not load its driver
