@@ -24,6 +24,9 @@ EXECUTIONS_MAX = 200_000
 BEGINNING_WEEKS = 12
 """How far back the beginning of a position is looked for whose end is the first that is seen of a symbol."""
 
+QUIET_WEEKS = 4
+"""So many weeks without an entry of ours may lie between two that nobody remembers."""
+
 LATE_S = 5.0
 """An execution is listed within so many seconds of the host's clock; what comes later than that is found by doubts."""
 
@@ -101,9 +104,15 @@ class ExecutionReader:
         return sorted(found.values(), key=lambda fill: fill.time)
 
     async def _further_back(self, found: dict[str, Fill], time: int) -> int:
-        """Add earlier weeks for as long as they hold entries that nobody remembers; return where the last begins."""
-        week, oldest = list(found.values()), max(0, self._clock.told() - REACH_MS)
-        while time > oldest and len(found) < EXECUTIONS_MAX and unremembered(self._trader, week):
+        """Add earlier weeks while entries turn up that nobody remembers; return where the last of them begins.
+
+        A bot may have stood still for a while: a few weeks without such entries are passed over.
+        """
+        week, oldest, quiet = list(found.values()), max(0, self._clock.told() - REACH_MS), 0
+        while time > oldest and len(found) < EXECUTIONS_MAX:
+            quiet = 0 if unremembered(self._trader, week) else quiet + 1
+            if quiet > QUIET_WEEKS:
+                break
             start = max(oldest, time - WEEK_MS)
             week = await self._broker.fills_since(start, time - 1)
             found |= {fill.exec_id: fill for fill in week}

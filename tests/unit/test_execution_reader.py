@@ -5,15 +5,16 @@ import random
 from decimal import Decimal as D
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from domain import ids
 from domain.order import Cause, OrderSide
 from domain.records import Fill
-from engine.execution_reader import LATE_S, OVERLAP_MAX_MS, Asked, ExecutionReader, ReadMark
+from engine.execution_reader import LATE_S, OVERLAP_MAX_MS, QUIET_WEEKS, Asked, ExecutionReader, ReadMark
 from engine.executions import OVERLAP_MS
 from engine.market_clock import MarketClock
-from engine.recovery import LAST_MOMENTS_MS, asking_start
+from engine.recovery import LAST_MOMENTS_MS, WEEK_MS, asking_start
 from engine.tasks import Tasks
 from tests.torture.episodes import BAR_S, SYMBOLS, Life, Market, rules
 from tests.torture.venue import FlakyBroker, Venue, loop_time
@@ -89,6 +90,33 @@ class Listed(FlakyBroker):
         """Show no further executions for so long, and none of them ever on the stream."""
         self.hidden_until, self.shown = loop_time() + seconds, {fill.exec_id for _, fill in self.v.fills}
         self.v.listeners.clear()
+
+
+@pytest.mark.parametrize("quiet", [0, 1, QUIET_WEEKS, QUIET_WEEKS + 1])
+def test_after_a_loss_a_few_weeks_without_entries_end_no_search(quiet):
+    """Nine days of standing still made everything before them be forgotten for good."""
+    now, asked = 100 * WEEK_MS, []
+    entries = [
+        msgspec.structs.replace(
+            foreign(number, now - weeks * WEEK_MS - 1),
+            order_id=ids.order_id(f"{number}".rjust(24, "A"), "e", 0, paper=False),
+        )
+        for number, weeks in ((2, 0), (3, quiet + 1))
+    ]
+
+    class Broker:
+        async def fills_since(self, time, until, symbol=""):
+            asked.append(time)
+            return [one for one in entries if time <= one.time <= until]
+
+    trader = SimpleNamespace(
+        knows=lambda digest: False, book=SimpleNamespace(positions=list, of_symbol=lambda symbol: "held")
+    )
+    clock = SimpleNamespace(told=lambda: now, now=lambda: now)
+    reader = ExecutionReader(trader, Broker(), clock)
+    found = run_virtually(lambda _: reader.since(now - WEEK_MS, lost=True))
+    assert len(found) == (2 if quiet <= QUIET_WEEKS else 1)
+    assert len(asked) <= 2 * QUIET_WEEKS + 4
 
 
 def foreign(number, time, symbol="Z/USDT:USDT"):
