@@ -36,9 +36,9 @@ demo: $(VENV)/.runtime
 	$(BIN)/python manage.py demo
 
 # two at once: a third bot would take from the others what they need to follow their markets on a slow machine; those that
-# judge how long something took, and those that look at the page with a browser, run by themselves
+# judge how long something took run by themselves. WITHOUT=proof leaves out the proof in small, where make torture follows
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone" --durations 40
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone $(if $(WITHOUT),and not $(WITHOUT))" --durations 40
 	$(BIN)/python -m pytest -m alone
 
 # everything that can die, dies; QUICK=1 takes minutes, the full set hours; ONLY="kills storm" runs parts of it; UNTIL

@@ -7,7 +7,6 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from skl2onnx import to_onnx
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
@@ -38,6 +37,8 @@ class Fitted:
 
     def graphs(self) -> dict[str, bytes]:
         """Return each head as an ONNX graph."""
+        from skl2onnx import to_onnx  # noqa: PLC0415  most runs end without a model, and need no converter
+
         sample = np.zeros((1, len(self.mean)), dtype=np.float32)
         return {
             name: to_onnx(head, sample, options={id(head): {"zipmap": False}}, target_opset=OPSET).SerializeToString()

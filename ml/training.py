@@ -12,7 +12,7 @@ from domain.training_run import DEMOTED, NOT_TRAINED, PROMOTED, REJECTED
 from ml import ensemble
 from ml.features import NAMES, SCHEMA
 from ml.job import Terms
-from ml.model import HIGH, LOW, Head, Model
+from ml.model import HIGH, LOW, Calibrator, Head, Model
 from ml.scores import advantage, auc, brier, log_losses, reliability, summary
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ DRIFTED = 1.0
 DRIFT_MIN = 30
 UNSEEN_MIN = 20
 REPEATS = 2
+AT_ONCE = 12
+"""Features that are shuffled in one go: some tens of megabytes for the most lessons."""
 
 
 Progress = Callable[[int, int, str], object]
@@ -119,18 +121,22 @@ def train(
         )
     judged = judge(lessons, trials, terms.embargo_ms)
     report["folds"] = [one.report for one in judged]
-    progress(terms.folds, steps, "the whole")
-    model = _final(lessons, trials, terms, now_ms)
-    progress(terms.folds + 1, steps, "importance")
-    latest = judged[-1]
+    progress(terms.folds, steps, "importance")
+    calibrator, latest = _calibrator(lessons, trials), judged[-1]
+    gain_r, loss_r = _average_r(lessons, terms)
     report |= {
-        "calibration": {"kind": model.calibrator.kind, "groups": reliability(latest.won, latest.p)},
-        "gain_r": model.gain_r, "loss_r": model.loss_r, "base_rate": model.base_rate,
-        "importance": _importance(lessons[trials[-1].rows], trials[-1].fitted, model, terms.seed),
+        "calibration": {"kind": calibrator.kind, "groups": reliability(latest.won, latest.p)},
+        "gain_r": gain_r, "loss_r": loss_r, "base_rate": _base_rate(lessons),
+        "importance": _importance(lessons[trials[-1].rows], trials[-1].fitted, calibrator, terms.seed),
     }  # fmt: skip
     verdict, reason = _verdict(lessons, judged, current, terms, report)
+    model = None
+    if verdict == PROMOTED:
+        # most runs end without: only a model that will be used is made of all lessons
+        progress(terms.folds + 1, steps, "the whole")
+        model = _final(lessons, calibrator, terms, now_ms)
     progress(steps, steps, verdict)
-    return Result(verdict, reason, model if verdict == PROMOTED else None, report)
+    return Result(verdict, reason, model, report)
 
 
 class Judged(NamedTuple):
@@ -194,18 +200,26 @@ def judge(lessons: Lessons, trials: list[Trial], embargo_ms: int) -> list[Judged
     return found
 
 
-def _final(lessons: Lessons, trials: list[Trial], terms: Terms, now_ms: int) -> Model:
-    weights = _weights(lessons, terms)
-    fitted = ensemble.fit(lessons, weights, terms.seed)
+def _calibrator(lessons: Lessons, trials: list[Trial]) -> Calibrator:
     seen = np.concatenate([one.rows for one in trials])
-    calibrator = ensemble.calibrate(np.concatenate([one.mean for one in trials]), lessons.won[seen])
+    return ensemble.calibrate(np.concatenate([one.mean for one in trials]), lessons.won[seen])
+
+
+def _average_r(lessons: Lessons, terms: Terms) -> tuple[float, float]:
+    """Return what a gain and a loss come to on average, in R."""
+    weights, won = _weights(lessons, terms), lessons.won
+    gain_r, loss_r = (float(np.average(lessons.r[side], weights=weights[side])) for side in (won, ~won))
+    return gain_r, loss_r
+
+
+def _final(lessons: Lessons, calibrator: Calibrator, terms: Terms, now_ms: int) -> Model:
+    fitted = ensemble.fit(lessons, _weights(lessons, terms), terms.seed)
+    gain_r, loss_r = _average_r(lessons, terms)
     probe = lessons.vectors[-1]
     return Model(
         run_id=uuid.uuid4().hex[:16], strategy=terms.strategy, source=terms.source, schema=SCHEMA, trained_at=now_ms,
         data_from=int(lessons.signal_time[0]), data_until=int(lessons.signal_time[-1]), lessons=lessons.counts.total,
-        base_rate=_base_rate(lessons),
-        gain_r=float(np.average(lessons.r[lessons.won], weights=weights[lessons.won])),
-        loss_r=float(np.average(lessons.r[~lessons.won], weights=weights[~lessons.won])),
+        base_rate=_base_rate(lessons), gain_r=gain_r, loss_r=loss_r,
         mean=tuple(map(float, fitted.mean)), scale=tuple(map(float, fitted.scale)),
         heads=tuple(Head(name, graph) for name, graph in fitted.graphs().items()), calibrator=calibrator,
         probe=tuple(map(float, probe)), probe_p=calibrator(float(fitted.means(probe[None, :])[0])),
@@ -264,22 +278,28 @@ def _drift(lessons: Lessons, current: Scorer, terms: Terms, report: dict[str, An
     return f"the model in use has been worse than its base rate over {len(later)} signals" if lost > DRIFTED else ""
 
 
-def _importance(lessons: Lessons, fitted: ensemble.Fitted, model: Model, seed: int) -> dict[str, float]:
+def _importance(lessons: Lessons, fitted: ensemble.Fitted, calibrator: Calibrator, seed: int) -> dict[str, float]:
     """Return by how much the log loss of the latest fold grows when a feature is shuffled (Breiman 2001).
 
     The fold was not learned from; the most important feature comes first.
     """
     chance = np.random.default_rng(seed)
 
-    def loss(vectors: Grid) -> float:
-        p = np.array([model.calibrator(float(mean)) for mean in fitted.means(vectors)])
-        return float(np.mean(log_losses(lessons.won, p)))
+    def losses(variants: list[Grid]) -> Floats:
+        # one call for all: a forest's prediction costs by the call more than by the row
+        means = fitted.means(np.concatenate(variants)).reshape(len(variants), -1)
+        p = [np.array([calibrator(float(mean)) for mean in row]) for row in means]
+        return np.array([np.mean(log_losses(lessons.won, one)) for one in p])
 
-    usual, found = loss(lessons.vectors), {}
-    for i, name in enumerate(NAMES):
-        shuffled, grown = lessons.vectors.copy(), []
-        for _ in range(REPEATS):
-            shuffled[:, i] = chance.permutation(lessons.vectors[:, i])
-            grown.append(loss(shuffled) - usual)
-        found[name] = round(float(np.mean(grown)), 6)
+    def shuffled(column: int) -> Grid:
+        vectors = lessons.vectors.copy()
+        vectors[:, column] = chance.permutation(vectors[:, column])
+        return vectors
+
+    usual, found = losses([lessons.vectors])[0], {}
+    for begin in range(0, len(NAMES), AT_ONCE):
+        columns = range(begin, min(begin + AT_ONCE, len(NAMES)))
+        grown = losses([shuffled(column) for column in columns for _ in range(REPEATS)]) - usual
+        for column, some in zip(columns, grown.reshape(-1, REPEATS), strict=True):
+            found[NAMES[column]] = round(float(some.mean()), 6)
     return dict(sorted(found.items(), key=lambda item: -item[1]))

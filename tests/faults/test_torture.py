@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-pytestmark = pytest.mark.alone
+pytestmark = pytest.mark.proof
 
 
 def torture(tmp_path, part: str, run: str) -> dict:

@@ -6,12 +6,14 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.torture.world import TRADING, World, learn_churn, trouble_exchange, wait_for_end
 
 REAL_STARTS = 10
+FAULTS = ("none", "none", "kill", "freeze", "cut", "cutack", "hang", "slow")
 LIFE_S = (0.05, 3.0)
 """Long enough to trade after a recovery, on a slow machine too; short enough to die in the midst of everything."""
 
@@ -31,6 +33,7 @@ def run(
     )
     began = time.monotonic()
     faults: dict[str, int] = {}
+    next_fault = dealt(draw, FAULTS)
     early = 0
     real = set(draw.sample(range(cycles), min(real_starts, cycles)))
     try:
@@ -39,7 +42,7 @@ def run(
             process = world.start_for_real() if cycle in real else None
             pid = process.pid if process is not None else world.fork()
             life += 3.0 if process is not None else 0.0
-            fault = draw.choice(["none", "none", "kill", "freeze", "cut", "cutack", "hang", "slow"])
+            fault = next(next_fault)
             faults[fault] = faults.get(fault, 0) + 1
             if troubled:
                 trouble = f"exchange: {trouble_exchange(world.bot, draw)}"
@@ -63,6 +66,12 @@ def run(
         }  # fmt: skip
     finally:
         world.close()
+
+
+def dealt(draw: random.Random, faults: Sequence[str]) -> Iterator[str]:
+    """Yield each of them as often as any other, in random order: none is left out, however few are asked for."""
+    while True:
+        yield from draw.sample(faults, len(faults))
 
 
 def strike(world: World, fault: str, draw: random.Random) -> None:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from tests.pace import slowness
-from tests.torture.kills import heal, strike
+from tests.torture.kills import dealt, heal, strike
 from tests.torture.world import World, learn_churn, trouble_exchange, wait_for_end
 
+FAULTS = ("none", "none", "kill", "freeze", "hang", "slow")
 LIMIT_S = 2.5
 """On an ordinary machine; one that needs longer for everything may need as much longer for this."""
 
@@ -27,10 +28,11 @@ def run(folder: Path, times: int, seed: int, *, troubled: bool = False, told: An
     took: list[float] = []
     codes: dict[int, int] = {}
     faults: dict[str, int] = {}
+    next_fault = dealt(draw, FAULTS)
     try:
         for number in range(times):
             pid = world.fork()
-            fault = draw.choice(["none", "none", "kill", "freeze", "hang", "slow"])
+            fault = next(next_fault)
             faults[fault] = faults.get(fault, 0) + 1
             time.sleep(draw.uniform(0.1, 1.2))
             strike(world, fault, draw)

@@ -100,13 +100,12 @@ def judge(folder: Path) -> dict[str, Any]:
 
 
 def run(every: int, told: Any = None) -> dict[str, Any]:
-    """Let every n-th case fail; return the figures."""
+    """Let every n-th case of each system call fail, one of each at least; return the figures."""
     began = time.monotonic()
     base = Path(tempfile.mkdtemp(prefix="revenant-syscalls-"))
     try:
         counted = count_calls(base)
-        cases = [(c, f, n) for c in counted for f in FAILURES for n in range(1, counted[c] + 1)]
-        chosen = cases[:: max(1, every)]
+        chosen = [case for i, call in enumerate(counted) for case in some(call, counted[call], every, i)]
         with ThreadPoolExecutor(2) as pool:
             results = []
             for i, result in enumerate(
@@ -125,6 +124,12 @@ def run(every: int, told: Any = None) -> dict[str, Any]:
         "calls": counted, "cases": len(results), **sums, "clean": not bad, "bad": bad[:5],
         "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
+
+
+def some(call: str, count: int, every: int, shift: int) -> list[tuple[str, str, int]]:
+    """Return every n-th way in which one of so many calls may fail; those of rare calls begin at different failures."""
+    cases = [(call, failure, number) for failure in FAILURES for number in range(1, count + 1)]
+    return cases[shift % min(every, len(cases)) :: every]
 
 
 def corruption(every_bit: int = 1) -> dict[str, Any]:
