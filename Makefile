@@ -36,10 +36,11 @@ demo: $(VENV)/.runtime
 	$(BIN)/python manage.py demo
 
 # two at once: a third bot would take from the others what they need to follow their markets on a slow machine; those that
-# judge how long something took run by themselves. WITHOUT=proof leaves out the proof in small, where make torture follows
+# judge how long something took, those that look at the page with a browser, and the proof in small run by themselves.
+# WITHOUT=proof leaves that out, where make torture follows
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone $(if $(WITHOUT),and not $(WITHOUT))" --durations 40
-	$(BIN)/python -m pytest -m alone
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone and not proof" --durations 40
+	$(BIN)/python -m pytest -m "(alone or proof) $(if $(WITHOUT),and not $(WITHOUT))"
 
 # everything that can die, dies; QUICK=1 takes minutes, the full set hours; ONLY="kills storm" runs parts of it; UNTIL
 # (seconds since 1970) begins no part after that time

@@ -29,12 +29,16 @@ SHOWN = {
     "api": ["/api/v1/trades", "/api/market-summary", "/metrics"],
 }
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: apt-get install chromium")
+# one bot serves them all: spread over workers there would be one each
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium here: apt-get install chromium"),
+]
 
 
 @pytest.fixture(scope="module")
 def bot(tmp_path_factory) -> Iterator[Bot]:
-    """A bot that has begun to trade: one for all, as a worker is given the tests of a file in a row."""
+    """A bot that has begun to trade."""
     # a market at its leisure: what is looked at here is the page
     held = Bot(tmp_path_factory.mktemp("page"), REVENANT__SANDBOX__SYMBOLS="6", REVENANT__SANDBOX__SPEED="60")
     held.start()
