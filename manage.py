@@ -25,7 +25,8 @@ from bootstrap import doctor as examination
 from commands import backtest as backtest_commands
 from commands import backup, demo, learning, reconciling, running, sources
 from commands import data as data_commands
-from commands.shared import DEGRADED, FAILED, OK, USAGE, AsJson, Config, Version, load, show
+from commands.shared import DEGRADED, FAILED, OK, SYMBOLS, USAGE, AsJson, Config, Version, load, show
+from commands.times import Days
 from domain import reports
 from domain.errors import ConfigError, RevenantError, Unavailable
 from domain.records import SwitchState, finished
@@ -205,7 +206,7 @@ def panic(
 def stats(
     config: Config = None,
     as_json: AsJson = False,
-    days: Annotated[int | None, typer.Option(min=1)] = None,
+    days: Days = None,
     by: Annotated[str, typer.Option(help="day, week, month, symbol, strategy or exit: a row for each.")] = "",
 ) -> None:
     """Show the figures of closed trades."""
@@ -231,7 +232,7 @@ def stats(
 def phantom_stats(
     config: Config = None,
     as_json: AsJson = False,
-    symbol: Annotated[str | None, typer.Option("-p", "--pair", help="One symbol only, such as BTC/USDT:USDT.")] = None,
+    symbol: Annotated[str | None, typer.Option(*SYMBOLS, help="One symbol only, such as BTC.")] = None,
     strategy: Annotated[str | None, typer.Option("-s", "--strategy", help="One strategy only.")] = None,
 ) -> None:
     """Show what became of every signal, taken or refused, and what each gate has cost or saved."""

@@ -12,6 +12,7 @@ from domain.candle import Series, timeframe_ms
 from domain.coverage import Span, cover
 from domain.errors import BadData
 from domain.source import Source
+from domain.symbols import Symbols
 from engine.threads import Tier
 from history.calendar import closed
 from history.quality import compare
@@ -20,6 +21,7 @@ from persistence.deeds import Deeds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from domain.candle import Bars
     from persistence.history import CandleHistory, Entry
     from settings import Settings
 
@@ -62,11 +64,18 @@ class StoredData:
 
     async def gaps(self, source: str, symbol: str, timeframe: str) -> dict[str, Any]:
         """Return how complete a series is, exactly. Raises BadData, Unavailable."""
-        return await self._tier.call(self._gaps, _source(source), Series(symbol, timeframe))
+        return await self._tier.call(self._gaps, _source(source), symbol, timeframe)
 
     async def compared(self, symbol: str, timeframe: str) -> list[dict[str, Any]]:
         """Return the sources that hold a series side by side, the longest first. Raises BadData, Unavailable."""
-        return await self._tier.call(self._compared, Series(symbol, timeframe))
+        return await self._tier.call(self._compared, symbol, timeframe)
+
+    async def bars(self, source: str, symbol: str, timeframe: str, count: int) -> tuple[str, Bars]:
+        """Return the whole name of a stored symbol, and its newest bars: of a source, or of the one with the most.
+
+        Raises BadData, Unavailable.
+        """
+        return await self._tier.call(self._bars, _source(source) if source else None, symbol, timeframe, count)
 
     async def jobs(self) -> list[dict[str, Any]]:
         """Return the regular jobs with their last and next runs. Raises Unavailable."""
@@ -92,9 +101,17 @@ class StoredData:
     def _series(self) -> list[dict[str, Any]]:
         return [_row(entry) for entry in self._opened().candles.entries() if entry.rows]
 
-    def _gaps(self, source: Source, series: Series) -> dict[str, Any]:
-        step, store = timeframe_ms(series.timeframe), self._opened().candles
-        window = Span(*_span(_found(store, source, series)))
+    def _bars(self, source: Source | None, symbol: str, timeframe: str, count: int) -> tuple[str, Bars]:
+        step, store = timeframe_ms(timeframe), self._opened().candles
+        entry = _found(store, source, symbol, timeframe)[0]
+        start, end = _span(entry)
+        bars = store.load(entry.source, entry.series, Span(max(start, end - count * step), end))
+        return entry.series.symbol, bars
+
+    def _gaps(self, source: Source, symbol: str, timeframe: str) -> dict[str, Any]:
+        step, store = timeframe_ms(timeframe), self._opened().candles
+        entry = _found(store, source, symbol, timeframe)[0]
+        series, window = entry.series, Span(*_span(entry))
         never = store.absent(source, series)
         found = cover(
             store.times(source, series, window), window, series.timeframe, [*never, *closed(series, window)]
@@ -106,13 +123,9 @@ class StoredData:
             "gaps": gaps,
         }  # fmt: skip
 
-    def _compared(self, series: Series) -> list[dict[str, Any]]:
-        timeframe_ms(series.timeframe)
+    def _compared(self, symbol: str, timeframe: str) -> list[dict[str, Any]]:
         store = self._opened().candles
-        entries = [one for one in store.entries() if one.rows and one.series == series]
-        if not entries:
-            raise BadData(f"nothing is stored of {series.symbol} {series.timeframe}")
-        entries.sort(key=lambda one: -one.rows)
+        entries = _found(store, None, symbol, timeframe)
         first = _newest(store, entries[0])
         rows = []
         for entry in entries:
@@ -175,12 +188,22 @@ def _newest(store: CandleHistory, entry: Entry) -> Any:
     return store.load(entry.source, entry.series, Span(max(start, end - COMPARED_BARS * step), end))
 
 
-def _found(store: CandleHistory, source: Source, series: Series) -> Entry:
-    timeframe_ms(series.timeframe)
-    found = store.entry(source, series)
-    if found is None or not found.rows:
-        raise BadData(f"nothing is stored of {series.symbol} {series.timeframe} from {source}")
-    return found
+def _found(store: CandleHistory, source: Source | None, symbol: str, timeframe: str) -> list[Entry]:
+    """Return what is stored of a symbol, written in any way: an entry for each source, the longest first.
+
+    Raises BadData, naming what comes close.
+    """
+    timeframe_ms(timeframe)
+    entries = [one for one in store.entries(source) if one.rows]
+    names = Symbols(one.series.symbol for one in entries)
+    meant = names.one(symbol)
+    found = [one for one in entries if one.series == Series(meant or "", timeframe)]
+    if not found:
+        frames = sorted({one.series.timeframe for one in entries if one.series.symbol == meant}, key=timeframe_ms)
+        hint = f"stored are {', '.join(frames)}" if frames else names.hint(symbol)
+        where = f" from {source}" if source is not None else ""
+        raise BadData(f"nothing is stored of {meant or symbol[:40]} {timeframe}{where}; {hint}".rstrip("; "))
+    return sorted(found, key=lambda one: -one.rows)
 
 
 def _source(name: str) -> Source:

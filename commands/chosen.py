@@ -7,23 +7,29 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from commands.shared import SYMBOLS
 from commands.times import FOREVER
 from domain.candle import timeframe_ms
 from domain.coverage import Span, known_timeframe
 from domain.errors import BadData
 from domain.source import Source
 from domain.symbols import Symbols as Names
+from domain.symbols import base_of
 
 if TYPE_CHECKING:
+    from bootstrap.history import History
     from persistence.history import CandleHistory, Entry
 
 OneSource = Annotated[Source | None, typer.Option("-s", "--source", help="One source only.")]
 Symbols = Annotated[
     list[str] | None,
-    typer.Option("-p", "--pairs", "--symbols", "--symbol", help="Such as BTC/USDT:USDT; repeated or with commas."),
+    typer.Option(*SYMBOLS, help="Such as BTC, BTC/USDT:USDT or 1000*; repeated or with commas."),
 ]
 Timeframes = Annotated[
     list[str] | None, typer.Option("-t", "--timeframes", "--timeframe", help="Such as 15m; repeated or with commas.")
+]
+Top = Annotated[
+    int, typer.Option("--top", "--limit", "--max-coins", min=0, help="The so many highest ranked coins; 0 for all.")
 ]
 
 
@@ -50,6 +56,19 @@ def chosen(
             f"nothing stored{f' from {source}' if source else ''}; bring some in with data import or download"
         )
     return found
+
+
+def highest(history: History, entries: list[Entry], top: int) -> list[Entry]:
+    """Return the entries of the ``top`` highest ranked coins, by name where no rank is known; all for 0."""
+    if not top:
+        return entries
+    ranks = {
+        base_of(market.symbol): market.rank
+        for source in {entry.source for entry in entries} for market in history.known_markets(source) if market.rank
+    }  # fmt: skip
+    coins = {base_of(entry.series.symbol) for entry in entries}
+    first = sorted(coins, key=lambda coin: (coin not in ranks, ranks.get(coin, 0), coin))[:top]
+    return [entry for entry in entries if base_of(entry.series.symbol) in first]
 
 
 def several(told_once_or_more: list[str] | None) -> list[str]:

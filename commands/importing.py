@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from bootstrap.history import History
-from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
+from commands.shared import DEGRADED, FAILED, OK, SYMBOLS, AsJson, Config, load, show
 from commands.times import told
 from domain.candle import Bars, Series, timeframe_ms
 from domain.coverage import known_timeframe
@@ -59,7 +59,7 @@ def import_files(
     config: Config = None,
     as_json: AsJson = False,
     source: Annotated[Source, typer.Option("-s", "--source", help="Whose table they go into.")] = Source.TEST,
-    symbol: Annotated[str, typer.Option("-p", "--symbol", help="Without it, as the file is named.")] = "",
+    symbol: Annotated[str, typer.Option(*SYMBOLS, help="Without it, as the file is named.")] = "",
     timeframe: Annotated[str, typer.Option("-t", "--timeframe", help="Without it, as named or spaced.")] = "",
     what: Annotated[What | None, typer.Option("--what", help="What the files hold; without it, as named.")] = None,
     force: Annotated[

@@ -31,6 +31,8 @@ def _tell_version(asked: bool) -> None:
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SYMBOLS = ("-p", "--symbol", "--symbols", "--pair", "--pairs")
+"""What every command takes for an option of symbols, whichever name people know from elsewhere."""
 Yes = Annotated[
     bool, typer.Option("--yes", "--confirm", help="Do it; without this it is only told what would be done.")
 ]

@@ -11,11 +11,13 @@ import typer
 from rich.console import Console
 
 from bootstrap.history import History, bot_runs
+from commands.chosen import Symbols, several
 from commands.shared import FAILED, OK, AsJson, Config, Yes, load, show
 from commands.times import told
 from domain.errors import BadData, Rejected
 from domain.source import Source
-from domain.symbols import GLOB, Symbols
+from domain.symbols import GLOB
+from domain.symbols import Symbols as Names
 from history.quality import compare as compare_bars
 from persistence import sources as tables
 
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from persistence.history import CandleHistory, Entry
 
 app = typer.Typer(no_args_is_help=True, help="The sources' tables: each source has its own.")
-
-AllSymbols = Annotated[str, typer.Option("-p", "--symbol", help="One symbol only, such as BTC, or a pattern.")]
 
 
 @app.command("list")
@@ -53,13 +53,13 @@ def clean(
     source: Annotated[Source, typer.Option("-s", "--source", help="Whose rows go.")],
     config: Config = None,
     as_json: AsJson = False,
-    symbol: AllSymbols = "",
+    symbols: Symbols = None,
     yes: Yes = False,
 ) -> None:
     """Delete a source's rows, after they have been written to a file in data_dir/backups."""
     settings = load(config, trading=False)
     with History(settings) as history:
-        entries = _of(history.candles, source, symbol)
+        entries = _of(history.candles, source, symbols)
         rows = sum(entry.rows for entry in entries)
         body: dict[str, Any] = {"source": source.value, "series": len(entries), "rows": rows}
         if not yes:
@@ -82,7 +82,7 @@ def migrate(
     target: Annotated[Source, typer.Option("--target", help="Where they are copied to.")],
     config: Config = None,
     as_json: AsJson = False,
-    symbol: AllSymbols = "",
+    symbols: Symbols = None,
     yes: Annotated[bool, typer.Option("--yes", "--confirm", help="Accepted; copying destroys nothing.")] = False,
 ) -> None:
     """Copy rows into another source's table, where that is lawful; twice is the same as once."""
@@ -91,7 +91,7 @@ def migrate(
         raise Rejected(f"sources migrate: {reason}")
     settings = load(config, trading=False)
     with History(settings) as history, Console(stderr=True).status(f"copying {source} to {target}") as shown:
-        meant = {one.series.symbol for one in _of(history.candles, source, symbol)}
+        meant = {one.series.symbol for one in _of(history.candles, source, symbols)}
         done = tables.copy(
             history.database, history.candles, source, target, meant,
             lambda series: shown.update(f"{series.symbol} {series.timeframe}"),
@@ -116,11 +116,11 @@ def compare(
     target: Annotated[Source, typer.Option("--target", help="The other.")],
     config: Config = None,
     as_json: AsJson = False,
-    symbol: AllSymbols = "",
+    symbols: Symbols = None,
 ) -> None:
     """Compare two sources bar by bar: what only one has, what both have, and how far their prices differ."""
     with History(load(config, trading=False)) as history:
-        rows = _compared(history.candles, source, target, symbol)
+        rows = _compared(history.candles, source, target, symbols)
     if as_json:
         show(rows, as_json)
         return
@@ -133,33 +133,40 @@ def compare(
             )
 
 
-def _of(store: CandleHistory, source: Source, symbol: str) -> list[Entry]:
+def _of(store: CandleHistory, source: Source, symbols: list[str] | None) -> list[Entry]:
     entries = [one for one in store.entries(source) if one.rows]
     if not entries:
         raise BadData(f"{source} holds nothing")
-    meant = _meant(symbol, (one.series.symbol for one in entries), str(source))
+    meant = _meant(several(symbols), (one.series.symbol for one in entries), str(source))
     return [one for one in entries if one.series.symbol in meant]
 
 
-def _meant(text: str, stored: Iterable[str], whose: str) -> set[str]:
-    """Return the symbols that are meant: all without a text; one, or those that a pattern matches. Raises BadData."""
+def _meant(texts: list[str], stored: Iterable[str], whose: str) -> set[str]:
+    """Return the symbols that are meant: all without a text; one each, or those that a pattern matches.
+
+    Raises BadData for a text that means none, or several without being a pattern.
+    """
     held = set(stored)
-    names = Symbols(sorted(held))
-    found = names.matches(text) if text else held
-    if not found and held:
+    names = Names(sorted(held))
+    return {symbol for text in texts for symbol in _each(text, names, whose)} if texts else held
+
+
+def _each(text: str, names: Names, whose: str) -> list[str]:
+    found = names.matches(text)
+    if not found:
         raise BadData(f"{whose} holds nothing of {text!r}; {names.hint(text)}".rstrip("; "))
-    if text and len(found) > 1 and not GLOB.search(text):
+    if len(found) > 1 and not GLOB.search(text):
         raise BadData(f"{text!r} is any of {', '.join(sorted(found))}: write one of them")
-    return set(found)
+    return found
 
 
-def _compared(store: CandleHistory, source: Source, target: Source, symbol: str) -> list[dict[str, Any]]:
+def _compared(store: CandleHistory, source: Source, target: Source, symbols: list[str] | None) -> list[dict[str, Any]]:
     mine = {entry.series: entry for entry in store.entries(source) if entry.rows}
     theirs = {entry.series: entry for entry in store.entries(target) if entry.rows}
-    meant = _meant(symbol, (series.symbol for series in (*mine, *theirs)), f"neither {source} nor {target}")
+    if not (mine or theirs):
+        raise BadData(f"neither {source} nor {target} holds anything")
+    meant = _meant(several(symbols), (series.symbol for series in (*mine, *theirs)), f"neither {source} nor {target}")
     names = sorted({series for series in (*mine, *theirs) if series.symbol in meant})
-    if not names:
-        raise BadData(f"neither {source} nor {target} holds {symbol or 'anything'}")
     rows = []
     for series in names:
         one, other = store.load(source, series), store.load(target, series)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from domain.score_bins import score_bins
 from domain.sheet import cell
+from domain.symbols import Symbols, filtered
 from domain.trade import FIELDS, ZERO, as_row
 
 if TYPE_CHECKING:
@@ -32,7 +33,14 @@ class Wanted(NamedTuple):
     descending: bool = True
 
 
-def chosen(trades: Iterable[Trade], wanted: Wanted) -> list[Trade]:
+def known(wanted: Wanted, trades: Iterable[Trade], followed: Iterable[str]) -> Wanted:
+    """Return what is asked for when its symbol is traded or followed. Raises BadData when it is neither."""
+    if wanted.symbol:
+        filtered(wanted.symbol, (*followed, *(one.symbol for one in trades)))
+    return wanted
+
+
+def chosen(trades: Sequence[Trade], wanted: Wanted) -> list[Trade]:
     """Return the trades that are asked for, in order; of equal ones the newer first."""
     found = _newest_first(trades, wanted)
     found.sort(key=_rank(wanted), reverse=wanted.descending)
@@ -109,13 +117,14 @@ def _decile(held: Sequence[tuple[float, Decimal]]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _newest_first(trades: Iterable[Trade], wanted: Wanted) -> list[Trade]:
-    asked = {
-        "symbol": wanted.symbol, "strategy_name": wanted.strategy, "exit_reason": wanted.exit_reason,
-        "side": wanted.side,
-    }  # fmt: skip
+def _newest_first(trades: Sequence[Trade], wanted: Wanted) -> list[Trade]:
+    symbols = set(Symbols(one.symbol for one in trades).matches(wanted.symbol)) if wanted.symbol else None
+    asked = {"strategy_name": wanted.strategy, "exit_reason": wanted.exit_reason, "side": wanted.side}
     held = {name: value for name, value in asked.items() if value}
-    found = [one for one in trades if all(getattr(one, name) == value for name, value in held.items())]
+    found = [
+        one for one in trades
+        if (symbols is None or one.symbol in symbols) and all(getattr(one, name) == held[name] for name in held)
+    ]  # fmt: skip
     found.sort(key=lambda one: one.exit_time, reverse=True)
     return found
 

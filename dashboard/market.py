@@ -10,6 +10,7 @@ from dashboard import figures
 from dashboard.services import REFUSALS, Held, may_read
 from domain.candle import timeframe_ms
 from domain.errors import BadData
+from domain.symbols import Symbols
 
 if TYPE_CHECKING:
     from dashboard.port import Desk
@@ -36,15 +37,23 @@ async def recent_signals(services: Held, limit: Limit = 50) -> list[dict[str, An
     return [{**figures.phantom_row(one), "executed": one.was_executed} for one in found[:limit]]
 
 
-@router.get("/historical-data/{symbol}")
+@router.get("/historical-data/{symbol:path}")
 async def historical_data(
     services: Held, symbol: Annotated[str, Path(max_length=80)],
     timeframe: Annotated[str, Query(max_length=10)] = "15m", limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    source: Annotated[str, Query(max_length=40, description="Only what is stored of this source.")] = "",
 ) -> dict[str, Any]:  # fmt: skip
-    """Return the newest closed bars of a symbol (BTC, BTCUSDT or its whole name), oldest first."""
-    name, asked = services.desk.symbol(symbol), timeframe.lower()
+    """Return the newest closed bars of a symbol, oldest first: of one that is followed, else of one that is stored.
+
+    BTC, BTCUSDT, BTC/USDT and BTC/USDT:USDT are the same, as everywhere.
+    """
+    asked = timeframe.lower()
     timeframe_ms(asked)
-    bars = await services.desk.bars(name, asked, limit)
+    name = None if source else Symbols(services.desk.symbols()).one(symbol)
+    if name is None:
+        name, bars = await services.stored.bars(source, symbol, asked, limit)
+    else:
+        bars = await services.desk.bars(name, asked, limit)
     columns = ("time", "open", "high", "low", "close", "volume", "turnover")
     return {
         "symbol": name, "timeframe": asked, "data": [dict(zip(columns, row, strict=True)) for row in bars.rows()]

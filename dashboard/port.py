@@ -167,6 +167,10 @@ class Stored(Protocol):
         """Return the sources that hold a series side by side."""
         ...
 
+    async def bars(self, source: str, symbol: str, timeframe: str, count: int) -> tuple[str, Bars]:
+        """Return the whole name of a stored symbol, and its newest bars; of any source where none is named."""
+        ...
+
     async def jobs(self) -> list[dict[str, Any]]:
         """Return the regular jobs with their last and next runs."""
         ...

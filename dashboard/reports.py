@@ -10,9 +10,10 @@ from starlette.responses import Response, StreamingResponse
 
 from dashboard import figures, models
 from dashboard.figures import Wanted
-from dashboard.services import REFUSALS, Held, may_read
+from dashboard.services import REFUSALS, Held, Services, may_read
 from domain.candle import timeframe_ms
 from domain.reports import Group, Period
+from domain.symbols import nearest
 from domain.trade import as_row
 
 router = APIRouter(prefix="/api/v1", tags=["reports"], dependencies=[Depends(may_read)], responses=REFUSALS)
@@ -69,9 +70,9 @@ async def trades(
     limit: Limit = 50, offset: Offset = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Return closed trades: filtered, sorted, a page of them."""
-    held = await services.desk.trades(days)
+    held, followed = await services.desk.trades(days), services.desk.symbols()
     wanted = Wanted(symbol, strategy, exit_reason, side, sort, descending)
-    return await asyncio.to_thread(figures.page_of, held, wanted, offset, limit)
+    return await asyncio.to_thread(lambda: figures.page_of(held, figures.known(wanted, held, followed), offset, limit))
 
 
 @router.get("/trades.csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
@@ -80,8 +81,9 @@ async def trades_csv(
     side: Literal["", "long", "short"] = "",
 ) -> Response:  # fmt: skip
     """Return closed trades as CSV, exact."""
-    held, wanted = await services.desk.trades(days), Wanted(symbol, strategy, exit_reason, side)
-    text = await asyncio.to_thread(lambda: figures.as_csv(figures.chosen(held, wanted)))
+    held, followed = await services.desk.trades(days), services.desk.symbols()
+    wanted = Wanted(symbol, strategy, exit_reason, side)
+    text = await asyncio.to_thread(lambda: figures.as_csv(figures.chosen(held, figures.known(wanted, held, followed))))
     name = {"content-disposition": "attachment; filename=revenant-trades.csv"}
     return Response(text, media_type="text/csv; charset=utf-8", headers=name)
 
@@ -95,10 +97,18 @@ async def trade(services: Held, name: str) -> dict[str, Any]:
     return {**found, **ended, "fills": rows}
 
 
+def _symbol_of_phantoms(services: Services, text: str) -> str | None:
+    """Return the symbol that is meant: one that is followed, or was when its signal came. Raises BadData."""
+    if not text:
+        return None
+    followed = services.desk.symbols()
+    return nearest(text, [*followed, *(one.symbol for one in services.desk.phantoms())])
+
+
 @router.get("/phantoms")
 async def phantoms(services: Held, symbol: Name = "", strategy: Name = "") -> dict[str, Any]:
     """Return what became of every signal, and what refusing cost or saved: per gate, strategy and symbol."""
-    wanted = services.desk.symbol(symbol) if symbol else None
+    wanted = _symbol_of_phantoms(services, symbol)
     found = services.desk.phantom_stats(wanted, strategy or None)
     held = [one for one in services.desk.phantoms()
             if wanted in {None, one.symbol} and strategy in {"", one.strategy_name}]  # fmt: skip
@@ -114,8 +124,7 @@ async def phantom_list(
     services: Held, symbol: Name = "", strategy: Name = "", gate: Name = "", limit: Limit = 100
 ) -> list[dict[str, Any]]:
     """Return the newest phantoms, newest first."""
-    wanted = services.desk.symbol(symbol) if symbol else ""
-    asked = {"symbol": wanted, "strategy_name": strategy, "gate": gate}
+    asked = {"symbol": _symbol_of_phantoms(services, symbol), "strategy_name": strategy, "gate": gate}
     found = [one for one in services.desk.phantoms()
              if all(not value or getattr(one, name) == value for name, value in asked.items())]  # fmt: skip
     found.sort(key=lambda one: one.signal_time, reverse=True)

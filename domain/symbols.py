@@ -109,6 +109,19 @@ def perpetual(text: str) -> str:
     return f"{found[1]}/{quote}:{quote}"
 
 
+def filtered(text: str, symbols: Iterable[str]) -> set[str]:
+    """Return every one of ``symbols`` that a filter lets through; one written in full may let none through.
+
+    Raises:
+        BadData: when it means none of them; the text names those that come close.
+    """
+    known = Symbols(symbols)
+    found = set(known.matches(text))
+    if not found and not in_full(text.strip().upper()):
+        raise BadData(f"{text[:40]!r} matches no symbol that is known here; {known.hint(text)}".rstrip("; "))
+    return found
+
+
 def nearest(text: str, symbols: Iterable[str]) -> str:
     """Return the one symbol that somebody means.
 

@@ -96,7 +96,7 @@ class Operations:
 
     async def _leave(self, what: str, reason: str) -> tuple[list[Position], set[str]]:
         commands: list[Command] = []
-        chosen = [held for held in self._trader.book.positions() if _called(held, what) and not held.flat]
+        chosen = _called([held for held in self._trader.book.positions() if not held.flat], what)
         pending = {held.digest for held in chosen if held.pending}
         for held in chosen:
             commands += self._trader.leave(held, self._runtime.market_time())
@@ -172,7 +172,14 @@ class Operations:
         return {**self._runtime.report(), "settled": settled}
 
 
-def _called(held: Position, what: str) -> bool:
+def _called(positions: list[Position], what: str) -> list[Position]:
+    """Return the positions that are meant by ``all``, a symbol, a pattern of symbols, or the beginning of an id."""
+    if what == "all":
+        return positions
+    symbols = set(Symbols(held.symbol for held in positions).matches(what))
+    return [held for held in positions if held.symbol in symbols or _begins(held, what)]
+
+
+def _begins(held: Position, what: str) -> bool:
     name = ids.trade_id(held.digest)
-    begins = len(what) >= ID_LEAST and (held.digest.startswith(what.upper()) or name.startswith(what.lower()))
-    return begins or what == "all" or Symbols([held.symbol]).one(what) is not None
+    return len(what) >= ID_LEAST and (held.digest.startswith(what.upper()) or name.startswith(what.lower()))

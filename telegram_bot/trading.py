@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from domain.errors import BadData
 from domain.reports import Group, Period
 from domain.statistics import describe, summarise
+from domain.symbols import Symbols
 from domain.trade import ZERO
 from telegram_bot import texts
 from telegram_bot.answer import Answer, Ask, Button, rows_of
@@ -32,7 +33,8 @@ async def status(ask: Ask) -> Answer:
     held = seen["positions"]
     wanted = ask.arguments[0] if ask.arguments else ""
     if wanted and wanted != "table":
-        held = [one for one in held if _named(one, wanted)]
+        symbols = set(Symbols(one["symbol"] for one in held).matches(wanted))
+        held = [one for one in held if one["symbol"] in symbols or _begins(one, wanted)]
         if not held:
             raise BadData(f"no open position is called {wanted[:40]!r}; /status shows all")
     head = _head(ask, seen)
@@ -56,9 +58,8 @@ def _head(ask: Ask, seen: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _named(one: dict[str, Any], name: str) -> bool:
-    begins = one["id"].startswith(name.upper()) or one["trade_id"].startswith(name.lower())
-    return begins or name.upper() in {one["symbol"].upper(), coin(one["symbol"]).upper()}
+def _begins(one: dict[str, Any], name: str) -> bool:
+    return bool(one["id"].startswith(name.upper()) or one["trade_id"].startswith(name.lower()))
 
 
 def _block(one: dict[str, Any], now: datetime) -> str:

@@ -12,6 +12,7 @@ from domain.errors import BadData, ConfigError
 from domain.notice import USUAL
 from domain.records import SwitchState
 from domain.statistics import summarise
+from domain.symbols import nearest
 from domain.trade import Trade
 from engine.operations import ExitOutcome
 from engine.protections import Lock
@@ -137,10 +138,7 @@ class FakeDesk:
         return SYMBOLS
 
     def symbol(self, text):
-        for one in SYMBOLS:
-            if text.upper() in {one, one.partition("/")[0], one.replace("/", "").partition(":")[0]}:
-                return one
-        raise BadData(f"{text[:40]!r} is not followed; /whitelist shows what is followed")
+        return nearest(text, SYMBOLS)
 
     def meant(self, names):
         return [self.symbol(one) for one in names]

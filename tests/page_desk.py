@@ -122,6 +122,9 @@ class MadeUpStored:
         return [{"source": "bybit", "bars": 99, "start": 0, "end": 90_000_000, "common": 0, "equal": 0, "median": None,
                  "largest": None, "largest_at": None}]  # fmt: skip
 
+    async def bars(self, source: str, symbol: str, timeframe: str, count: int) -> tuple[str, Bars]:
+        raise BadData(f"nothing is stored of {symbol[:40]} {timeframe}")
+
     async def jobs(self) -> list[dict[str, Any]]:
         return [{"job": "update", "does": "fetches", "last_run": "", "status": "", "failures": 0,
                  "next_run": "2026-11-18 13:00", "said": ""}]  # fmt: skip
@@ -165,13 +168,13 @@ class MadeUpWorks:
 class Served:
     """The page on made-up answers; ``deeds`` is what came into the audit, ``full`` why it takes no more."""
 
-    def __init__(self, *, password: str = "", viewer: str = "", per_s: float = 1_000.0, clock: Any = None) -> None:
+    def __init__(self, *, password: str = "", viewer: str = "", per_s: float = 1_000.0, clock: Any = None, stored: Any = None) -> None:
         self.desk, self.works, self.deeds = PageDesk(), MadeUpWorks(), list[dict[str, Any]]()
         self.full = ""
         times = {} if clock is None else {"now": clock}
         self.access = Access(password, TOKEN, viewer=viewer, open=not (password or viewer), session_s=3600, **times)
         self.hub = Hub(self.desk.pulse)
-        stored = MadeUpStored()
+        stored = stored or MadeUpStored()
         self.exposed = Exposed(self.desk, stored, self.hub)
         services = Services(self.desk, stored, self.works, self.access, self.hub, self._audit)
         hosts = () if password else ("localhost", "127.0.0.1")

@@ -710,3 +710,10 @@ async def test_nobody_else_is_followed_anywhere(server, old, new):
         await talk.ask("/version", "0.1.0")
         assert talk.desk.done == []
         assert not [one for one in talk.audit if one["event"] == "chat moved"]
+
+
+@pytest.mark.parametrize("way", ["btc", "BTCUSDT", "btc/usdt", "BTC/USDT:USDT", "BTC*", POSITION["id"][:6]])
+async def test_a_position_is_found_by_any_name_of_its_symbol(server, way):
+    async with talking(server) as talk:
+        assert POSITION["id"][:8] in (await talk.ask(f"/status {way}", "BTC"))["plain"]
+        assert "no open position is called 'ETH'" in (await talk.ask("/status ETH"))["plain"]
