@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import re
-from datetime import date
+import time
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
 from domain.coverage import known_timeframe
+from domain.dates import moment
 from domain.errors import BadData
 from domain.source import Source
 
@@ -380,6 +382,16 @@ class Pin(Section):
     timeframe: str = ""
     since: date | None = None
     until: date | None = None
+
+    @field_validator("since", "until", mode="before")
+    @classmethod
+    def _as_people_write_it(cls, value: Any) -> Any:
+        if isinstance(value, int | str) and not isinstance(value, bool):
+            try:
+                return datetime.fromtimestamp(moment(str(value), int(time.time() * 1000)) / 1000, UTC).date()
+            except BadData as error:
+                raise ValueError(str(error)) from error
+        return value
 
 
 class History(Section):

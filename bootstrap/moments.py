@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import numbers
+import time
 from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 
+from domain.dates import moment
 from domain.errors import BadData
 from formats.times import milliseconds_of
 
@@ -33,7 +35,7 @@ def milliseconds(when: Moment | None, otherwise: int) -> int:
         return otherwise
     try:
         found = _of(when)
-    except (ValueError, OverflowError, TypeError, ArithmeticError) as error:
+    except (BadData, ValueError, OverflowError, TypeError, ArithmeticError) as error:
         raise BadData(f"{str(when)[:40]!r} is no time: {EXAMPLES}") from error
     if found is None:
         raise BadData(f"{str(when)[:40]!r} ({type(when).__name__}) is no time: {EXAMPLES}")
@@ -43,7 +45,9 @@ def milliseconds(when: Moment | None, otherwise: int) -> int:
 def _of(when: object) -> int | None:
     if isinstance(when, str):
         text = when.strip()
-        return _of_number(int(text)) if text.isdecimal() and len(text) > 8 else _of(datetime.fromisoformat(text))  # noqa: PLR2004  a day has eight
+        if text.isdecimal() and len(text) > 8:  # noqa: PLR2004  a day has eight
+            return _of_number(int(text))
+        return moment(text, int(time.time() * 1000))
     if isinstance(when, np.datetime64):
         return None if np.isnat(when) else int(when.astype("datetime64[ms]").astype(np.int64))
     if isinstance(when, datetime):

@@ -15,7 +15,7 @@ from bootstrap import jobs as working
 from bootstrap.history import History, spans_to_prune
 from bootstrap.names import to_fetch
 from bootstrap.pins import pins_of
-from commands.chosen import OneSource, Symbols, Timeframes, several, window_of
+from commands.chosen import OneSource, Symbols, Timeframes, Top, highest, several, window_of
 from commands.chosen import chosen as chosen_series
 from commands.freqtrade import export
 from commands.importing import import_files
@@ -23,7 +23,7 @@ from commands.progress import progress_bar
 from commands.quality import quality
 from commands.rules import rules
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, Yes, load, show
-from commands.times import FOREVER, Days, Since, Timerange, Until, told, window
+from commands.times import FOREVER, Days, Since, Timerange, Until, Years, told, window
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span, known_timeframe
 from domain.errors import ConfigError, RevenantError
@@ -50,7 +50,6 @@ _STOCK_PRICES = {
 }  # fmt: skip
 
 MarketKind = Annotated[str, typer.Option("--market", help="perpetual or spot.")]
-Top = Annotated[int, typer.Option("--top", min=0, help="The so many highest ranked coins.")]
 Everything = Annotated[bool, typer.Option("--all", help="Every active market against USDT.")]
 Core = Annotated[bool, typer.Option("--core", help="The thirty coins that are always wanted.")]
 
@@ -127,6 +126,7 @@ def download(
     until: Until = "",
     timerange: Timerange = "",
     days: Days = None,
+    years: Years = None,
     market: MarketKind = PERPETUAL,
     top: Top = 0,
     core: Core = False,
@@ -135,7 +135,7 @@ def download(
 ) -> None:
     """Fetch what is missing of a range; it can be killed at any time, and goes on where it was."""
     settings = load(config, trading=False)
-    asked = window(since, until, timerange, days)
+    asked = window(since, until, timerange, days, years)
     if not asked.start:
         asked = Span(int(time.time() * 1000) - settings.history.months * MONTH_DAYS * 86_400_000, asked.end)
     order = [source] if source is not None else list(settings.history.chain)
@@ -200,16 +200,18 @@ def fill_gaps(
     until: Until = "",
     timerange: Timerange = "",
     days: Days = None,
+    years: Years = None,
+    top: Top = 0,
     only: Annotated[bool, typer.Option("--only", help="Ask this source only, nobody in its stead.")] = False,
     again: Annotated[bool, typer.Option("--again", help="Ask again for what was confirmed absent.")] = False,
 ) -> None:
     """Ask for every missing range between a series' first and last bar; what the source lacks is kept as absent."""
-    settings, asked = load(config, trading=False), window(since, until, timerange, days)
+    settings, asked = load(config, trading=False), window(since, until, timerange, days, years)
     order = [source] if source is not None else [settings.history.chain[0]]
     if not only:
         order += [one for one in settings.history.chain if one not in order]
     with History(settings) as history:
-        chosen = chosen_series(history.candles, order[0], symbols, timeframes)
+        chosen = highest(history, chosen_series(history.candles, order[0], symbols, timeframes), top)
         if again:
             for entry in chosen:
                 history.candles.forget_absent(entry.source, entry.series)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bootstrap.history import History
-from commands.chosen import OneSource, Symbols, Timeframes, chosen, judged_window
+from commands.chosen import OneSource, Symbols, Timeframes, Top, chosen, highest, judged_window
 from commands.progress import progress_bar
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
-from commands.times import Days, Since, Timerange, Until, told, window
+from commands.times import Days, Since, Timerange, Until, Years, told, window
 from domain.candle import Series
 from domain.coverage import Span
 from domain.funding import HOUR_MS
@@ -45,6 +45,8 @@ def quality(
     until: Until = "",
     timerange: Timerange = "",
     days: Days = None,
+    years: Years = None,
+    top: Top = 0,
     against: Annotated[Source | None, typer.Option(help="Compare with the same series of another source.")] = None,
     merged: Annotated[bool, typer.Option("--merged", help="Judge what all real sources have together.")] = False,
     plot: Annotated[Path | None, typer.Option(help="Also draw the coverage into this svg file.")] = None,
@@ -52,10 +54,10 @@ def quality(
     """Judge stored series: expected, present, every missing range, and what in them cannot be believed."""
     if merged and source is not None:
         raise typer.BadParameter("is about all sources: leave --source out", param_hint="--merged")
-    settings, asked = load(config, trading=False), window(since, until, timerange, days)
+    settings, asked = load(config, trading=False), window(since, until, timerange, days, years)
     found: Judged = {}
     with History(settings) as history, progress_bar(as_json, "series") as bar:
-        entries = chosen(history.candles, source, symbols, timeframes)
+        entries = highest(history, chosen(history.candles, source, symbols, timeframes), top)
         groups = _by_series(entries) if merged else [[entry] for entry in entries]
         for group in bar.track(groups, description="judging"):
             if merged:

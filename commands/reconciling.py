@@ -10,7 +10,7 @@ import typer
 from bootstrap import control
 from commands import running
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
-from commands.times import moment
+from commands.times import DATES, moment
 
 RECONCILE_S, REBUILD_S = 60.0, 600.0
 
@@ -21,7 +21,7 @@ def reconcile(config: Config = None, as_json: AsJson = False) -> None:
 
 
 def rebuild(
-    since: Annotated[str, typer.Option("--since", help="From when on, UTC: 2024-01-31, 20240131.")],
+    since: Annotated[str, typer.Option("--since", "--start", help=f"From when on, UTC: {DATES}.")],
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:

@@ -4,55 +4,66 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
 
+from domain import dates
 from domain.coverage import Span
-from domain.errors import ConfigError
+from domain.dates import DAY_MS, age_ms
+from domain.errors import BadData, ConfigError
 
 FOREVER = 2**53
-EXAMPLE = "write 2024-01-31, 20240131, 2024-01-31T12:00 or milliseconds since 1970, all UTC"
+DAYS_MAX = 36_500
 
-Since = Annotated[str, typer.Option("--since", "--start", help="From when on, UTC: 2024-01-31, 20240131.")]
-Until = Annotated[str, typer.Option("--until", "--end", help="Until when, UTC; this moment is outside.")]
+DATES = "2024, 2024-01, 2024-01-31 or 30d"
+Since = Annotated[str, typer.Option("--since", "--start", "--start-year", help=f"From when on, UTC: {DATES}.")]
+Until = Annotated[str, typer.Option("--until", "--end", help=f"Until when, UTC: {DATES}; this moment is outside.")]
 Timerange = Annotated[str, typer.Option("--timerange", help="As freqtrade has it: 20240101-20250101, 20240101-.")]
-Days = Annotated[int | None, typer.Option("--days", min=1, help="The last so many days.")]
+
+
+def days_of(text: str) -> int:
+    """Return a number of days, written ``30``, ``30d``, ``4w`` or ``6y``."""
+    asked = text.strip()
+    days = int(asked) if asked.isdecimal() else (age_ms(asked) or 0) // DAY_MS
+    if not 1 <= days <= DAYS_MAX:
+        raise typer.BadParameter(f"{text!r}: write a number of days from 1 to {DAYS_MAX}, such as 30, 30d or 4w")
+    return days
+
+
+Days = Annotated[
+    int | None, typer.Option("--days", parser=days_of, metavar="DAYS", help="The last so many days: 30, 30d, 4w.")
+]
+Years = Annotated[int | None, typer.Option("--years", min=1, max=100, help="The last so many years.")]
 
 
 def moment(text: str) -> int:
     """Return a moment in UTC ms. Raises ConfigError when it is none."""
-    plain = text.strip().replace("/", "-")
-    if re.fullmatch(r"\d{12,}", plain):
-        return int(plain)
-    if re.fullmatch(r"\d{8}", plain):
-        plain = f"{plain[:4]}-{plain[4:6]}-{plain[6:]}"
     try:
-        when = datetime.fromisoformat(plain)
-    except ValueError as error:
-        raise ConfigError(f"{text!r} is no time: {EXAMPLE}") from error
-    return int((when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp() * 1000)
+        return dates.moment(text, int(time.time() * 1000))
+    except BadData as error:
+        raise ConfigError(str(error)) from error
 
 
-def window(since: str, until: str, timerange: str = "", days: int | None = None) -> Span:
+def window(since: str, until: str, timerange: str = "", days: int | None = None, years: int | None = None) -> Span:
     """Return the stretch that is meant, open on both sides where nothing is said.
 
     Raises:
         ConfigError: when it is reversed, empty, lies in the future, or is told twice.
     """
+    if days is not None and years is not None:
+        raise ConfigError("--days and --years both say where to begin; give one")
+    days = days if years is None else years * 365
     if timerange:
         if since or until or days:
-            raise ConfigError("--timerange says it all; leave --since, --until and --days out")
-        begin, dash, end = timerange.partition("-")
-        if not dash:
-            raise ConfigError(f"--timerange {timerange}: write 20240101-20250101, 20240101- or -20250101")
-        since, until = begin, end
+            raise ConfigError("--timerange says it all; leave --since, --until, --days and --years out")
+        since, until = _ends(timerange)
     now = int(time.time() * 1000)
     if days is not None:
         if since:
-            raise ConfigError("--days and --since both say where to begin; give one")
-        since = str(int((datetime.now(UTC) - timedelta(days=days)).timestamp() * 1000))
+            raise ConfigError("--days or --years, and --since, both say where to begin; give one")
+        since = str(now - days * DAY_MS)
     start = moment(since) if since else 0
     end_ms = moment(until) if until else FOREVER
     if start >= end_ms:
@@ -60,6 +71,24 @@ def window(since: str, until: str, timerange: str = "", days: int | None = None)
     if start > now:
         raise ConfigError(f"the range begins in the future ({since}); nothing has been traded there yet")
     return Span(start, end_ms)
+
+
+def _ends(timerange: str) -> tuple[str, str]:
+    """Return the two ends of ``20240101-20250101``; days may have dashes of their own. Raises ConfigError."""
+    text = timerange.strip()
+    parted = [(text[: one.start()], text[one.end() :]) for one in re.finditer("-", text)]
+    fitting = [ends for ends in parted if any(ends) and all(not end or _is_moment(end) for end in ends)]
+    if len(fitting) != 1:
+        raise ConfigError(f"--timerange {timerange}: write 20240101-20250101, 20240101- or -20250101")
+    return fitting[0]
+
+
+def _is_moment(text: str) -> bool:
+    try:
+        moment(text)
+    except ConfigError:
+        return False
+    return True
 
 
 def told(time_ms: int | None) -> str:
