@@ -8,6 +8,7 @@ import csv
 import io
 import json
 import os
+import sys
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -23,12 +24,12 @@ import settings as settings_module
 from bootstrap import control, inspection, parts
 from bootstrap import doctor as examination
 from commands import backtest as backtest_commands
-from commands import backup, demo, learning, reconciling, running, sources
+from commands import backup, demo, learning, outcome, reconciling, running, sources
 from commands import data as data_commands
-from commands.shared import DEGRADED, FAILED, OK, SYMBOLS, USAGE, AsJson, Config, Version, load, show
+from commands.shared import DEGRADED, FAILED, OK, SYMBOLS, AsJson, Config, Version, load, show
 from commands.times import Days
 from domain import reports
-from domain.errors import ConfigError, RevenantError, Unavailable
+from domain.errors import ConfigError, Unavailable, of_system
 from domain.records import SwitchState, finished
 from domain.reports import Group, Period
 from domain.sheet import cell
@@ -315,10 +316,11 @@ def audit_verify(config: Config = None, as_json: AsJson = False) -> None:
 def audit_archive(
     file: Annotated[Path, typer.Argument(help="New file to write, such as audit-2026.jsonl.gz.")],
     config: Config = None,
+    as_json: AsJson = False,
     days: Annotated[int, typer.Option(min=7, help="Rows older than so many days go.")] = 365,
 ) -> None:
     """Move old rows of the audit into a file; what stays can still be verified, but is not learned from any more."""
-    print(f"{inspection.archive_audit(load(config), days, file)} rows moved to {file}")
+    show({"file": str(file), "rows_moved": inspection.archive_audit(load(config), days, file)}, as_json)
 
 
 @app.command("db-stats")
@@ -389,13 +391,18 @@ def _positions(settings: settings_module.Settings) -> list[str]:
 def export_trades(
     path: Annotated[Path, typer.Argument(help="File to write, .csv or .json.")],
     config: Config = None,
+    as_json: AsJson = False,
 ) -> None:
     """Write all closed trades to a file, whole or not at all."""
     settings = load(config)
     held, degraded = _tracker(settings)
     rows = [as_row(trade) for trade in held.trades()]
-    AtomicFile(path).write(_exported(rows, path.suffix))
-    print(f"{len(rows)} trades written to {path}")
+    content = _exported(rows, path.suffix)
+    try:
+        AtomicFile(path).write(content)
+    except OSError as error:
+        raise of_system(f"trades export: {path}", error, "give the path of a file that can be written") from error
+    show({"file": str(path), "trades": len(rows)}, as_json)
     raise typer.Exit(DEGRADED if degraded else OK)
 
 
@@ -424,7 +431,7 @@ def _tracker(settings: settings_module.Settings) -> tuple[Any, bool]:
         held.load()
     except Unavailable as error:
         degraded = True
-        Console(stderr=True).print(f"database unreachable, showing the journal only: {error}")
+        Console(stderr=True, soft_wrap=True).print(f"showing the journal only: {error}", highlight=False)
     held.restore(finished(read_records(parts.journal_folder(settings, who))))
     return held, degraded
 
@@ -493,17 +500,10 @@ def _as_yaml(body: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Run a command; errors are one line each."""
+    """Run a command; errors are one line each, or JSON."""
     # what it writes is the owner's alone, as what the bot writes
     os.umask(0o077)
-    try:
-        app()
-    except ConfigError as error:
-        Console(stderr=True, soft_wrap=True).print(str(error), style="red", highlight=False)
-        raise SystemExit(USAGE) from None
-    except RevenantError as error:
-        Console(stderr=True, soft_wrap=True).print(str(error), style="red", highlight=False)
-        raise SystemExit(FAILED) from None
+    raise SystemExit(outcome.run(app, sys.argv[1:]))
 
 
 if __name__ == "__main__":

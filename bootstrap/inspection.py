@@ -247,6 +247,8 @@ async def learning(settings: Settings, train: str = "", progress: Progress = Non
     try:
         if train and train not in taught.strategies:
             raise BadData(f"no strategy {train!r} is enabled; there are {', '.join(taught.strategies)}")
+        # a database that is away is told once, not by each strategy
+        await tier.call(main.version)
         await taught.begin()
         await taught.recollect()
         if train:
@@ -284,13 +286,15 @@ def in_words(told: dict[str, Any]) -> list[str]:
 
 
 def training_runs(settings: Settings, strategy: str) -> list[dict[str, Any]]:
-    """Return the newest training runs of a strategy, or of all. Raises Unavailable."""
-    main = database(settings)
+    """Return the newest training runs of a strategy, or of all. Raises Unavailable, and BadData for one unheard of."""
+    main, enabled = database(settings), plans(settings)
     try:
         registry = Registry(main, settings.source.value)
-        found = [run for name in ([strategy] if strategy else plans(settings)) for run in registry.runs(name)]
+        found = [run for name in ([strategy] if strategy else enabled) for run in registry.runs(name)]
     finally:
         main.close()
+    if strategy and not found and strategy not in enabled:
+        raise BadData(f"no strategy {strategy!r} is enabled or was ever trained; there are {', '.join(enabled)}")
     return [run._asdict() for run in sorted(found, key=lambda run: run.trained_at, reverse=True)]
 
 

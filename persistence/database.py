@@ -41,6 +41,7 @@ NOT_OURS = ("pgbouncer",)
 """What hosts append to addresses of their poolers for one library, and no other understands."""
 
 READING = "revenant_reading"
+POSTGRES_PORT = 5432
 
 VERSIONS = sa.table("alembic_version", sa.column("version_num"))
 
@@ -58,6 +59,12 @@ _REFUSALS = (
 )
 """What a server or pooler says to those that it will never let in; it says much else while it starts, stops or is full.
 """
+
+_UNREACHED = re.compile(
+    r"(connection to server .*? failed|could not translate host name .*?): "
+    r"(?P<why>.*?)( Is the server| connection to|$)"
+)
+"""What the driver says when there was no connection, with the reason."""
 
 _LACKS = ("42P01", "42703", "3F000")
 _LACKS_SQLITE = ("no such table", "no such column")
@@ -289,13 +296,20 @@ class Database:
         if self._was_current and (refused or lacks):
             # the next transaction looks what there is
             self._current = False
-            return Unavailable(f"{self}: {text[:300]}")
+            return Unavailable(self._away(text))
         if refused:
             return ConfigError(f"DATABASE_URL: {self} refused us: {text.partition('FATAL:')[2].strip()}")
         permanent = code[:2] in {"22", "23", "28", "42"} if code else not operational
         if permanent:
             return Rejected(f"{self}: {text[:300]}")
-        return Unavailable(f"{self}: {text[:300]}")
+        return Unavailable(self._away(text))
+
+    def _away(self, text: str) -> str:
+        found = _UNREACHED.search(text)
+        if found is None or "FATAL:" in text:
+            return f"{self}: {text[:300]}"
+        host = self.url.host or self.url.query.get("host")
+        return f"cannot reach {host}:{self.url.port or POSTGRES_PORT} (DATABASE_URL): {found['why'][:200]}"
 
 
 def _is_operational(error: DBAPIError) -> bool:

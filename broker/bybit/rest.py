@@ -23,6 +23,7 @@ from broker.bybit.messages import page_of
 from broker.bybit.pacing import Pacing
 from domain.answers import MEGABYTE, limited
 from domain.errors import OutcomeUnknown, Rejected, RevenantError, Unavailable
+from domain.reach import unreachable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -367,4 +368,5 @@ def _translated(error: Exception, path: str, heard: _Heard | None = None) -> Rev
         return NotAccepted(f"{path}: HTTP {status}")
     if status == UNAUTHORISED:
         return failure(UNAUTHORISED, "HTTP 401", path)
-    return Unavailable(f"{path}: {f'HTTP {status} ' if status else ''}{type(error).__name__}")
+    unreached = "" if status else unreachable(error)
+    return Unavailable(unreached or f"{path}: {f'HTTP {status} ' if status else ''}{type(error).__name__}")

@@ -15,6 +15,7 @@ from domain.candle import Series
 from domain.coverage import Span, parts
 from domain.errors import Rejected, RevenantError, Unavailable
 from domain.instrument import Instrument
+from domain.reach import unreachable
 from history.port import PERPETUAL, Throttled, by_page, hidden, joined, market_of, on_days, over_by
 from history.sources.dialects import FUNDING, payments
 from history.symbols import Market
@@ -237,7 +238,7 @@ class ExchangeSource:
         ccxt, text = _ccxt(), hidden(" ".join(str(error).split()).encode(), self._keys.values()).decode()
         found = re.search(r"https?://\S+ (\d{3}) ", f"{text} ")
         status = int(found[1]) if found else 0
-        message = f"{self.source}: {what}: {text[-200:]}"
+        message = f"{self.source}: {what}: {unreachable(error) or text[-200:]}"
         client = self._client(kind)
         headers = {name.lower(): value for name, value in (client.last_response_headers or {}).items()}
         if status in {BANNED, TOO_MANY} or isinstance(error, (ccxt.RateLimitExceeded, ccxt.DDoSProtection)):

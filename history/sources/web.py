@@ -19,6 +19,7 @@ import numpy as np
 from domain.candle import Bars, join, timeframe_ms
 from domain.coverage import TIMEFRAMES, Span, parts
 from domain.errors import BadData, Rejected, Unavailable
+from domain.reach import unreachable
 from domain.source import Source
 from formats import candles
 from history.port import (
@@ -105,7 +106,8 @@ class Web:
                 while len(body) <= bytes_max and (more := await answer.content.readany()):
                     body += more
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Unavailable(f"{self._host.name}: no answer ({type(error).__name__})") from error
+            said = unreachable(error, self._address) or f"{self._host.name}: no answer ({type(error).__name__})"
+            raise Unavailable(said) from error
         if len(body) > bytes_max:
             raise Rejected(f"{self._host.name}: sends more than {bytes_max} bytes for {path}")
         shown = hidden(bytes(body), self._headers.values())
