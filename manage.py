@@ -94,7 +94,7 @@ def doctor(
 @app.command()
 def migrate(config: Config = None, as_json: AsJson = False) -> None:
     """Bring the database schema to the newest version."""
-    settings = load(config)
+    settings = load(config, trading=False)
     held = parts.database(settings)
     before = held.version()
     show({"database": str(held), "before": before or "empty", "now": held.migrate()}, as_json)
@@ -103,7 +103,7 @@ def migrate(config: Config = None, as_json: AsJson = False) -> None:
 @app.command()
 def status(config: Config = None, as_json: AsJson = False) -> None:
     """Show what the running bot is doing."""
-    settings = load(config)
+    settings = load(config, trading=False)
     body = running.ask(settings)
     if body is None:
         show(
@@ -123,7 +123,7 @@ def dashboard(
     port: Annotated[int | None, typer.Option(help="Listen on this port.", min=0, max=65_535)] = None,
 ) -> None:
     """Print a link that signs a browser in at the running bot; with --source, serve what is stored, read only."""
-    settings = load(config)
+    settings = load(config, trading=False)
     if source is not None:
         from bootstrap.stored_desk import serve  # noqa: PLC0415  the page's libraries take a second to load
 
@@ -211,7 +211,7 @@ def stats(
     by: Annotated[str, typer.Option(help="day, week, month, symbol, strategy or exit: a row for each.")] = "",
 ) -> None:
     """Show the figures of closed trades."""
-    settings = load(config)
+    settings = load(config, trading=False)
     held, degraded = _tracker(settings)
     if by:
         show(_results(held.trades(), by, days), as_json)
@@ -237,7 +237,7 @@ def phantom_stats(
     strategy: Annotated[str | None, typer.Option("-s", "--strategy", help="One strategy only.")] = None,
 ) -> None:
     """Show what became of every signal, taken or refused, and what each gate has cost or saved."""
-    settings = load(config)
+    settings = load(config, trading=False)
     figures = running.ask(settings, "/phantoms", symbol=symbol, strategy=strategy)
     figures = figures or inspection.phantoms(settings, symbol, strategy)
     show({"mode": settings.mode.upper(), **figures}, as_json)
@@ -247,7 +247,7 @@ def phantom_stats(
 @ml_app.command("info")
 def ml_info(config: Config = None, as_json: AsJson = False) -> None:
     """Show of each strategy what it has to learn from, its model, and when it is trained next."""
-    settings = load(config)
+    settings = load(config, trading=False)
     told = running.ask(settings, "/models")
     if told and "error" in told:
         show(told, as_json)
@@ -297,7 +297,7 @@ def ml_runs(
     strategy: Annotated[str, typer.Option("-s", "--strategy", help="One strategy only.")] = "",
 ) -> None:
     """List the newest training runs: what they learned from, how they ended, and why."""
-    rows = inspection.training_runs(load(config), strategy)
+    rows = inspection.training_runs(load(config, trading=False), strategy)
     if not as_json:
         shown = ("trained_at", "strategy", "verdict", "lessons", "executed", "phantoms", "seconds", "reason")
         rows = [{name: _short(row[name]) for name in shown} for row in rows]
@@ -307,7 +307,7 @@ def ml_runs(
 @audit_app.command("verify")
 def audit_verify(config: Config = None, as_json: AsJson = False) -> None:
     """Go through every row of the audit; name each that was changed, is missing, or stands in the wrong place."""
-    verdict = inspection.audit(load(config))
+    verdict = inspection.audit(load(config, trading=False))
     show({"clean": verdict.clean, **asdict(verdict)}, as_json)
     raise typer.Exit(OK if verdict.clean else FAILED)
 
@@ -320,13 +320,13 @@ def audit_archive(
     days: Annotated[int, typer.Option(min=7, help="Rows older than so many days go.")] = 365,
 ) -> None:
     """Move old rows of the audit into a file; what stays can still be verified, but is not learned from any more."""
-    show({"file": str(file), "rows_moved": inspection.archive_audit(load(config), days, file)}, as_json)
+    show({"file": str(file), "rows_moved": inspection.archive_audit(load(config, trading=False), days, file)}, as_json)
 
 
 @app.command("db-stats")
 def db_stats(config: Config = None, as_json: AsJson = False) -> None:
     """Show every tier: its state, what it holds, what waits for it, and for how long."""
-    settings = load(config)
+    settings = load(config, trading=False)
     held, degraded = _tracker(settings)
     known = inspection.Known(len(held.trades()), held.unsettled, degraded)
     told = running.ask(settings)
@@ -350,7 +350,7 @@ def list_trades(
     limit: Annotated[int, typer.Option("-n", "--limit", min=1)] = 50,
 ) -> None:
     """List the newest closed trades, newest last."""
-    settings = load(config)
+    settings = load(config, trading=False)
     held, degraded = _tracker(settings)
     rows = [as_tree(trade) for trade in held.trades()[-limit:]]
     shown = (
@@ -394,7 +394,7 @@ def export_trades(
     as_json: AsJson = False,
 ) -> None:
     """Write all closed trades to a file, whole or not at all."""
-    settings = load(config)
+    settings = load(config, trading=False)
     held, degraded = _tracker(settings)
     rows = [as_row(trade) for trade in held.trades()]
     content = _exported(rows, path.suffix)
@@ -409,7 +409,7 @@ def export_trades(
 @app.command("show-config")
 def show_config(config: Config = None, as_json: AsJson = False) -> None:
     """Show the settings in force, secrets masked."""
-    body = settings_module.shown(load(config))
+    body = settings_module.shown(load(config, trading=False))
     print(json.dumps(body, indent=2) if as_json else _as_yaml(body))
 
 

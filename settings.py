@@ -121,6 +121,12 @@ class Settings(Section):
         """The socket over which manage.py steers a running bot."""
         return self.data_dir / "bot.sock"
 
+    @field_validator("source", mode="before")
+    @classmethod
+    def _as_it_is_written(cls, value: Any) -> Any:
+        # what passes a line of .env on whole passes its comment on too
+        return value.partition("#")[0].strip().lower() if isinstance(value, str) else value
+
     @field_validator("model_key", "backup_key")
     @classmethod
     def _long_enough(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:

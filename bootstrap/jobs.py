@@ -67,7 +67,8 @@ def do(settings: Settings, job: Job) -> Done:
 def _do(history: History, job: Job) -> Done:
     settings = history.settings
     if job.network and settings.source.practice:
-        return Done("SKIPPED", f"source {settings.source} asks nobody for history", [])
+        hint = "DATA_SOURCE names another for this command, such as DATA_SOURCE=bybit"
+        return Done("SKIPPED", f"source {settings.source} asks nobody for history; {hint}", [])
     if job.name == "backup":
         return _backup(history)
     if job.name == "retention":
@@ -172,6 +173,8 @@ def _quality(history: History, days: int) -> Done:
         stale = entry.last_synced is not None and datetime.now(UTC) - entry.last_synced > STALE
         if stale and entry.source in watched and not entry.source.practice:
             alerts.append(f"{name}: last fetched {entry.last_synced:%Y-%m-%d %H:%M} UTC, more than 48 h ago")
+    if not judged:
+        return Done("SKIPPED", "no series is stored that could be judged: data download or import brings some in", [])
     return Done("COMPLETED", f"{judged} series judged, {len(alerts)} alerts", alerts)
 
 

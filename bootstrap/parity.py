@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from bootstrap import backtest
 from bootstrap.history import History
-from bootstrap.parts import database, journal_folder, known_owner, known_rules, symbols_of, tracker
+from bootstrap.parts import database, journal_folder, known_owner, known_rules, plans, symbols_of, tracker, windows
 from domain.candle import timeframe_ms
 from domain.coverage import Span
 from domain.errors import BadData
@@ -73,12 +73,12 @@ def compare(settings: Settings, progress: Progress = lambda *_: None) -> Parity:
         (one.phantom.symbol, one.phantom.strategy_name, one.phantom.signal_time): one.phantom.gate for one in records
         if isinstance(one, PhantomOpened)
     }  # fmt: skip
-    finest = timeframe_ms(BOT_TIMEFRAMES[0])
+    had, finest = _had(settings)
     # the first day is turned by the first bar that a bot sees; what fills inside of a bar is told when it closes
     span = Span(min(days) - finest, _end(settings, records, finest))
     made = _trades(settings, who, records)
     request = backtest.Request(
-        settings.source, tuple(symbols_of(settings, rules)), span=span, always=BOT_TIMEFRAMES, ml=backtest.ON, who=who
+        settings.source, tuple(symbols_of(settings, rules)), span=span, always=had, ml=backtest.ON, who=who
     )
     result = backtest.run(settings, request, progress)
     live = [trade for trade in made if _ms(trade) <= span.end]
@@ -87,6 +87,18 @@ def compare(settings: Settings, progress: Progress = lambda *_: None) -> Parity:
     again = [t for t in result.outcome.trades if not (t.trade_id in begun and _ms(t) > span.end - finest)]
     told = {signal: gate for signal, gate in told.items() if signal[2] <= span.end}
     return _compared(Parity(span), told, live, again, result)
+
+
+def _had(settings: Settings) -> tuple[tuple[str, ...], int]:
+    """Return the timeframes that the bot collected beside those of its strategies, and its finest in ms.
+
+    A market that has no bars as fine as those that a bot always collects leaves them out.
+    """
+    with History(settings) as history:
+        stored = {one.series.timeframe for one in history.candles.entries(settings.source) if one.rows}
+    had = tuple(name for name in BOT_TIMEFRAMES if name in stored)
+    needs = windows(settings, plans(settings), had)
+    return had, min(map(timeframe_ms, needs))
 
 
 def _end(settings: Settings, records: list[Record], finest: int) -> int:
@@ -98,8 +110,9 @@ def _end(settings: Settings, records: list[Record], finest: int) -> int:
     with History(settings) as history:
         entries = history.candles.entries(settings.source)
     ends = [
-        one.latest + finest for one in entries if one.series.timeframe == BOT_TIMEFRAMES[0] and one.latest is not None
-    ]
+        one.latest + finest for one in entries
+        if timeframe_ms(one.series.timeframe) == finest and one.latest is not None
+    ]  # fmt: skip
     return told - finest if ends and max(ends) < told else told
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from domain.coverage import Span
     from settings import Settings
 
+WHOSE = "Whose bars; without it those of history.chain's first source, or of DATA_SOURCE where that is not in it."
 app = typer.Typer(no_args_is_help=True, help="The bot on yesterday's bars.")
 
 Strategies = Annotated[
@@ -55,7 +56,7 @@ def backtest() -> None:
 def run(
     config: Config = None,
     as_json: AsJson = False,
-    source: Annotated[Source | None, typer.Option("-s", "--source", help="Whose bars.")] = None,
+    source: Annotated[Source | None, typer.Option("-s", "--source", help=WHOSE)] = None,
     symbols: Symbols = None,
     strategies: Strategies = None,
     since: Since = "",
@@ -102,7 +103,7 @@ def sweep(
     ],
     config: Config = None,
     as_json: AsJson = False,
-    source: Annotated[Source | None, typer.Option("-s", "--source", help="Whose bars.")] = None,
+    source: Annotated[Source | None, typer.Option("-s", "--source", help=WHOSE)] = None,
     symbols: Symbols = None,
     strategies: Strategies = None,
     since: Since = "",
@@ -242,7 +243,7 @@ def _show(body: dict[str, Any], as_json: bool) -> None:
 def check(
     config: Config = None,
     as_json: AsJson = False,
-    source: Annotated[Source | None, typer.Option("-s", "--source", help="Whose bars.")] = None,
+    source: Annotated[Source | None, typer.Option("-s", "--source", help=WHOSE)] = None,
     symbols: Symbols = None,
     strategies: Strategies = None,
     since: Since = "",
@@ -265,6 +266,22 @@ def check(
     raise typer.Exit(OK if all(one.good for one in found) else FAILED)
 
 
+def _default_source(settings: Settings) -> Source:
+    """Return whose bars are meant: of made-up markets, and of sources beside the chain, there are their own only."""
+    own, chain = settings.source, settings.history.chain
+    return own if own.practice or (own.polled and own not in chain) else chain[0]
+
+
+def _own(history: History, whose: Source) -> list[str]:
+    """Return the symbols that a bot without a list of them has stored. Raises ConfigError where there are none."""
+    own = history.settings.source
+    stored = sorted({one.series.symbol for one in history.candles.entries(whose) if one.rows}) if whose is own else []
+    if not stored:
+        hint = "; the bot stores bars while it runs (python live_bot.py)" if whose is own else f", or give -s {own}"
+        raise ConfigError(f"name symbols with --symbols BTC/USDT:USDT, or set trading.symbols in config.yaml{hint}")
+    return stored
+
+
 def _with_costs(settings: Settings, fee: str, slippage: str, wallet: str) -> Settings:
     given = {"paper.taker_fee": fee, "paper.slippage": slippage, "paper.wallet": wallet}
     return with_values(settings, {name: text for name, text in given.items() if text})
@@ -276,10 +293,9 @@ def request_of(
 ) -> building.Request:  # fmt: skip
     """Return what is asked for; raises ConfigError when no symbol is named anywhere, or one that means nothing."""
     written, where = several(symbols) or settings.trading.symbols, "--symbols" if symbols else "trading.symbols"
-    if not written:
-        raise ConfigError("name symbols with --symbols BTC/USDT:USDT, or set trading.symbols in config.yaml")
-    whose = source or settings.history.chain[0]
+    whose = source or _default_source(settings)
     with History(settings) as history:
+        written = written or _own(history, whose)
         chosen = tuple(to_read(history, whose, written, where))
     return building.Request(whose, chosen, tuple(several(strategies)), span, allow_gaps=allow_gaps)
 

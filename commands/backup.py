@@ -31,7 +31,7 @@ def create(
     to: Annotated[Path | None, typer.Option("--to", help="Folder, instead of backup.folder.")] = None,
 ) -> None:
     """Copy database, journal, models and accounts into one file, while the bot runs or not, and prove it."""
-    settings = load(config)
+    settings = load(config, trading=False)
     held = parts.database(settings)
     try:
         with progress_bar(as_json, "files") as bar:
@@ -46,7 +46,7 @@ def create(
 @app.command()
 def verify(file: File, config: Config = None, as_json: AsJson = False, unsealed: Unsealed = False) -> None:
     """Read every byte of a backup, compare it with its manifest, and check who sealed it."""
-    key = None if unsealed else known_backup_key(load(config))
+    key = None if unsealed else known_backup_key(load(config, trading=False))
     show({"whole": True, "seal_checked": not unsealed, **_summary(backup.verify(file, key))}, as_json)
 
 
@@ -56,7 +56,7 @@ def restore(file: File, config: Config = None, as_json: AsJson = False, unsealed
 
     It is believed only when it was sealed with BACKUP_KEY, or with the backup.key that lies in the folder.
     """
-    settings = load(config)
+    settings = load(config, trading=False)
     key = None if unsealed else known_backup_key(settings)
     make_folder(settings.data_dir)
     with contextlib.ExitStack() as stack:

@@ -31,11 +31,12 @@ from domain.source import Source
 from domain.symbols import in_full
 from history.jobs import ALL, named
 from history.port import EQUITY, PERPETUAL, market_of
-from history.symbols import choose, hint
+from history.symbols import choose, hint, unlisted
 from persistence import sources as tables
 
 if TYPE_CHECKING:
     from history.symbols import Market
+    from persistence.history import Entry
 
 app = typer.Typer(no_args_is_help=True, help="Stored candles: import, download, judge, mend, export.")
 
@@ -97,13 +98,13 @@ def run_job(
     config: Config = None,
     as_json: AsJson = False,
 ) -> None:
-    """Do one of the regular jobs now, unless somebody is doing it."""
+    """Do one of the regular jobs now, unless somebody is doing it; 3 when there was nothing to do."""
     job = named(name)
     if job is None:
         raise ConfigError(f"job {name}: there is none; there are {', '.join(one.name for one in ALL)}")
     done = working.do(load(config, trading=False), job)
     show({"job": name, **done._asdict()}, as_json)
-    raise typer.Exit({"FAILED": FAILED, "PARTIAL": DEGRADED}.get(done.status, OK))
+    raise typer.Exit({"FAILED": FAILED, "PARTIAL": DEGRADED, "SKIPPED": DEGRADED}.get(done.status, OK))
 
 
 @app.command()
@@ -142,7 +143,10 @@ def download(
     with History(settings) as history:
         if top or core or everything:
             known = _markets(history, order[0], refresh=False)
-            symbols = [one.symbol for one in choose(known, top=None if everything else top, core=core, kind=market)]
+            found = choose(known, top=None if everything else top, core=core, kind=market)
+            symbols = [one.symbol for one in found]
+            if core and (absent := unlisted(found)):
+                Console(stderr=True, soft_wrap=True).print(f"{order[0]} lists no {market} of {', '.join(absent)}")
         wanted = _wanted(history, order[0], symbols, timeframes, market)
         for said in filter(None, (hint(name) for name in sorted({series.symbol for series in wanted}))):
             Console(stderr=True).print(said)
@@ -169,6 +173,10 @@ def list_symbols(
     with History(settings) as history:
         known = _markets(history, source or settings.history.chain[0], refresh=refresh)
     found = choose(known, top=top or None, core=core, kind=market)
+    if core and (absent := unlisted(found)):
+        Console(stderr=True, soft_wrap=True).print(
+            f"{source or settings.history.chain[0]} lists no {', '.join(absent)}"
+        )
     show([{**one._asdict(), "listed": told(one.listed), "delisted": told(one.delisted)} for one in found], as_json)
 
 
@@ -221,24 +229,39 @@ def fill_gaps(
 
 @app.command()
 def prune(config: Config = None, as_json: AsJson = False, source: OneSource = None, yes: Yes = False) -> None:
-    """Delete bars older than history.keep_days allows, pinned ranges excepted."""
+    """Delete bars older than history.keep_days allows, pinned ranges excepted; they are written to a file before."""
     settings, rows = load(config, trading=False), []
     with History(settings) as history:
         pins = pins_of(settings, history.candles.entries())
-        for entry in history.candles.entries(source):
-            spans = spans_to_prune(settings, entry, pins)
-            bars = sum(len(history.candles.times(entry.source, entry.series, span)) for span in spans)
+        old = [(entry, spans_to_prune(settings, entry, pins)) for entry in history.candles.entries(source)]
+        counts = [sum(len(history.candles.times(one.source, one.series, span)) for span in spans) for one, spans in old]
+        doomed = [one for one, bars in zip(old, counts, strict=True) if bars]
+        backups = _kept(history, doomed) if yes else {}
+        for (entry, spans), bars in zip(old, counts, strict=True):
             if not bars:
                 continue
-            doomed = spans if yes else ()
-            gone = sum(tables.delete(history.database, entry.source, entry.series, span) for span in doomed)
+            gone = sum(
+                tables.delete(history.database, entry.source, entry.series, span) for span in (spans if yes else ())
+            )
             rows.append({
                 "source": entry.source.value, **entry.series._asdict(), "old": bars, "deleted": gone,
-                "before": told(spans[-1].end),
+                "before": told(spans[-1].end), "backup": backups.get(entry.source, ""),
             })  # fmt: skip
     show(rows, as_json)
     if rows and not yes:
         Console(stderr=True).print("nothing was deleted; add --yes to delete these rows")
+
+
+def _kept(history: History, doomed: list[tuple[Entry, list[Span]]]) -> dict[Source, str]:
+    """Write what is to be deleted into a file of each source in data_dir/backups; return the files."""
+    found: dict[Source, str] = {}
+    for source in dict.fromkeys(entry.source for entry, _ in doomed):
+        path = tables.backup_path(history.settings.data_dir, source)
+        spans = {entry.series: spans for entry, spans in doomed if entry.source is source}
+        entries = [entry for entry, _ in doomed if entry.source is source]
+        tables.back_up(history.candles, source, entries, path, spans)
+        found[source] = str(path)
+    return found
 
 
 def _markets(history: History, source: Source, *, refresh: bool) -> list[Market]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from commands.backtest import AllowGaps, Strategies, request_of, work_shown
+from commands.backtest import WHOSE, AllowGaps, Strategies, request_of, work_shown
 from commands.chosen import Symbols
 from commands.shared import FAILED, OK, AsJson, Config, load, show, show_table
 from commands.times import Days, Since, Timerange, Until, window
@@ -19,7 +19,7 @@ from domain.source import Source
 if TYPE_CHECKING:
     from bootstrap.evaluation import Asked
 
-Whose = Annotated[Source | None, typer.Option("-s", "--source", help="Whose bars.")]
+Whose = Annotated[Source | None, typer.Option("-s", "--source", help=WHOSE)]
 
 
 def evaluate(

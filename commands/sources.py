@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -67,7 +66,7 @@ def clean(
             raise typer.Exit(OK)
         if source is settings.source and bot_runs(settings):
             raise Rejected(f"sources clean: a bot is trading on {source} here; stop it first")
-        path = settings.data_dir / "backups" / f"{source}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}.csv.gz"
+        path = tables.backup_path(settings.data_dir, source)
         with Console(stderr=True).status(f"writing {rows} rows to {path}"):
             kept = tables.back_up(history.candles, source, entries, path)
         with Console(stderr=True).status(f"deleting {rows} rows"):

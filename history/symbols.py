@@ -89,15 +89,16 @@ def choose(
 ) -> list[Market]:
     """Return the active markets of a kind against a quote coin: the ``top`` by rank, the core thirty, or all of them.
 
+    The core comes with the ended markets of coins that go on under another name: their history is before it.
+
     Raises:
         BadData: when there is none.
     """
-    fits = [
-        one for one in markets
-        if one.active and market_of(one.symbol) == kind and one.symbol.partition("/")[2].partition(":")[0] == quote
-    ]  # fmt: skip
+    markets = list(markets)
+    fits = [one for one in markets if one.active and _is(one, kind, quote)]
     if core:
         found = [one for one in fits if base_of(one.symbol) in CORE]
+        found += [one for one in markets if _was_core(one.symbol) and _is(one, kind, quote)]
     elif top is None:
         found = fits
     else:
@@ -107,6 +108,22 @@ def choose(
     if not found:
         raise BadData(f"no active {kind} market against {quote} is known; refresh with data symbols --refresh")
     return found
+
+
+def unlisted(found: Iterable[Market]) -> list[str]:
+    """Return the coins of the core that are not among markets, a former name as ``MATIC (before POL)``."""
+    listed = {base_of(one.symbol) for one in found}
+    former = [f"{one.old} (before {one.new})" for one in RENAMES if one.old not in listed]
+    return [*(coin for coin in CORE if coin not in listed), *former]
+
+
+def _was_core(symbol: str) -> bool:
+    return any(base_of(symbol) == one.old and one.new in CORE for one in RENAMES)
+
+
+def _is(market: Market, kind: str, quote: str) -> bool:
+    symbol = market.symbol
+    return market_of(symbol) == kind and symbol.partition("/")[2].partition(":")[0] == quote
 
 
 def _ms(day: date) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
+import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
@@ -16,7 +18,7 @@ from persistence import schema
 from persistence.candle_reader import named_id, series_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from domain.candle import Series
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from persistence.history import CandleHistory, Entry
 
 COPY_S = 60.0
+WHOLE = Span(0, 2**53)
 PIECE_MS = 50_000 * 60_000
 """Rows are copied and deleted in pieces of 50,000 minutes, so that no transaction is long."""
 
@@ -127,8 +130,20 @@ def _copy_series(database: Database, store: CandleHistory, entry: Entry, target:
     return Copied(entry.series, counts["copied"], counts["asked"] - counts["copied"], counts["differing"])
 
 
-def back_up(store: CandleHistory, source: Source, entries: Sequence[Entry], path: Path) -> int:
-    """Write every row of the series to a gzipped csv file, which data import reads; return how many.
+def backup_path(data_dir: Path, source: Source) -> Path:
+    """Return a new name of a file for rows of a source that are about to be deleted."""
+    stem = f"{source}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}"
+    names = (f"{stem}{f'-{number}' if number else ''}.csv.gz" for number in itertools.count())
+    return next(path for name in names if not (path := data_dir / "backups" / name).exists())
+
+
+def back_up(
+    store: CandleHistory, source: Source, entries: Sequence[Entry], path: Path,
+    spans: Mapping[Series, Sequence[Span]] | None = None,
+) -> int:  # fmt: skip
+    """Write every row of the series, or those of spans only, to a gzipped csv file, which data import reads.
+
+    Returns how many.
 
     Raises:
         BadData: when the file is there already.
@@ -141,9 +156,10 @@ def back_up(store: CandleHistory, source: Source, entries: Sequence[Entry], path
         out = csv.writer(file)
         out.writerow(("symbol", "timeframe", "open_time", *COLUMNS))
         for entry in entries:
-            bars = store.load(source, entry.series)
-            out.writerows((*entry.series, *row) for row in bars.rows())
-            written += len(bars)
+            for span in spans[entry.series] if spans is not None else [WHOLE]:
+                bars = store.load(source, entry.series, span)
+                out.writerows((*entry.series, *row) for row in bars.rows())
+                written += len(bars)
     return written
 
 

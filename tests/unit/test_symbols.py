@@ -6,7 +6,7 @@ import pytest
 
 from domain.errors import BadData
 from domain.symbols import base_of
-from history.symbols import CORE, RENAMES, Market, choose, hint, ranked, renamed_life
+from history.symbols import CORE, RENAMES, Market, choose, hint, ranked, renamed_life, unlisted
 
 MARKETS = [
     Market("BTC/USDT:USDT", 1, None, True), Market("BTC/USDT", 1, None, True), Market("1000PEPE/USDT:USDT", 1, None, True),
@@ -54,3 +54,15 @@ def test_a_renamed_coin_has_a_life_under_each_name():
     assert "goes on as POL from 2024-09-13" in hint("MATIC/USDT")
     assert "before it was MKR (1 MKR = 24000 SKY)" in hint("SKY/USDT:USDT")
     assert hint("BTC/USDT") == ""
+
+
+def test_the_core_comes_with_the_former_names_of_its_coins_and_tells_which_it_lacks():
+    """Found by ``--core``: POL alone, so that everything before September 2024 was missing."""
+    former = Market("MATIC/USDT:USDT", 1, 2, active=False)
+    others = [Market("MATIC/USDT", 1, 2, active=False), Market("MATIC/USDC:USDC", 1, 2, active=False)]
+    markets = [*MARKETS, Market("POL/USDT:USDT", 3, None, True), former, *others]
+    found = choose(markets, core=True)
+    assert [one.symbol for one in found] == ["BTC/USDT:USDT", "ETH/USDT:USDT", "POL/USDT:USDT", "MATIC/USDT:USDT"]
+    absent = unlisted(found)
+    assert {"SOL", "FTM (before S)"} <= set(absent)
+    assert not {"BTC", "POL", "MATIC (before POL)"} & set(absent)
