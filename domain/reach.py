@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import errno
 import re
-from urllib.parse import urlsplit
 
-URL = re.compile(r"[a-z]+://[^\s'\"]+")
+HOST = re.compile(r"[a-z]+://(?:[^\s/@'\"]*@)?([^\s/?#'\"]+)")
+WORDS = {
+    errno.ECONNREFUSED: "connection refused", errno.ECONNRESET: "connection reset",
+    errno.ETIMEDOUT: "no answer in time", errno.EHOSTUNREACH: "no route to the host", errno.ENETUNREACH: "no network",
+}  # fmt: skip
 
 
 def unreachable(error: BaseException | None, address: str = "") -> str:
@@ -14,16 +17,24 @@ def unreachable(error: BaseException | None, address: str = "") -> str:
 
     The error of a library is followed to its causes, as libraries chain them; ``address`` is where it was to connect.
     """
-    host, why = urlsplit(address).netloc.rpartition("@")[2], ""
+    host, why = _host(address), ""
     while error is not None:
-        if not host and (found := URL.search(str(error))):
-            host = urlsplit(found[0]).netloc.rpartition("@")[2]
-        if isinstance(error, TimeoutError):
-            why = why or "no answer in time"
-        elif isinstance(error, OSError):
-            # the system's own words; a library's error that is one too says more than it knows
-            system = getattr(error, "os_error", error)
-            number = system.errno or 0
-            why = why or (os.strerror(number) if number > 0 else system.strerror or "no connection")
+        host = host or _host(str(error))
+        why = why or _why(error)
         error = error.__cause__ or error.__context__
     return f"cannot reach {host}: {why}" if host and why else ""
+
+
+def _host(text: str) -> str:
+    found = HOST.search(text)
+    return found[1] if found else ""
+
+
+def _why(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    # a library's error may carry the system's, which knows more
+    system = getattr(error, "os_error", error)
+    if not isinstance(system, OSError):
+        return ""
+    return WORDS.get(system.errno or 0) or system.strerror or "no connection"
