@@ -120,7 +120,7 @@ def test_update_fetches_what_closed_since(commands, venues):
         (("data", "download", "-p", "BTC/USDT", "-t", "7m"), 1, "timeframe '7m' is not known"),
         (("data", "download", "-p", "BTC/USDT", "--since", "2024-02-01", "--until", "2024-01-01"), 2, "reversed"),
         (("data", "download", "-p", "BTC/USDT", "--since", "2199-01-01"), 2, "future"),
-        (("data", "download", "-p", "BTC/USDT", "--since", "soon"), 2, "'soon' is no time"),
+        (("data", "download", "-p", "BTC/USDT", "--since", "soon"), 2, "'soon' is not a date"),
         (("data", "download", "-s", "yahoo"), 2, "yahoo"),
         (("data", "download", "-s", "synthetic", "-p", "BTC/USDT"), 2, "no history to fetch"),
         (("data", "download"), 2, "name symbols"),
