@@ -15,6 +15,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+import structlog
+
 import settings as settings_module
 from bootstrap import live, parts
 from domain.errors import ConfigError, Unavailable
@@ -37,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = settings_module.load()
         recent = parts.configure_logging(settings)
+        for line in settings_module.unknown_variables():
+            structlog.get_logger(__name__).warning("unknown variable", said=line)
         return asyncio.run(live.run(settings, recent))
     except ConfigError as error:
         print(f"revenant cannot start:\n{error}", file=sys.stderr)

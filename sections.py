@@ -8,9 +8,9 @@ import re
 import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from domain.coverage import known_timeframe
 from domain.dates import moment
@@ -31,6 +31,15 @@ class Section(BaseModel):
     """Base of every section: frozen, and no key that is not listed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _lists_with_commas(cls, value: Any, info: ValidationInfo) -> Any:
+        """Take a list of plain values that was written as text, as in the environment: ``BTC, ETH``."""
+        kind = cls.model_fields[str(info.field_name)].annotation
+        item = next(iter(get_args(kind)), None)
+        plain = not (isinstance(item, type) and issubclass(item, BaseModel))
+        return listed(value) if get_origin(kind) is tuple and plain else value
 
 
 class Trading(Section):

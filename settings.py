@@ -6,7 +6,8 @@ import difflib
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import yaml
 from dotenv import dotenv_values
@@ -37,7 +38,11 @@ from sections import (
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from pydantic.fields import FieldInfo
+
 PREFIX = "REVENANT__"
+NOT_SETTINGS = frozenset({"REVENANT_CONFIG"})
+"""Variables of that beginning that say where settings are."""
 CONFIG_BYTES_MAX = 64 * 1024
 SEAL_KEY_BYTES = 32
 
@@ -200,16 +205,34 @@ def load(config: Path | None = None, environment: Mapping[str, str] | None = Non
     """
     path = config or Path(os.environ.get("REVENANT_CONFIG", "config.yaml"))
     tree = _from_file(path, needed=config is not None)
-    if environment is None:
-        from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
-        environment = {**from_file, **os.environ}
-    _overlay(tree, environment)
+    _overlay(tree, _environment() if environment is None else environment)
     try:
         settings = Settings.model_validate(tree, context={"trading": trading})
     except ValidationError as error:
         raise ConfigError("\n".join(_problems(error))) from None
     _check_names(settings)
     return settings
+
+
+def unknown_variables(environment: Mapping[str, str] | None = None) -> list[str]:
+    """Return a line for each variable that looks like a setting and is none, with the name that may be meant.
+
+    They stop nothing: a host that runs a service called revenant sets variables of its own (REVENANT_PORT).
+    """
+    names = _environment() if environment is None else environment
+    known = {"_".join(path).upper(): "__".join(path).upper() for path in _paths(Settings)}
+    lines = []
+    for name in sorted(names):
+        if name.startswith(PREFIX.rstrip("_") + "_") and not name.startswith(PREFIX) and name not in NOT_SETTINGS:
+            meant = known.get(name.removeprefix(PREFIX.rstrip("_") + "_").replace("__", "_"))
+            hint = f"did you mean {PREFIX}{meant}?" if meant else f"settings are {PREFIX}SECTION__KEY"
+            lines.append(f"{name} is not a setting and changes nothing; {hint}")
+    return lines
+
+
+def _paths(kind: Any) -> Iterator[tuple[str, ...]]:
+    for name, field in _fields(kind).items():
+        yield from ((name, *rest) for rest in _paths(field.annotation)) if _fields(field.annotation) else [(name,)]
 
 
 def with_values(settings: Settings, values: Mapping[str, str]) -> Settings:
@@ -289,6 +312,11 @@ def _from_file(path: Path, *, needed: bool) -> dict[str, Any]:
     return tree
 
 
+def _environment() -> dict[str, str]:
+    from_file = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return {**from_file, **os.environ}
+
+
 def _overlay(tree: dict[str, Any], environment: Mapping[str, str]) -> None:
     for name, keys in ENVIRONMENT.items():
         if environment.get(name):
@@ -331,7 +359,10 @@ def _problems(error: ValidationError) -> Iterator[str]:
         elif not path:
             yield str(problem["msg"]).removeprefix("Value error, ")
         else:
-            yield f"{where}: {_masked(path, problem.get('input'))}: {problem['msg'].removeprefix('Value error, ')}"
+            said = problem["msg"].removeprefix("Value error, ").replace("valid tuple", "list such as [a, b]")
+            keys = _keys_at(path) if problem["type"] in {"model_type", "dict_type"} else []
+            hint = f"; its keys are {', '.join(keys)}" if keys else ""
+            yield f"{where}: {_masked(path, problem.get('input'))}: {said}{hint}"
 
 
 def _masked(path: list[str], value: Any) -> str:
@@ -345,15 +376,17 @@ def _masked(path: list[str], value: Any) -> str:
 
 
 def _keys_at(path: list[str]) -> list[str]:
+    """Return the keys that may stand at a path, through lists and tables of names too; none where any may."""
     kind: Any = Settings
     for part in path:
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            annotation = kind.model_fields[part].annotation if part in kind.model_fields else None
-            kind = annotation
-        inner = [arg for arg in getattr(kind, "__args__", ()) if isinstance(arg, type) and issubclass(arg, BaseModel)]
-        if inner and (part.isdecimal() or part not in getattr(kind, "model_fields", {})):
-            kind = inner[0]
-    return list(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else []
+        field = _fields(kind).get(part)
+        inner = [one for one in get_args(kind) if one not in {Ellipsis, NoneType}]
+        kind = field.annotation if field is not None else inner[-1] if inner else None
+    return list(_fields(kind))
+
+
+def _fields(kind: Any) -> dict[str, FieldInfo]:
+    return kind.model_fields if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
 
 
 def _check_names(settings: Settings) -> None:

@@ -47,6 +47,8 @@ def load(config: Path | None, *, trading: bool = True) -> settings_module.Settin
     """
     settings = settings_module.load(config, trading=trading)
     parts.configure_logging(settings)
+    for line in settings_module.unknown_variables():
+        Console(stderr=True, soft_wrap=True).print(line, style="yellow", highlight=False)
     return settings
 
 

@@ -6,6 +6,7 @@ import logging
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
-SECRET_LEAST = 4
+SECRET_LEAST = 6
 RECENT_MAX = 1_000
 UNSAID = frozenset({"timestamp", "level", "event", "mode", "exc_info", "exception", "stack_info"})
 
@@ -74,8 +75,8 @@ def configure(style: str, level: str, mode: str, secrets: Sequence[str]) -> Rece
         style: ``text``, ``json``, or ``auto`` for text on a terminal and JSON elsewhere.
         level: the least level shown.
         mode: what every line is marked with, such as SYNTHETIC.
-        secrets: texts that must never appear; they are shown as ``***``. What is shorter than four characters is none:
-            masking it would only spoil the names in every line.
+        secrets: texts that must never appear; in values they are shown as ``***``. What is shorter than six characters
+            is none, and names of values are not looked at: masking them would only spoil every line.
     """
     text = style == "text" or (style == "auto" and sys.stderr.isatty())
     masked = _masking(secrets)
@@ -89,12 +90,18 @@ def configure(style: str, level: str, mode: str, secrets: Sequence[str]) -> Rece
     recent, folds = Recent(), Folds()
 
     def render(logger: Any, name: str, event: EventDict) -> str:
-        recent.add(masked(_plain(event)))
-        return masked(str(renderer(logger, name, _for_people(event) if text else event)))
+        shown = hidden(_for_people(event) if text else event)
+        recent.add(_plain(hidden(event)))
+        line = str(renderer(logger, name, shown))
+        # a terminal's renderer writes a traceback itself, after all else
+        return str(masked(line)) if event.get("exc_info") else line
+
+    def hidden(event: EventDict) -> EventDict:
+        return {key: value if key == "exc_info" else masked(value) for key, value in event.items()}
 
     def fold(_: Any, __: str, event: EventDict) -> EventDict:
         if text and folds.folded(event):
-            recent.add(masked(_plain(event)))
+            recent.add(_plain(hidden(event)))
             raise structlog.DropEvent
         return event
 
@@ -124,14 +131,25 @@ def configure(style: str, level: str, mode: str, secrets: Sequence[str]) -> Rece
     return recent
 
 
-def _masking(secrets: Sequence[str]) -> Callable[[str], str]:
+def _masking(secrets: Sequence[str]) -> Callable[[Any], Any]:
     # longest first, so that a secret inside another one leaves no rest
     hidden = sorted((secret for secret in secrets if len(secret) >= SECRET_LEAST), key=len, reverse=True)
 
-    def masked(line: str) -> str:
-        for secret in hidden:
-            line = line.replace(secret, "***")
-        return line
+    def masked(value: Any) -> Any:
+        """Return a value without secrets; names in a table are left alone."""
+        if isinstance(value, str):
+            for secret in hidden:
+                value = value.replace(secret, "***")
+            return value
+        if isinstance(value, Mapping):
+            return {key: masked(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            found = [masked(one) for one in value]
+            # a series stays one
+            return value if found == list(value) else found
+        # a number too, or an error: what a renderer makes of it is one of these
+        told = (str(value), repr(value))
+        return masked(told[0]) if any(secret in text for secret in hidden for text in told) else value
 
     return masked
 

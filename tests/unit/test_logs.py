@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
 import structlog
 
 from dashboard import logs
@@ -60,3 +61,44 @@ def test_json_is_left_as_it_is(capsys):
             structlog.get_logger().warning("silent", start=1_795_953_780_000)
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["start"] for line in lines] == [1_795_953_780_000] * 5
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+@pytest.mark.parametrize("secret", ["symbol", "signal", "level1", 'a"b\\c"d', "ключ-ключ", "123456", "event!"])
+def test_a_secret_is_masked_in_every_kind_of_value_and_in_no_name(capsys, style, secret):
+    """Found by a password that is a word: "symbol" spoiled the names of values in every line."""
+
+    class Shown:
+        def __repr__(self):
+            return f"Shown({secret})"
+
+    with own_logging():
+        recent = logs.configure(style, "info", "paper", [secret, "tiny5"])
+        structlog.get_logger().info(
+            f"said {secret}", symbol=f"x{secret}y", signal={"level1": [secret, {"k": f"{secret}!"}]}, number=123456,
+            shown=Shown(), error=ValueError(secret), tiny="tiny5 stays",
+        )  # fmt: skip
+    line = capsys.readouterr().err
+    values = json.loads(line) if style == "json" else {}
+    if style == "json":
+        assert values.keys() >= {"event", "symbol", "signal", "number", "shown", "error"}
+        assert values["signal"].keys() == {"level1"}
+        assert values["tiny"] == "tiny5 stays"
+        assert (values["event"], values["symbol"]) == ("said ***", "x***y")
+        assert secret not in json.dumps(list(values.values()), ensure_ascii=False).replace("level1", "")
+    elif secret not in {"symbol", "signal", "level1"}:
+        assert secret not in line
+    assert "symbol=x***y" in recent.lines(1)[0]
+
+
+@pytest.mark.parametrize("style", ["json", "text"])
+def test_a_traceback_tells_no_secret(capsys, style):
+    with own_logging():
+        logs.configure(style, "info", "paper", ["hunter22"])
+        try:
+            int("cannot log in with hunter22")
+        except ValueError:
+            structlog.get_logger().exception("failed")
+    line = capsys.readouterr().err
+    assert "cannot log in with" in line
+    assert "hunter22" not in line
