@@ -24,14 +24,14 @@ import settings as settings_module
 from bootstrap import control, inspection, parts
 from bootstrap import doctor as examination
 from commands import backtest as backtest_commands
-from commands import backup, demo, learning, outcome, reconciling, running, sources
+from commands import backup, demo, learning, outcome, reconciling, running, sources, summary
 from commands import data as data_commands
 from commands.shared import DEGRADED, FAILED, OK, SYMBOLS, AsJson, Config, Version, load, show
 from commands.times import Days
 from domain import reports
 from domain.errors import ConfigError, Unavailable, of_system
 from domain.records import SwitchState, finished
-from domain.reports import Group, Period
+from domain.reports import Group, Period, Result
 from domain.sheet import cell
 from domain.source import Source
 from domain.trade import Trade, as_row, as_tree
@@ -111,7 +111,10 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
             as_json,
         )
         raise typer.Exit(FAILED)
-    show({"running": True, **body}, as_json)
+    if as_json or "error" in body:
+        show({"running": True, **body}, as_json)
+    else:
+        print("\n".join(summary.status_lines(body)))
     raise typer.Exit(FAILED if "error" in body else OK if body["ready"] else DEGRADED)
 
 
@@ -214,7 +217,11 @@ def stats(
     settings = load(config, trading=False)
     held, degraded = _tracker(settings)
     if by:
-        show(_results(held.trades(), by, days), as_json)
+        found = _results(held.trades(), by, days)
+        if as_json:
+            show([{**asdict(one), "win_rate": round(one.win_rate, 1)} for one in found], as_json)
+        else:
+            print("\n".join(summary.result_lines(found)))
         raise typer.Exit(DEGRADED if degraded else OK)
     figures = asdict(held.get_statistics(days))
     figures["mode"] = settings.mode.upper()
@@ -225,7 +232,8 @@ def stats(
     if as_json:
         print(json.dumps(figures, default=str, indent=2))
     else:
-        print(f"{settings.mode.upper()}\n{held.format_stats_message(days)}")
+        # the stars are a chat's way of writing bold
+        print(f"{settings.mode.upper()}\n{held.format_stats_message(days).replace('*', '')}")
     raise typer.Exit(DEGRADED if degraded else OK)
 
 
@@ -352,23 +360,11 @@ def list_trades(
     """List the newest closed trades, newest last."""
     settings = load(config, trading=False)
     held, degraded = _tracker(settings)
-    rows = [as_tree(trade) for trade in held.trades()[-limit:]]
-    shown = (
-        "exit_time",
-        "symbol",
-        "side",
-        "strategy_name",
-        "quantity",
-        "entry_price",
-        "exit_price",
-        "pnl_usd",
-        "r_multiple",
-        "exit_reason",
-        "trade_id",
-    )
-    if not as_json:
-        rows = [{name: _short(row[name]) for name in shown} for row in rows]
-    show(rows, as_json)
+    newest = held.trades()[-limit:]
+    if as_json:
+        show([as_tree(trade) for trade in newest], as_json)
+    else:
+        print("\n".join(summary.trade_lines(newest)))
     raise typer.Exit(DEGRADED if degraded else OK)
 
 
@@ -436,7 +432,7 @@ def _tracker(settings: settings_module.Settings) -> tuple[Any, bool]:
     return held, degraded
 
 
-def _results(trades: list[Trade], by: str, days: int | None) -> list[dict[str, Any]]:
+def _results(trades: list[Trade], by: str, days: int | None) -> list[Result]:
     now = trades[-1].exit_time if trades else datetime.now(UTC)
     if by in set(Period):
         found = reports.by_period(trades, Period(by), PERIODS, now)
@@ -445,7 +441,7 @@ def _results(trades: list[Trade], by: str, days: int | None) -> list[dict[str, A
         found = reports.by_group([one for one in trades if since is None or one.exit_time >= since], Group(by))
     else:
         raise ConfigError(f"--by {by}: give one of {', '.join((*Period, *Group))}")
-    return [{**asdict(one), "win_rate": round(one.win_rate, 1)} for one in found]
+    return found
 
 
 def _switch(settings: settings_module.Settings, state: SwitchState, reason: str, as_json: bool) -> None:

@@ -139,6 +139,8 @@ def db_stats(settings: Settings, known: Known, running: Mapping[str, Any] | None
         "candles": by_timeframe,
     }  # fmt: skip
     if running:
+        # one fact, one figure: what is on its way the bot knows, and the journal here was read a moment later
+        figures["unsettled"] = running["unsettled"]
         figures |= {f"bot_{name}": state for name, state in running["tiers"].items()}
         figures |= {"bot_journal": running["ledger"], "bot_candles_waiting": running["candles_waiting"]}
     return figures

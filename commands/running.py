@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 ASK_S, ORDER_S = 15.0, 30.0
 """How long a busy bot may take to answer a question, and to do what it is told."""
 NEEDED = {
-    "/status": ("ready", "open", "pending", "tiers", "ledger", "candles_waiting"), "/models": ("strategies",),
+    "/status": ("ready", "open", "pending", "tiers", "ledger", "candles_waiting", "unsettled"),
+    "/models": ("strategies",),
     "/switch": ("switch",), "/forceexit": ("outcomes",), "/panic": ("outcomes",), "/reconcile": ("ghosts",),
     "/link": ("key",),
 }  # fmt: skip

@@ -51,7 +51,8 @@ def overview(database: Database) -> list[dict[str, Any]]:
         .where(held.rows > 0).group_by(held.source)
     )  # fmt: skip
     with database.reading() as connection:
-        found = {row[0]: row[1:] for row in connection.execute(query)}
+        # PostgreSQL's sums are decimals
+        found = {row[0]: (int(row[1]), *row[2:]) for row in connection.execute(query)}
         tables = set(sa.inspect(connection).get_table_names())
     names = ("rows", "symbols", "series", "earliest", "latest")
     return [

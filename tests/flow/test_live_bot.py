@@ -223,6 +223,9 @@ def test_operator_commands_answer_in_json(make_bot):
     assert status["feed"]["malformed"] == status["frames"]["invalid"] == 0
     assert stats["total_trades"] >= 1
     assert {"symbols", "total_candles", "db_size_mb", "database_type"} <= set(db_stats)
+    shown = bot.manage("status").stdout
+    assert all(len(line) <= 100 for line in shown.splitlines())
+    assert shown.startswith("SYNTHETIC")
     assert trades[0]["mode"] == "synthetic"
     assert config["risk"]["percent"] == "0.5"
     assert {"database", "data folder", "free space", "redis"} <= {row["name"] for row in doctor}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 
+from bootstrap import inspection
 from commands.shared import show
+from settings import Settings
 
 BODY = {
     "ready": True,
@@ -38,3 +40,11 @@ def test_people_are_shown_lines_and_tables_and_no_program_text(capsys):
 def test_programs_are_told_everything(capsys):
     show(BODY, as_json=True)
     assert json.loads(capsys.readouterr().out) == BODY
+
+
+def test_db_stats_and_the_bot_tell_the_same_count_of_unsettled_trades(tmp_path):
+    """Found by a trade that closed between the two readings: 1 here, 0 in the status."""
+    settings = Settings(data_dir=tmp_path)
+    bot = {"unsettled": 0, "tiers": {}, "ledger": {"state": "ok"}, "candles_waiting": 0}
+    assert inspection.db_stats(settings, inspection.Known(2, 1), bot)["unsettled"] == 0
+    assert inspection.db_stats(settings, inspection.Known(2, 1), None)["unsettled"] == 1
