@@ -39,7 +39,7 @@ class Handles:
 
     def __init__(self, config: Path | None = None) -> None:
         """Open what ``config`` names, without it the bot's own configuration. Raises ConfigError."""
-        self.settings = settings_module.load(config)
+        self.settings = settings_module.load(config, trading=False)
         self._main = parts.database(self.settings)
 
     def __enter__(self) -> Self:
@@ -73,13 +73,35 @@ class Handles:
         """The phantoms that the journal tells of, as of now."""
         return inspection.journaled_phantoms(self.settings)
 
-    def ml_scorer(self, strategy: str) -> MLScorer:
-        """Return how a strategy is scored.
+    @property
+    def ml_scorer(self) -> MLScorers:
+        """How the strategies' models stand; ``ml_scorer("scalp")`` is that of one."""
+        return MLScorers(self.settings)
 
-        Raises:
-            BadData: when no such strategy is enabled.
+
+class MLScorers:
+    """What the strategies' models have learned; without settings those of the bot's own configuration."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self._settings = settings
+
+    def __call__(self, strategy: str) -> MLScorer:
+        """Return how one strategy is scored. Raises BadData when it is not enabled, ConfigError."""
+        return MLScorer(self._known(), strategy)
+
+    def get_retrain_info(self, strategy: str = "") -> dict[str, Any]:
+        """Return how a strategy's model stands; without a name, that of the one which is trained next.
+
+        That has its name as ``strategy``, and all of them as ``strategies``. Raises as ``MLScorer`` does.
         """
-        return MLScorer(self.settings, strategy)
+        if strategy:
+            return self(strategy).get_retrain_info()
+        told = _retrain_info(self._known())
+        name = min(told, key=lambda one: told[one]["trades_until_next_retrain"])
+        return {**told[name], "strategy": name, "strategies": told}
+
+    def _known(self) -> Settings:
+        return self._settings or settings_module.load(trading=False)
 
 
 class MLScorer:
@@ -96,7 +118,10 @@ class MLScorer:
 
         Works inside a notebook too, whose event loop is running already. Raises Unavailable when the database is away.
         """
-        with ThreadPoolExecutor(1) as aside:
-            told = aside.submit(lambda: asyncio.run(inspection.learning(self._settings))).result()
-        found: dict[str, Any] = told[self._strategy]
+        found: dict[str, Any] = _retrain_info(self._settings)[self._strategy]
         return found
+
+
+def _retrain_info(settings: Settings) -> dict[str, Any]:
+    with ThreadPoolExecutor(1) as aside:
+        return aside.submit(lambda: asyncio.run(inspection.learning(settings))).result()

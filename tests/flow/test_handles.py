@@ -49,6 +49,18 @@ def test_the_classes_come_by_their_names_and_others_do_not():
         from ml import Nobody  # noqa: F401
 
 
+def test_the_scorer_comes_by_its_name_and_tells_when_it_learns_next(tmp_path, monkeypatch):
+    monkeypatch.setenv("REVENANT__DATA_DIR", str(tmp_path))
+    from ml import ml_scorer
+
+    info = ml_scorer.get_retrain_info()
+    assert {"can_train", "trades_until_next_retrain", "next_retrain_at"} <= info.keys()
+    assert info["strategies"].keys() >= {"scalp", info["strategy"]}
+    assert ml_scorer("scalp").get_retrain_info() == ml_scorer.get_retrain_info("scalp") == info["strategies"]["scalp"]
+    with pytest.raises(BadData, match="'nobody' is enabled"):
+        ml_scorer.get_retrain_info("nobody")
+
+
 def test_a_strategy_or_figure_that_is_none_is_named_with_those_there_are(tmp_path, monkeypatch):
     from bootstrap.handles import Handles
 
