@@ -78,8 +78,8 @@ def doctor(
     data: Annotated[bool, typer.Option("--data", help="Also write, read, change and delete a few bars.")] = False,
 ) -> None:
     """Check configuration, folders, database, Redis, exchange, clock and keys."""
-    settings = load(config)
-    results = asyncio.run(examination.checkup(settings, live_too=live))
+    settings = load(config, trading=False)
+    results = examination.check_settings(config) + asyncio.run(examination.checkup(settings, live_too=live))
     if data:
         results += examination.check_data(settings)
     if as_json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+import settings as settings_module
 from bootstrap import going_live
 from bootstrap.parts import database, exchange_of, known_rules, open_venue, plans, symbols_of
 from bootstrap.polled import PolledMarket
@@ -22,12 +23,25 @@ from persistence.checkup import check_database, check_folder
 from persistence.history import CandleHistory
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from broker.bybit import BybitBroker
     from settings import Settings
 
 
 log = structlog.get_logger(__name__)
 
 CLOCK_WARN_S = 0.5
+
+
+def check_settings(config: Path | None) -> list[Finding]:
+    """Return what keeps a bot from starting on the settings of a file, nothing when nothing does."""
+    try:
+        settings_module.load(config)
+    except ConfigError as error:
+        return [Finding("settings", State.FAIL, line) for line in str(error).splitlines()]
+    return []
 
 
 async def checkup(settings: Settings, *, live_too: bool) -> list[Finding]:
@@ -46,9 +60,13 @@ async def checkup(settings: Settings, *, live_too: bool) -> list[Finding]:
         findings.append(Finding("strategies", State.OK, ", ".join(plans(settings))))
     except ConfigError as error:
         findings.append(Finding("strategies", State.FAIL, str(error)))
+    asked = live_too or settings.mode == "live"
+    if asked:
+        # what needs no network is told without one
+        findings += going_live.of_settings(settings)
     if settings.source.practice:
         return [*findings, Finding("exchange", State.OK, "practice exchange, started with the bot")]
-    return findings + await _check_exchange(settings, live_too=live_too)
+    return findings + await _check_exchange(settings, live_too=asked)
 
 
 async def _check_telegram(settings: Settings) -> Finding:
@@ -109,9 +127,18 @@ async def _check_polled(market: PolledMarket) -> list[Finding]:
     return [Finding("exchange", State.OK, detail)]
 
 
+async def _check_account(settings: Settings, exchange: BybitBroker, symbols: Sequence[str]) -> list[Finding]:
+    if not settings.bybit.api_key.get_secret_value():
+        return [Finding("live", State.FAIL, "the account was not asked: there is no API key to ask with")]
+    return await going_live.of_account(settings, exchange, symbols)
+
+
 async def _check_exchange(settings: Settings, *, live_too: bool) -> list[Finding]:
     async with contextlib.AsyncExitStack() as stack:
-        venue = await open_venue(settings, stack)
+        try:
+            venue = await open_venue(settings, stack)
+        except (ConfigError, Unavailable, Rejected) as error:
+            return [Finding("exchange", State.FAIL, str(error))]
         if venue.client is None:
             return await _check_polled(PolledMarket(venue.source, settings.trading.symbols))
         exchange = exchange_of(venue.client)
@@ -125,9 +152,8 @@ async def _check_exchange(settings: Settings, *, live_too: bool) -> list[Finding
             known = known_rules(settings, settings.source)
             symbols = symbols_of(settings, await exchange.instruments(), known)
             findings.append(Finding("exchange", State.OK, f"{len(symbols)} symbols can be traded"))
-            if live_too or settings.mode == "live":
-                findings += going_live.of_settings(settings)
-                findings += await going_live.of_account(settings, exchange, symbols)
+            if live_too:
+                findings += await _check_account(settings, exchange, symbols)
         except ConfigError as error:
             return [*findings, Finding("live", State.FAIL, str(error))]
         except (Unavailable, Rejected) as error:

@@ -24,8 +24,14 @@ PRUDENT_PERCENT = Decimal("0.5")
 
 def of_settings(settings: Settings) -> list[Finding]:
     """Return the steps that the configuration itself shows; what only weakens the operator's sight is a warning."""
-    told = settings.telegram
+    told, keys = settings.telegram, settings.bybit
     return [
+        _step("live source", settings.source.tradable, f"source {settings.source} takes real orders",
+              f"source {settings.source} takes no real orders: set DATA_SOURCE to bybit"),
+        _step("live key", bool(keys.api_key.get_secret_value() and keys.api_secret.get_secret_value()),
+              "an API key and its secret are set", "no API key: set BYBIT_API_KEY and BYBIT_API_SECRET"),
+        _step("live confirmed", bool(settings.live_confirm), "LIVE_CONFIRM is set",
+              "nothing says that real money is meant: set LIVE_CONFIRM to the account's uid"),
         _step("live mode", settings.mode == "live", "trading.mode is live", "trading.mode is paper",
               State.WARN),
         _step("live risk", settings.risk.percent <= PRUDENT_PERCENT, f"{settings.risk.percent} % of the equity",
