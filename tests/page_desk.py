@@ -168,7 +168,9 @@ class MadeUpWorks:
 class Served:
     """The page on made-up answers; ``deeds`` is what came into the audit, ``full`` why it takes no more."""
 
-    def __init__(self, *, password: str = "", viewer: str = "", per_s: float = 1_000.0, clock: Any = None, stored: Any = None) -> None:
+    def __init__(
+        self, *, password: str = "", viewer: str = "", per_s: float = 1_000.0, clock: Any = None, stored: Any = None
+    ) -> None:
         self.desk, self.works, self.deeds = PageDesk(), MadeUpWorks(), list[dict[str, Any]]()
         self.full = ""
         times = {} if clock is None else {"now": clock}

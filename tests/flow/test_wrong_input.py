@@ -101,8 +101,9 @@ def every_command() -> dict[str, object]:
     import manage
 
     found = dict(paths(typer.main.get_command(manage.app)))
-    # the practice exchange is a server with options of its own
-    found.pop("sandbox serve")
+    # a server with options of its own, and a show for people
+    for name in ("sandbox serve", "demo"):
+        found.pop(name)
     return found
 
 

@@ -32,7 +32,9 @@ def test_host_and_reason_are_told_without_a_secret(cause, why):
     assert unreachable(cause, "http://127.0.0.1:9/x") == f"cannot reach 127.0.0.1:9: {why}"
 
 
-@pytest.mark.parametrize("error", [Library("https://api.venue.com HTTP 500"), ValueError("no number"), OSError("no host"), None])
+@pytest.mark.parametrize(
+    "error", [Library("https://api.venue.com HTTP 500"), ValueError("no number"), OSError("no host"), None]
+)
 def test_what_is_no_lack_of_a_connection_is_not_called_one(error):
     assert unreachable(error) == ""
 
