@@ -90,18 +90,15 @@ def configure(style: str, level: str, mode: str, secrets: Sequence[str]) -> Rece
     recent, folds = Recent(), Folds()
 
     def render(logger: Any, name: str, event: EventDict) -> str:
-        shown = hidden(_for_people(event) if text else event)
-        recent.add(_plain(hidden(event)))
+        shown = _bare(_for_people(event) if text else event, masked)
+        recent.add(_plain(_bare(event, masked)))
         line = str(renderer(logger, name, shown))
         # a terminal's renderer writes a traceback itself, after all else
         return str(masked(line)) if event.get("exc_info") else line
 
-    def hidden(event: EventDict) -> EventDict:
-        return {key: value if key == "exc_info" else masked(value) for key, value in event.items()}
-
     def fold(_: Any, __: str, event: EventDict) -> EventDict:
         if text and folds.folded(event):
-            recent.add(_plain(hidden(event)))
+            recent.add(_plain(_bare(event, masked)))
             raise structlog.DropEvent
         return event
 
@@ -129,6 +126,11 @@ def configure(style: str, level: str, mode: str, secrets: Sequence[str]) -> Rece
         # these log whole addresses, with tokens in them
         logging.getLogger(noisy).setLevel(logging.WARNING)
     return recent
+
+
+def _bare(event: EventDict, masked: Callable[[Any], Any]) -> EventDict:
+    """Return the same without secrets; of a traceback only what renders it can tell."""
+    return {key: value if key == "exc_info" else masked(value) for key, value in event.items()}
 
 
 def _masking(secrets: Sequence[str]) -> Callable[[Any], Any]:

@@ -42,7 +42,8 @@ def configuration() -> str:
         "# Every setting", "",
         "Made of the program by `make docs`. Settings are in `config.yaml`; the environment (or `.env`) beats the file: the",
         "name in the last column where there is one, else `REVENANT__SECTION__KEY` (`REVENANT__RISK__PERCENT=0.5`). Lists",
-        "and tables are written there as in YAML. `manage.py show-config` shows what is in force, secrets masked.", "",
+        "take commas there (`3m,15m`), tables are written as in YAML. `manage.py show-config` shows what is in force,",
+        "secrets masked.", "",
         "## At the top", "", *_head(),
     ]  # fmt: skip
     for key, field in Settings.model_fields.items():
