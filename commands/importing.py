@@ -18,15 +18,15 @@ from domain.coverage import known_timeframe
 from domain.errors import BadData, RevenantError
 from domain.sifting import sift
 from domain.source import Source
-from domain.symbols import in_full, perpetual
-from formats import candles, names
+from domain.symbols import Symbols, in_full, perpetual
+from formats import candles, kept_rows, names
 from formats.freqtrade import EXTRAS_TIMEFRAME
 from history.deposit import deposit
 from history.plausibility import APART_MAX, Stored, distance, silent
 from history.port import EQUITY, market_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from domain.coverage import Span
     from history.port import Store
@@ -74,7 +74,10 @@ def import_files(
         wish = Wish(source, _in_full(symbol, source), timeframe, what, force)
         for path in _within(files):
             try:
-                rows.append(_import(history, path, wish))
+                kept = kept_rows.read(path)
+                # which markets are meant is told by those that are in it
+                named = wish._replace(symbol=symbol)
+                rows += [_import(history, path, wish)] if kept is None else _kept(history, path, named, kept)
             except RevenantError as error:
                 rows.append({"file": path.name, "error": str(error)})
     show(rows if as_json else [{name: row.get(name, "") for name in _SHOWN} for row in rows], as_json)
@@ -167,6 +170,18 @@ def _need_market(history: History, path: Path, wish: Wish, series: Series, bars:
             f"stored of {found.other.source} {' '.join(found.other.series)}: another market's? Nothing is stored; "
             "give the right --symbol, or --force"
         )
+
+
+def _kept(history: History, path: Path, wish: Wish, kept: Mapping[Series, Bars]) -> list[dict[str, Any]]:
+    """Bring back rows that were written to a file before they were deleted: of all series in it, or of those named."""
+    named = Symbols(series.symbol for series in kept).matches(wish.symbol) if wish.symbol else None
+    found = {
+        series: bars for series, bars in kept.items()
+        if (named is None or series.symbol in named) and wish.timeframe in {"", series.timeframe}
+    }  # fmt: skip
+    if not found:
+        raise BadData(f"{path.name}: holds {', '.join(' '.join(one) for one in kept) or 'no row'}, and nothing else")
+    return [_stored(history.candles, path, wish.source, series, bars) for series, bars in found.items()]
 
 
 def _import_funding(history: History, path: Path, wish: Wish) -> dict[str, Any]:

@@ -116,6 +116,25 @@ def test_what_is_pruned_lies_in_a_file_that_brings_it_back(tmp_path):
     assert back[0]["added"] == done[0]["old"]
 
 
+def test_a_file_of_many_deleted_series_is_brought_back_whole(tmp_path):
+    """Found by the file of ``sources clean``: with two series in it nothing could read it again."""
+    commands = Commands(tmp_path / "data", "", "http://127.0.0.1:9")
+    series = [Series("BTC/USDT", "1h"), Series("ETH/USDT", "1h"), Series("BTC/USDT", "4h")]
+    with History(Settings(data_dir=tmp_path / "data")) as history:
+        for number, one in enumerate(series):
+            step = 3_600_000 if one.timeframe == "1h" else 14_400_000
+            rows = [(step * i, 10.5 + number, 11.25 + number, 9.0, 10.125 + number, 1.5, 15.0) for i in range(500, 520)]
+            history.candles.save(Source.BINANCE, one, Bars.of(rows))
+        before = {one: history.candles.load(Source.BINANCE, one).rows() for one in series}
+    file = commands.json("sources", "clean", "-s", "binance", "--yes")["backup"]
+    assert commands.json("data", "import", file, "-s", "binance", "-p", "eth")[0]["symbol"] == "ETH/USDT"
+    assert [row["added"] for row in commands.json("data", "import", file, "-s", "binance")] == [20, 20, 0]
+    with History(Settings(data_dir=tmp_path / "data")) as history:
+        assert {one: history.candles.load(Source.BINANCE, one).rows() for one in series} == before
+    (refused,) = commands.json("data", "import", file, "-s", "binance", "-p", "SOL", code=1)
+    assert "holds BTC/USDT 1h, BTC/USDT 4h, ETH/USDT 1h, and nothing else" in refused["error"]
+
+
 @pytest.mark.parametrize(("stored", "had"), [
     (("3m", "15m"), ("3m", "15m")), (("15m",), ("15m",)), (("1h", "15m"), ("15m",)), ((), ()),
 ])  # fmt: skip
