@@ -113,8 +113,14 @@ def test_where_no_bot_has_ever_lived_nothing_is_done_and_nothing_made(make_bot, 
     bot = make_bot()
     for arguments in (command, (*command, "--json")):
         done = bot.manage(*arguments)
-        assert (done.returncode, done.stdout) == (1, "")
-        said = " ".join(done.stderr.split())
+        assert done.returncode == 1
+        if "--json" in arguments:
+            body = json.loads(done.stdout)
+            assert body.keys() == {"error"}
+            said = body["error"]
+        else:
+            assert done.stdout == ""
+            said = " ".join(done.stderr.split())
         assert f"no bot has ever lived in {bot.data.resolve()} as SYNTHETIC on synthetic: nothing was done" in said
     assert not bot.data.exists()
 
