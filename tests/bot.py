@@ -33,6 +33,9 @@ LIVELY = {
         "wick_min": 0.05, "body_min": 0.05, "volume_min": 0.3, "band_rank_min": 0.1, "distance_atr_max": 4, "reward_r": 1.0,
         "cooldown_bars": 1, "stop_atr": 0.2, "stop_min": 0.003, "stop_min_atr": 0.3,
     }),
+    # the same three on every source, as a practice exchange may stand for any
+    **{f"REVENANT__STRATEGIES__{name}__MARKETS": "all" for name in ("TREND_PULLBACK", "MEAN_REVERSION", "SCALP")},
+    "REVENANT__STRATEGIES__BREAKOUT__ENABLED": "false",
     "REVENANT__RISK__PROTECTIONS": "[]", "REVENANT__RISK__DAILY_LOSS_PERCENT": "100",
 }  # fmt: skip
 """A strategy that gives ten times as many signals, and nothing that holds it back: most tests wait for trades."""
