@@ -260,9 +260,11 @@ class Health(Section):
 
     Attributes:
         watchdog_s: the process ends itself, to be started afresh, when its event loop has stood still for so long.
+        strategy_s: a strategy that takes longer for a bar, or to warm up on a symbol, is switched off.
     """
 
     watchdog_s: float = Field(60.0, ge=1)
+    strategy_s: float = Field(5.0, gt=0, le=60)
 
 
 class Heartbeat(Section):

@@ -78,6 +78,7 @@ class Settings(Section):
     trading: Trading = Trading()
     risk: Risk = Risk()
     strategies: dict[str, StrategyChoice] = Field(default_factory=dict)
+    strategies_folder: Path = Path("user/strategies")
     bybit: Bybit = Bybit()
     sandbox: Sandbox = Sandbox()
     paper: Paper = Paper()
@@ -120,6 +121,16 @@ class Settings(Section):
     def control(self) -> Path:
         """The socket over which manage.py steers a running bot."""
         return self.data_dir / "bot.sock"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _folder_among_strategies(cls, tree: Any) -> Any:
+        # people write it beside their strategies, which are named freely otherwise
+        held = tree.get("strategies") if isinstance(tree, dict) else None
+        if not isinstance(held, dict) or "folder" not in held:
+            return tree
+        rest = {name: value for name, value in held.items() if name != "folder"}
+        return {**tree, "strategies": rest, "strategies_folder": held["folder"]}
 
     @field_validator("model_key", "backup_key")
     @classmethod
