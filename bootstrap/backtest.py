@@ -260,7 +260,8 @@ def _unjudged(_: Signal) -> Judgement:
 
 def _terms(settings: Settings, request: Request, replayed: Mapping[str, Plan]) -> TraderTerms:
     return TraderTerms(
-        request.who or Identity(request.source.value, "backtest", "backtest"), limits(settings), replayed, paper=True,
+        request.who or Identity(request.source.value, "backtest", "backtest"), limits(settings, request.source),
+        replayed, paper=True,
         unfilled_timeout_ms=settings.trading.unfilled_timeout_s * 1000,
         limit_entries=settings.trading.entry_order == "limit", completeness_min=settings.history.completeness_min,
         resting=closed,

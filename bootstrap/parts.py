@@ -296,14 +296,14 @@ def windows(settings: Settings, used: Mapping[str, Plan], always: Sequence[str])
     return needs
 
 
-def limits(settings: Settings) -> RiskLimits:
-    """Return the risk limits in the engine's own terms."""
-    risk = settings.risk
+def limits(settings: Settings, source: Source | None = None) -> RiskLimits:
+    """Return the risk limits in the engine's own terms, on the bars of the settings' source or of another."""
+    risk, practice = settings.risk, (source or settings.source).practice
     return RiskLimits(
         percent=risk.percent, max_open_trades=risk.max_open_trades, max_exposure=risk.max_exposure,
         max_position=risk.max_position, max_order_value=risk.max_order_value,
         max_orders_per_minute=risk.max_orders_per_minute, max_equity_step=risk.max_equity_step,
-        max_equity=risk.max_equity,
+        max_equity=risk.max_equity, max_cost_r=settings.sandbox.max_cost_r if practice else risk.max_cost_r,
         daily_loss_percent=risk.daily_loss_percent, leverage=settings.trading.leverage,
         fee=settings.paper.taker_fee, slippage=settings.paper.slippage + settings.paper.half_spread,
         protections=tuple(

@@ -36,6 +36,7 @@ from engine.adjustments import Adjustments
 from engine.capital import Capital
 from engine.closed_trades import ClosedTrades
 from engine.commands import Command, PlaceOrder, RecordTrade, Refused, Remember, intent_of
+from engine.costs import cost_r
 from engine.decisions import Decided, Decisions
 from engine.decisions import Plan as Plan  # noqa: PLC0414  its older home
 from engine.exits import EXIT_ATTEMPTS_MAX as EXIT_ATTEMPTS_MAX  # noqa: PLC0414  its older home
@@ -351,7 +352,10 @@ class Trader:
         there = self._density(Series(signal.symbol, signal.timeframe))
         if there < self._terms.completeness_min:
             return Denied("data_quality", f"only {there:.2f} % of the bars of its window are there")
-        return weigh(signal, instrument, self.adjustments.limits, self._account(signal.symbol))
+        limits, exits = self.adjustments.limits, self._terms.plans[signal.strategy].exits
+        if limits.max_cost_r and (cost := cost_r(signal, instrument, limits, exits)) > limits.max_cost_r:
+            return Denied("costs", f"it would cost {cost:.2f} R, and may cost {limits.max_cost_r:f} R")
+        return weigh(signal, instrument, limits, self._account(signal.symbol))
 
     def _barred(self, signal: Signal) -> tuple[str, str] | None:
         """Return gate and reason when no signal of its kind may be traded now, whatever it says."""

@@ -33,7 +33,7 @@ LIVELY = {
         "wick_min": 0.05, "body_min": 0.05, "volume_min": 0.3, "band_rank_min": 0.1, "distance_atr_max": 4, "reward_r": 1.0,
         "cooldown_bars": 1, "stop_atr": 0.2, "stop_min": 0.003, "stop_min_atr": 0.3,
     }),
-    "REVENANT__RISK__PROTECTIONS": "[]", "REVENANT__RISK__DAILY_LOSS_PERCENT": "100",
+    "REVENANT__RISK__PROTECTIONS": "[]", "REVENANT__RISK__DAILY_LOSS_PERCENT": "100", "REVENANT__RISK__MAX_COST_R": "0",
 }  # fmt: skip
 """A strategy that gives ten times as many signals, and nothing that holds it back: most tests wait for trades."""
 PATIENCE = 8

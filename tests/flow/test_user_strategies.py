@@ -79,6 +79,13 @@ def test_they_are_backtested_swept_and_checked_by_command(tmp_path):
     first = commands.json("backtest", "run", *asked)
     assert {trade["strategy_name"] for trade in first["trades"]} == {"my_break"}
     assert commands.json("backtest", "run", *asked)["result_hash"] == first["result_hash"]
+    # the gate is the live one: what it refuses is told as such, and what it lets through costs less
+    commands.environment["REVENANT__SANDBOX__MAX_COST_R"] = "0.15"
+    cheap = commands.json("backtest", "run", *asked)
+    del commands.environment["REVENANT__SANDBOX__MAX_COST_R"]
+    refused = [one for one in cheap["decisions"] if one["gate"] == "costs"]
+    assert refused
+    assert len(cheap["trades"]) < len(first["trades"])
     swept = commands.json("backtest", "sweep", *asked, "--set", "my_break.length=20,30", "--jobs", "1")
     assert {row["my_break.length"]: row["trades"] for row in swept["trials"]}["30"] == len(first["trades"])
     assert swept["tried"] == 2

@@ -53,7 +53,8 @@ def world(on: dict, other: dict | None = None, exits=ExitPlan(), **terms):
     """A trader with two symbols, on which bars can be shown."""
     rows: dict[str, list[Bar]] = {A: [], B: []}
     rules = {
-        name: Instrument(name, name[0] + "USDT", D("0.1"), D("0.01"), D("0.01"), D(100_000), D(5), D(50)) for name in rows
+        name: Instrument(name, name[0] + "USDT", D("0.1"), D("0.01"), D("0.01"), D(100_000), D(5), D(50))
+        for name in rows
     }
     plans = {"theirs": Plan(Theirs(on), exits), "other": Plan(Theirs(other or {}), ExitPlan())}
     held = TraderTerms(
@@ -161,7 +162,9 @@ def test_one_that_fails_while_warming_up_is_told_of_when_the_bot_resumes():
 
 
 def test_numbers_of_numpy_become_plain_ones():
-    made = {0: lambda symbol, start, _: signal(symbol, np.int64(start), entry=np.float32(100), notes={"a": np.float32(1)})}
+    made = {
+        0: lambda symbol, start, _: signal(symbol, np.int64(start), entry=np.float32(100), notes={"a": np.float32(1)})
+    }
     _, bar = world(made)
     (order,) = [one for one in bar() if isinstance(one, PlaceOrder)]
     assert type(order.signal.entry) is float

@@ -70,5 +70,8 @@ def test_off_the_main_thread_calls_are_made_without_a_deadline():
 
 def test_where_nobody_trades_a_failure_is_bad_data_with_the_strategys_name(tmp_path):
     call = code(tmp_path, "def call():\n    return [][1]\n")
-    with pytest.raises(BadData, match=r"strategy mine: .*theirs.py, line 2: IndexError: list index out of range"), naming("mine"):
+    with (
+        pytest.raises(BadData, match=r"strategy mine: .*theirs.py, line 2: IndexError: list index out of range"),
+        naming("mine"),
+    ):
         call()

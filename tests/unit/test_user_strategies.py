@@ -58,7 +58,12 @@ def test_a_file_of_the_folder_is_a_strategy_like_ours(folder, tmp_path):
 
 def test_the_folder_can_be_named_in_the_environment_beside_strategies(tmp_path):
     found = settings_module.load(
-        None, {"REVENANT_CONFIG": "none", "REVENANT__STRATEGIES__FOLDER": str(tmp_path), "REVENANT__STRATEGIES": "{scalp: {}}"}
+        None,
+        {
+            "REVENANT_CONFIG": "none",
+            "REVENANT__STRATEGIES__FOLDER": str(tmp_path),
+            "REVENANT__STRATEGIES": "{scalp: {}}",
+        },
     )
     assert found.strategies_folder == tmp_path
     assert "folder" not in found.strategies
@@ -74,7 +79,10 @@ BROKEN = {
     "no step": ("class Mine:\n    name = 'mine'\n", "Mine lacks start, columns, step"),
     "no Parameters": (example("mine", **{"class Parameters(": "class Others("}), "lacks a class Parameters"),
     "no text": ("\x00", "mine.py"),
-    "raises when made": (example("mine", **{"self._p = parameters\n": "self._p = parameters.nothing\n"}), "AttributeError"),
+    "raises when made": (
+        example("mine", **{"self._p = parameters\n": "self._p = parameters.nothing\n"}),
+        "AttributeError",
+    ),
     "no timeframe": (example("mine", **{"= (parameters.timeframe,)": "= ('soon',)"}), "'soon' is none"),
     "no warm-up": (example("mine", **{"{parameters.timeframe: max": "{'1d': max"}), "warmup_bars of 15m is None"),
 }
@@ -128,7 +136,9 @@ def test_names_that_are_taken_or_none_are_refused(folder, name):
 
 def test_files_may_share_a_module_and_are_read_anew(folder):
     (folder / "_shared.py").write_text("LENGTH = 11\n")
-    text = example("mine", **{"from strategies import strategy\n": "from strategies import strategy\nfrom . import _shared\n"})
+    text = example(
+        "mine", **{"from strategies import strategy\n": "from strategies import strategy\nfrom . import _shared\n"}
+    )
     (folder / "mine.py").write_text(text.replace("length: int = 40", "length: int = _shared.LENGTH"))
     assert user_strategies.load_file(folder / "mine.py").Parameters().length == 11
     (folder / "mine.py").write_text(text.replace("length: int = 40", "length: int = 12"))
@@ -141,7 +151,9 @@ def test_a_package_announces_strategies(folder, tmp_path, monkeypatch):
     info = site / "theirs-1.2.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.2\n")
-    (info / "entry_points.txt").write_text("[revenant.strategies]\npacked = theirs_pack:Donchian\nlost = theirs_pack:No\n")
+    (info / "entry_points.txt").write_text(
+        "[revenant.strategies]\npacked = theirs_pack:Donchian\nlost = theirs_pack:No\n"
+    )
     (site / "theirs_pack.py").write_text(example("packed"))
     monkeypatch.syspath_prepend(str(site))
     assert importlib.metadata.version("theirs") == "1.2"
@@ -165,7 +177,18 @@ def test_a_new_one_passes_its_own_test_and_the_linters(folder):
     assert found.longs
     assert found.shorts
     config = str(ROOT / "pyproject.toml")
-    command = [sys.executable, "-m", "ruff", "check", "--config", config, "--no-cache", "--ignore", "INP001", str(made[0])]
+    command = [
+        sys.executable,
+        "-m",
+        "ruff",
+        "check",
+        "--config",
+        config,
+        "--no-cache",
+        "--ignore",
+        "INP001",
+        str(made[0]),
+    ]
     linted = subprocess.run(command, capture_output=True, text=True, check=False)
     assert linted.returncode == 0, linted.stdout
     compile(made[1].read_text(), str(made[1]), "exec")
