@@ -6,7 +6,6 @@ import settings
 from bootstrap import going_live
 from domain.finding import State
 
-
 ROOT = Path(__file__).parents[2]
 
 
