@@ -34,6 +34,7 @@ LIVELY = {
         "cooldown_bars": 1, "stop_atr": 0.2, "stop_min": 0.003, "stop_min_atr": 0.3,
     }),
     "REVENANT__RISK__PROTECTIONS": "[]", "REVENANT__RISK__DAILY_LOSS_PERCENT": "100", "REVENANT__RISK__MAX_COST_R": "0",
+    "REVENANT__STRATEGIES__SCALP__MARKETS": "all",
 }  # fmt: skip
 """A strategy that gives ten times as many signals, and nothing that holds it back: most tests wait for trades."""
 PATIENCE = 8
