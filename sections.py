@@ -116,6 +116,8 @@ class Risk(Section):
         max_order_value: value of an entry, in quote units, beyond which it is refused; 0 for no such limit.
         max_orders_per_minute: orders that open something in a minute of market time, then none; 0 for no such limit.
         max_equity_step: no entries while the equity told is so many times the last one, that part of it, or nothing.
+        max_cost_r: a signal whose fees, spread, slippage and expected funding are more than this share of what it risks
+            is refused (gate ``costs``); 0 for no such limit. The practice exchange has ``sandbox.max_cost_r`` instead.
         max_equity: no entries while more is told, be it the first that is told after a start; 0 for no such limit.
         protections: further reasons to make no entry.
     """
@@ -129,6 +131,7 @@ class Risk(Section):
     max_orders_per_minute: int = Field(0, ge=0)
     max_equity_step: Decimal = Field(Decimal(10), gt=1)
     max_equity: Decimal = Field(Decimal(0), ge=0)
+    max_cost_r: Decimal = Field(Decimal("0.15"), ge=0)
     protections: tuple[Protection, ...] = ()
 
 
@@ -206,6 +209,7 @@ class Sandbox(Section):
         slices: fill orders by an order book, in several executions, as a real exchange does; else whole.
         quiet: share of the made-up markets, those that trade least, with minutes in which nothing trades.
         marked: contracts to mark as no coins, such as BSVUSDT=stock (or commodity, innovation, pre_listing).
+        max_cost_r: as ``risk.max_cost_r``; 0 for no such limit, since its markets are made so that something happens.
         now: market time is the machine's time, at speed 1, as other bots in dry-run want it.
     """
 
@@ -220,6 +224,7 @@ class Sandbox(Section):
     quiet: float = Field(0.0, ge=0, le=1)
     marked: tuple[str, ...] = ()
     now: bool = False
+    max_cost_r: Decimal = Field(Decimal(0), ge=0)
 
 
 class Paper(Section):
@@ -271,9 +276,11 @@ class Health(Section):
 
     Attributes:
         watchdog_s: the process ends itself, to be started afresh, when its event loop has stood still for so long.
+        strategy_s: a strategy that takes longer for a bar, or to warm up on a symbol, is switched off.
     """
 
     watchdog_s: float = Field(60.0, ge=1)
+    strategy_s: float = Field(5.0, gt=0, le=60)
 
 
 class Heartbeat(Section):

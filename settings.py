@@ -83,6 +83,7 @@ class Settings(Section):
     trading: Trading = Trading()
     risk: Risk = Risk()
     strategies: dict[str, StrategyChoice] = Field(default_factory=dict)
+    strategies_folder: Path = Path("user/strategies")
     bybit: Bybit = Bybit()
     sandbox: Sandbox = Sandbox()
     paper: Paper = Paper()
@@ -131,6 +132,16 @@ class Settings(Section):
     def _as_it_is_written(cls, value: Any) -> Any:
         # what passes a line of .env on whole passes its comment on too
         return value.partition("#")[0].strip().lower() if isinstance(value, str) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _folder_among_strategies(cls, tree: Any) -> Any:
+        # people write it beside their strategies, which are named freely otherwise
+        held = tree.get("strategies") if isinstance(tree, dict) else None
+        if not isinstance(held, dict) or "folder" not in held:
+            return tree
+        rest = {name: value for name, value in held.items() if name != "folder"}
+        return {**tree, "strategies": rest, "strategies_folder": held["folder"]}
 
     @field_validator("model_key", "backup_key")
     @classmethod

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from domain.candle import Series
+from domain.signal import given
+from engine.foreign_code import naming
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,6 +24,9 @@ def find(strategy: Any, symbol: str, tape: Tape, since: int, until: int, before:
 
     The strategy's memory begins ``before`` bars earlier, as a live bot's does that starts at ``since``: indicators see
     as many bars as a window has, and its state lives through them.
+
+    Raises:
+        BadData: when the strategy fails, or gives what is no signal of the bar; with its name, file and line.
     """
     own = Series(symbol, strategy.timeframes[0])
     track, state = tape.track(own), strategy.start(symbol)
@@ -31,11 +36,20 @@ def find(strategy: Any, symbol: str, tape: Tape, since: int, until: int, before:
         frames, offset = frames_of(strategy, symbol, tape, start, stop, before)
         if not all(len(held) for held in frames.values()):
             continue
-        columns = strategy.columns(frames)
-        for row in range(start - offset, stop - offset):
-            signal = strategy.step(row, columns, state)
-            if signal is not None and signal.bar_start + track.step > since:
-                yield signal
+        with naming(strategy.name):
+            found = _stepped(strategy, own, frames, range(start - offset, stop - offset), state)
+        yield from (signal for signal in found if signal.bar_start + track.step > since)
+
+
+def _stepped(strategy: Any, own: Series, frames: Mapping[str, Bars], rows: range, state: Any) -> list[Signal]:
+    columns = strategy.columns({timeframe: held.read_only() for timeframe, held in frames.items()})
+    opened, found = frames[own.timeframe].open_time, []
+    for row in rows:
+        gave = strategy.step(row, columns, state)
+        signal = None if gave is None else given(gave, strategy.name, own, opened.item(row))
+        if signal is not None:
+            found.append(signal)
+    return found
 
 
 def frames_of(

@@ -18,11 +18,13 @@ import structlog
 from bootstrap.job_process import JobProcess, job_book
 from bootstrap.learning import judge_of, school
 from bootstrap.parts import (
+    InUse,
     Venue,
     candle_storage,
     costs,
     database,
     exchange_of,
+    in_use,
     journal_folder,
     keep_rules,
     keyvalue,
@@ -33,7 +35,6 @@ from bootstrap.parts import (
     phantom_state,
     phantom_tracker,
     phantom_trail,
-    plans,
     state_database,
     symbols_of,
     tracker,
@@ -189,14 +190,14 @@ def assemble(ground: Ground) -> Bot:
         stack.callback(redis.close)
     journal, ledger = ledger_of(settings, who, ground.main, redis)
     stack.callback(journal.close)
-    strategy_plans = plans(settings, venue.base_ms)
+    strategy_plans, unloaded = in_use(settings, venue.base_ms)
     wanted = _wanted(settings, ground.symbols, strategy_plans, venue.base_ms)
     finest = min((series.timeframe for series in wanted), key=timeframe_ms)
     frames = _frames(ground, wanted)
     # phantoms of symbols that are followed no more are still to be shown their bars
     klines = _klines(ground)
     judge = judge_of(settings, strategy_plans, frames.bars, wanted)
-    trader = Trader(_terms(ground, strategy_plans, klines), ground.instruments, frames.bars, judge)
+    trader = Trader(_terms(ground, InUse(strategy_plans, unloaded), klines), ground.instruments, frames.bars, judge)
     tiers = _tiers(stack)
     state = state_database(settings)
     stack.callback(state.close)
@@ -262,12 +263,12 @@ def _phantoms(ground: Ground, used: Mapping[str, Plan], trader: Trader, judge: J
     return Phantoms(phantom_tracker(settings, who, used, trader.rules), judge, trail)
 
 
-def _terms(ground: Ground, strategy_plans: Mapping[str, Plan], klines: Klines) -> TraderTerms:
+def _terms(ground: Ground, used: InUse, klines: Klines) -> TraderTerms:
     settings = ground.settings
     return TraderTerms(
         ground.who,
         limits(settings),
-        strategy_plans,
+        used.plans,
         paper=settings.mode == "paper",
         unfilled_timeout_ms=settings.trading.unfilled_timeout_s * 1000,
         limit_entries=settings.trading.entry_order == "limit",
@@ -275,6 +276,8 @@ def _terms(ground: Ground, strategy_plans: Mapping[str, Plan], klines: Klines) -
         resting=klines.resting,
         blacklist=frozenset(ground.blacklist),
         admission=functools.partial(admission.refusal, allow=settings.trading.allow),
+        unloaded=used.unloaded,
+        step_s=settings.health.strategy_s,
     )
 
 

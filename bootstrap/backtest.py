@@ -22,7 +22,7 @@ from backtest.tape import Tape
 from backtest.venue import Venue
 from bootstrap.history import History
 from bootstrap.learning import judge_of, open_models
-from bootstrap.parts import costs, limits, plans, windows
+from bootstrap.parts import costs, in_use, limits, windows
 from bootstrap.rules import rules_of
 from bootstrap.stored_bars import StoredBars, minute
 from domain.candle import Series, timeframe_ms
@@ -225,9 +225,12 @@ def check(settings: Settings, request: Request, progress: Progress = lambda *_: 
 
 def chosen_plans(settings: Settings, names: Sequence[str], source: Source) -> dict[str, Plan]:
     """Return the strategies of that name, or short name; all that are enabled on the source when none is named."""
-    used, full = plans(settings, source=source, wherever=bool(names)), {short: name for name, short in SHORT.items()}
-    wanted = [full.get(name, name) for name in names] or list(used)
+    used, unloaded = in_use(settings, source=source, wherever=bool(names))
+    full = {short: name for name, short in SHORT.items()}
+    wanted = [full.get(name, name) for name in names] or [*used, *unloaded]
     for name in wanted:
+        if name in unloaded:
+            raise ConfigError(unloaded[name])
         if name not in used:
             raise ConfigError(f"strategy {name}: none of that name is enabled; there are {', '.join(used)}")
     return {name: used[name] for name in wanted}
@@ -257,7 +260,8 @@ def _unjudged(_: Signal) -> Judgement:
 
 def _terms(settings: Settings, request: Request, replayed: Mapping[str, Plan]) -> TraderTerms:
     return TraderTerms(
-        request.who or Identity(request.source.value, "backtest", "backtest"), limits(settings), replayed, paper=True,
+        request.who or Identity(request.source.value, "backtest", "backtest"), limits(settings, request.source),
+        replayed, paper=True,
         unfilled_timeout_ms=settings.trading.unfilled_timeout_s * 1000,
         limit_entries=settings.trading.entry_order == "limit", completeness_min=settings.history.completeness_min,
         resting=closed,

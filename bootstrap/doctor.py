@@ -11,13 +11,14 @@ import structlog
 
 import settings as settings_module
 from bootstrap import going_live
-from bootstrap.parts import database, exchange_of, known_rules, open_venue, plans, symbols_of
+from bootstrap.parts import database, exchange_of, in_use, known_rules, open_venue, symbols_of
 from bootstrap.polled import PolledMarket
 from domain.candle import Bars, Series
 from domain.coverage import Span, missing
 from domain.errors import ConfigError, Rejected, Unavailable
 from domain.finding import Finding, State
 from domain.source import Source
+from ml.rule import RULES
 from persistence import sources as tables
 from persistence.checkup import check_database, check_folder
 from persistence.history import CandleHistory
@@ -56,10 +57,7 @@ async def checkup(settings: Settings, *, live_too: bool) -> list[Finding]:
     from persistence.redis_checkup import check_redis  # noqa: PLC0415  most commands need no driver
 
     findings.append(await asyncio.to_thread(check_redis, settings.redis_address))
-    try:
-        findings.append(Finding("strategies", State.OK, ", ".join(plans(settings))))
-    except ConfigError as error:
-        findings.append(Finding("strategies", State.FAIL, str(error)))
+    findings += _check_strategies(settings)
     asked = live_too or settings.mode == "live"
     if asked:
         # what needs no network is told without one
@@ -67,6 +65,20 @@ async def checkup(settings: Settings, *, live_too: bool) -> list[Finding]:
     if settings.source.practice:
         return [*findings, Finding("exchange", State.OK, "practice exchange, started with the bot")]
     return findings + await _check_exchange(settings, live_too=asked)
+
+
+def _check_strategies(settings: Settings) -> list[Finding]:
+    try:
+        used, unloaded = in_use(settings)
+    except ConfigError as error:
+        return [Finding("strategies", State.FAIL, str(error))]
+    findings = [Finding("strategies", State.OK, ", ".join(used))]
+    findings += [Finding("strategies", State.FAIL, reason) for reason in unloaded.values()]
+    bare = [name for name in used if name not in RULES]
+    if bare and settings.ml.enabled:
+        detail = f"{', '.join(bare)}: until there is a model, signals are scored by their costs alone"
+        findings.append(Finding("strategies", State.OK, f"{detail} (docs/strategies.md)"))
+    return findings
 
 
 async def _check_telegram(settings: Settings) -> Finding:

@@ -130,7 +130,9 @@ def kept_series(history: History) -> list[Series]:
 def _backup(history: History) -> Done:
     settings = history.settings
     key = backup_key(settings)
-    made = backup.create(history.database, settings.data_dir, settings.backups, key)
+    made = backup.create(
+        history.database, settings.data_dir, settings.backups, key, strategies=settings.strategies_folder
+    )
     backup.verify(Path(made["path"]), key)
     gone = backup.prune(settings.backups, settings.backup.keep)
     left = f"; not the program's, so left out: {', '.join(made['left_out'][:LEFT_SHOWN])}" if made["left_out"] else ""

@@ -13,6 +13,7 @@ from domain.candle import Bars, Series, timeframe_ms
 from ml.features import NAMES, SCHEMA, features
 from ml.job import Terms
 from ml.judge import Bar, Judge
+from ml.rule import RULES
 from ml.school import School
 from persistence.lessons import LessonBook
 from persistence.models import ModelStore
@@ -45,6 +46,9 @@ def judge_of(
     trades = settings.mode != "live" or ml.untrained == "rule"
     if not trades:
         log.info("strategies without a model are followed only until they have one", strategies=list(plans))
+    bare = [name for name in plans if name not in RULES]
+    if bare and ml.enabled:
+        log.info("strategies whose signals are scored by their costs alone until they have a model", strategies=bare)
     return Judge(Bar(ml.margin_r, ml.floor, ml.rule_floor, trades, ml.enabled), describer(settings, bars, wanted))
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,6 +16,7 @@ import structlog
 import settings as settings_module
 from bootstrap.pins import pins_of
 from bootstrap.sources import Budgets, sources
+from bootstrap.user_strategies import NotLoaded, built, kind_of, origin
 from broker.bybit.hosts import Hosts, hosts
 from dashboard import logs
 from domain.candle import timeframe_ms
@@ -233,48 +233,58 @@ def known_rules(settings: Settings, source: Source) -> dict[str, Instrument]:
         raise ConfigError(f"{path}: cannot be read ({error}); delete it, a bot that starts writes it anew") from error
 
 
+class InUse(NamedTuple):
+    """The strategies in use, and why others that are enabled could not be loaded."""
+
+    plans: dict[str, Plan]
+    unloaded: dict[str, str]
+
+
 def plans(
     settings: Settings, finest_ms: int = 0, *, source: Source | None = None, wherever: bool = False
 ) -> dict[str, Plan]:
+    """Return the enabled strategies that can be used, see ``in_use``. Raises ConfigError."""
+    return in_use(settings, finest_ms, source=source, wherever=wherever).plans
+
+
+def in_use(settings: Settings, finest_ms: int = 0, *, source: Source | None = None, wherever: bool = False) -> InUse:
     """Return the enabled strategies of a source, by default of the settings' own, or ``wherever`` they run.
 
     Those that need finer bars than there are, are left out with a warning.
 
     Raises:
-        ConfigError: for an unknown strategy or parameter, or when none is left.
+        ConfigError: for an unknown strategy or parameter, or when none can be used.
     """
-    held, market = {}, source or settings.source
+    found, folder, market = InUse({}, {}), settings.strategies_folder, source or settings.source
     choices = settings.strategies or {
         name: StrategyChoice(markets=getattr(kind, "markets", "all")) for name, kind in TABLE.items()
     }
     for name, choice in choices.items():
-        if name not in TABLE:
-            raise ConfigError(f"strategies.{name}: no such strategy; there are {', '.join(sorted(TABLE))}")
+        if name not in TABLE and not origin(folder, name):
+            kind_of(folder, name)
         elsewhere = choice.markets == ("real" if market.practice else "practice")
         if not choice.enabled or (elsewhere and not wherever):
             continue
-        kind = TABLE[name]
         try:
-            parameters = msgspec.convert(choice.parameters, kind.Parameters)
-        except msgspec.ValidationError as error:
-            raise ConfigError(f"strategies.{name}.parameters: {error}") from error
-        if not all(math.isfinite(value) for value in choice.parameters.values() if isinstance(value, float)):
-            raise ConfigError(f"strategies.{name}.parameters: every number must be finite")
-        strategy = kind(parameters)
+            strategy = built(name, kind_of(folder, name), choice)
+        except NotLoaded as error:
+            found.unloaded[name] = str(error)
+            continue
         step = timeframe_ms(strategy.timeframes[0])
         if step < finest_ms:
             log.warning("strategy left out: the candle files are too coarse for it", strategy=name)
             continue
         exits = {
             **choice.exits.model_dump(),
-            **getattr(kind, "exits", {}),
+            **getattr(strategy, "exits", {}),
             **choice.exits.model_dump(exclude_unset=True),
         }
         bars = exits.pop("timeout_bars")
-        held[name] = Plan(strategy, ExitPlan(**exits, timeout_ms=bars * step))
-    if not held:
-        raise ConfigError(f"strategies: none is enabled on {market}; enable one in config.yaml (enabled, markets)")
-    return held
+        found.plans[name] = Plan(strategy, ExitPlan(**exits, timeout_ms=bars * step))
+    if not found.plans:
+        told = f"strategies: none is enabled on {market}; enable one in config.yaml (enabled, markets)"
+        raise ConfigError("\n".join([told, *found.unloaded.values()]))
+    return found
 
 
 def windows(settings: Settings, used: Mapping[str, Plan], always: Sequence[str]) -> dict[str, int]:
@@ -286,14 +296,14 @@ def windows(settings: Settings, used: Mapping[str, Plan], always: Sequence[str])
     return needs
 
 
-def limits(settings: Settings) -> RiskLimits:
-    """Return the risk limits in the engine's own terms."""
-    risk = settings.risk
+def limits(settings: Settings, source: Source | None = None) -> RiskLimits:
+    """Return the risk limits in the engine's own terms, on the bars of the settings' source or of another."""
+    risk, practice = settings.risk, (source or settings.source).practice
     return RiskLimits(
         percent=risk.percent, max_open_trades=risk.max_open_trades, max_exposure=risk.max_exposure,
         max_position=risk.max_position, max_order_value=risk.max_order_value,
         max_orders_per_minute=risk.max_orders_per_minute, max_equity_step=risk.max_equity_step,
-        max_equity=risk.max_equity,
+        max_equity=risk.max_equity, max_cost_r=settings.sandbox.max_cost_r if practice else risk.max_cost_r,
         daily_loss_percent=risk.daily_loss_percent, leverage=settings.trading.leverage,
         fee=settings.paper.taker_fee, slippage=settings.paper.slippage + settings.paper.half_spread,
         protections=tuple(

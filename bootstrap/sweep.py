@@ -15,6 +15,7 @@ import structlog
 from backtest.figures import Figures, daily_returns
 from backtest.trials import Fold, deflated_sharpe, folds
 from bootstrap import backtest
+from bootstrap.user_strategies import origin
 from domain.coverage import Span
 from domain.errors import BadData, RevenantError
 from domain.ids import SHORT
@@ -144,7 +145,7 @@ def attempt(settings: Settings, request: Request, values: dict[str, str]) -> Tri
     try:
         # naming one strategy must not leave out the others that nobody configured
         named = {} if settings.strategies else {f"strategies.{name}.enabled": "true" for name in TABLE}
-        changed = with_values(settings, named | {setting_of(name): text for name, text in values.items()})
+        changed = with_values(settings, named | {setting_of(name, settings): text for name, text in values.items()})
         result = backtest.run(changed, request)
     except RevenantError as error:
         trial.error = str(error)
@@ -154,11 +155,11 @@ def attempt(settings: Settings, request: Request, values: dict[str, str]) -> Tri
     return trial
 
 
-def setting_of(name: str) -> str:
+def setting_of(name: str, settings: Settings) -> str:
     """Return the setting that a short name means: ``mr.touch_atr``, ``scalp.exits.timeout_bars``, ``risk.percent``."""
     first, _, rest = name.partition(".")
     full = {short: long for long, short in SHORT.items()}.get(first, first)
-    if full not in TABLE:
+    if not origin(settings.strategies_folder, full):
         return name
     return f"strategies.{full}.{rest if rest.startswith(('exits.', 'parameters.')) else f'parameters.{rest}'}"
 

@@ -36,7 +36,9 @@ def create(
     try:
         with progress_bar(as_json, "files") as bar:
             key = backup_key(settings)
-            made = backup.create(held, settings.data_dir, to or settings.backups, key, _told(bar, "copying"))
+            made = backup.create(
+                held, settings.data_dir, to or settings.backups, key, _told(bar, "copying"), settings.strategies_folder
+            )
         backup.verify(Path(made["path"]), key)
     finally:
         held.close()
@@ -64,7 +66,8 @@ def restore(file: File, config: Config = None, as_json: AsJson = False, unsealed
         held = parts.database(settings)
         stack.callback(held.close)
         with progress_bar(as_json, "files") as bar:
-            made = backup.restore(file, held, settings.data_dir, key, _told(bar, "restoring"))
+            told = _told(bar, "restoring")
+            made = backup.restore(file, held, settings.data_dir, key, told, settings.strategies_folder)
     show({"restored": str(settings.data_dir), "seal_checked": not unsealed, **_summary(made)}, as_json)
 
 

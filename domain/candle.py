@@ -191,6 +191,13 @@ class Bars(msgspec.Struct, frozen=True, eq=False):
         """Return every bar as plain numbers."""
         return [Bar(*row) for row in zip(*(column.tolist() for column in self.columns()), strict=True)]
 
+    def read_only(self) -> Bars:
+        """Return the same bars, which whoever is given them cannot change."""
+        held = [column.view() for column in self.columns()]
+        for column in held:
+            column.flags.writeable = False
+        return Bars(*held)
+
     def copy(self) -> Bars:
         """Return bars that share no memory with these."""
         return Bars(*(column.copy() for column in self.columns()))

@@ -22,6 +22,7 @@ class Notice(StrEnum):
     NOT_UNDERSTOOD = "not_understood"
     HAND = "hand"
     SWITCH = "switch"
+    STRATEGY = "strategy"
     DAILY_LOSS = "daily_loss"
     DELISTING = "delisting"
     FEED = "feed"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from domain.candle import timeframe_ms
 from domain.errors import BadData
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
+    from domain.candle import Series
     from domain.instrument import Instrument
     from domain.order import Side
 
@@ -55,3 +58,29 @@ class Signal(msgspec.Struct, frozen=True):
         """
         rounded = rules.price_down if self.side.sign > 0 else rules.price_up
         return rounded(self.stop), rounded(self.target) if self.target else ZERO
+
+
+def given(found: object, strategy: str, series: Series, bar_start: int) -> Signal | None:
+    """Return what a strategy gave on the bar of a series that opened at ``bar_start``, in plain numbers.
+
+    Raises:
+        BadData: when it is no signal, one of another strategy, symbol or bar, or one with a number that is none.
+    """
+    if found is None:
+        return None
+    if not isinstance(found, Signal):
+        raise BadData(f"step gave {type(found).__name__}; it gives one Signal, or None")
+    step = timeframe_ms(series.timeframe)
+    expected = (strategy, *series, bar_start, bar_start + step)
+    told = (found.strategy, found.symbol, found.timeframe, int(found.bar_start), int(found.time))
+    for name, one, other in zip(("strategy", "symbol", "timeframe", "bar_start", "time"), told, expected, strict=True):
+        if one != other:
+            raise BadData(f"a signal with {name} {one}, on a bar where it is {other}")
+    notes = {str(name): float(value) for name, value in found.notes.items()}
+    prices = {name: float(getattr(found, name)) for name in ("entry", "stop", "target")}
+    for name, value in (*prices.items(), *notes.items()):
+        if not math.isfinite(value):
+            raise BadData(f"a signal on {series.symbol} whose {name} is {value}")
+    if prices["entry"] <= 0:
+        raise BadData(f"a signal on {series.symbol} whose entry is {prices['entry']}")
+    return Signal(*told, found.side, prices["entry"], prices["stop"], prices["target"], notes)

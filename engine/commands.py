@@ -66,7 +66,15 @@ class Refused(msgspec.Struct, frozen=True):
     judged: Judgement = UNJUDGED
 
 
-Command = PlaceOrder | CancelOrder | MoveStop | RecordTrade | Remember | Refused
+class SwitchedOff(msgspec.Struct, frozen=True):
+    """A strategy that failed, or could not be loaded, and decides no more; its positions are managed as before."""
+
+    strategy: str
+    reason: str
+    symbol: str = ""
+
+
+Command = PlaceOrder | CancelOrder | MoveStop | RecordTrade | Remember | Refused | SwitchedOff
 
 
 def intent_of(request: OrderRequest, cause: Cause, time: int, opening: Opening | None = None) -> Intent:

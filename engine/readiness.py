@@ -45,7 +45,7 @@ def reasons(parts: Parts, progress: Progress) -> list[str]:
 
 
 def notes(parts: Parts, progress: Progress) -> list[str]:
-    """Return what keeps entries from some symbols while the others can be traded; the bot is ready all the same."""
+    """Return what keeps entries from some symbols and strategies; the others are traded, the bot is ready."""
     found = []
     quiet = silent(parts)
     if progress.recovered and quiet and not _fails(parts, quiet):
@@ -54,6 +54,8 @@ def notes(parts: Parts, progress: Progress) -> list[str]:
     if refused:
         names = [f"{series.symbol} {series.timeframe}" for series in refused]
         found.append(f"the exchange refuses to stream {_listed(names)}: {next(iter(refused.values()))}")
+    off = parts.trader.decisions.off
+    found += [f"strategy {name} is switched off: {reason}" for name, reason in off.items()]
     doubtful = parts.trader.situation.doubtful
     found += [f"no entries in {symbol}: {reason}" for symbol, reason in list(doubtful.items())[:SHOWN]]
     return found

@@ -11,7 +11,7 @@ import structlog
 from domain import ids
 from domain.order import Cause
 from domain.trade import ZERO, Trade
-from engine.commands import PlaceOrder, Refused
+from engine.commands import PlaceOrder, Refused, SwitchedOff
 from engine.day import DAY_MS
 from engine.delivery import Nearing
 from engine.published import Entered, PartlyTaken
@@ -69,6 +69,15 @@ class Reporter:
             log.warning(
                 "the contract of a position is delisted soon", symbol=what.symbol, time=what.time,
                 trade=ids.trade_id(what.digest), closing=what.closing, way_out="trading.before_delivery",
+            )  # fmt: skip
+        else:
+            self._rest(kind, what)
+
+    def _rest(self, kind: str, what: object) -> None:
+        if isinstance(what, SwitchedOff):
+            log.error(
+                "strategy switched off: its positions keep their stops and are managed on", strategy=what.strategy,
+                symbol=what.symbol, reason=what.reason, way_out="mend it and start again; manage.py strategies check",
             )  # fmt: skip
         elif kind == "fill":
             self._fill(what)

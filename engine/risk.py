@@ -39,7 +39,8 @@ class RiskLimits:
 
     ``max_order_value`` (quote units) and ``max_orders_per_minute`` are absolute, 0 for none: they hold whatever equity
     and prices are told. ``max_equity_step`` is how many times the last equity the next may be, or its part;
-    ``max_equity`` is what no equity is believed beyond, 0 for none.
+    ``max_equity`` is what no equity is believed beyond, 0 for none. ``max_cost_r`` is what a signal may cost in R,
+    0 for any.
     """
 
     percent: Decimal
@@ -55,6 +56,7 @@ class RiskLimits:
     max_orders_per_minute: int = 0
     max_equity_step: Decimal = Decimal(10)
     max_equity: Decimal = ZERO
+    max_cost_r: Decimal = ZERO
 
 
 class Account(msgspec.Struct, frozen=True):

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from domain import ids
 from domain.candle import Bars, ClosedBar, Series, decimal_of, timeframe_ms
 from domain.coverage import Span, density
-from domain.exits import ExitPlan
 from domain.judgement import UNJUDGED, Judgement
 from domain.order import Cause, OrderKind, OrderRequest, OrderState
 from domain.records import (
@@ -37,6 +36,9 @@ from engine.adjustments import Adjustments
 from engine.capital import Capital
 from engine.closed_trades import ClosedTrades
 from engine.commands import Command, PlaceOrder, RecordTrade, Refused, Remember, intent_of
+from engine.costs import cost_r
+from engine.decisions import Decided, Decisions
+from engine.decisions import Plan as Plan  # noqa: PLC0414  its older home
 from engine.exits import EXIT_ATTEMPTS_MAX as EXIT_ATTEMPTS_MAX  # noqa: PLC0414  its older home
 from engine.exits import Exits
 from engine.position import Position
@@ -56,19 +58,12 @@ DAY_MS, DAY_S = 86_400_000, 86_400
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """One strategy in use: how it decides, and how its positions are managed."""
-
-    strategy: Any
-    exits: ExitPlan
-
-
-@dataclass(frozen=True, slots=True)
 class TraderTerms:
     """What does not change while the trader lives.
 
     ``paper`` marks order ids, ``limit_entries`` their kind; ``completeness_min`` is how many percent of a window's bars
     must be there for a signal on it to be taken, and ``resting`` tells when a market is closed, so that none can be.
+    ``unloaded`` says why strategies in use could not be loaded, ``step_s`` how long one may take for a bar, 0 for ever.
     """
 
     who: Identity
@@ -81,6 +76,8 @@ class TraderTerms:
     resting: Callable[[Series, Span], Sequence[Span]] = lambda _series, _span: ()
     blacklist: frozenset[str] = frozenset()
     admission: Callable[[Instrument | None], tuple[str, str] | None] = lambda _: None
+    unloaded: Mapping[str, str] = field(default_factory=dict)
+    step_s: float = 0.0
 
 
 class Trader:
@@ -106,7 +103,7 @@ class Trader:
         self._exits = Exits(
             self.book, self.situation, instruments, paper=terms.paper, unfilled_timeout_ms=terms.unfilled_timeout_ms
         )
-        self._states: dict[tuple[str, str], Any] = {}
+        self.decisions = Decisions(terms.plans, bars, terms.unloaded, terms.step_s)
         self._day: DayStarted | None = None
 
     def restore(self, record: Record) -> None:
@@ -136,7 +133,7 @@ class Trader:
         A partial target that was never placed is placed; a stop that was to
         follow a filled partial target follows.
         """
-        commands: list[Command] = []
+        commands: list[Command] = list(self.decisions.untold())
         for held in self.book.positions():
             if held.flat:
                 continue
@@ -151,18 +148,7 @@ class Trader:
 
         Those were missed while the bot was down and lead to no order.
         """
-        missed: list[Signal] = []
-        for name, plan in self._terms.plans.items():
-            strategy = plan.strategy
-            state = self._states[name, symbol] = strategy.start(symbol)
-            frames = {timeframe: self._bars(Series(symbol, timeframe)) for timeframe in strategy.timeframes}
-            if not all(len(held) for held in frames.values()):
-                continue
-            columns = strategy.columns(frames)
-            for i in range(len(frames[strategy.timeframes[0]])):
-                signal = strategy.step(i, columns, state)
-                if signal is not None and signal.time > missed_after:
-                    missed.append(signal)
+        missed = self.decisions.warm_up(symbol, missed_after)
         self.counts["gate:missed"] += len(missed)
         return missed
 
@@ -327,34 +313,19 @@ class Trader:
             # it may have begun a while ago, when the bot was down or saw no bars
             held = {Series(one.symbol, one.opening.timeframe) for one in self.book.positions()}
             held |= {Series(trade.symbol, trade.timeframe) for trade in since if trade.timeframe}
-            prices |= day.prices_at(today * DAY_MS, held, self._until)
+            prices |= day.prices_at(today * DAY_MS, held, self.decisions.until)
         self._day = day.begin(today, now, self.situation.equity, self.book.positions(), prices, since)
         return [Remember(self._day)]
 
     def _step(self, name: str, plan: Plan, closed: ClosedBar) -> list[Command]:
-        strategy, symbol = plan.strategy, closed.series.symbol
-        state = self._states.get((name, symbol))
-        frames = {timeframe: self._until(symbol, timeframe, closed.close_time) for timeframe in strategy.timeframes}
-        if state is None or not all(map(len, frames.values())):
-            return []
-        own = frames[closed.series.timeframe]
-        signal = strategy.step(len(own) - 1, strategy.columns(frames), state)
-        if signal is None:
-            return []
+        decided = self.decisions.step(name, closed)
+        if not isinstance(decided, Decided):
+            return [decided] if decided is not None else []
         self.counts["signals"] += 1
-        judged = self._judge(signal)
-        for timeframe, bars in strategy.warmup_bars.items():
-            if len(frames[timeframe]) < bars:
-                return [self._refuse(signal, judged, "warming_up", "too few bars yet")]
-        return [self._consider(signal, plan, judged)]
-
-    def _until(self, symbol: str, timeframe: str, close_time: int) -> Bars:
-        # the windows may have run ahead of the bar that is being decided on
-        bars, newest = self._bars(Series(symbol, timeframe)), close_time - timeframe_ms(timeframe)
-        if len(bars) and bars.open_time.item(-1) <= newest:
-            return bars
-        last = int(bars.open_time.searchsorted(newest, side="right"))
-        return bars[:last] if last < len(bars) else bars
+        judged = self._judge(decided.signal)
+        if not decided.warm:
+            return [self._refuse(decided.signal, judged, "warming_up", "too few bars yet")]
+        return [self._consider(decided.signal, plan, judged)]
 
     def _consider(self, signal: Signal, plan: Plan, judged: Judgement) -> Command:
         verdict = self._weigh(signal)
@@ -381,7 +352,10 @@ class Trader:
         there = self._density(Series(signal.symbol, signal.timeframe))
         if there < self._terms.completeness_min:
             return Denied("data_quality", f"only {there:.2f} % of the bars of its window are there")
-        return weigh(signal, instrument, self.adjustments.limits, self._account(signal.symbol))
+        limits, exits = self.adjustments.limits, self._terms.plans[signal.strategy].exits
+        if limits.max_cost_r and (cost := cost_r(signal, instrument, limits, exits)) > limits.max_cost_r:
+            return Denied("costs", f"it would cost {cost:.2f} R, and may cost {limits.max_cost_r:f} R")
+        return weigh(signal, instrument, limits, self._account(signal.symbol))
 
     def _barred(self, signal: Signal) -> tuple[str, str] | None:
         """Return gate and reason when no signal of its kind may be traded now, whatever it says."""

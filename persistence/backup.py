@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from domain.errors import BadData, ConfigError
 from persistence import backup_file, schema
-from persistence.backup_file import CHUNK, FORMAT, KEY_FILE, MANIFEST, Entry, Manifest
+from persistence.backup_file import CHUNK, FORMAT, KEY_FILE, MANIFEST, STRATEGIES, Entry, Manifest
 from persistence.foreign_sqlite import check_passive, check_schema
 from persistence.migration import upgrade
 
@@ -41,12 +41,14 @@ PASSING = ("-wal", "-shm", ".new")
 
 
 def create(
-    database: Database, folder: Path, target: Path, key: bytes, progress: Progress | None = None
-) -> dict[str, Any]:
+    database: Database, folder: Path, target: Path, key: bytes, progress: Progress | None = None,
+    strategies: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Copy a database and a data folder into a new file in ``target``, sealed with a key of 32 bytes or more.
 
     The database goes first and the journal after it: whatever the copied database has, the copied journal has too, so
-    that a start on the copy finds nothing missing. Returns its manifest, with the file's path, and as ``left_out`` the
+    that a start on the copy finds nothing missing. ``strategies`` is the folder of those that people brought. Returns
+    its manifest, with the file's path, and as ``left_out`` the
     files of the folder that are not the program's.
 
     Raises:
@@ -58,7 +60,7 @@ def create(
     left_out: list[str] = []
     with tempfile.TemporaryDirectory(prefix=".making-", dir=target) as held:
         stage, files = Path(held), dict[str, Entry]()
-        sources = [*_dumped(database, stage), *_files(folder, database, left_out)]
+        sources = [*_dumped(database, stage), *_files(folder, database, left_out, strategies), *_brought(strategies)]
         draft = stage / "draft"
         with tarfile.open(draft, "w:gz", compresslevel=3) as archive:
             for number, (name, source) in enumerate(sources):
@@ -94,18 +96,21 @@ def verify(path: Path, key: bytes | None) -> dict[str, Any]:
 
 
 def restore(
-    path: Path, database: Database, folder: Path, key: bytes | None, progress: Progress | None = None
-) -> dict[str, Any]:
+    path: Path, database: Database, folder: Path, key: bytes | None, progress: Progress | None = None,
+    strategies: Path | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Put a backup back into an empty folder and an empty database; return its manifest.
 
     Without a key it may have been sealed by anybody; whoever made it, nothing but the program's files, tables and
-    columns comes out of it.
+    columns comes out of it. Strategies are programs: they come out of a sealed one only, into their folder
+    ``strategies``, and over no file that is there; ``strategies_left`` of what is returned names those that did not.
 
     Raises:
         BadData: when the backup is not whole, not sealed with the key, or holds what is not the program's.
         ConfigError: when folder or database hold something, or the database is of another kind.
     """
     _refuse_full(database, folder)
+    left: list[str] = []
     with tempfile.TemporaryDirectory(prefix=".restoring-", dir=folder) as held:
         stage = Path(held)
         manifest = backup_file.contents(path, stage)
@@ -123,8 +128,22 @@ def restore(
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (stage / name).rename(target)
                 target.chmod(0o600)
+            elif part == STRATEGIES and not _put_back(stage / name, strategies if key is not None else None):
+                left.append(inner)
         _loaded(database, stage / "database", manifest.version)
-    return manifest.as_row()
+    return {**manifest.as_row(), **({"strategies_left": left} if left else {})}
+
+
+def _put_back(made: Path, strategies: Path | None) -> bool:
+    """Put a strategy into its folder, unless there is none to put it into, or another one of its name is there."""
+    if strategies is None:
+        return False
+    strategies.mkdir(parents=True, exist_ok=True)
+    target = strategies / made.name
+    if target.exists():
+        return target.read_bytes() == made.read_bytes()
+    target.write_bytes(made.read_bytes())
+    return True
 
 
 def _check_databases(path: Path, manifest: Manifest, stage: Path) -> None:
@@ -177,7 +196,16 @@ def _dumped(database: Database, stage: Path) -> Iterator[tuple[str, Path]]:
                 yield f"database/{table.name}.csv", path
 
 
-def _files(folder: Path, database: Database, left_out: list[str]) -> Iterator[tuple[str, Path]]:
+def _brought(strategies: Path | None) -> Iterator[tuple[str, Path]]:
+    found = sorted(strategies.glob("*.py")) if strategies is not None and strategies.is_dir() else []
+    yield from (
+        (name, path) for path in found if backup_file.written(name := f"{STRATEGIES}/{path.name}") and path.is_file()
+    )
+
+
+def _files(
+    folder: Path, database: Database, left_out: list[str], strategies: Path | None
+) -> Iterator[tuple[str, Path]]:  # fmt: skip
     main = None if database.is_postgres else Path(str(database.url.database)).resolve()
     # segments move from the journal into its archive, never back: the archive is read after it; and an exchange always
     # knows more than its bot, the practice one too
@@ -185,6 +213,7 @@ def _files(folder: Path, database: Database, left_out: list[str]) -> Iterator[tu
     for path in found:
         inner = path.relative_to(folder)
         left = inner.parts[0].startswith(LEFT_FOLDERS) or inner.parts[0].startswith(".") or path.name in LEFT
+        left = left or (strategies is not None and path.is_relative_to(strategies))
         if path.is_file() and not left and path.resolve() != main and not path.name.endswith(PASSING):
             if backup_file.written(f"data/{inner}"):
                 yield f"data/{inner}", path

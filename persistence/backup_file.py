@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 MANIFEST = "manifest.json"
 KEY_FILE = "backup.key"
+STRATEGIES = "strategies"
+"""The part of a backup that has the strategies that people brought."""
 KEY_BYTES_MIN = 32
 CHUNK = 1 << 20
 MANIFEST_MAX = 16 << 20
@@ -47,7 +49,7 @@ _IN_FOLDER = (
     rf"backtests/{_NAME}/(report\.html|trades\.csv|(summary|result)\.json)", rf"evaluations/{_NAME}\.html",
     rf"practice-{_STEM}/(exchange\.sqlite|arguments\.json|lock|practice-exchange\.log)",
 )  # fmt: skip
-_WRITTEN = re.compile(rf"database/({_DATABASE})|data/({'|'.join(_IN_FOLDER)})", re.ASCII)
+_WRITTEN = re.compile(rf"database/({_DATABASE})|data/({'|'.join(_IN_FOLDER)})|{STRATEGIES}/{_STEM}\.py", re.ASCII)
 
 
 class Entry(msgspec.Struct, forbid_unknown_fields=True):

@@ -19,4 +19,4 @@ TABLE: Mapping[str, type[Any]] = {
     "scalp": Scalp,
     "breakout": Breakout,
 }
-"""Every strategy by the name it has in config.yaml; add yours here (docs/strategies.md shows how)."""
+"""Every strategy by the name it has in config.yaml; yours need no place here (docs/strategies.md)."""

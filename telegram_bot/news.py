@@ -11,7 +11,7 @@ from domain.order import OrderState
 from domain.records import Adjusted, OrderEnded, Switch, Touch, Touched, Unread
 from domain.schedule import Judged
 from domain.trade import Trade
-from engine.commands import PlaceOrder, Refused
+from engine.commands import PlaceOrder, Refused, SwitchedOff
 from engine.delivery import Nearing
 from engine.exit_retries import ExitFailing
 from engine.hands import RULES
@@ -46,7 +46,7 @@ class News:
             PlaceOrder: self._signal, Refused: self._refused, Entered: self._entered, PartlyTaken: self._partly_taken,
             Trade: self._exit, OrderEnded: self._order_ended, ExitFailing: self._exit_failing, Unread: self._unread,
             Touched: self._touched, Switch: self._switch, Adjusted: self._adjusted, Nearing: self._nearing,
-            StopRefused: self._stop_refused,
+            StopRefused: self._stop_refused, SwitchedOff: self._switched_off,
             Releveraged: self._releveraged, Judged: self._judged,
         }  # fmt: skip
 
@@ -101,6 +101,11 @@ class News:
     def _switch(self, what: Switch) -> None:
         text = f"Trading is {bold(what.state)} ({escape(what.reason[:200])})"
         self._put(Notice.SWITCH, f"{SIGNS[what.state]} {self._mark()} {text}")
+
+    def _switched_off(self, what: SwitchedOff) -> None:
+        where = f" (on {bold(what.symbol)})" if what.symbol else ""
+        self._put(Notice.STRATEGY, f"🧩 {self._mark()} Strategy {bold(what.strategy)} is switched off{where}: "
+                  f"{escape(what.reason[:300])}. Its positions keep their stops and are managed on.")  # fmt: skip
 
     def _adjusted(self, what: Adjusted) -> None:
         self._put(Notice.SWITCH, f"⚖️ {self._mark()} Limits changed: {escape(_adjusted(what))}")

@@ -36,7 +36,7 @@ LIVELY = {
     # the same three on every source, as a practice exchange may stand for any
     **{f"REVENANT__STRATEGIES__{name}__MARKETS": "all" for name in ("TREND_PULLBACK", "MEAN_REVERSION", "SCALP")},
     "REVENANT__STRATEGIES__BREAKOUT__ENABLED": "false",
-    "REVENANT__RISK__PROTECTIONS": "[]", "REVENANT__RISK__DAILY_LOSS_PERCENT": "100",
+    "REVENANT__RISK__PROTECTIONS": "[]", "REVENANT__RISK__DAILY_LOSS_PERCENT": "100", "REVENANT__RISK__MAX_COST_R": "0",
 }  # fmt: skip
 """A strategy that gives ten times as many signals, and nothing that holds it back: most tests wait for trades."""
 PATIENCE = 8

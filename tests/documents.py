@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[1]
 DOCS, LATEST = ROOT / "docs", ROOT / "benchmarks" / "latest.json"
 OWN = {
     "source": "where prices come from: synthetic, mock, test (practice exchange), bybit, bybit_testnet, bybit_demo; binance, okx, alpaca, polygon",
+    "strategies_folder": "folder of your own strategies; written as `folder` below `strategies`",
     "data_dir": "folder of journal, SQLite files and the practice exchange's state",
     "database_url": "PostgreSQL (`postgres://` or `postgresql://`), or `sqlite:///path`; empty for SQLite files in `data_dir`",
     "redis_url": "`redis://` or `rediss://`; empty for none",

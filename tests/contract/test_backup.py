@@ -93,6 +93,34 @@ def test_what_is_put_back_is_what_there_was(database_url, folder, tmp_path, requ
         one.close()
 
 
+def test_strategies_that_people_brought_are_in_it_and_come_back_over_nothing_that_is_there(tmp_path, folder):
+    database, brought = Database(f"sqlite:///{tmp_path / 'main.sqlite'}"), tmp_path / "user" / "strategies"
+    fill(database)
+    brought.mkdir(parents=True)
+    for name in ("mine.py", "_shared.py", "test_mine.py", "other.py"):
+        (brought / name).write_text(f"# {name}\n")
+    (brought / "notes.txt").write_text("not the program's\n")
+    path = _path(backup.create(database, folder, tmp_path / "backups", KEY, None, brought))
+    there = tmp_path / "there"
+    there.mkdir()
+    (there / "other.py").write_text("# changed since\n")
+    fresh = Database(f"sqlite:///{tmp_path / 'new.sqlite'}")
+    made = backup.restore(path, fresh, tmp_path / "restored", KEY, None, there)
+    assert made["strategies_left"] == ["other.py"]
+    assert {one.name: one.read_text() for one in there.iterdir()} == {
+        "mine.py": "# mine.py\n", "_shared.py": "# _shared.py\n", "test_mine.py": "# test_mine.py\n",
+        "other.py": "# changed since\n",
+    }  # fmt: skip
+    assert not list((tmp_path / "restored").rglob("*.py"))
+    # they are programs: one that anybody may have made brings none
+    again = Database(f"sqlite:///{tmp_path / 'again.sqlite'}")
+    made = backup.restore(path, again, tmp_path / "unsealed", None, None, tmp_path / "nowhere")
+    assert sorted(made["strategies_left"]) == ["_shared.py", "mine.py", "other.py", "test_mine.py"]
+    assert not (tmp_path / "nowhere").exists()
+    for one in (database, fresh, again):
+        one.close()
+
+
 def _path(made: dict[str, Any]) -> Path:
     return Path(made["path"])
 

@@ -229,7 +229,7 @@ def test_live_starts_only_when_armed(make_bot, exchange):
     steps = {step["name"]: step for step in json.loads(doctor.stdout)}
     assert steps["live"] == {"name": "live", "state": "ok", "detail": f"armed for account {UID}"}
     assert {name for name, step in steps.items() if name.startswith("live") and step["state"] == "warn"} == {
-        "live watched", "live in hand",
+        "live strategies", "live watched", "live in hand",
     }  # fmt: skip
     assert steps["live no withdrawals"]["state"] == steps["live key lasts"]["state"] == "ok"
     armed.start()

@@ -229,6 +229,7 @@ def test_catch_all_handlers_are_where_every_failure_ends():
     allowed = {
         "engine/tasks.py",
         "engine/threads.py",
+        "engine/foreign_code.py",
         "persistence/candles.py",
         "persistence/outbox.py",
         "engine/writer.py",

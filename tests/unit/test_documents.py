@@ -31,6 +31,11 @@ def test_every_variable_of_the_environment_is_named_for_readers():
     assert [name for name in ENVIRONMENT if name not in text] == []
 
 
+def test_the_example_in_the_documents_is_the_file_that_runs():
+    text = (ROOT / "docs" / "strategies.md").read_text()
+    assert f"```python\n{(ROOT / 'strategies' / 'examples' / 'donchian.py').read_text()}```" in text
+
+
 def test_links_between_documents_lead_somewhere():
     for path in (*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", path.read_text()):

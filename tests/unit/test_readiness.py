@@ -15,7 +15,17 @@ from engine.situation import Situation
 SYMBOLS = [f"COIN{i}/USDT:USDT" for i in range(20)]
 
 
-def world(silent=(), refused=None, *, connected=True, switch="running", superseded=False, obstacles=(), doubtful=None):
+def world(
+    silent=(),
+    refused=None,
+    *,
+    connected=True,
+    switch="running",
+    superseded=False,
+    obstacles=(),
+    doubtful=None,
+    off=None,
+):
     stale = [Series(symbol, "3m") for symbol in silent]
     held = SimpleNamespace(
         wanted={Series(symbol, timeframe): 100 for symbol in SYMBOLS for timeframe in ("3m", "15m")},
@@ -23,7 +33,10 @@ def world(silent=(), refused=None, *, connected=True, switch="running", supersed
         refused=lambda: refused or {},
         fence=SimpleNamespace(superseded=superseded, successor="host:7"),
         broker=SimpleNamespace(obstacles=lambda: list(obstacles)),
-        trader=SimpleNamespace(situation=Situation(switch=SwitchState(switch), doubtful=doubtful or {})),
+        trader=SimpleNamespace(
+            situation=Situation(switch=SwitchState(switch), doubtful=doubtful or {}),
+            decisions=SimpleNamespace(off=off or {}),
+        ),
     )
     return held, Progress(recovered=True, broker_error="")
 
@@ -87,3 +100,9 @@ def test_what_the_account_cannot_do_is_a_reason_and_a_doubt_about_one_symbol_a_n
     held = world(obstacles=["the API key has expired"], doubtful={SYMBOLS[0]: "an execution could not be read"})
     assert readiness.reasons(*held) == ["the API key has expired"]
     assert readiness.notes(*held) == [f"no entries in {SYMBOLS[0]}: an execution could not be read"]
+
+
+def test_a_strategy_that_is_switched_off_is_a_note_and_the_bot_stays_ready():
+    held = world(off={"mine": "ZeroDivisionError: division by zero"})
+    assert readiness.reasons(*held) == []
+    assert readiness.notes(*held) == ["strategy mine is switched off: ZeroDivisionError: division by zero"]

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.account import AccountState, SimulatedAccount, VenueOrder
+from domain.exits import ExitPlan
 from domain.fills import Costs
 from domain.instrument import Instrument, RiskTier
 from domain.order import OrderKind, Side
 from domain.records import SwitchState
 from domain.signal import Signal
 from domain.trade import Trade
+from engine.costs import cost_r
 from engine.protections import Protection, blocked
 from engine.risk import Account, Approved, Denied, RiskLimits, weigh
 
@@ -223,3 +225,33 @@ def test_protections_block_and_let_go(held, closed, expected):
     assert bool(reason) == expected
     if reason:
         assert held.method in reason
+
+
+COSTLY = RiskLimits(
+    percent=D(1), max_open_trades=3, max_exposure=D(4), max_position=D(2), daily_loss_percent=D(5), leverage=D(5),
+    fee=D("0.00055"), slippage=D("0.0003"), max_cost_r=D("0.15"),
+)  # fmt: skip
+SPOT = Instrument("A/USDT", "AUSDT", D("0.1"), D("0.01"), D("0.01"), D(100_000), D(5), D(1))
+
+
+@pytest.mark.parametrize(("stop", "exits", "rules", "expected"), [
+    # 0.00085 of entry and stop, and 0.0001 of the entry for each eight hours of the timeout, or of a day
+    (98.0, ExitPlan(timeout_ms=8 * 3_600_000), RULES, D("0.1783") / 2),
+    (98.0, ExitPlan(), RULES, D("0.1983") / 2),
+    (98.0, ExitPlan(timeout_ms=48 * 3_600_000), RULES, D("0.2283") / 2),
+    # of shorts and spot nothing is expected
+    (102.0, ExitPlan(), RULES, D("0.1717") / 2),
+    (98.0, ExitPlan(), SPOT, D("0.1683") / 2),
+    # a coarse tick puts the stop further away than the signal says
+    (98.04, ExitPlan(), SPOT, D("0.1683") / 2),
+])  # fmt: skip
+def test_what_a_signal_costs_is_told_in_r(stop, exits, rules, expected):
+    given = msgspec.structs.replace(signal(stop=stop, target=110.0 if stop < 100 else 90.0), symbol=rules.symbol)
+    assert cost_r(given, rules, COSTLY, exits) == expected
+
+
+@given(st.floats(1, 10_000), st.floats(0.002, 0.2))
+def test_the_nearer_the_stop_the_more_of_the_risk_is_cost(entry, away):
+    fine = replace(RULES, tick=D("0.000001"))
+    near, far = (signal(entry, entry * (1 - one), entry * 2) for one in (away, away * 1.5))
+    assert cost_r(near, fine, COSTLY, ExitPlan()) > cost_r(far, fine, COSTLY, ExitPlan()) > 0

@@ -11,6 +11,7 @@ from pydantic import BaseModel, SecretStr
 import settings
 from bootstrap import parts
 from domain.errors import ConfigError
+from domain.source import Source
 
 ROOT = Path(__file__).parents[2]
 
@@ -135,3 +136,11 @@ def test_every_secret_is_hidden_from_the_log(tmp_path):
     assert {*secrets.values(), *whole.values()} <= set(parts.secrets(got))
     assert "REVENANT__HISTORY__POLYGON_KEY" in secrets
     assert "secret-of" not in str(settings.shown(got))
+
+
+@pytest.mark.parametrize(("source", "of", "most"), [
+    ("synthetic", None, "0"), ("bybit", None, "0.15"), ("synthetic", Source.BINANCE, "0.15"), ("bybit", Source.TEST, "0"),
+])  # fmt: skip
+def test_the_practice_exchange_has_a_limit_of_costs_of_its_own(tmp_path, source, of, most):
+    """By whose bars are traded: a backtest on real ones has the limit of real ones, whatever the bot runs on."""
+    assert parts.limits(load(tmp_path, f"source: {source}"), of).max_cost_r == Decimal(most)

@@ -12,6 +12,7 @@ from domain.errors import ConfigError
 from domain.source import Source
 from sandbox.tape import GeneratedTape
 from strategies import indicators as ta
+from strategies.examples.donchian import Donchian
 from strategies.table import TABLE
 from strategies.trend_pullback import TrendPullback
 
@@ -24,11 +25,13 @@ VARIANTS = [
     ("trend_pullback", {}),
     ("trend_pullback", {"trigger": "3m"}),
     ("breakout", {"timeframe": "15m"}),
+    ("donchian", {}),
 ]
+KINDS = {**TABLE, "donchian": Donchian}
 
 
 def build(name, parameters):
-    kind = TABLE[name]
+    kind = KINDS[name]
     return kind(kind.Parameters(**parameters))
 
 

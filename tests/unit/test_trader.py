@@ -700,3 +700,16 @@ def test_an_entry_at_several_prices_is_booked_to_the_last_digit():
     (record,) = world.fill(side=OrderSide.SELL, qty=str(entry.request.qty), price="105", cause=Cause.TAKE_PROFIT)
     paid = third * D("100.1") + third * D("100.2") + rest * D("100.4")
     assert record.trade.pnl_usd == record.trade.gross_pnl == entry.request.qty * 105 - paid
+
+
+@pytest.mark.parametrize(("most", "refused"), [("0", False), ("0.0505", False), ("0.0504", True)])
+def test_a_signal_that_costs_too_much_of_its_risk_is_refused_and_followed(most, refused):
+    world = World({0: Side.SHORT})
+    # half a thousandth of entry and stop, 100 and 102, of a risk of 2
+    world.terms = replace(world.terms, limits=replace(world.terms.limits, max_cost_r=D(most)))
+    world.trader = world.fresh()
+    (command,) = world.bar()
+    assert isinstance(command, Refused) is refused
+    if refused:
+        assert (command.gate, command.detail) == ("costs", f"it would cost 0.05 R, and may cost {most} R")
+        assert world.trader.counts["gate:costs"] == 1

@@ -1,0 +1,1 @@
+"""Strategies to copy: each is shown in the documents, and runs in the tests."""
