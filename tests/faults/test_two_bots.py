@@ -57,6 +57,8 @@ def test_the_newest_takes_over_at_once_and_a_paused_one_sends_nothing_more(accou
         assert count == names > 0
         doubled = own_postgres.sql("SELECT exec_id FROM trade_fills GROUP BY exec_id HAVING count(*) > 1")
         assert doubled == []
+        # a successor is no second sender, nor is a predecessor
+        assert noticed(old) == noticed(new) == 0
     finally:
         old.close()
         new.close()
