@@ -141,6 +141,8 @@ MEASURES = (
     Measure("signals", "Signals found.", (), lambda k: _one(k.pulse["signals"]), counts=True),
     Measure("touches", "What other hands have done to the bot's positions.", ("touch",),
             lambda k: _each(k.pulse["touched"]), counts=True),
+    Measure("second_sender", "1 while another instance that the database does not know of sends orders too.", (),
+            lambda k: _one(bool(k.pulse["second_sender"]["reason"]))),
     Measure("stops_refused", "Positions of which the exchange refused to move the stop.", (),
             lambda k: _one(k.pulse["stops_refused"]), counts=True),
     Measure("signals_refused", "Signals refused.", ("gate",), lambda k: _each(k.pulse["refused"]), counts=True),

@@ -6,6 +6,7 @@ RevenantError
 ├── Unavailable      no answer now: use the next tier, or try again later
 ├── Rejected         the other side said no, and will say no again
 └── OutcomeUnknown   it was sent and nobody knows what became of it: look it up, never repeat blindly
+    └── IdUsed       there is an order of its id already, sent by an earlier attempt or by somebody else
 """
 
 from __future__ import annotations
@@ -60,7 +61,15 @@ class BadData(RevenantError):
 
 
 class Unavailable(RevenantError):
-    """A service gave no answer; nothing may be concluded from that."""
+    """A service gave no answer, or none that settles anything; nothing may be concluded from that.
+
+    Attributes:
+        code: the other side's own code where it gave one, else 0.
+    """
+
+    def __init__(self, message: str = "", code: int = 0) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Rejected(RevenantError):
@@ -79,6 +88,10 @@ class Rejected(RevenantError):
 
 class OutcomeUnknown(RevenantError):
     """A request was sent and its outcome is not known."""
+
+
+class IdUsed(OutcomeUnknown):
+    """The exchange has an order of this id already: an earlier attempt has arrived, or another sender's."""
 
 
 def of_system(place: str, error: OSError, advice: str) -> ConfigError | Unavailable:

@@ -21,6 +21,7 @@ class Notice(StrEnum):
     LEVERAGE = "leverage"
     NOT_UNDERSTOOD = "not_understood"
     HAND = "hand"
+    SECOND_SENDER = "second_sender"
     SWITCH = "switch"
     STRATEGY = "strategy"
     DAILY_LOSS = "daily_loss"

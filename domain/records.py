@@ -161,7 +161,10 @@ class Abandoned(msgspec.Struct, frozen=True, tag="abandoned"):
 
 
 class OrderFound(msgspec.Struct, frozen=True, tag="order_found"):
-    """A working order with an id of ours that the records do not know, as the exchange lists it."""
+    """A working order with an id of ours that the records do not know, as the exchange lists it.
+
+    ``created`` is the exchange's time of its creation (UTC ms), 0 in records that do not tell it.
+    """
 
     time: int
     order_id: str
@@ -171,6 +174,7 @@ class OrderFound(msgspec.Struct, frozen=True, tag="order_found"):
     filled: Decimal
     price: Decimal
     reduce_only: bool
+    created: int = 0
 
 
 class Touch(StrEnum):

@@ -90,6 +90,9 @@ class Intake:
     async def take_report(self, report: OrderReport) -> None:
         """Take what the private stream reports of an order of ours: its end, or that executions are missing here."""
         own = self._trader.book.order(report.order_id)
+        if own is None and report.state is OrderState.WORKING:
+            # one that nobody here has sent: looked at where all working orders are
+            self._shell.nudge()
         if own is None or own.state is not None or report.state is OrderState.WORKING:
             return
         if own.filled < report.filled_qty:

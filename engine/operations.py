@@ -58,7 +58,9 @@ class Operations:
         self._waiting: list[tuple[str, str]] = []
 
     async def switch(self, state: SwitchState, reason: str) -> None:
-        """Let new entries in, or stop them; the choice survives a restart."""
+        """Let new entries in, also beside another instance that was noticed, or stop them; it survives a restart."""
+        if state is SwitchState.RUNNING:
+            self._runtime.second.excuse()
         await self._runtime.dispatch(self._trader.switch(state, reason))
         log.warning("switch", state=state.value, reason=reason)
 

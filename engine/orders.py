@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
-from domain.errors import OutcomeUnknown, Rejected, Unavailable
+from domain.errors import IdUsed, OutcomeUnknown, Rejected, Unavailable
 from domain.order import Cause, OrderKind, OrderState
-from domain.records import Level, OrderEnded, Receipt, Record, StopMoved
+from domain.records import Intent, Level, OrderEnded, Receipt, Record, StopMoved
 from engine.commands import CancelOrder, MoveStop, PlaceOrder
 from engine.lag import Lags
 from engine.refusals import OrderRefused, StopRefused
@@ -55,7 +55,8 @@ class Orders:
     ``in_flight`` names the orders queued or being sent.
 
     ``append`` writes a record down; ``report`` takes what became of an order, ``nudge`` is called when executions
-    should be asked for. ``rules`` are read again when a refusal contradicts them, ``stops`` sets stops.
+    should be asked for. ``rules`` are read again when a refusal contradicts them, ``stops`` sets stops. ``used`` takes
+    what the exchange had an order of before it was sent for the first time.
     """
 
     def __init__(
@@ -66,8 +67,10 @@ class Orders:
         nudge: Callable[[], None],
         rules: Rulebook | None = None,
         stops: Stops | None = None,
+        used: Callable[[Intent], None] = lambda _: None,
     ) -> None:
         self._broker, self._append, self._report, self._nudge = broker, append, report, nudge
+        self._used = used
         self._rules = rules or Unruled()
         self._stops = stops or Stops(broker, self._rules)
         self._lanes: list[asyncio.Queue[Executable]] = [asyncio.Queue(LANE_MAX) for _ in range(LANES)]
@@ -198,6 +201,10 @@ class Orders:
         for attempt in range(REPEATS):
             try:
                 await self._broker.place(command.request)
+            except IdUsed:
+                if attempt == 0:
+                    self._used(command.intent)
+                raise
             except Unavailable:
                 # turned away unseen: the same id may be sent again
                 if attempt == REPEATS - 1:

@@ -39,6 +39,8 @@ def reasons(parts: Parts, progress: Progress) -> list[str]:
     found += [one for one in parts.broker.obstacles() if one not in progress.broker_error]
     if parts.fence.superseded:
         found.append(f"another instance has taken over ({parts.fence.successor}): this one sends no orders")
+    if parts.trader.situation.second_sender:
+        found.append(parts.trader.situation.second_sender)
     if parts.trader.situation.switch != "running":
         found.append(f"trading is {parts.trader.situation.switch.value}")
     return found

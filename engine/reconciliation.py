@@ -241,6 +241,7 @@ class Reconciler:
             record = OrderFound(
                 time=self._shell.market_time(), order_id=found.order_id, symbol=found.symbol, side=found.side,
                 qty=found.qty, filled=found.filled, price=found.price, reduce_only=found.reduce_only,
+                created=found.time,
             )  # fmt: skip
             await self._shell.append(record)
             held = book.apply(record)

@@ -31,6 +31,7 @@ from engine.reconciliation import Reconciler
 from engine.refusals import OrderRefused, Refusals, StopRefused
 from engine.rounds import UNDECIDED_S, Rounds
 from engine.rules import Rules
+from engine.second_sender import SecondSender
 from engine.stepping import keep_stepping
 from engine.stops import Stops
 from engine.upkeep import Upkeep
@@ -69,7 +70,11 @@ class Runtime:
         self._finished: asyncio.Queue[Trade] = asyncio.Queue(EVENTS_MAX)
         self.rules = Rules(parts.trader, parts.broker)
         stops = Stops(parts.broker, self.rules, self._last_price)
-        self.orders = Orders(parts.broker, self.append, self._events.put, self._nudged.set, self.rules, stops)
+        self._clock = MarketClock(self.market_time)
+        self.second = SecondSender(parts.trader, parts.fence, self._clock.now, parts.told)
+        self.orders = Orders(
+            parts.broker, self.append, self._events.put, self._nudged.set, self.rules, stops, self.second.refused
+        )
         self.progress = Progress()
         self.reconciler = Reconciler(
             parts.trader, parts.broker, self, parts.reconcile, stops, Leverages(parts.trader, self, parts.told)
@@ -82,7 +87,6 @@ class Runtime:
         self.lookout = Lookout(
             parts.trader, parts.broker, self.reconciler, self._nudged.set, lambda: not parts.fence.superseded
         )
-        self._clock = MarketClock(self.market_time)
         self._executions = ExecutionReader(parts.trader, parts.broker, self._clock)
         self._funding = LateFunding(parts.trader, self._executions, self.dispatch, self._legs_of)
         self.intake = Intake(
@@ -171,6 +175,7 @@ class Runtime:
         tasks.start("phantoms", lambda: p.phantoms.run(self.append))
         tasks.start("ledger", self._heal)
         tasks.start("lease", p.fence.keep)
+        tasks.start("second sender", self.second.run)
         tasks.start("balance", self._upkeep.watch_balance)
         tasks.start("reconcile", self.rounds.run)
         tasks.start("lookout", self.lookout.run)
@@ -201,6 +206,7 @@ class Runtime:
 
     async def append(self, record: Record) -> Receipt:
         """Write a record to the ledger on its own thread; a disk that hangs counts as no disk."""
+        self.second.note(record)
         try:
             receipt = await self._p.tiers.journal.call(self._p.ledger.append, record)
         except Unavailable as error:
@@ -258,7 +264,7 @@ class Runtime:
             "durable": self.progress.durable, "ledger": p.ledger.report(),
             "tiers": {**p.trades.tiers(), **p.phantoms.trail.tiers()},
             "private_stream": p.broker.private_stream.report(asyncio.get_running_loop().time()),
-            "lease": p.fence.state(), "reconciled": found.rounds,
+            "lease": p.fence.state(), "second_sender": self.second.report(), "reconciled": found.rounds,
             "foreign_positions": found.foreign, "ghosts": found.ghosts, "mismatched": found.mismatched,
             "adopted": found.adopted, "rebuilt": found.rebuilt, "naked": sorted(found.naked),
             "naked_seconds": {"positions": len(naked), **{
@@ -336,9 +342,8 @@ class Runtime:
         """Keep timeouts also while nothing closes a bar: in the symbol, or anywhere."""
         while True:
             await asyncio.sleep(CLOCK_S)
-            now = self._clock.now()
             if not self._p.fence.superseded:
-                await self.dispatch(self._p.trader.overdue(now))
+                await self.dispatch(self._p.trader.overdue(self._clock.now()))
 
     async def _acknowledge(self, time: int) -> None:
         # everything that this batch led to must have happened before the market moves on, and what that led to as well

@@ -19,6 +19,7 @@ class Situation:
     ``counted_pnl`` is the UTC day (days since 1970) when ``equity`` was told, and what that day had made by then.
     ``equity_doubt`` says why the equity that is told by now is not believed; ``equity`` is the last that was, and
     ``remembered`` what the last day of an earlier life began with.
+    ``second_sender`` says that another instance, which the fence cannot see, sends orders too, empty when none does.
     ``barred`` says why the exchange takes no entry of ours at all; ``doubtful`` and ``refusing`` why none is made in a
     symbol: something there was not understood, or the exchange would refuse it.
     """
@@ -31,6 +32,7 @@ class Situation:
     counted: Decimal = ZERO
     durable: bool = True
     superseded: bool = False
+    second_sender: str = ""
     barred: str = ""
     doubtful: dict[str, str] = field(default_factory=dict)
     refusing: dict[str, str] = field(default_factory=dict)

@@ -363,6 +363,8 @@ class Trader:
             return "late", "the market has moved on"
         if self.situation.superseded:
             return "superseded", "another instance has taken over"
+        if self.situation.second_sender:
+            return "second_sender", self.situation.second_sender
         if self.situation.equity_doubt:
             return "equity_doubted", self.situation.equity_doubt
         if self.situation.barred:

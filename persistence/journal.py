@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
     from domain.ids import Identity
 
+    SetAside = Callable[[Path, list[bytes]], object]
+    """Takes what of a segment cannot be used: all of its lines at once."""
+
 log = structlog.get_logger(__name__)
 
 SCHEMA = 5
@@ -170,7 +173,7 @@ class Journal:
 
     def set_aside(self, record: Record) -> None:
         """Keep a copy of a record that a replay could make no use of; it counts as missing from its time on."""
-        self._quarantine(self.directory / "record", msgspec.json.encode(record))
+        self._quarantine(self.directory / "record", [msgspec.json.encode(record)])
         state = self.state
         state.missing += 1
         state.doubtful_since = record.time if state.doubtful_since is None else min(state.doubtful_since, record.time)
@@ -317,7 +320,7 @@ class Journal:
     def _cut_torn(self, path: Path) -> None:
         data = path.read_bytes()
         good = data.rfind(b"\n") + 1
-        if good < len(data) and self._quarantine(path, data[good:]):
+        if good < len(data) and self._quarantine(path, [data[good:]]):
             with path.open("r+b") as out:
                 out.truncate(good)
                 os.fsync(out.fileno())
@@ -333,22 +336,25 @@ class Journal:
         if (header.source, header.mode, header.account) != tuple(self._who):
             raise ConfigError(f"journal {path} belongs to {header.source}/{header.mode}/{header.account}")
 
-    def _learning(self, numbers: list[int]) -> Callable[[Path, bytes], object]:
+    def _learning(self, numbers: list[int]) -> SetAside:
         """Return what sets lines aside and notes the numbers of those that are whole: theirs are taken."""
 
-        def set_aside(path: Path, data: bytes) -> None:
-            self._quarantine(path, data)
-            numbers.append(_number_of(data))
+        def set_aside(path: Path, lines: list[bytes]) -> None:
+            self._quarantine(path, lines)
+            numbers.extend(map(_number_of, lines))
 
         return set_aside
 
-    def _quarantine(self, path: Path, data: bytes) -> bool:
-        """Copy bytes that cannot be read to where nobody deletes them; say whether they are safe there."""
-        name = f"{path.stem}-{zlib.crc32(data):08x}"
-        target = self.directory / "quarantine" / name
-        if name not in self._set_aside:
-            self._set_aside.add(name)
-            self.state.quarantined += 1
+    def _quarantine(self, path: Path, lines: list[bytes]) -> bool:
+        """Copy lines that cannot be used to where nobody deletes them; say whether they are safe there.
+
+        They are one file: a journal that is broken from end to end must not hold up a start, or the kill switch, by
+        two syncs a line.
+        """
+        data = b"".join(lines)
+        target = self.directory / "quarantine" / f"{path.stem}-{zlib.crc32(data):08x}"
+        self._set_aside.update(f"{path.stem}-{zlib.crc32(line):08x}" for line in lines)
+        self.state.quarantined = len(self._set_aside)
         if target.exists():
             return True
         try:
@@ -357,7 +363,7 @@ class Journal:
         except OSError as error:
             log.error("journal bytes cannot be read, nor set aside: left in place", file=str(path), reason=str(error))
             return False
-        log.error("journal bytes set aside", file=str(path), kept_in=str(target), bytes=len(data))
+        log.error("journal bytes set aside", file=str(path), kept_in=str(target), lines=len(lines), bytes=len(data))
         return True
 
     def _segments(self) -> list[Path]:
@@ -379,7 +385,7 @@ def read_records(directory: Path, *, archived: bool = False) -> Iterator[Record]
     collecting = gc.isenabled()
     gc.disable()
     try:
-        lines = sorted(_lines(paths, lambda _path, _data: None), key=_moment)
+        lines = sorted(_lines(paths, lambda _path, _lines: None), key=_moment)
     finally:
         if collecting:
             gc.enable()
@@ -393,21 +399,23 @@ def read_pieces(directory: Path) -> Iterator[list[Record]]:
     Corrupt lines are passed over, and what was written late comes late.
     """
     for path in (*segments_of(directory / "archive"), *segments_of(directory)):
-        yield [line.r for line in read_segment(path, lambda _path, _data: None) if line is not None]
+        yield [line.r for line in read_segment(path, lambda _path, _lines: None) if line is not None]
 
 
-def _lines(paths: Iterable[Path], corrupt: Callable[[Path, bytes], object]) -> Iterator[Line]:
+def _lines(paths: Iterable[Path], corrupt: SetAside) -> Iterator[Line]:
     return (line for path in paths for line in read_segment(path, corrupt) if line is not None)
 
 
-def read_segment(path: Path, corrupt: Callable[[Path, bytes], object]) -> Iterator[Line | None]:
-    """Yield a segment's lines, None for each that cannot be used (handed to ``corrupt``); a torn tail is left out.
+def read_segment(path: Path, corrupt: SetAside) -> Iterator[Line | None]:
+    """Yield a segment's lines, None for each that cannot be used; a torn tail is left out.
+
+    Those are handed to ``corrupt`` together, once the segment has been read.
 
     A line that is whole and tells what cannot be true is of no more use than one whose checksum is wrong: nobody can
     reckon with it, and an earlier program may have written it.
     """
     data = path.read_bytes()
-    lines = data[: data.rfind(b"\n") + 1].split(b"\n")
+    lines, unusable = data[: data.rfind(b"\n") + 1].split(b"\n"), []
     for i, line in enumerate(lines[:-1]):
         body = _unseal(line)
         if i == 0 and body is not None:
@@ -415,8 +423,10 @@ def read_segment(path: Path, corrupt: Callable[[Path, bytes], object]) -> Iterat
         try:
             yield _believed(_decoder.decode(body or b""))
         except (msgspec.MsgspecError, ValueError):
-            corrupt(path, line + b"\n")
+            unusable.append(line + b"\n")
             yield None
+    if unusable:
+        corrupt(path, unusable)
 
 
 def _believed(line: Line) -> Line:

@@ -18,6 +18,7 @@ from engine.hands import RULES
 from engine.leverage import Releveraged
 from engine.published import Entered, PartlyTaken
 from engine.refusals import StopRefused
+from engine.second_sender import Trace
 from engine.stops import Placed
 from telegram_bot.texts import bold, coin, escape, lasted, moment, money, percent, price
 from telegram_bot.trading import ARROWS
@@ -46,7 +47,7 @@ class News:
             PlaceOrder: self._signal, Refused: self._refused, Entered: self._entered, PartlyTaken: self._partly_taken,
             Trade: self._exit, OrderEnded: self._order_ended, ExitFailing: self._exit_failing, Unread: self._unread,
             Touched: self._touched, Switch: self._switch, Adjusted: self._adjusted, Nearing: self._nearing,
-            StopRefused: self._stop_refused, SwitchedOff: self._switched_off,
+            StopRefused: self._stop_refused, SwitchedOff: self._switched_off, Trace: self._second_sender,
             Releveraged: self._releveraged, Judged: self._judged,
         }  # fmt: skip
 
@@ -97,6 +98,12 @@ class News:
         level = f" to {price(what.level)}" if what.level else ""
         self._put(Notice.HAND, f"✋ {self._mark()} {bold(what.symbol)}: {who}: {bold(kind)}{level}, "
                   f"{price(what.left)} left. {RULES[what.touch].capitalize()}.")  # fmt: skip
+
+    def _second_sender(self, what: Trace) -> None:
+        entry = f"{bold(what.symbol)}: entry {escape(what.order_id)} ({escape(what.how)}) was not sent from here."
+        rest = "No entries here; exits and stops go on. End one of the two, then /start."
+        self._put(Notice.SECOND_SENDER, f"👥 {self._mark()} Another instance of this bot sends orders to the same "
+                  f"account. {entry} {rest}")  # fmt: skip
 
     def _switch(self, what: Switch) -> None:
         text = f"Trading is {bold(what.state)} ({escape(what.reason[:200])})"

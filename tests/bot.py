@@ -29,6 +29,7 @@ WAIT_S = 60.0
 SPEED = str(followable(900))
 """How many times faster than real the market of a test goes: two bots at once have to follow it."""
 LIVELY = {
+    "REVENANT__STRATEGIES__SCALP__MARKETS": "all",
     "REVENANT__STRATEGIES__SCALP__PARAMETERS": json.dumps({
         "wick_min": 0.05, "body_min": 0.05, "volume_min": 0.3, "band_rank_min": 0.1, "distance_atr_max": 4, "reward_r": 1.0,
         "cooldown_bars": 1, "stop_atr": 0.2, "stop_min": 0.003, "stop_min_atr": 0.3,

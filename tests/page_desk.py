@@ -65,7 +65,7 @@ class PageDesk(FakeDesk):
             "market_time": NOW_MS, "feed": {"frames": 900, "connects": 1}, "frames": {"released": 500},
             "feed_ages": [(SYMBOLS[0], "15m", 1.5)], "key_days": 90.0, "requests": {"sent": 50, "repeated": 1}, "tiers": {"database": TIER},
             "threads": {"journal": TOOK}, "telegram": {"notices_waiting": 3}, "naked": [], "unsettled": 1,
-            "ledger": {"state": "ok", "records": 77, "memory_only": 0, "missing": 0, "reason": ""}, "foreign_positions": {},
+            "ledger": {"state": "ok", "records": 77, "memory_only": 0, "missing": 0, "reason": ""}, "foreign_positions": {}, "second_sender": {"reason": "", "met": 0, "watching": True},
             "candles_saved": 480, "candles_waiting": 20, "candle_failures": 0, "loop_lag_p99_ms": 3, "loop_lag_max_ms": 12.5,
             "bar_to_order_ms": {"p50": 2, "p99": 7}, "add_trade_ms": TOOK, "orders_placed": 62, "unknown_orders": 0,
             "naked_seconds": {"positions": 31, "p99": 0.2, "max": 0.3}, "recovery_s": 1.1,

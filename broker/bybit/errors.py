@@ -67,8 +67,11 @@ DONE_AT: dict[str, frozenset[int]] = {
 
 TOO_FAST = 10006
 CLOCK = frozenset({-1, 10002})
-DUPLICATE = frozenset({10014, 20006, 110072, 170141})
-"""The id has been used: an earlier attempt has arrived."""
+ID_USED = frozenset({110072, 170141})
+"""There is an order of this id."""
+
+DUPLICATE = frozenset({10014, 20006, *ID_USED})
+"""The request or its id has been used: an earlier attempt has arrived."""
 
 CURES = {
     -2015: "the API key has expired: make a new one",
@@ -157,5 +160,5 @@ def failure(code: int, said: str, path: str) -> Rejected | Unavailable:
         kind = TooFast if code == TOO_FAST else ClockOff if code in CLOCK else NotAccepted
         return kind(f"{text} (retCode {code})")
     if means is Meaning.UNKNOWN or (means is None and path == CREATE):
-        return Unavailable(f"{text} (retCode {code})")
+        return Unavailable(f"{text} (retCode {code})", code)
     return Rejected(f"{text} (retCode {code})", code, objection(code, said))

@@ -18,11 +18,22 @@ from ccxt.base.errors import BaseError
 
 from broker.bybit.access import Access
 from broker.bybit.clock import HostClock
-from broker.bybit.errors import CREATE, SET_LEVERAGE, Banned, ClockOff, Done, KeyRefused, NotAccepted, TooFast, failure
+from broker.bybit.errors import (
+    CREATE,
+    ID_USED,
+    SET_LEVERAGE,
+    Banned,
+    ClockOff,
+    Done,
+    KeyRefused,
+    NotAccepted,
+    TooFast,
+    failure,
+)
 from broker.bybit.messages import page_of
 from broker.bybit.pacing import Pacing
 from domain.answers import MEGABYTE, limited
-from domain.errors import OutcomeUnknown, Rejected, RevenantError, Unavailable
+from domain.errors import IdUsed, OutcomeUnknown, Rejected, RevenantError, Unavailable
 from domain.reach import unreachable
 
 if TYPE_CHECKING:
@@ -231,7 +242,7 @@ class BybitClient:
         except NotAccepted:
             raise
         except Unavailable as error:
-            raise OutcomeUnknown(str(error)) from error
+            raise (IdUsed if error.code in ID_USED else OutcomeUnknown)(str(error)) from error
         finally:
             self.exchange.stamp.reset(token)
 

@@ -26,9 +26,9 @@ class Desk:
         self.exchange = exchange
         self.client = exchange.client()
         self.broker = BybitBroker(self.client)
-        self.written, self.reported, self.nudges = [], [], 0
+        self.written, self.reported, self.used, self.nudges = [], [], [], 0
         self.level = Level.JOURNALED
-        self.orders = Orders(self.broker, self._append, self._report, self._nudge)
+        self.orders = Orders(self.broker, self._append, self._report, self._nudge, used=self.used.append)
 
     async def __aenter__(self):
         await self.broker.instruments()
@@ -169,3 +169,18 @@ async def test_a_lookup_that_gets_no_answers_concludes_nothing(desk):
     await desk.enter()
     await until(lambda: desk.nudges == 1, "the order to be found in the end")
     assert desk.reported == []
+
+
+async def test_an_id_that_the_exchange_has_before_it_is_sent_here_is_told(desk):
+    """Two instances without a common database on the same signal: their entries have the same id."""
+    await desk.enter(0)
+    assert desk.used == []
+    await desk.enter(0)
+    assert [intent.order_id[-2:] for intent in desk.used] == ["e0"]
+    assert desk.held() == D("0.01")
+    # an answer that was lost is looked up; an exit may be sent again: neither is anybody else's doing
+    await desk.exchange.faults(lose_answer={"path": "/v5/order/create"})
+    await desk.enter(1)
+    await desk.exchange.faults(lose_answer={"path": "/v5/order/create"})
+    await desk.enter(0, reduce_only=True)
+    assert [intent.order_id[-2:] for intent in desk.used] == ["e0"]

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from tests.torture import (
+    amnesia,
     denial,
     episodes,
     fuzz,
@@ -70,6 +71,7 @@ def parts(base: Path, quick: bool, seed: int) -> dict[str, tuple[int, Callable[[
             if shutil.which("strace")
             else {}
         ),
+        **({} if quick else {"amnesia": (9, lambda told: amnesia.run(base / "amnesia", told))}),
         "model": (len(model.MUTANTS), lambda told: model.run(quick=quick, told=told)),
         "denial": (size(11, 40), lambda told: denial.run(base / "denial", quick=quick, told=told)),
         "lies": (size(lies.QUICK, 6_000), lambda told: lies.run(base / "lies", seed, quick=quick, told=told)),

@@ -37,6 +37,8 @@ def check(lives: Sequence[Life], venue: Venue, market: Market) -> None:
     check_profit(life, venue, here)
     check_hands(lives, venue, here)
     check_lessons(lives, market)
+    met = [one.runtime.second.met for one in lives]
+    assert not any(met), f"what earlier lives had sent is taken for another instance's: {met}"
 
 
 def check_positions(life: Life, venue: Venue, here: Mapping[str, Position]) -> None:

@@ -404,3 +404,23 @@ def test_the_name_of_a_new_journal_is_synced_before_anything_is_acknowledged(tmp
     # the archive's own name, before anything is moved there
     assert str(tmp_path / "data" / "journal") in synced
     journal.close()
+
+
+@pytest.mark.parametrize("every", [1, 2, 50])
+def test_what_a_broken_journal_costs_does_not_grow_with_its_lines(tmp_path, monkeypatch, every):
+    """Found by a journal of which every byte was turned over: two syncs a line, and ``panic`` had ten minutes to wait."""
+    count = 400
+    written(tmp_path, count)
+    (segment,) = tmp_path.glob("*.jsonl")
+    lines = segment.read_bytes().splitlines(keepends=True)
+    broken = [line.replace(b'"', b"'") if n and n % every == 0 else line for n, line in enumerate(lines)]
+    segment.write_bytes(b"".join(broken))
+    synced, real = [], os.fsync
+    monkeypatch.setattr(os, "fsync", lambda file: (synced.append(file), real(file))[1])
+    journal, book = ledger(tmp_path)
+    assert len(list(book.replay())) == count - count // every
+    assert journal.state.quarantined == count // every
+    (kept,) = (tmp_path / "quarantine").iterdir()
+    assert kept.read_bytes() == b"".join(line for line, was in zip(broken, lines, strict=True) if line != was)
+    assert len(synced) < 20
+    journal.close()
