@@ -23,7 +23,7 @@ from backtest.venue import Venue
 from bootstrap.history import History
 from bootstrap.learning import judge_of, open_models
 from bootstrap.parts import costs, in_use, limits, windows
-from bootstrap.rules import rules_of
+from bootstrap.rules import funding_told, rules_of
 from bootstrap.stored_bars import StoredBars, minute
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span
@@ -34,6 +34,7 @@ from domain.judgement import UNJUDGED
 from domain.source import Source
 from engine import admission
 from engine.trader import Plan, Trader, TraderTerms
+from history import steps
 from history.calendar import closed
 from history.port import PERPETUAL, market_of
 
@@ -184,9 +185,9 @@ def prepare(settings: Settings, request: Request, used: Mapping[str, Plan], prog
         bars, span, lacking = stored.load(request.symbols, request.span, allow_gaps=request.allow_gaps)
         finest_bars = {series: held for series, held in bars.items() if series.timeframe == finest}
         rules, said = rules_of(settings, request.source, finest_bars, span)
-        funding, unfunded = _funding(history, request.source, rules, span)
+        funding, unfunded = _funding(history, request.source, rules, span, funding_told(settings, request.source))
     tape = Tape(bars, {series: needs[series.timeframe] for series in bars})
-    notes = (*said, *unfunded, *(fault.partition("; ")[0] for fault in lacking))
+    notes = (*steps.describe(bars), *said, *unfunded, *(fault.partition("; ")[0] for fault in lacking))
     return Ground(tape, span, rules, funding, needs, finest, told, notes)
 
 
@@ -273,15 +274,16 @@ def _terms(settings: Settings, request: Request, replayed: Mapping[str, Plan]) -
 
 
 def _funding(
-    history: History, source: Source, rules: Mapping[str, RuleHistory], span: Span
-) -> tuple[dict[str, Funding], list[str]]:
+    history: History, source: Source, rules: Mapping[str, RuleHistory], span: Span,
+    told_of: Mapping[str, Sequence[tuple[int, int]]],
+) -> tuple[dict[str, Funding], list[str]]:  # fmt: skip
     """Return the funding payments of every perpetual, and what of them is guessed: what is not stored is base rates."""
     found, notes = {}, []
     for symbol, held in sorted(rules.items()):
         if market_of(symbol) != PERPETUAL:
             continue
         times, rates = history.funding.load(source, symbol, span)
-        missing = gaps(times, rates, span)
+        missing = gaps(times, rates, span, told_of.get(symbol, ()))
         if not len(times):
             missing = [FundingGap(span, held.at(span.start).funding_interval_ms, 0)]
         # a payment at the end of a gap is a stored one, unless the time ends there

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import structlog
 
 from backtest import past
 from bootstrap.backtest import chosen_plans, prepare
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     Past = list[PhantomTrade]
     Key = tuple[str, str, int]
 
+log = structlog.get_logger(__name__)
+
 FOLDS = 8
 
 
@@ -52,6 +55,8 @@ def past_phantoms(settings: Settings, request: Request, progress: Progress) -> d
     """
     used = chosen_plans(settings, request.strategies, request.source)
     ground = prepare(settings, request, used, progress)
+    for note in ground.notes:
+        log.info("what the past stands on", note=note)
     found, done = {}, 0
     for name, plan in used.items():
         held: list[PhantomTrade] = []

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from bootstrap import control, parts
+from bootstrap.rules import funding_told
 from bootstrap.sources import Budgets, sources
 from domain import retention
 from domain.candle import Series
@@ -120,7 +121,8 @@ class History:
             filled = await marks.fill(Series(symbol, "1h"), asked, kind="marks")
             got.marks = filled.added
             known = await asyncio.to_thread(self.funding.load, source, symbol, filled.window)
-            for gap in gaps(*known, filled.window):
+            due = funding_told(self.settings, source).get(symbol, ())
+            for gap in gaps(*known, filled.window, due):
                 async for page in fetcher.funding(symbol, gap.span):
                     got.payments += await asyncio.to_thread(self.funding.save, source, symbol, page)
         except RevenantError as error:

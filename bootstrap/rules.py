@@ -32,6 +32,21 @@ def reported_rules(settings: Settings, source: Source) -> dict[str, Dated]:
     return told if source.made_up else told | RulesArchive(settings.data_dir, source).load()
 
 
+def funding_told(settings: Settings, source: Source) -> dict[str, list[tuple[int, int]]]:
+    """Return since when (UTC ms) each perpetual's funding interval (ms) is what the source said, by symbol.
+
+    Rules without a date say nothing of the past, but where a market is made up and never changes them.
+
+    Raises:
+        ConfigError: when what is kept cannot be read.
+    """
+    dated = {
+        symbol: [(since, rules.funding_interval_ms) for since, rules in held if since or source.made_up]
+        for symbol, held in reported_rules(settings, source).items()
+    }  # fmt: skip
+    return {symbol: told for symbol, told in dated.items() if told}
+
+
 def rules_of(
     settings: Settings, source: Source, bars: Mapping[Series, Bars], span: Span
 ) -> tuple[dict[str, RuleHistory], list[str]]:

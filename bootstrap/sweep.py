@@ -33,7 +33,10 @@ OBJECTIVES = ("sharpe", "sortino", "calmar", "profit_percent", "expectancy_r", "
 
 @dataclass(slots=True)
 class Trial:
-    """One combination of values, and what it led to; ``error`` says why it led to nothing."""
+    """One combination of values, and what it led to; ``error`` says why it led to nothing.
+
+    ``notes`` are what should be known of the bars, rules and payments that it stands on.
+    """
 
     values: dict[str, str]
     span: Span
@@ -41,6 +44,7 @@ class Trial:
     returns: list[float] = field(default_factory=list)
     result_hash: str = ""
     error: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def score(self, objective: str) -> float:
         """Return how good it was, minus infinity where that cannot be said; a ratio without a loss is infinite."""
@@ -62,6 +66,11 @@ class Sweep:
     trials: list[Trial]
     deflated: float | None
     forward: list[tuple[Trial, Trial]] = field(default_factory=list)
+
+    @property
+    def notes(self) -> list[str]:
+        """What should be known of what the trials stand on, each thing once."""
+        return list(dict.fromkeys(note for one in self.trials for note in one.notes))
 
 
 class Pool(Protocol):
@@ -151,6 +160,7 @@ def attempt(settings: Settings, request: Request, values: dict[str, str]) -> Tri
         trial.error = str(error)
         return trial
     trial.figures, trial.span, trial.result_hash = result.figures, result.span, result.result_hash
+    trial.notes = list(result.notes)
     trial.returns = daily_returns(result.outcome.equity, *result.span).tolist()
     return trial
 

@@ -141,11 +141,13 @@ def sweep(
     ]  # fmt: skip
     if as_json:
         show({"objective": objective, "tried": len(rows), "deflated_sharpe": found.deflated, "trials": rows,
-              "walk_forward": forward}, as_json)  # fmt: skip
+              "walk_forward": forward, "notes": found.notes}, as_json)  # fmt: skip
         return
     show(rows[:most], as_json)
     if forward:
         show(forward, as_json)
+    for note in found.notes:
+        print(f"note: {note}")
     print(_warning(len(rows), found.deflated))
 
 

@@ -77,5 +77,5 @@ def _told(bar: Progress, what: str) -> Any:
 
 
 def _summary(made: dict[str, Any]) -> dict[str, Any]:
-    kept = {name: value for name, value in made.items() if name not in {"files", "seal"}}
-    return {**kept, "files": len(made["files"])}
+    kept = {name: value for name, value in made.items() if name not in {"files", "seal", "rows"}}
+    return {**kept, "files": len(made["files"]), "rows": sum(made.get("rows", {}).values())}

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from bootstrap.history import History
+from bootstrap.rules import funding_told
 from commands.chosen import Symbols, Timeframes, chosen, window_of
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
 from commands.times import Days, Since, Timerange, Until, told, window
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from domain.candle import Series
+    from domain.funding import Told
     from persistence.history import Entry
 
 Folder = Annotated[Path, typer.Option("--out", help="freqtrade's data folder; the exchange's own lies below it.")]
@@ -66,21 +68,27 @@ def export(
         ]  # fmt: skip
         spans = {entry.series: window_of(entry, asked) for entry in entries}
 
+        due = funding_told(settings, source)
+
         def read(entry: Entry) -> exporting.Material:
             shown.update(f"reading {entry.series.symbol} {entry.series.timeframe}")
-            return _material(history, entry, spans)
+            return _material(history, entry, spans, due.get(entry.series.symbol, ()))
 
         materials = exporting.side_by_side(read, entries)
         shown.update("writing")
         written = exporting.export(materials, folder, kind, mode, allow_gaps=allow_gaps)
     rows = [{**asdict(one), "first": told(one.first), "last": told(one.last)} for one in written]
-    if not as_json:
-        rows = [{**row, "sha256": row["sha256"][:12]} for row in rows]
-    show({"folder": str(folder), "files": rows} if as_json else rows, as_json)
+    if as_json:
+        show({"folder": str(folder), "files": rows}, as_json)
+    else:
+        shown_rows = [{**row, "sha256": row["sha256"][:12]} for row in rows]
+        show([{name: row[name] for name in row if name != "warnings"} for row in shown_rows], as_json)
+        for warning in (one for row in written for one in row.warnings):
+            print(f"warning: {warning}")
     raise typer.Exit(DEGRADED if any(one.missing for one in written) else OK)
 
 
-def _material(history: History, entry: Entry, spans: Mapping[Series, Span]) -> exporting.Material:
+def _material(history: History, entry: Entry, spans: Mapping[Series, Span], due: Told) -> exporting.Material:
     source, series = entry.source, entry.series
     span = spans[series]
     bars = history.candles.load(source, series, span)
@@ -91,4 +99,5 @@ def _material(history: History, entry: Entry, spans: Mapping[Series, Span]) -> e
     of_symbol = [one for name, one in spans.items() if name.symbol == series.symbol]
     whole = Span(min(one.start for one in of_symbol), max(one.end for one in of_symbol))
     mark = history.marks.load(source, series._replace(timeframe=EXTRAS_TIMEFRAME), whole)
-    return exporting.Material(series, span, bars, absent, mark, history.funding.load(source, series.symbol, whole))
+    funding = history.funding.load(source, series.symbol, whole)
+    return exporting.Material(series, span, bars, absent, mark, funding, due)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bootstrap.history import History
+from bootstrap.rules import funding_told
 from commands.chosen import OneSource, Symbols, Timeframes, Top, chosen, highest, judged_window
 from commands.progress import progress_bar
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
@@ -98,7 +99,8 @@ def _judge(history: History, entry: Entry, asked: Span, against: Source | None) 
     store.judge(entry.source, entry.series, found.coverage, found.counts)
     if market_of(entry.series.symbol) == PERPETUAL and history.funding.covers(entry.source):
         paid = history.funding.load(entry.source, entry.series.symbol, span)
-        found = replace(found, funding=judging.payments_of(*paid, span))
+        due = funding_told(history.settings, entry.source).get(entry.series.symbol, ())
+        found = replace(found, funding=judging.payments_of(*paid, span, due))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -9,8 +10,6 @@ import numpy as np
 from domain.coverage import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from domain.candle import Floats, Times
 
 HOUR_MS, MINUTE_MS = 3_600_000, 60_000
@@ -27,6 +26,12 @@ LEAST = 3
 NEAR = 30
 """So many payments away from one that shows its interval, others are believed to have the same."""
 
+Told = Sequence[tuple[int, int]]
+"""What the exchange itself said: since when (UTC ms) an interval (ms) is in force, oldest first.
+
+It may have changed any time before the next saying.
+"""
+
 
 class FundingGap(NamedTuple):
     """A stretch without a payment that is longer than the interval in force: how many payments are missing."""
@@ -41,24 +46,27 @@ def base_rate(interval: int) -> float:
     return BASE_RATE * interval / LONGEST_MS
 
 
-def intervals(times: Times, rates: Floats) -> Times:
+def intervals(times: Times, rates: Floats, told: Told = ()) -> Times:
     """Return for each payment (UTC ms, ascending) the interval that it ended, in ms.
 
-    They are read off the spacing around it, and off base rates: a contract that pays every four hours pays half the
-    base rate of one that pays every eight, however many of its payments are missing.
+    It is the shortest that anything speaks for: what the exchange told; the spacing around it, and the hours of the
+    day, as an interval of eight hours never ends at four o'clock; and base rates, as a contract that pays every four
+    hours pays half the base rate of one that pays every eight. Where none of these says otherwise it is the longest
+    that there is: payments of which only every eighth hour is left, at no base rate, look like those of eight hours.
     """
     if not len(times):
         return np.empty(0, np.int64)
-    return np.minimum(_by_spacing(_on_minutes(times)), _by_rates(np.asarray(rates)))
+    found = np.minimum(_by_spacing(_on_minutes(times)), _by_rates(np.asarray(rates)))
+    return np.minimum(found, _by_word(times, told))
 
 
-def gaps(times: Times, rates: Floats, window: Span) -> list[FundingGap]:
+def gaps(times: Times, rates: Floats, window: Span, told: Told = ()) -> list[FundingGap]:
     """Return where payments are missing in a window, those at its edges included."""
     if not len(times):
-        return _gaps(np.array(window), np.array([LONGEST_MS]))
-    known = intervals(times, rates)
+        return _gaps(np.array(window), _by_word(np.array([window.end]), told))
+    known = intervals(times, rates, told)
     edges = np.concatenate(([window.start], times, [window.end]))
-    return _gaps(edges, np.append(known, known[-1]))
+    return _gaps(edges, np.append(known, min(known[-1], _by_word(np.array([window.end]), told)[0])))
 
 
 def describe(times: Times, found: Sequence[FundingGap]) -> str:
@@ -94,10 +102,12 @@ def _by_spacing(times: Times) -> Times:
     So the payments before a change of the interval are not held to the new one, nor those after it to the old one.
     """
     if len(times) == 1:
-        return np.array([LONGEST_MS])
+        return _by_hour(times)
     steps = np.diff(times)
-    before = [int(steps[i:j].min()) for i, j in _windows(times, -AROUND_MS)]
-    after = [int(steps[i:j].min()) for i, j in _windows(times, AROUND_MS)]
+    # what two payments show together: an interval that fits between them, and that ends at the hours of both
+    shown = np.minimum(steps, np.minimum(_by_hour(times[:-1]), _by_hour(times[1:])))
+    before = [int(shown[i:j].min()) for i, j in _windows(times, -AROUND_MS)]
+    after = [int(shown[i:j].min()) for i, j in _windows(times, AROUND_MS)]
     usual = np.maximum(before, after)
     following = np.append(steps[1:], steps[-1])
     # the first payment of a longer interval comes as early as its hours have it
@@ -119,17 +129,40 @@ def _windows(times: Times, reach: int) -> list[tuple[int, int]]:
     return list(zip(rows.tolist(), np.maximum(last, rows + 1).tolist(), strict=True))
 
 
+def _by_hour(times: Times) -> Times:
+    """Return the longest interval that can end at each time: intervals are counted from midnight."""
+    fits = np.asarray(times)[:, None] % np.array(INTERVALS_MS) == 0
+    return np.asarray(np.where(fits, np.array(INTERVALS_MS), HOUR_MS).max(axis=1))
+
+
 def _by_rates(rates: Floats) -> Times:
+    """Return what base rates show: of the payments that have one, and of those among and near payments alike."""
     shown = np.zeros(len(rates), np.int64)
     for interval in INTERVALS_MS:
         same = np.abs(rates - base_rate(interval)) < SAME_RATE
         if same.sum() >= LEAST:
             shown[same] = interval
-    rows = np.arange(len(rates))
     known = np.flatnonzero(shown)
     if not len(known):
         return np.full(len(rates), LONGEST_MS)
+    rows = np.arange(len(rates))
     after = np.searchsorted(known, rows)
-    neighbours = [known[np.clip(after + side, 0, len(known) - 1)] for side in (-1, 0)]
-    told = [np.where(np.abs(row - rows) <= NEAR, shown[row], LONGEST_MS) for row in neighbours]
-    return np.asarray(np.where(shown > 0, shown, np.maximum(*told)))
+    sides = [known[np.clip(after + side, 0, len(known) - 1)] for side in (-1, 0)]
+    told = [np.where(np.abs(row - rows) <= NEAR, shown[row], LONGEST_MS) for row in sides]
+    # between two that show the same, with none between that shows another, nothing has changed, however far they are
+    within = (sides[0] < rows) & (rows < sides[1]) & (shown[sides[0]] == shown[sides[1]])
+    found = np.where(within, shown[sides[0]], np.maximum(*told))
+    return np.asarray(np.where(shown > 0, shown, found))
+
+
+def _by_word(times: Times, told: Told) -> Times:
+    """Return what the exchange said of each time; the longest interval where it said nothing."""
+    if not told:
+        return np.full(len(times), LONGEST_MS)
+    since = np.array([at for at, _ in told])
+    said = np.array([LONGEST_MS, *(interval for _, interval in told)])
+    place = np.searchsorted(since, np.asarray(times) - 1, side="right")
+    following = np.append(said[1:], said[-1])
+    # before the first saying nobody knows; between two that differ it may have been either
+    longest = np.where(place == 0, LONGEST_MS, np.maximum(said[place], following[place]))
+    return np.asarray(np.minimum(longest, LONGEST_MS))

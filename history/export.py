@@ -7,7 +7,7 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,12 +19,14 @@ from domain.errors import BadData, Rejected
 from domain.funding import describe, gaps
 from formats import freqtrade
 from history.port import PERPETUAL, SPOT, market_of
+from history.steps import describe as describe_steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from domain.candle import Times
+    from domain.funding import Told
 
 MANIFEST = "revenant-manifest.json"
 HOUR_MS = 3_600_000
@@ -37,7 +39,10 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What is stored of one series for a window: its bars, confirmed absences, and for perpetuals mark and funding."""
+    """What is stored of one series for a window: its bars, confirmed absences, and for perpetuals mark and funding.
+
+    ``due`` is what the source said of the funding's interval.
+    """
 
     series: Series
     window: Span
@@ -45,11 +50,15 @@ class Material:
     absent: Sequence[Span]
     mark: Bars | None = None
     funding: tuple[Times, np.ndarray] | None = None
+    due: Told = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """One file of an export; times are UTC ms."""
+    """One file of an export; times are UTC ms.
+
+    ``warnings`` are what whoever trades on it should know: a split that nobody adjusted for, a ticker taken over.
+    """
 
     file: str
     symbol: str
@@ -60,6 +69,7 @@ class Written:
     missing: int
     absent: int
     sha256: str
+    warnings: tuple[str, ...] = ()
 
 
 def side_by_side(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
@@ -85,7 +95,7 @@ def check(material: Material) -> str:
     holes = missing(material.mark.open_time, window, HOUR_MS)
     if holes:
         return f"{name}: mark prices are missing, the first {_day(holes[0])}"
-    unpaid = gaps(*material.funding, window)
+    unpaid = gaps(*material.funding, window, material.due)
     if unpaid:
         return f"{name}: funding is missing: {describe(material.funding[0], unpaid)}, the first {_day(unpaid[0].span)}"
     return ""
@@ -163,9 +173,8 @@ def _files(one: Material, kind: str) -> list[tuple[str, bytes, Written]]:
     futures = market_of(symbol) == PERPETUAL
     name = freqtrade.file_name(symbol, timeframe, kind, "futures" if futures else "")
     content = freqtrade.encode_bars(one.bars, kind)
-    files = [
-        (name, content, _written(name, one.series, one.bars.open_time, content, coverage.lacking, coverage.absent))
-    ]
+    bars = _written(name, one.series, one.bars.open_time, content, coverage.lacking, coverage.absent)
+    files = [(name, content, replace(bars, warnings=tuple(describe_steps({one.series: one.bars}))))]
     extra = Series(symbol, freqtrade.EXTRAS_TIMEFRAME)
     if one.mark is not None and len(one.mark):
         name = freqtrade.file_name(*extra, kind, "mark")
@@ -176,7 +185,11 @@ def _files(one: Material, kind: str) -> list[tuple[str, bytes, Written]]:
     if one.funding is not None and len(one.funding[0]):
         name = freqtrade.file_name(*extra, kind, "funding_rate")
         content = freqtrade.encode_funding(*one.funding, kind)
-        files.append((name, content, _written(name, extra, one.funding[0], content, 0, 0)))
+        unpaid = gaps(*one.funding, one.window, one.due)
+        lacking = sum(gap.missing for gap in unpaid)
+        told = (f"funding of {symbol}: {describe(one.funding[0], unpaid)}",) if unpaid else ()
+        written = _written(name, extra, one.funding[0], content, lacking, 0)
+        files.append((name, content, replace(written, warnings=told)))
     return files
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from domain.candle import Bars, Floats, Times
     from domain.coverage import Coverage
+    from domain.funding import Told
 
 AROUND_BARS = 50
 """How many bars before and after tell what is usual."""
@@ -238,9 +239,9 @@ def as_rows(quality: Quality) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def payments_of(times: Times, rates: Floats, window: Span) -> Payments:
-    """Judge funding payments (UTC ms, ascending) of a window."""
-    found = gaps(times, rates, window)
+def payments_of(times: Times, rates: Floats, window: Span, due: Told = ()) -> Payments:
+    """Judge funding payments (UTC ms, ascending) of a window; ``due`` is what the source said of their intervals."""
+    found = gaps(times, rates, window, due)
     told = describe(times, found) if len(times) else "none is stored"
     return Payments(len(times), found, told)
 

@@ -6,8 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from domain.candle import timeframe_ms
+
 if TYPE_CHECKING:
-    from domain.candle import Bars
+    from collections.abc import Mapping
+
+    from domain.candle import Bars, Series
 
 STEP_LEAST = 1.4
 """A smaller factor from one bar's close to the next one's open may be news."""
@@ -16,6 +20,8 @@ AROUND_BARS = 50
 WHOLE_MOST = 0.03
 """A ratio is a whole one, or one of two small numbers, up to what a night moves."""
 RATIOS = (1.5, 2.5, *range(2, 11), 15, 20, 25, 30, 40, 50, 100, 1_000, 10_000, 100_000, 1_000_000, 24_000)
+TOLD_MOST = 5
+"""So many steps of a symbol are told; more make nobody wiser."""
 AWAY_MS = 5 * 86_400_000
 """No weekend is longer; whoever takes a ticker over begins later than that."""
 
@@ -52,6 +58,35 @@ def steps(bars: Bars, step_ms: int) -> list[Step]:
         _named(i + 1, float(jumps[i]), int(waited[i]) - 1, away=bool(away[i]))
         for i in far if _stays(bars, i, float(jumps[i]))
     ]  # fmt: skip
+
+
+def describe(held: Mapping[Series, Bars]) -> list[str]:
+    """Return what whoever trades on these bars should know of lasting steps in them, one line each.
+
+    Of a symbol with several timeframes the finest bars tell, and coarser ones of the time before those begin.
+    """
+    found: dict[str, list[str]] = {}
+    begins: dict[str, int] = {}
+    for series in sorted(held, key=lambda one: (one.symbol, timeframe_ms(one.timeframe))):
+        bars, symbol = held[series], series.symbol
+        for step in steps(bars, timeframe_ms(series.timeframe)):
+            opened = int(bars.open_time[step.at])
+            if opened <= begins.get(symbol, opened):
+                found.setdefault(symbol, []).append(f"{step.kind} in {symbol} at {_minute(opened)}: {step.detail}")
+        if len(bars):
+            begins[symbol] = min(begins.get(symbol, 2**62), int(bars.open_time[0]))
+    return [
+        line for symbol, lines in found.items()
+        for line in (*lines[:TOLD_MOST], *_more(symbol, len(lines) - TOLD_MOST))
+    ]  # fmt: skip
+
+
+def _more(symbol: str, count: int) -> list[str]:
+    return [f"and {count} more steps in {symbol}; data quality lists them"] if count > 0 else []
+
+
+def _minute(when: int) -> str:
+    return str(np.datetime64(when, "ms").astype("datetime64[m]")).replace("T", " ") + " UTC"
 
 
 def _stays(bars: Bars, i: int, jump: float) -> bool:

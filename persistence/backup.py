@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from domain.errors import BadData, ConfigError
 from persistence import backup_file, schema
-from persistence.backup_file import CHUNK, FORMAT, KEY_FILE, MANIFEST, STRATEGIES, Entry, Manifest
+from persistence.backup_file import CHUNK, FORMAT, KEY_FILE, MANIFEST, STRATEGIES, Entry, Manifest, compare_rows
 from persistence.foreign_sqlite import check_passive, check_schema
 from persistence.migration import upgrade
 
@@ -53,14 +53,20 @@ def create(
 
     Raises:
         Unavailable: while the database is away.
+        BadData: when a table gave fewer rows than it has.
     """
     target.mkdir(parents=True, exist_ok=True)
     made = datetime.now(UTC)
     path = target / f"revenant-{made:%Y%m%dT%H%M%S}{SUFFIX}"
     left_out: list[str] = []
+    rows: dict[str, int] = {}
     with tempfile.TemporaryDirectory(prefix=".making-", dir=target) as held:
         stage, files = Path(held), dict[str, Entry]()
-        sources = [*_dumped(database, stage), *_files(folder, database, left_out, strategies), *_brought(strategies)]
+        sources = [
+            *_dumped(database, stage, rows),
+            *_files(folder, database, left_out, strategies),
+            *_brought(strategies),
+        ]
         draft = stage / "draft"
         with tarfile.open(draft, "w:gz", compresslevel=3) as archive:
             for number, (name, source) in enumerate(sources):
@@ -71,7 +77,7 @@ def create(
                     files[name] = Entry(copy.stat().st_size, _digest(copy))
                     archive.add(copy, name)
             manifest = Manifest(
-                FORMAT, made.isoformat(timespec="seconds"), database.kind, database.version() or "", files
+                FORMAT, made.isoformat(timespec="seconds"), database.kind, database.version() or "", files, rows=rows
             ).sealed(key)
             note = stage / MANIFEST
             note.write_text(json.dumps(manifest.as_row(), indent=1))
@@ -130,7 +136,7 @@ def restore(
                 target.chmod(0o600)
             elif part == STRATEGIES and not _put_back(stage / name, strategies if key is not None else None):
                 left.append(inner)
-        _loaded(database, stage / "database", manifest.version)
+        _loaded(database, stage / "database", manifest)
     return {**manifest.as_row(), **({"strategies_left": left} if left else {})}
 
 
@@ -179,21 +185,45 @@ def prune(target: Path, keep: int) -> list[Path]:
     return gone
 
 
-def _dumped(database: Database, stage: Path) -> Iterator[tuple[str, Path]]:
+def _dumped(database: Database, stage: Path, rows: dict[str, int]) -> Iterator[tuple[str, Path]]:
+    """Yield the database's files, and note the rows of each table."""
     if not database.is_postgres:
-        yield "database/main.sqlite", _sqlite_copy(Path(str(database.url.database)), stage / "main.sqlite")
+        copy = _sqlite_copy(Path(str(database.url.database)), stage / "main.sqlite")
+        rows |= _sqlite_rows(copy)
+        yield "database/main.sqlite", copy
         return
     with database.transaction(LONG_S) as connection:
         # all tables as of one moment, whatever is written meanwhile
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
         cursor: Any = connection.connection.cursor()
-        present = set(sa.inspect(connection).get_table_names())
+        inspector = sa.inspect(connection)
+        present = set(inspector.get_table_names())
         for table in schema.metadata.sorted_tables:
             if table.name in present:
-                path = stage / f"{table.name}.csv"
+                path, there = stage / f"{table.name}.csv", {one["name"] for one in inspector.get_columns(table.name)}
+                names = ", ".join(f'"{column.name}"' for column in table.columns if column.name in there)
                 with path.open("wb") as out:
-                    cursor.copy_expert(f'COPY "{table.name}" TO STDOUT (FORMAT csv, HEADER)', out)
+                    # by query: copied by its name, a table whose rows lie in parts (partitions, chunks) gives none
+                    query = f'SELECT {names} FROM "{table.name}"'  # noqa: S608  our own names
+                    cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv, HEADER)", out)
+                copied, rows[table.name] = cursor.rowcount, _postgres_rows(cursor, table.name)
+                compare_rows(str(database), {table.name: rows[table.name]}, {table.name: copied})
                 yield f"database/{table.name}.csv", path
+
+
+def _postgres_rows(cursor: Any, table: str) -> int:
+    cursor.execute(f'SELECT count(*) FROM "{table}"')  # noqa: S608  our own names
+    return int(cursor.fetchone()[0])
+
+
+def _sqlite_rows(path: Path) -> dict[str, int]:
+    """Return how many rows each of the program's tables has in a file."""
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as held:
+        there = {name for (name,) in held.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        return {
+            table.name: held.execute(f'SELECT count(*) FROM "{table.name}"').fetchone()[0]  # noqa: S608  our own names
+            for table in schema.metadata.sorted_tables if table.name in there
+        }  # fmt: skip
 
 
 def _brought(strategies: Path | None) -> Iterator[tuple[str, Path]]:
@@ -259,16 +289,19 @@ def _refuse_full(database: Database, folder: Path) -> None:
         raise ConfigError(f"DATABASE_URL: {database} is not empty; restore into a new database")
 
 
-def _loaded(database: Database, parts: Path, version: str) -> None:
+def _loaded(database: Database, parts: Path, manifest: Manifest) -> None:
     if not database.is_postgres:
+        if manifest.rows:
+            compare_rows(str(database), manifest.rows, _sqlite_rows(parts / "main.sqlite"))
         (parts / "main.sqlite").rename(Path(str(database.url.database)))
     else:
-        database.prepare(lambda connection: _filled(connection, parts, version))
+        database.prepare(lambda connection: _filled(connection, parts, manifest))
     database.migrate()
 
 
-def _filled(connection: sa.Connection, parts: Path, version: str) -> None:
-    upgrade(connection, version)
+def _filled(connection: sa.Connection, parts: Path, manifest: Manifest) -> None:
+    """Fill a new database, and count what is in it: nothing of it stays when something is missing."""
+    upgrade(connection, manifest.version)
     cursor: Any = connection.connection.cursor()
     for table in schema.metadata.sorted_tables:
         path = parts / f"{table.name}.csv"
@@ -281,6 +314,10 @@ def _filled(connection: sa.Connection, parts: Path, version: str) -> None:
             if column.autoincrement is True:
                 newest = f"SELECT max({column.name}) FROM {table.name}"  # noqa: S608  our own names
                 cursor.execute(f"SELECT setval(pg_get_serial_sequence('{table.name}', '{column.name}'), ({newest}))")
+    if manifest.rows:
+        there = sa.inspect(connection).get_table_names()
+        known = [table.name for table in schema.metadata.sorted_tables if table.name in there]
+        compare_rows("the restored database", manifest.rows, {name: _postgres_rows(cursor, name) for name in known})
 
 
 def _practice(path: Path, folder: Path) -> bool:

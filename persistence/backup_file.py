@@ -60,7 +60,10 @@ class Entry(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """What a backup holds; ``seal`` proves who made it, and is empty in those of earlier versions."""
+    """What a backup holds; ``seal`` proves who made it, ``rows`` are those of each table of the database.
+
+    Both are empty in those of earlier versions.
+    """
 
     format: int
     made_at: str
@@ -68,6 +71,7 @@ class Manifest(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     version: str
     files: dict[str, Entry]
     seal: str = ""
+    rows: dict[str, int] = {}
 
     def sealed(self, key: bytes) -> Manifest:
         """Return it with the seal of a key over everything else, and so over every byte of every file."""
@@ -118,6 +122,7 @@ def contents(path: Path, stage: Path | None = None) -> Manifest:
         BadData: naming what is missing, superfluous or changed, or what a backup never holds.
     """
     seen: dict[str, Entry] = {}
+    rows: dict[str, int] = {}
     manifest: Manifest | None = None
     with _in_our_terms(path):
         for name, size, body in _members(path):
@@ -126,10 +131,15 @@ def contents(path: Path, stage: Path | None = None) -> Manifest:
             if name == MANIFEST:
                 manifest = _manifest(path, size, body)
             else:
-                seen[name] = _kept(path, size, body, None if stage is None else stage / name)
+                records = Records()
+                seen[name] = _kept(path, size, map(records.passed, body), None if stage is None else stage / name)
+                if name.startswith("database/") and name.endswith(".csv"):
+                    rows[name.removeprefix("database/").removesuffix(".csv")] = records.count - 1
     if manifest is None or manifest.format != FORMAT:
         raise BadData(f"{path}: no manifest of format {FORMAT}; it was cut short, or is no backup of this program")
     _compare(path, manifest.files, seen)
+    if rows and manifest.rows:
+        compare_rows(str(path), manifest.rows, rows)
     if manifest.version and manifest.version not in migration.revisions():
         raise BadData(f"{path}: its schema {manifest.version[:40]!r} is not known; is this program older than it?")
     return manifest
@@ -191,6 +201,28 @@ def _compare(path: Path, told: Mapping[str, Entry], seen: Mapping[str, Entry]) -
     wrong = sorted({name for name in told.keys() | seen.keys() if told.get(name) != seen.get(name)})
     if wrong:
         raise BadData(f"{path}: missing or changed: {', '.join(name[:200] for name in wrong[:10])}")
+
+
+def compare_rows(where: str, told: Mapping[str, int], seen: Mapping[str, int]) -> None:
+    """Raise BadData, naming tables, unless there are as many rows of each as a manifest tells."""
+    wrong = sorted({name for name in told.keys() | seen.keys() if told.get(name, 0) != seen.get(name, 0)})
+    if wrong:
+        said = ", ".join(f"{name[:64]} {seen.get(name, 0)} of {told.get(name, 0)}" for name in wrong[:10])
+        raise BadData(f"{where}: not all rows are there: {said}")
+
+
+class Records:
+    """Counts the records of CSV that passes by in pieces: line ends outside of quotes."""
+
+    def __init__(self) -> None:
+        self.count, self._quoted = 0, False
+
+    def passed(self, chunk: bytes) -> bytes:
+        """Return a piece that was counted."""
+        for number, part in enumerate(chunk.split(b'"')):
+            self._quoted ^= number > 0
+            self.count += 0 if self._quoted else part.count(b"\n")
+        return chunk
 
 
 class _Unpacked(gzip.GzipFile):

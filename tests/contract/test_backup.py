@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 import hashlib
 import io
@@ -16,6 +17,8 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domain.errors import BadData, ConfigError
 from domain.source import Source
@@ -121,6 +124,82 @@ def test_strategies_that_people_brought_are_in_it_and_come_back_over_nothing_tha
         one.close()
 
 
+PARTS = {
+    # a table whose rows lie in others: PostgreSQL's own partitions, and children, as TimescaleDB keeps its chunks
+    "partitions": """
+        ALTER TABLE ohlcv_bybit RENAME TO whole;
+        CREATE TABLE ohlcv_bybit (LIKE whole INCLUDING ALL) PARTITION BY RANGE (open_time);
+        CREATE TABLE ohlcv_bybit_1 PARTITION OF ohlcv_bybit FOR VALUES FROM (0) TO (90000000);
+        CREATE TABLE ohlcv_bybit_2 PARTITION OF ohlcv_bybit DEFAULT;
+        INSERT INTO ohlcv_bybit SELECT * FROM whole;
+        DROP TABLE whole CASCADE""",
+    "children": """
+        CREATE TABLE chunk_1 (CHECK (open_time < 90000000)) INHERITS (ohlcv_bybit);
+        CREATE TABLE chunk_2 (CHECK (open_time >= 90000000)) INHERITS (ohlcv_bybit);
+        INSERT INTO chunk_1 SELECT * FROM ONLY ohlcv_bybit WHERE open_time < 90000000;
+        INSERT INTO chunk_2 SELECT * FROM ONLY ohlcv_bybit WHERE open_time >= 90000000;
+        DELETE FROM ONLY ohlcv_bybit""",
+    "a column more": "ALTER TABLE ohlcv_bybit ADD COLUMN noted_by_somebody TEXT DEFAULT 'a,\n\"b\"'",
+}
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_rows_that_lie_in_parts_of_a_table_are_kept(postgres_url, postgres, folder, tmp_path, kind):
+    """Copied by its name such a table gave no row, or none at all was copied, and the backup was called proven."""
+    database = Database(postgres_url)
+    fill(database)
+    with database.transaction() as connection:
+        for statement in PARTS[kind].split(";"):
+            connection.exec_driver_sql(statement)
+    before = rows(database)
+    assert len(before["ohlcv_bybit"]) == 500
+    made = backup.create(database, folder, tmp_path / "backups", KEY)
+    assert made["rows"]["ohlcv_bybit"] == 500
+    assert {name: count for name, count in made["rows"].items() if name != "leases"} == {
+        name: len(held) for name, held in before.items()
+    }
+    assert backup.verify(_path(made), KEY)["rows"] == made["rows"]
+    fresh = empty(database, tmp_path, postgres)
+    backup.restore(_path(made), fresh, tmp_path / "restored", KEY)
+    assert rows(fresh) == before
+    for one in (database, fresh):
+        one.close()
+
+
+def test_a_backup_with_fewer_rows_than_it_tells_is_not_whole(database_url, folder, tmp_path, request):
+    """Its bytes are those that its manifest names, so only counting shows it; what was restored is taken back."""
+    database = Database(database_url)
+    fill(database)
+    made = backup.create(database, folder, tmp_path / "backups", KEY)
+    assert made["rows"]["ohlcv_bybit"] == 500
+    with tarfile.open(_path(made)) as held:
+        members = {one.name: held.extractfile(one).read() for one in held if one.name != "manifest.json"}
+    told = made["rows"] | {"ohlcv_bybit": 501}
+    lying = craft(tmp_path / "lying.tar.gz", members, database.kind, made["version"], rows=told)
+    fresh = empty(database, tmp_path, request.getfixturevalue("postgres") if database.is_postgres else None)
+    if database.is_postgres:
+        with pytest.raises(BadData, match="ohlcv_bybit 500 of 501"):
+            backup.verify(lying, None)
+    with pytest.raises(BadData, match="ohlcv_bybit 500 of 501"):
+        backup.restore(lying, fresh, tmp_path / "restored", None)
+    # one of an earlier version tells no rows, and is put back as it ever was
+    old = craft(tmp_path / "old.tar.gz", members, database.kind, made["version"])
+    assert "rows" not in backup.verify(old, None)
+    backup.restore(old, fresh, tmp_path / "restored-old", None)
+    assert rows(fresh) == rows(database)
+    for one in (database, fresh):
+        one.close()
+
+
+@given(st.lists(st.lists(st.text(max_size=6), min_size=2, max_size=3), max_size=20), st.integers(1, 9))
+def test_records_are_counted_whatever_is_in_them_and_however_they_are_cut(table, size):
+    held = io.StringIO(newline="")
+    csv.writer(held, lineterminator="\n").writerows(table)
+    body, counted = held.getvalue().encode("utf-8", "surrogatepass"), backup_file.Records()
+    assert b"".join(counted.passed(body[at : at + size]) for at in range(0, len(body), size)) == body
+    assert counted.count == len(table)
+
+
 def _path(made: dict[str, Any]) -> Path:
     return Path(made["path"])
 
@@ -149,12 +228,17 @@ def test_a_backup_that_was_changed_or_cut_short_says_so(tmp_path, folder):
     assert not (tmp_path / "new.sqlite").exists()
 
 
-def craft(path: Path, members: dict[str, bytes], kind: str = "SQLite", version: str = "", seal: str = "") -> Path:
+def craft(
+    path: Path, members: dict[str, bytes], kind: str = "SQLite", version: str = "", seal: str = "",
+    rows: dict[str, int] | None = None,
+) -> Path:  # fmt: skip
     """Write a backup that is whole, as somebody else could."""
     files = {name: {"bytes": len(body), "sha256": hashlib.sha256(body).hexdigest()} for name, body in members.items()}
     manifest = {"format": 1, "made_at": NOW.isoformat(), "kind": kind, "version": version, "files": files}
     if seal:
         manifest["seal"] = seal
+    if rows is not None:
+        manifest["rows"] = rows
     with tarfile.open(path, "w:gz") as out:
         for name, body in {**members, "manifest.json": json.dumps(manifest).encode()}.items():
             entry = tarfile.TarInfo(name)

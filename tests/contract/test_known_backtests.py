@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import shutil
+from datetime import datetime
 from decimal import Decimal as D
 from pathlib import Path
 
@@ -21,8 +23,12 @@ from domain.ids import Identity, order_id, signal_digest
 from domain.instrument import Instrument
 from domain.order import Cause, OrderKind, OrderRequest, OrderSide, Side
 from domain.records import Fill, Intent, Opening
+from domain.source import Source
 from engine.positions import Book
 from formats import candles
+from persistence.rules import RulesArchive
+from tests.commands import Commands
+from tests.foreign import freqtrade_backtest as freqtrade
 
 KNOWN = Path(__file__).parents[3] / "shared" / "data" / "backtest_known"
 pytestmark = pytest.mark.skipif(not KNOWN.exists(), reason="the known backtests are not beside the project")
@@ -144,6 +150,95 @@ def test_whatever_a_price_is_worth_trades_end_as_in_backtesting_py(name):
     assert (len(exits), sum(entries[:count]), sum(exits)) == (count, entered, left)
     assert sum(gain > 0 for gain in gains) == won
     assert float(venue.equity) == pytest.approx(equity, rel=2e-4)
+
+
+SPOT = {
+    # tick and step of Binance; trades, sums of the hours of entry and exit, winners, sum of profit ratios, by freqtrade
+    # 2026.9 with tests/foreign/mean_reversion_strategy.py
+    "BTC": ("0.01", "0.00001", 108, 52_632_240, 52_634_080, 30, -0.235586),
+    "DOGE": ("0.00001", "1", 200, 97_367_442, 97_369_754, 56, -0.679636),
+    "PEPE": ("0.00000001", "1", 204, 99_343_629, 99_345_956, 62, -0.652335),
+}  # fmt: skip
+PAIRS = [f"{name}/USDT" for name in SPOT]
+FREE = """
+source: synthetic
+risk: {percent: 1, max_open_trades: 3, daily_loss_percent: 100, max_exposure: 100, max_position: 0.1}
+paper: {wallet: 1000000, taker_fee: 0.001, maker_fee: 0.001, half_spread: 0, slippage: 0}
+strategies:
+  mean_reversion: {enabled: true, parameters: {timeframe: 1h, width_max: 0.3}}
+"""
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory) -> Commands:
+    """Three spot markets and their rules in a store."""
+    folder = tmp_path_factory.mktemp("spot")
+    held = Commands(folder, f"sqlite:///{folder / 'revenant.sqlite'}", "http://127.0.0.1:9")
+    assert held.run("migrate")[0] == 0
+    files = [str(KNOWN.parent / "candles_binance_spot" / f"{name}_USDT-1h.feather") for name in SPOT]
+    assert held.run("data", "import", "-s", "binance", *files)[0] == 0
+    rules = {
+        f"{name}/USDT": Instrument(
+            f"{name}/USDT", f"{name}USDT", D(tick), D(step), D(step), D(10**15), D(1), D(1), shortable=False
+        ) for name, (tick, step, *_) in SPOT.items()
+    }  # fmt: skip
+    RulesArchive(folder, Source.BINANCE).add(rules, 0)
+    (folder / "free.yaml").write_text(FREE)
+    return held
+
+
+@pytest.fixture(scope="module")
+def ours(stored) -> dict[tuple[str, int], tuple[int, D, D, float]]:
+    """Our trades by pair and hour of entry: hour of exit, rates of both, profit as a share of what was spent."""
+    result = stored.json(
+        "backtest", "run", "-c", str(Path(stored.environment["REVENANT__DATA_DIR"]) / "free.yaml"), "-s", "binance",
+        "-p", ",".join(PAIRS), "--strategy", "mr", "--since", "2025-01-05", "--until", "2026-02-01",
+    )  # fmt: skip
+    assert set(result["figures"]["refused"]) == {"not_shortable", "position_open"}
+    found = {}
+    for trade in result["trades"]:
+        entry, leave, qty = (D(trade[name]) for name in ("entry_price", "exit_price", "quantity"))
+        begin, end = (int(datetime.fromisoformat(trade[f"{n}_time"]).timestamp()) // 3_600 for n in ("entry", "exit"))
+        found[trade["symbol"], begin] = (end, entry, leave, float(D(trade["pnl_usd"]) / (qty * entry * D("1.001"))))
+    return found
+
+
+@pytest.mark.parametrize("name", SPOT)
+def test_mean_reversion_on_spot_makes_the_trades_that_freqtrade_makes(ours, name):
+    """The whole product, from the file to the trades, beside the same rule in freqtrade: 0.1 % a side."""
+    *_, count, entered, left, won, made = SPOT[name]
+    held = {begin: trade for (pair, begin), trade in ours.items() if pair == f"{name}/USDT"}
+    assert (len(held), sum(held), sum(end for end, *_ in held.values())) == (count, entered, left)
+    assert sum(ratio > 0 for *_, ratio in held.values()) == won
+    assert sum(ratio for *_, ratio in held.values()) == pytest.approx(made, abs=1e-4)
+
+
+@freqtrade.needed
+def test_freqtrade_itself_makes_our_trades_of_what_we_export(stored, ours, tmp_path):
+    """Same hours, same rates, same ratios, to what freqtrade's least tick (1e-10) and its 8 digits of a ratio leave."""
+    assert (
+        stored.run("data", "export", "-s", "binance", "-p", ",".join(PAIRS), "-t", "1h", "--out", str(tmp_path))[0] == 0
+    )
+    (tmp_path / "strategies").mkdir()
+    shutil.copy(Path(__file__).parents[1] / "foreign" / "mean_reversion_strategy.py", tmp_path / "strategies")
+    told = freqtrade.backtest(
+        tmp_path, tmp_path / "binance", "MeanReversionStrategy", [freqtrade.spot(name) for name in SPOT], PAIRS,
+        "20250105-20260201", fee=0.001,
+    )["trades"]  # fmt: skip
+    theirs = {(one["pair"], one["open_timestamp"] // HOUR): one for one in told if one["exit_reason"] != "force_exit"}
+    assert theirs.keys() == ours.keys()
+    for key, (end, entry, leave, ratio) in ours.items():
+        known = theirs[key]
+        assert known["close_timestamp"] // HOUR == end, key
+        assert float(entry) == pytest.approx(known["open_rate"], rel=1e-9), key
+        assert float(leave) == pytest.approx(known["close_rate"], abs=2e-10, rel=1e-7), key
+        assert ratio == pytest.approx(known["profit_ratio"], abs=2e-10 / float(entry) + 1e-7), key
+    for name, (*_, count, entered, left, won, made) in SPOT.items():
+        of_pair = {begin: one for (pair, begin), one in theirs.items() if pair == f"{name}/USDT"}
+        ends = [one["close_timestamp"] // HOUR for one in of_pair.values()]
+        ratios = [one["profit_ratio"] for one in of_pair.values()]
+        assert (len(ends), sum(of_pair), sum(ends)) == (count, entered, left)
+        assert (sum(one > 0 for one in ratios), round(sum(ratios), 6)) == (won, made)
 
 
 def bars_of(path: Path) -> Bars:

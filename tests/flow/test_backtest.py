@@ -7,11 +7,13 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from ml.features import SCHEMA
 from persistence.past_lessons import PastLessons
 from tests.commands import Commands, candle_files
+from tests.venues import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,6 +137,44 @@ def test_many_settings_are_tried_and_luck_is_told(commands):
         for name in ("REVENANT__RISK__PERCENT", "REVENANT__STRATEGIES__MEAN_REVERSION__PARAMETERS"):
             del commands.environment[name]
     assert round(alone["figures"]["profit_percent"], 2) == best["profit %"]
+
+
+@pytest.mark.parametrize(("base", "factor"), [("SPLITFOUR", 1 / 4), ("REDENOM", 1_000)])
+def test_bars_whose_units_change_are_told_of_wherever_they_are_traded_on(commands, tmp_path, base, factor):
+    """A split that nobody adjusted for: by the summary, the page, a sweep, evaluation and export as by data quality."""
+    bars, pair = walk(2_000, 1_704_067_200_000, 3_600_000), f"{base}/USDT"
+    path, units = tmp_path / f"{base}_USDT-1h.csv", np.where(np.arange(2_000) >= 1_200, factor, 1.0)
+    with path.open("w", newline="") as out:
+        writer = csv.writer(out)
+        writer.writerow(["timestamp", "open", "high", "low", "close", "volume"])
+        writer.writerows(
+            (row.open_time, *(price * unit for price in row[1:5]), row.volume)
+            for row, unit in zip(bars.rows(), units.tolist(), strict=True)
+        )  # fmt: skip
+    assert commands.run("data", "import", str(path), "-s", "binance")[0] == 0
+    environment = {"REVENANT__STRATEGIES__MEAN_REVERSION__PARAMETERS": json.dumps({"timeframe": "1h"})}
+    commands.environment |= environment
+    asked, said = ("-s", "binance", "-p", pair, "--strategy", "mr"), f"split in {pair} at 2024-02-20 00:00 UTC"
+    try:
+        run = told(commands, "run", *asked)
+        _, out, _ = commands.run("backtest", "show", "last")
+        swept = told(commands, "sweep", *asked, "--set", "risk.percent=0.5,1", "--jobs", "1")
+        _, table, _ = commands.run("backtest", "sweep", *asked, "--set", "risk.percent=0.5,1", "--jobs", "1")
+    finally:
+        for name in environment:
+            del commands.environment[name]
+    assert any(note.startswith(said) for note in run["notes"])
+    for text in (out, table, Path(run["report"]).read_text()):
+        assert said in " ".join(text.split())
+    assert sum(note.startswith(said) for note in swept["notes"]) == 1
+    target = ("--out", str(tmp_path / "freqtrade"))
+    (file,) = commands.json("data", "export", "-s", "binance", "-p", pair, *target)["files"]
+    assert [warning.startswith(said) for warning in file["warnings"]] == [True]
+    manifest = json.loads((tmp_path / "freqtrade" / "binance" / "revenant-manifest.json").read_text())
+    assert manifest["files"][0]["warnings"] == file["warnings"]
+    assert f"warning: {said}" in " ".join(
+        commands.run("data", "export", "-s", "binance", "-p", pair, *target)[1].split()
+    )
 
 
 def test_with_weeks_enough_skill_that_is_there_is_seen(tmp_path):

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import re
 import subprocess
-import threading
-from pathlib import Path
 
 import numpy as np
 import pytest
-from aiohttp import web
 
 from domain.candle import Series
 from domain.coverage import Span
 from domain.errors import Rejected
 from history import export
+from tests.foreign.freqtrade_backtest import PROGRAM, backtest, needed, perpetual
 from tests.venues import walk
 
 START, HOUR = 1_704_067_200_000, 3_600_000
@@ -103,95 +99,24 @@ def test_a_second_export_adds_to_the_manifest(tmp_path):
     assert export.verify(tmp_path) == []
 
 
-@pytest.mark.skipif(not os.environ.get("FREQTRADE"), reason="FREQTRADE does not name freqtrade's program")
+@needed
 @pytest.mark.parametrize("funded", [True, False])
 def test_freqtrade_lists_our_files_and_trades_on_them(tmp_path, funded):
     data = tmp_path / "data" / "bybit"
     export.export(
         [material() if funded else material(funding=(FUNDING[0], FUNDING[1] * 0))], data, "feather", "futures"
     )
-    program = os.environ["FREQTRADE"]
     listed = subprocess.run(
-        [program, "list-data", "--userdir", tmp_path, "--exchange", "bybit", "--trading-mode", "futures", "--show-timerange"],
+        [PROGRAM, "list-data", "--userdir", tmp_path, "--exchange", "bybit", "--trading-mode", "futures", "--show-timerange"],
         capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": "200"},
     ).stdout  # fmt: skip
     assert re.search(r"BTC/USDT:USDT .* 1h .* futures .* 2024-01-01 00:00:00 .* 2024-03-24 07:00:00 .* 2000", listed)
     (tmp_path / "strategies").mkdir(exist_ok=True)
     (tmp_path / "strategies" / "every_day.py").write_text(STRATEGY)
-    with rules() as address:
-        result = backtest(program, tmp_path, address)
+    result = backtest(
+        tmp_path, data, "EveryDay", [perpetual("BTC")], ["BTC/USDT:USDT"], "20240102-20240320",
+        trading_mode="futures", margin_mode="isolated",
+    )  # fmt: skip
     assert result["total_trades"] > 50
     fees = sum(trade["funding_fees"] for trade in result["trades"])
     assert (fees != 0) is funded
-
-
-def backtest(program: str, folder: Path, address: str) -> dict:
-    urls = dict.fromkeys(("public", "private", "spot", "futures", "v2"), address)
-    config = {
-        "stake_currency": "USDT", "stake_amount": 100, "dry_run": True, "dry_run_wallet": 1000, "max_open_trades": 1,
-        "trading_mode": "futures", "margin_mode": "isolated", "entry_pricing": {"price_side": "other"},
-        "exit_pricing": {"price_side": "other"}, "pairlists": [{"method": "StaticPairList"}],
-        "exchange": {"name": "bybit", "pair_whitelist": ["BTC/USDT:USDT"], "ccxt_config": {
-            "urls": {"api": urls}, "options": {"fetchMarkets": {"types": ["linear"]}}}},
-    }  # fmt: skip
-    (folder / "config.json").write_text(json.dumps(config))
-    done = subprocess.run(
-        [program, "backtesting", "--userdir", folder, "-c", folder / "config.json", "--strategy", "EveryDay", "--cache",
-         "none", "--export", "trades", "--timerange", "20240102-20240320"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    import zipfile
-
-    (packed,) = (folder / "backtest_results").glob("*.zip")
-    with zipfile.ZipFile(packed) as held:
-        name = next(n for n in held.namelist() if re.fullmatch(r"backtest-result-[\d_-]+\.json", n))
-        return json.loads(held.read(name))["strategy"]["EveryDay"]
-
-
-class rules:  # noqa: N801  reads as a word
-    """Serves what freqtrade asks of Bybit before a backtest: the rules of one market."""
-
-    def __enter__(self) -> str:
-        market = {
-            "symbol": "BTCUSDT", "contractType": "LinearPerpetual", "status": "Trading", "baseCoin": "BTC",
-            "quoteCoin": "USDT", "settleCoin": "USDT", "launchTime": "1584230400000", "deliveryTime": "0",
-            "priceScale": "2", "leverageFilter": {"minLeverage": "1", "maxLeverage": "100", "leverageStep": "0.01"},
-            "priceFilter": {"minPrice": "0.01", "maxPrice": "1999999", "tickSize": "0.01"}, "fundingInterval": 480,
-            "lotSizeFilter": {"maxOrderQty": "1190", "minOrderQty": "0.001", "qtyStep": "0.001", "minNotionalValue": "5"},
-        }  # fmt: skip
-        limit = {"id": 1, "symbol": "BTCUSDT", "riskLimitValue": "2000000", "maintenanceMargin": "0.005",
-                 "initialMargin": "0.01", "isLowestRisk": 1, "maxLeverage": "100.00", "mmDeduction": ""}  # fmt: skip
-
-        async def answer(request: web.Request) -> web.Response:
-            listed = (
-                [limit]
-                if "risk-limit" in request.path
-                else [market]
-                if request.query.get("status") != "PreLaunch"
-                else []
-            )
-            result = {"category": "linear", "list": listed, "nextPageCursor": ""}
-            return web.json_response({"retCode": 0, "retMsg": "OK", "result": result, "retExtInfo": {}, "time": 0})
-
-        self.loop, ready, found = asyncio.new_event_loop(), threading.Event(), []
-
-        async def start() -> None:
-            app = web.Application()
-            app.router.add_get("/{path:.*}", answer)
-            self.runner = web.AppRunner(app)
-            await self.runner.setup()
-            site = web.TCPSite(self.runner, "127.0.0.1", 0)
-            await site.start()
-            found.append(site._server.sockets[0].getsockname()[1])
-            ready.set()
-
-        threading.Thread(
-            target=lambda: (self.loop.run_until_complete(start()), self.loop.run_forever()), daemon=True
-        ).start()
-        assert ready.wait(10)
-        return f"http://127.0.0.1:{found[0]}"
-
-    def __exit__(self, *_) -> None:
-        asyncio.run_coroutine_threadsafe(self.runner.cleanup(), self.loop).result(10)
-        self.loop.call_soon_threadsafe(self.loop.stop)

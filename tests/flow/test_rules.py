@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal as D
 from typing import TYPE_CHECKING
 
@@ -9,10 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bootstrap.history import History
 from domain.assumed_rules import assumed
 from domain.candle import Bars, Series
 from domain.source import Source
 from persistence.rules import RulesArchive
+from settings import load
 from tests.commands import Commands
 from tests.venues import served, walk
 
@@ -115,3 +118,26 @@ def test_payments_that_are_missing_are_told(commands, tmp_path):
         "data", "export", "-s", "binance", "-p", COIN, "--trading-mode", "futures", "--out", str(tmp_path / "out")
     )
     assert "mark prices" in err or "payments are missing" in err
+
+
+def test_payments_that_only_the_sources_word_shows_to_be_missing_are_told(commands, tmp_path):
+    """One payment in eight hours at no base rate looks whole; the source said that it pays every four, from a day on."""
+    stored(commands, symbol=COIN)
+    times = START + np.arange(0, 24 * 60, 8) * HOUR
+    with History(load(tmp_path / "config.yaml", commands.environment, trading=False)) as history:
+        history.funding.save(Source.BINANCE, COIN, list(zip(times.tolist(), [0.00013, -0.00021] * 90, strict=True)))
+    assert commands.json("data", "quality", "-s", "binance", "-p", COIN)[0]["funding"]["missing"] == 0
+    (tmp_path / "data").mkdir(exist_ok=True)
+    rules = replace(assumed(COIN, 1.0), funding_interval_ms=4 * HOUR, assumed=False)
+    RulesArchive(tmp_path / "data", Source.BINANCE).add({COIN: rules}, START + 40 * DAY)
+    (found,) = commands.json("data", "quality", "-s", "binance", "-p", COIN, code=3)
+    # of twenty days one payment in two is missing
+    assert found["funding"]["missing"] == 60
+    config, said = str(tmp_path / "config.yaml"), "60 of 240 payments are missing (due every 4 h)"
+    assert found["funding"]["said"] == said
+    body = commands.json("backtest", "run", "-c", config, "-s", "binance", "-p", COIN, "--strategy", "mr")
+    assert any(said in note for note in body["notes"])
+    asked = ("data", "export", "-s", "binance", "-p", COIN, "--trading-mode", "futures", "--out", str(tmp_path / "out"))
+    files = commands.json(*asked, "--allow-gaps", code=3)["files"]
+    (funding,) = (one for one in files if "funding_rate" in one["file"])
+    assert (funding["missing"], funding["warnings"]) == (60, [f"funding of {COIN}: {said}"])

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from domain.candle import Bars, timeframe_ms
+from domain.candle import Bars, Series, resample, timeframe_ms
 from domain.coverage import Span
-from history import quality
+from history import quality, steps
 from tests.venues import walk
 
 STEP, START, HOUR, DAY = 900_000, 1_704_067_200_000, 3_600_000, 86_400_000
@@ -123,6 +123,28 @@ def test_a_lasting_change_of_units_is_named(timeframe, factor, days, kind):
     bars = scaled(walk(silent + 400, START, step, 5), silent + 200, factor, silent)
     (found,) = quality.examine(bars, Span(START, START + 400 * step), timeframe, []).anomalies
     assert (found.kind, found.span.start) == (kind, START + (silent + 200) * step)
+
+
+@pytest.mark.parametrize(("factor", "kind"), [(1 / 4, "split"), (1_000, "split"), (7.4e-3, "step")])
+def test_each_change_of_units_is_told_once_of_all_timeframes_of_a_symbol(factor, kind):
+    """The finest bars tell; coarser ones tell of what was before those begin, which windows look back on."""
+    whole = scaled(walk(1_200, START, HOUR, 5), 720, factor)
+    days = resample(whole, DAY, HOUR, [])
+    fine, coarse = Series("AAA/USDT", "1h"), Series("AAA/USDT", "1d")
+    other = {Series("BBB/USDT", "1h"): walk(1_200, START, HOUR, 6)}
+    (line,) = steps.describe({fine: whole, coarse: days, **other})
+    assert line.startswith(f"{kind} in AAA/USDT at 2024-01-31 00:00 UTC: prices are ")
+    assert steps.describe({coarse: days, fine: whole[900:]}) == steps.describe({coarse: days}) == [line]
+    assert steps.describe(other) == steps.describe({fine: Bars.empty()}) == []
+
+
+def test_of_many_changes_of_units_the_first_are_told_and_the_others_counted():
+    units = np.repeat(np.tile([1.0, 10.0], 5), 100)
+    bars = walk(1_000, START, HOUR, 5)
+    prices = (column * units for column in (bars.open, bars.high, bars.low, bars.close))
+    lines = steps.describe({Series("AAA/USDT", "1h"): Bars(bars.open_time, *prices, bars.volume, bars.turnover)})
+    assert len(lines) == steps.TOLD_MOST + 1
+    assert lines[-1].startswith("and 4 more steps in AAA/USDT")
 
 
 @pytest.mark.parametrize("seed", range(5))

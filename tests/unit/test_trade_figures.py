@@ -294,6 +294,54 @@ def test_changing_intervals_are_no_gaps_and_missing_payments_are(spells, seed):
     assert describe(kept[0], found).startswith(f"1 of {len(every)} payments")
 
 
+SPELLS = st.lists(st.tuples(st.sampled_from(INTERVALS_MS), st.integers(5, 20)), min_size=2, max_size=5)
+
+
+def paid(spells: list[tuple[int, int]], seed: int, share: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Payments of intervals that change, at no base rate, and which of them are left of a random share taken out."""
+    times, now, rng = [], 0, np.random.default_rng(seed)
+    for interval, days in spells:
+        times += range(now + interval, now + days * DAY + 1, interval)
+        now += days * DAY
+    left = rng.random(len(times)) >= share
+    left[[0, -1]] = True
+    return np.array(times), rng.normal(0, 0.0003, len(times)), left
+
+
+@settings(max_examples=60, deadline=None)
+@given(SPELLS, st.integers(0, 10_000), st.floats(0.02, 0.7))
+def test_a_random_share_taken_out_of_changing_intervals_is_told(spells, seed, share):
+    """By spacing and hours alone nearly all of it is told, nearly nothing that is not so, and nothing of a whole one."""
+    times, rates, left = paid(spells, seed, share)
+    window = Span(int(times[0]), int(times[-1]))
+    assert gaps(times, rates, window) == []
+    found, taken = gaps(times[left], rates[left], window), times[~left]
+    inside = sum(any(one.span.start < time < one.span.end for one in found) for time in taken.tolist())
+    # where an interval changes nobody knows to the day which of the two it was: a day's payments at each change
+    unsure = 24 * (len(spells) - 1)
+    told = sum(one.missing for one in found)
+    assert inside >= 0.95 * len(taken) - unsure
+    assert abs(told - len(taken)) <= 0.05 * len(taken) + unsure
+
+
+@settings(max_examples=60, deadline=None)
+@given(SPELLS, st.integers(0, 10_000))
+def test_what_the_exchange_said_tells_payments_that_nothing_else_does(spells, seed):
+    """Only every eighth hour is left, at no base rate: nothing in it says what is missing, but the exchange did."""
+    times, rates, _ = paid(spells, seed, 0.0)
+    left = (times % (8 * HOUR) == 0) | (times == times[-1])
+    window = Span(int(times[left][0]), int(times[-1]))
+    begins = np.cumsum([0, *(days * DAY for _, days in spells)]).tolist()
+    said = [(begin, interval) for begin, (interval, _) in zip(begins, spells, strict=False)]
+    told = sum(one.missing for one in gaps(times[left], rates[left], window, said))
+    assert gaps(times[left], rates[left], window) == []
+    # between two sayings that differ it may have been either, so the longer of both is believed
+    pairs = zip(spells, [*spells[1:], spells[-1]], strict=True)
+    assert told == sum(max(0, days * DAY // max(one, other) - 3 * days) for (one, days), (other, _) in pairs) - (
+        8 * HOUR // max(spells[0][0], spells[1][0]) - 1
+    )  # fmt: skip
+
+
 @given(st.sampled_from(INTERVALS_MS[:3]), st.integers(20, 200))
 def test_base_rates_tell_an_interval_of_which_every_other_payment_is_missing(interval, count):
     times = np.arange(count) * 8 * HOUR
