@@ -26,6 +26,7 @@ from engine.lookout import Lookout
 from engine.market_clock import MarketClock
 from engine.orders import LANES, Orders
 from engine.parts import Parts, Progress
+from engine.patience import Patient
 from engine.recall import Recall
 from engine.reconciliation import Reconciler
 from engine.refusals import OrderRefused, Refusals, StopRefused
@@ -70,10 +71,9 @@ class Runtime:
         self.rules = Rules(parts.trader, parts.broker)
         stops = Stops(parts.broker, self.rules, self._last_price)
         self.orders = Orders(parts.broker, self.append, self._events.put, self._nudged.set, self.rules, stops)
-        self.progress = Progress()
-        self.reconciler = Reconciler(
-            parts.trader, parts.broker, self, parts.reconcile, stops, Leverages(parts.trader, self, parts.told)
-        )
+        self.progress, self.lists = Progress(), Patient(parts.broker)
+        leverages = Leverages(parts.trader, self, parts.told)
+        self.reconciler = Reconciler(parts.trader, parts.broker, self, parts.reconcile, stops, leverages, self.lists)
         self.exits = ExitRetries(
             parts.trader, self.dispatch, self.market_time, lambda failing: parts.told("exit failing", failing),
             lambda symbol: symbol in self.reconciler.found.ghosts,
@@ -83,10 +83,11 @@ class Runtime:
             parts.trader, parts.broker, self.reconciler, self._nudged.set, lambda: not parts.fence.superseded
         )
         self._clock = MarketClock(self.market_time)
-        self._executions = ExecutionReader(parts.trader, parts.broker, self._clock)
+        self._executions = ExecutionReader(parts.trader, self.lists, self._clock)
         self._funding = LateFunding(parts.trader, self._executions, self.dispatch, self._legs_of)
         self.intake = Intake(
-            parts.trader, parts.broker, self, self.reconciler, self.exits, parts.told, self._executions, self._funding
+            parts.trader, parts.broker, self, self.reconciler, self.exits, parts.told, self._executions, self._funding,
+            self.lists,
         )  # fmt: skip
         self._lookup = recovery.OrderLookup()
         self._batch_at = self._settled_at = 0.0
