@@ -104,6 +104,10 @@ class Lists(Protocol):
         """Say whether the exchange says in so many words that there is no position; silence is not that."""
         ...
 
+    async def order(self, symbol: str, order_id: str) -> OrderReport:
+        """Look an order up by our id, in open orders, history and executions."""
+        ...
+
     async def fills_since(self, time: int, until: int, symbol: str = "") -> list[Fill]:
         """Return every execution with a market time in [time, until] (UTC ms), oldest first."""
         ...
@@ -146,10 +150,6 @@ class Broker(Lists, Protocol):
 
     async def set_stop(self, symbol: str, stop: Decimal, target: Decimal | None, *, index: int = 0) -> None:
         """Move the protective stop, and the target when given, of an open position; ``index`` names a hedge leg."""
-        ...
-
-    async def order(self, symbol: str, order_id: str) -> OrderReport:
-        """Look an order up by our id, in open orders, history and executions."""
         ...
 
     def stream(self) -> AsyncIterator[Sequence[Told]]:

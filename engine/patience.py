@@ -12,7 +12,7 @@ from domain.errors import Unavailable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from domain.order import ClosedPart, OpenOrder, PositionReport
+    from domain.order import ClosedPart, OpenOrder, OrderReport, PositionReport
     from domain.ports import Lists
     from domain.records import Fill
 
@@ -38,6 +38,10 @@ class Patient:
     async def flat(self, symbol: str) -> bool:
         """Return whether the exchange says that there is no position. Raises Unavailable or Rejected."""
         return await self._ask(self._lists.flat, symbol)
+
+    async def order(self, symbol: str, order_id: str) -> OrderReport:
+        """Look an order up by our id. Raises Unavailable or Rejected."""
+        return await self._ask(self._lists.order, symbol, order_id)
 
     async def fills_since(self, time: int, until: int, symbol: str = "") -> list[Fill]:
         """Return every execution with a market time in [time, until] (UTC ms). Raises Unavailable."""

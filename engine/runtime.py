@@ -504,7 +504,7 @@ class Runtime:
 
     async def _settle_orders(self) -> None:
         """Learn what became of orders whose end nobody has told us; those being sent right now are left alone."""
-        ended = await self._lookup.settle(self._p.trader, self._p.broker, self.market_time(), self.orders.in_flight)
+        ended = await self._lookup.settle(self._p.trader, self.lists, self.market_time(), self.orders.in_flight)
         for one in ended:
             await self.append(one)
             await self.intake.take_end(one)

@@ -9,7 +9,7 @@ from engine.patience import ATTEMPTS, QUICK_S, Patient
 from tests.torture.virtual import run_virtually
 
 ASKED = [
-    ("positions", ()), ("flat", ("A",)), ("fills_since", (1, 2, "A")), ("closed_since", (1, 2, "A")), ("open_orders", ()),
+    ("positions", ()), ("flat", ("A",)), ("order", ("A", "x")), ("fills_since", (1, 2, "A")), ("closed_since", (1, 2, "A")), ("open_orders", ()),
 ]  # fmt: skip
 
 
