@@ -93,7 +93,35 @@ class Ledger(Protocol):
         ...
 
 
-class Broker(Protocol):
+class Lists(Protocol):
+    """Tells what there is on the exchange. Every call raises Unavailable when it was not told."""
+
+    async def positions(self) -> list[PositionReport]:
+        """Return all open positions; an empty list means that the exchange said there are none."""
+        ...
+
+    async def flat(self, symbol: str) -> bool:
+        """Say whether the exchange says in so many words that there is no position; silence is not that."""
+        ...
+
+    async def order(self, symbol: str, order_id: str) -> OrderReport:
+        """Look an order up by our id, in open orders, history and executions."""
+        ...
+
+    async def fills_since(self, time: int, until: int, symbol: str = "") -> list[Fill]:
+        """Return every execution with a market time in [time, until] (UTC ms), oldest first."""
+        ...
+
+    async def closed_since(self, time: int, until: int, symbol: str) -> list[ClosedPart]:
+        """Return what the exchange has booked as closed in [time, until] (UTC ms), oldest first."""
+        ...
+
+    async def open_orders(self) -> list[OpenOrder]:
+        """Return every working order that carries an id of ours."""
+        ...
+
+
+class Broker(Lists, Protocol):
     """Sends orders and reports facts, for one account.
 
     Every call raises Unavailable when nothing was concluded. ``place`` and ``close`` raise OutcomeUnknown when the
@@ -106,10 +134,6 @@ class Broker(Protocol):
 
     async def balance(self) -> Balance:
         """Return the account's money."""
-        ...
-
-    async def positions(self) -> list[PositionReport]:
-        """Return all open positions; an empty list means that the exchange said there are none."""
         ...
 
     async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
@@ -126,26 +150,6 @@ class Broker(Protocol):
 
     async def set_stop(self, symbol: str, stop: Decimal, target: Decimal | None, *, index: int = 0) -> None:
         """Move the protective stop, and the target when given, of an open position; ``index`` names a hedge leg."""
-        ...
-
-    async def order(self, symbol: str, order_id: str) -> OrderReport:
-        """Look an order up by our id, in open orders, history and executions."""
-        ...
-
-    async def flat(self, symbol: str) -> bool:
-        """Say whether the exchange says in so many words that there is no position; silence is not that."""
-        ...
-
-    async def fills_since(self, time: int, until: int, symbol: str = "") -> list[Fill]:
-        """Return every execution with a market time in [time, until] (UTC ms), oldest first."""
-        ...
-
-    async def closed_since(self, time: int, until: int, symbol: str) -> list[ClosedPart]:
-        """Return what the exchange has booked as closed in [time, until] (UTC ms), oldest first."""
-        ...
-
-    async def open_orders(self) -> list[OpenOrder]:
-        """Return every working order that carries an id of ours."""
         ...
 
     def stream(self) -> AsyncIterator[Sequence[Told]]:

@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 
 NOBODY = ""
 
-RACE_MS = 60_000
-"""How long before an entry somebody else may have opened what the bot had not seen yet when it sent the entry."""
+RACE_MS = 240_000
+"""How long before an entry somebody else may have opened what the bot had not seen yet when it sent the entry.
+
+In market time, and longer than the shortest bar: a practice market hands over the whole of one at once.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import structlog
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from decimal import Decimal
 
     from domain.order import PositionReport
@@ -24,6 +24,9 @@ log = structlog.get_logger(__name__)
 UNEXPLAINED_S = 3.0
 """How long a difference stays, while executions are asked for, before it counts as one that none explains."""
 
+SURPLUS_S = 2.0
+"""So long, where there is more than ours and no entry of ours may still be filling: only a list can be late then."""
+
 FLATTEN_EVERY_S = 10.0
 """What is to be closed is not closed again before that has had its effect on the list of positions."""
 
@@ -32,11 +35,12 @@ class Beside:
     """Compares quantities, and says what of a position on the exchange is somebody else's.
 
     What is more than ours is somebody else's, at once where executions say so, else when the difference has stayed.
-    What is missing is told once as a hand's: what is left is managed, and exits can only reduce.
+    What is missing is told once as a hand's: what is left is managed, and exits can only reduce. ``nudge`` has
+    book and exchange compared again once a difference has stayed for so long.
     """
 
-    def __init__(self, book: Book, hands: Hands) -> None:
-        self._book, self._hands = book, hands
+    def __init__(self, book: Book, hands: Hands, nudge: Callable[[], None]) -> None:
+        self._book, self._hands, self._nudge = book, hands, nudge
         self._since: dict[str, tuple[Decimal, float]] = {}
         self._flattened: dict[str, float] = {}
 
@@ -52,10 +56,10 @@ class Beside:
             if symbol in held and (symbol not in reported or differing[symbol])
         }  # fmt: skip
         for symbol, difference in differing.items():
-            if not difference or not self._believed(symbol, difference):
-                continue
             position, there = held[symbol], reported[symbol]
-            if position.pending or difference * position.opening.side.sign > 0:
+            if not difference or not self._believed(position, difference):
+                continue
+            if _is_more(position, difference):
                 found.append(dataclasses.replace(there, qty=difference))
             else:
                 log.error("less on the exchange than executions explain", symbol=symbol, known=str(position.qty),
@@ -71,13 +75,27 @@ class Beside:
         self._flattened[symbol] = now
         return True
 
-    def _believed(self, symbol: str, difference: Decimal) -> bool:
-        now = asyncio.get_running_loop().time()
-        before, since = self._since.get(symbol, (ZERO, now))
-        self._since[symbol] = difference, since if before == difference else now
-        return difference == self._book.net_of_strays(symbol, 0) or (
-            before == difference and now - since >= UNEXPLAINED_S
-        )
+    def _believed(self, position: Position, difference: Decimal) -> bool:
+        symbol, loop = position.symbol, asyncio.get_running_loop()
+        if difference == self._book.net_of_strays(symbol, 0):
+            self._since.pop(symbol, None)
+            return True
+        wait_s = self._wait_s(position, difference)
+        before, since = self._since.get(symbol, (ZERO, 0.0))
+        if before != difference:
+            self._since[symbol] = difference, loop.time()
+            loop.call_later(wait_s, self._nudge)
+            return False
+        return loop.time() - since >= wait_s
+
+    def _wait_s(self, position: Position, difference: Decimal) -> float:
+        """Return how long an execution of ours may still turn up that explains a difference."""
+        entries = any(one.symbol == position.symbol and one.leg == "e" for one in self._book.unsettled())
+        return UNEXPLAINED_S if entries or not _is_more(position, difference) else SURPLUS_S
+
+
+def _is_more(position: Position, difference: Decimal) -> bool:
+    return position.pending or difference * position.opening.side.sign > 0
 
 
 def _difference(held: Position, there: PositionReport) -> Decimal:

@@ -28,6 +28,12 @@ class Differences:
     adopted: int = 0
     rebuilt: int = 0
 
+    def naked_seconds(self) -> dict[str, float]:
+        """Return how many positions stood without a stop for a while, and for how long, in seconds."""
+        held = sorted(self.naked_s)
+        p99, longest = (round(held[int((len(held) - 1) * share)], 3) if held else 0.0 for share in (0.99, 1.0))
+        return {"positions": len(held), "p99": p99, "max": longest}
+
 
 def unlike(held: Position | None, there: PositionReport | None) -> bool:
     """Return whether what is shown of a symbol is not what is known: quantity, leverage, or that there is a stop."""

@@ -13,7 +13,7 @@ from engine.recovery import REACH_MS, WEEK_MS
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from domain.ports import Broker
+    from domain.ports import Lists
     from domain.records import Fill
     from engine.market_clock import MarketClock
     from engine.position import Position
@@ -82,8 +82,8 @@ class ExecutionReader:
     executions, where book and exchange differ for more than a moment, and before a position is recorded as closed.
     """
 
-    def __init__(self, trader: Trader, broker: Broker, clock: MarketClock) -> None:
-        self._trader, self._broker, self._clock = trader, broker, clock
+    def __init__(self, trader: Trader, lists: Lists, clock: MarketClock) -> None:
+        self._trader, self._lists, self._clock = trader, lists, clock
         self._mark = ReadMark()
         self._unsettled_since: dict[str, float] = {}
         self._tried: dict[str, frozenset[str]] = {}
@@ -114,7 +114,7 @@ class ExecutionReader:
             if quiet > QUIET_WEEKS:
                 break
             start = max(oldest, time - WEEK_MS)
-            week = await self._broker.fills_since(start, time - 1)
+            week = await self._lists.fills_since(start, time - 1)
             found |= {fill.exec_id: fill for fill in week}
             time = start
         return time
@@ -127,7 +127,7 @@ class ExecutionReader:
                 if not begins_in_the_midst(fill for fill in found.values() if fill.symbol == symbol):
                     break
                 start -= WEEK_MS
-                week = await self._broker.fills_since(max(0, start), start + WEEK_MS - 1, symbol)
+                week = await self._lists.fills_since(max(0, start), start + WEEK_MS - 1, symbol)
                 found |= {fill.exec_id: fill for fill in week}
 
     async def news(self, since: int, doubted: Collection[str] = ()) -> list[Fill]:
@@ -144,15 +144,15 @@ class ExecutionReader:
 
     async def of(self, held: Position) -> list[Fill]:
         """Return every execution in a position's symbol since its entry was intended. Raises Unavailable."""
-        return await self._broker.fills_since(held.intended_at - OVERLAP_MS, self._until(), held.symbol)
+        return await self._lists.fills_since(held.intended_at - OVERLAP_MS, self._until(), held.symbol)
 
     async def between(self, symbol: str, start: int, end: int) -> list[Fill]:
         """Return every execution of a symbol with a market time in [start, end] (UTC ms). Raises Unavailable."""
-        return await self._broker.fills_since(start, end, symbol)
+        return await self._lists.fills_since(start, end, symbol)
 
     async def before(self, fill: Fill) -> list[Fill]:
         """Return a week's executions of a symbol up to one of them. Raises Unavailable."""
-        return await self._broker.fills_since(fill.time - WEEK_MS, fill.time, fill.symbol)
+        return await self._lists.fills_since(fill.time - WEEK_MS, fill.time, fill.symbol)
 
     async def unknown(self, fills: Sequence[Fill]) -> list[Fill]:
         """Return the executions of the symbols in which entries of ours have filled that no record tells of.
@@ -165,7 +165,7 @@ class ExecutionReader:
             seen = frozenset(fill.exec_id for fill in (*lost, *self._trader.book.strays(symbol)))
             if self._tried.get(symbol) != seen:
                 first = min(fill.time for fill in lost)
-                found += await self._broker.fills_since(first - WEEK_MS, self._until(), symbol)
+                found += await self._lists.fills_since(first - WEEK_MS, self._until(), symbol)
                 # the list may be late: what was told already is not missing from it
                 found += self._trader.book.strays(symbol)
                 self._tried[symbol] = seen
@@ -181,7 +181,7 @@ class ExecutionReader:
 
     async def _read(self, start: int) -> list[Fill]:
         asked, told, latest = asyncio.get_running_loop().time(), self._clock.told(), self._clock.now()
-        fills = await self._broker.fills_since(start, latest + DAY_MS)
+        fills = await self._lists.fills_since(start, latest + DAY_MS)
         # the exchange's own times go on where no bar tells the time
         newest = max((fill.time for fill in fills), default=0)
         self._mark.note(Asked(asked, max(told, min(newest, latest))), start)

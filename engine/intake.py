@@ -28,7 +28,7 @@ from engine.reconciliation import Reconciler, is_flat
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from domain.ports import Broker
+    from domain.ports import Broker, Lists
     from engine.execution_reader import ExecutionReader
     from engine.late_funding import LateFunding
     from engine.position import Position
@@ -62,8 +62,10 @@ class Intake:
     def __init__(
         self, trader: Trader, broker: Broker, shell: Shell, reconciler: Reconciler, exits: ExitRetries,
         told: Callable[[str, object], None], executions: ExecutionReader, funding: LateFunding,
+        lists: Lists | None = None,
     ) -> None:  # fmt: skip
         self._trader, self._broker, self._shell = trader, broker, shell
+        self._lists = lists or broker
         self._executions, self._funding = executions, funding
         self._reconciler, self._exits, self._told = reconciler, exits, told
         self._flat_since: dict[str, float] = {}
@@ -283,12 +285,12 @@ class Intake:
 
     async def _over(self, held: Position) -> bool:
         """Return whether the exchange has no such position, or only what was opened beside or after it, by anybody."""
-        if await is_flat(self._broker, held.symbol):
+        if await is_flat(self._lists, held.symbol):
             return True
         book = self._trader.book
         later = book.net(held.symbol)
         others = {book.net_of_strays(held.symbol, since) + later for since in (held.last_time, 0)}
-        reported = await self._broker.positions()
+        reported = await self._lists.positions()
         left = sum((one.qty for one in reported if one.symbol == held.symbol), ZERO)
         return bool(left) and left in others
 

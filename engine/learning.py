@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
+from domain.backoff import Backoff
 from domain.errors import RevenantError
 from domain.lesson import NOTHING, Counts
 from domain.training_run import BY_HAND, DEMOTED, FAILED, TrainingRun
@@ -31,7 +32,7 @@ LOOK_S = 5.0
 OPEN_S = 30.0
 BEGIN_S = 1.0
 HEAL_TURNS = 10
-RETRY_S = (30.0, 1_800.0)
+RETRY = Backoff(30.0, 1_800.0)
 
 
 class School(Protocol):
@@ -212,8 +213,7 @@ class Learning:
             return
         pupil = self._pupils[strategy]
         pupil.failures += 1
-        first, longest = RETRY_S
-        pause = min(first * 2 ** (pupil.failures - 1), longest)
+        pause = RETRY.bound_s(pupil.failures)
         pupil.not_before = asyncio.get_running_loop().time() + pause
         log.warning("training failed: tried again later", strategy=strategy, reason=reason, pause_s=pause)
 

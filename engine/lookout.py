@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from domain.backoff import Backoff
 from domain.errors import BadData, OutcomeUnknown, Rejected, Unavailable
 from domain.trade import ZERO
 from engine.differences import unlike
@@ -31,11 +32,11 @@ LOOK_S, IDLE_S = 1.0, 4.0
 EVENNESS = (0.9, 1.0)
 
 ANSWER_S = 3.0
-AGAIN_S = (0.2, 1.5)
-"""After a look that failed: the first wait, doubled with each further failure, and the longest."""
+AGAIN = Backoff(0.2, 1.5)
+"""After a look that failed."""
 
-WAKE_S = (2.0, 60.0)
-"""After how long the same difference wakes the comparison again; doubled each time, and the longest."""
+WAKE = Backoff(2.0, 60.0)
+"""After how long the same difference wakes the comparison again."""
 
 Sight = tuple["Decimal", "Decimal", bool]
 """What is known and what is shown of a quantity, and whether a stop is shown."""
@@ -43,11 +44,11 @@ Sight = tuple["Decimal", "Decimal", bool]
 
 @dataclass(slots=True)
 class Seen:
-    """A difference that was seen, and when it wakes the comparison next if it stays."""
+    """A difference that was seen, how often it has woken the comparison, and when it does so next if it stays."""
 
     sight: Sight
+    times: int
     due: float
-    pause_s: float
 
 
 class Lookout:
@@ -94,15 +95,15 @@ class Lookout:
 
     def _wake(self, symbol: str, sight: Sight) -> Seen:
         """Wake the comparison for a difference that is new, or has been there for a while."""
-        now, (first, longest) = asyncio.get_running_loop().time(), WAKE_S
-        before = self._seen.get(symbol)
-        if before is not None and before.sight == sight and now < before.due:
+        now, before = asyncio.get_running_loop().time(), self._seen.get(symbol)
+        if before is None or before.sight != sight:
+            before = Seen(sight, 0, now)
+        if now < before.due:
             return before
-        again = before is not None and before.sight == sight
-        pause_s = min(longest, before.pause_s * 2) if before is not None and again else first
+        times = before.times + 1
         self._reconciler.doubt(symbol)
         self._nudge()
-        return Seen(sight, now + pause_s, pause_s)
+        return Seen(sight, times, now + WAKE.bound_s(times))
 
     def _naked(self, reports: Sequence[PositionReport]) -> list[tuple[Position, PositionReport]]:
         found = []
@@ -126,8 +127,7 @@ class Lookout:
 
     def _pause_s(self) -> float:
         if self._failed:
-            first, longest = AGAIN_S
-            return self._jitter.uniform(0.5, 1.0) * min(longest, first * 2.0 ** min(self._failed - 1, 10))
+            return AGAIN.wait_s(self._failed, self._jitter.uniform)
         busy = self._trader.book.positions() or self._trader.book.unsettled()
         return (LOOK_S if busy else IDLE_S) * self._jitter.uniform(*EVENNESS)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from domain.backoff import Backoff
 from domain.errors import IdUsed, OutcomeUnknown, Rejected, Unavailable
 from domain.order import Cause, OrderKind, OrderState
 from domain.records import Intent, Level, OrderEnded, Receipt, Record, StopMoved
@@ -22,6 +23,7 @@ from engine.stops import Placed, Stops, Unruled
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from domain.order import OrderReport, OrderRequest
     from domain.ports import Broker
     from engine.commands import Command
     from engine.stops import Rulebook
@@ -36,9 +38,8 @@ LOOKUPS, EXIT_LOOKUPS = 12, 40
 NOT_FOUND_NEEDED = 3
 NOT_FOUND_AFTER_S = 10.0
 """An order that arrived late shows up late: that there is none is believed after so many misses over so long."""
-PAUSE_S = (0.2, 5.0)
-EXIT_PAUSE_S = 1.0
-"""The longest wait between two attempts to find out what became of an exit."""
+PAUSE, EXIT_PAUSE = Backoff(0.2, 5.0), Backoff(0.2, 1.0)
+"""Between two attempts to send an order or to find out what became of it; what became of an exit is urgent."""
 
 EXIT_REPEATS_AFTER_S = 0.5
 """An exit that has not been found after so long is sent again under its own id, at most that often."""
@@ -218,19 +219,16 @@ class Orders:
         loop = asyncio.get_running_loop()
         began = again_at = loop.time()
         for attempt in range(EXIT_LOOKUPS if _leaves(command) else LOOKUPS):
-            await self._pause(attempt, EXIT_PAUSE_S if _leaves(command) else PAUSE_S[1])
-            try:
-                found = await self._broker.order(request.symbol, request.order_id)
-            except (Unavailable, Rejected):
-                continue
-            if found.state in {OrderState.WORKING, OrderState.FILLED} or found.filled_qty:
+            await self._pause(attempt, EXIT_PAUSE if _leaves(command) else PAUSE)
+            found = await self._found(request)
+            if found is not None and (found.state in {OrderState.WORKING, OrderState.FILLED} or found.filled_qty):
                 self._nudge()
                 return
-            if found.state in {OrderState.CANCELLED, OrderState.REJECTED}:
+            if found is not None and found.state in {OrderState.CANCELLED, OrderState.REJECTED}:
                 await self._ended(command, found.state, found.reason)
                 return
-            absent += 1
-            if absent >= NOT_FOUND_NEEDED and loop.time() - began >= NOT_FOUND_AFTER_S:
+            absent += found is not None
+            if found is not None and absent >= NOT_FOUND_NEEDED and loop.time() - began >= NOT_FOUND_AFTER_S:
                 await self._ended(command, OrderState.NOT_FOUND, f"looked up {absent} times")
                 return
             if _leaves(command) and loop.time() - again_at >= EXIT_REPEATS_AFTER_S:
@@ -238,6 +236,12 @@ class Orders:
                 if await self._send_again(command):
                     return
         log.error("order outcome still unknown; its symbol stays locked", order=request.order_id)
+
+    async def _found(self, request: OrderRequest) -> OrderReport | None:
+        try:
+            return await self._broker.order(request.symbol, request.order_id)
+        except (Unavailable, Rejected):
+            return None
 
     async def _send_again(self, command: PlaceOrder) -> bool:
         """Send an exit that may have been lost once more; return whether it was taken now.
@@ -303,9 +307,8 @@ class Orders:
         await self._append(ended)
         await self._report(ended)
 
-    async def _pause(self, attempt: int, longest: float = PAUSE_S[1]) -> None:
-        first = PAUSE_S[0]
-        await asyncio.sleep(self._jitter.uniform(first / 2, min(longest, first * 2.0 ** min(attempt, 10))))
+    async def _pause(self, attempt: int, backoff: Backoff = PAUSE) -> None:
+        await asyncio.sleep(backoff.wait_s(attempt + 1, self._jitter.uniform))
 
 
 def _leaves(command: PlaceOrder) -> bool:

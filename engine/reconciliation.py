@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -22,14 +23,14 @@ from engine.corrections import Corrections, way_out
 from engine.differences import Differences
 from engine.guard import Guard
 from engine.leverage import Leverages
-from engine.origins import Origins
+from engine.origins import SEARCH_S, Origins
 from engine.stops import Stops, Unruled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from domain.order import PositionReport
-    from domain.ports import Broker
+    from domain.ports import Broker, Lists
     from domain.records import Adopted, Unread
     from engine.position import Position
     from engine.shell import Shell
@@ -68,10 +69,10 @@ class ReconcileTerms:
     paper: bool = False
 
 
-async def is_flat(broker: Broker, symbol: str) -> bool:
+async def is_flat(lists: Lists, symbol: str) -> bool:
     """Say whether the exchange says that there is no position; one symbol that it refuses must not hold up others."""
     try:
-        return await broker.flat(symbol)
+        return await lists.flat(symbol)
     except Rejected as error:
         log.error("the exchange does not say whether a position is gone", symbol=symbol, reason=str(error))
         return False
@@ -87,18 +88,18 @@ class Reconciler:
 
     def __init__(
         self, trader: Trader, broker: Broker, shell: Shell, terms: ReconcileTerms, stops: Stops | None = None,
-        leverages: Leverages | None = None,
+        leverages: Leverages | None = None, lists: Lists | None = None,
     ) -> None:  # fmt: skip
-        self._trader, self._broker, self._shell, self._terms = trader, broker, shell, terms
+        self._trader, self._lists, self._shell, self._terms = trader, lists or broker, shell, terms
         self._leverages = leverages or Leverages(trader, shell)
         self._told: set[tuple[str, int, Decimal]] = set()
         self._doubts: dict[str, int] = {}
         self._gone_since: dict[str, float] = {}
-        self._origins = Origins(broker)
+        self._origins = Origins(self._lists)
         self._corrections = Corrections(trader, shell, self._executions_of)
         self.found = Differences()
         self.guard = Guard(trader, shell, stops or Stops(broker, Unruled()), self.found)
-        self._beside = Beside(trader.book, self.guard.hands)
+        self._beside = Beside(trader.book, self.guard.hands, shell.nudge)
         self._foreign: dict[str, PositionReport] = {}
 
     @property
@@ -129,7 +130,9 @@ class Reconciler:
         if self._strangers(reported) or self._missing(reported):
             # what we know may simply be older than the report
             await self._shell.catch_up()
-            legs, reported = await self._reported()
+            earlier, (legs, reported) = reported, await self._reported()
+            # a list may leave something out: it is gone only when the exchange says so
+            reported = {symbol: earlier[symbol] for symbol in self._strangers(earlier)} | reported
         missing, strangers = self._missing(reported), self._strangers(reported)
         self._origins.keep(strangers)
         self.found.ghosts = []
@@ -194,13 +197,13 @@ class Reconciler:
 
     async def _reported(self) -> tuple[list[PositionReport], dict[str, PositionReport]]:
         """Return the legs of hedge mode, and the positions of one-way mode by symbol."""
-        reports = await self._broker.positions()
+        reports = await self._lists.positions()
         return [one for one in reports if one.index], {one.symbol: one for one in reports if not one.index}
 
     async def _not_shown(self, reported: dict[str, PositionReport]) -> list[PositionReport]:
         """Return somebody else's positions that a list leaves out, and that the exchange does not call flat."""
         gone = [there for symbol, there in self._foreign.items() if symbol not in reported]
-        return [there for there in gone if not await is_flat(self._broker, there.symbol)]
+        return [there for there in gone if not await is_flat(self._lists, there.symbol)]
 
     async def _beside_ours(self, reported: dict[str, PositionReport]) -> list[PositionReport]:
         """Meet what stands beside positions of ours: their stop guards all of it, so that none is set for it alone."""
@@ -219,7 +222,7 @@ class Reconciler:
         return [there for there in beside if there not in settled]
 
     async def _executions_of(self, start: int, end: int, symbol: str) -> list[Fill]:
-        return await self._broker.fills_since(start, end, symbol)
+        return await self._lists.fills_since(start, end, symbol)
 
     def _note_foreign(self, foreign: Sequence[PositionReport]) -> None:
         values: dict[str, Decimal] = {}
@@ -235,7 +238,7 @@ class Reconciler:
     async def _look_at_orders(self) -> None:
         """Take up working orders of ours that the records do not know; what belongs to nothing is cancelled."""
         book = self._trader.book
-        for found in await self._broker.open_orders():
+        for found in await self._lists.open_orders():
             if book.order(found.order_id) is not None:
                 continue
             record = OrderFound(
@@ -276,12 +279,12 @@ class Reconciler:
 
     async def _bury(self, held: Position) -> None:
         """Close a position of ours that the exchange says does not exist, from its executions or its booked profit."""
-        if not await is_flat(self._broker, held.symbol):
+        if not await is_flat(self._lists, held.symbol):
             log.warning("position neither reported nor reported flat: kept", symbol=held.symbol)
             self.found.ghosts.append(held.symbol)
             return
         until = self._shell.market_time() + DAY_MS
-        await self._shell.take(await self._broker.fills_since(held.intended_at, until, held.symbol))
+        await self._shell.take(await self._lists.fills_since(held.intended_at, until, held.symbol))
         if held.flat or self._trader.book.find(held.digest) is None:
             self._gone_since.pop(held.digest, None)
             return
@@ -292,7 +295,7 @@ class Reconciler:
             self.doubt(held.symbol)
             return
         told = {fill.venue_order_id for fill in held.fills.values()}
-        parts = await self._broker.closed_since(held.intended_at, until, held.symbol)
+        parts = await self._lists.closed_since(held.intended_at, until, held.symbol)
         fresh = [part for part in parts if part.side is held.opening.side.exit and part.venue_order_id not in told]
         await self._shell.take([
             Fill(time=part.time, exec_id=f"closed-{part.venue_order_id}", order_id="",
@@ -308,8 +311,12 @@ class Reconciler:
     async def _meet(self, there: PositionReport) -> bool:
         """Settle a position that we do not know; say whether it is ours from now on, or not there any more."""
         since = self._shell.market_time()
-        run = await self._origins.find(there, since)
-        if self._occupied(there.symbol) or (run is None and await self._broker.flat(there.symbol)):
+        # only a start waits for all of the search: later on it would keep other symbols waiting
+        run = await self._origins.find(there, since, SEARCH_S if self.found.rounds else math.inf)
+        if self._origins.unfinished(there.symbol):
+            self._shell.nudge()
+            return False
+        if self._occupied(there.symbol) or (run is None and await self._lists.flat(there.symbol)):
             return True
         if run is not None and run.digest:
             late = self._trader.knows(run.digest)

@@ -21,7 +21,7 @@ from engine.orders import NOT_FOUND_AFTER_S, NOT_FOUND_NEEDED
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
-    from domain.ports import Broker, CandleStore, Klines, Ledger
+    from domain.ports import CandleStore, Klines, Ledger, Lists
     from domain.signal import Signal
     from engine.threads import Tier
     from engine.trader import Trader
@@ -143,7 +143,7 @@ class OrderLookup:
         """Whether an order was not found and may still turn up, or its executions may."""
         return bool(self._misses or self.behind)
 
-    async def settle(self, trader: Trader, broker: Broker, until: int, in_flight: Collection[str]) -> list[OrderEnded]:
+    async def settle(self, trader: Trader, lists: Lists, until: int, in_flight: Collection[str]) -> list[OrderEnded]:
         """Return the orders that have ended unfilled, of all but those in flight.
 
         Executions must have been taken before, so that a filled order is known as such. Raises Unavailable when the
@@ -152,7 +152,7 @@ class OrderLookup:
         ended, self.behind = [], set()
         wanted = {order_id: symbol for order_id, symbol in _open_orders(trader).items() if order_id not in in_flight}
         for order_id, symbol in sorted(wanted.items()):
-            found = await _looked_up(trader, broker, symbol, order_id)
+            found = await _looked_up(trader, lists, symbol, order_id)
             if found is None:
                 continue
             own = trader.book.order(order_id)
@@ -183,10 +183,10 @@ class OrderLookup:
         return count + 1 >= NOT_FOUND_NEEDED and now - first >= NOT_FOUND_AFTER_S
 
 
-async def _looked_up(trader: Trader, broker: Broker, symbol: str, order_id: str) -> OrderReport | None:
+async def _looked_up(trader: Trader, lists: Lists, symbol: str, order_id: str) -> OrderReport | None:
     """Return what became of an order, None when the exchange refuses to say: others must not wait for that."""
     try:
-        return await broker.order(symbol, order_id)
+        return await lists.order(symbol, order_id)
     except Rejected as error:
         rules = trader.rules(symbol)
         if rules is None or not rules.trading:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from domain.backoff import Backoff
 from domain.errors import BadData, OutcomeUnknown, Rejected, Unavailable
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ UNDECIDED_S = 2.0
 PAUSE_S = 0.5
 """Between two rounds, however many doubts there are."""
 
-AGAIN_S = (0.2, 1.5)
-"""After a round that failed: the first wait, doubled with each further failure, and the longest."""
+AGAIN = Backoff(0.4, 1.5)
+"""After a round that failed."""
 
 
 class Rounds:
@@ -49,13 +50,9 @@ class Rounds:
                 log.warning("reconciliation postponed", reason=str(error))
             else:
                 self._failed = 0
-            await asyncio.sleep(PAUSE_S if not self._failed else self._again_s())
+            await asyncio.sleep(AGAIN.wait_s(self._failed, self._jitter.uniform) if self._failed else PAUSE_S)
 
     def _wait_s(self) -> float:
         if self._failed:
             return 0.0
         return UNDECIDED_S if self._undecided() else REGULAR_S
-
-    def _again_s(self) -> float:
-        first, longest = AGAIN_S
-        return self._jitter.uniform(0.5, 1.0) * min(longest, first * 2.0 ** min(self._failed, 10))

@@ -26,6 +26,7 @@ from engine.lookout import Lookout
 from engine.market_clock import MarketClock
 from engine.orders import LANES, Orders
 from engine.parts import Parts, Progress
+from engine.patience import Patient
 from engine.recall import Recall
 from engine.reconciliation import Reconciler
 from engine.refusals import OrderRefused, Refusals, StopRefused
@@ -75,10 +76,9 @@ class Runtime:
         self.orders = Orders(
             parts.broker, self.append, self._events.put, self._nudged.set, self.rules, stops, self.second.refused
         )
-        self.progress = Progress()
-        self.reconciler = Reconciler(
-            parts.trader, parts.broker, self, parts.reconcile, stops, Leverages(parts.trader, self, parts.told)
-        )
+        self.progress, self.lists = Progress(), Patient(parts.broker)
+        leverages = Leverages(parts.trader, self, parts.told)
+        self.reconciler = Reconciler(parts.trader, parts.broker, self, parts.reconcile, stops, leverages, self.lists)
         self.exits = ExitRetries(
             parts.trader, self.dispatch, self.market_time, lambda failing: parts.told("exit failing", failing),
             lambda symbol: symbol in self.reconciler.found.ghosts,
@@ -87,10 +87,11 @@ class Runtime:
         self.lookout = Lookout(
             parts.trader, parts.broker, self.reconciler, self._nudged.set, lambda: not parts.fence.superseded
         )
-        self._executions = ExecutionReader(parts.trader, parts.broker, self._clock)
+        self._executions = ExecutionReader(parts.trader, self.lists, self._clock)
         self._funding = LateFunding(parts.trader, self._executions, self.dispatch, self._legs_of)
         self.intake = Intake(
-            parts.trader, parts.broker, self, self.reconciler, self.exits, parts.told, self._executions, self._funding
+            parts.trader, parts.broker, self, self.reconciler, self.exits, parts.told, self._executions, self._funding,
+            self.lists,
         )  # fmt: skip
         self._lookup = recovery.OrderLookup()
         self._batch_at = self._settled_at = 0.0
@@ -258,7 +259,6 @@ class Runtime:
     def report(self) -> dict[str, Any]:
         """Return the state of the tiers, of the right to send orders, and what reconciliation has found."""
         p, found = self._p, self.reconciler.found
-        naked = sorted(found.naked_s)
         return {
             "connected": p.feed.connected(), "stale": [" ".join(series) for series in p.feed.stale()],
             "durable": self.progress.durable, "ledger": p.ledger.report(),
@@ -267,10 +267,7 @@ class Runtime:
             "lease": p.fence.state(), "second_sender": self.second.report(), "reconciled": found.rounds,
             "foreign_positions": found.foreign, "ghosts": found.ghosts, "mismatched": found.mismatched,
             "adopted": found.adopted, "rebuilt": found.rebuilt, "naked": sorted(found.naked),
-            "naked_seconds": {"positions": len(naked), **{
-                name: round(naked[int((len(naked) - 1) * share)], 3) if naked else 0.0
-                for name, share in (("p99", 0.99), ("max", 1.0))
-            }},
+            "naked_seconds": found.naked_seconds(),
             "unknown_orders": self.orders.unknown, "orders_placed": self.orders.placed,
             "unsettled": p.trades.unsettled, "threads": p.tiers.took(),
             "bar_to_order_ms": {f"p{q}": self.orders.to_wire.quantile_ms(q / 100) for q in (50, 99)},
@@ -510,7 +507,7 @@ class Runtime:
 
     async def _settle_orders(self) -> None:
         """Learn what became of orders whose end nobody has told us; those being sent right now are left alone."""
-        ended = await self._lookup.settle(self._p.trader, self._p.broker, self.market_time(), self.orders.in_flight)
+        ended = await self._lookup.settle(self._p.trader, self.lists, self.market_time(), self.orders.in_flight)
         for one in ended:
             await self.append(one)
             await self.intake.take_end(one)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
+from domain.backoff import Backoff
 from domain.errors import RevenantError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ WINDOW_S = 600.0
 FAILING_AFTER = 2
 """What has fallen so often in the last ten minutes keeps falling: one fall is made good by the next start."""
 
-PAUSE_S = (0.2, 10.0)
+PAUSE = Backoff(0.4, 10.0)
 
 
 class Tasks:
@@ -65,7 +66,6 @@ class Tasks:
 
     async def _keep(self, name: str, work: Callable[[], Awaitable[None]], *, vital: bool) -> None:
         falls: deque[float] = deque(maxlen=RESTARTS_MAX)
-        first, longest = PAUSE_S
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -86,4 +86,4 @@ class Tasks:
                 falls.clear()
                 await asyncio.sleep(WINDOW_S)
             falls.append(loop.time())
-            await asyncio.sleep(self._jitter.uniform(first, min(longest, first * 2 ** len(falls))))
+            await asyncio.sleep(PAUSE.wait_s(len(falls), self._jitter.uniform))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWSTimeout, WSMsgType
 
+from domain.backoff import Backoff
 from market.allowance import Allowance
 
 if TYPE_CHECKING:
@@ -76,8 +77,7 @@ class Connection:
 
     async def run(self) -> None:
         """Keep the socket open until cancelled."""
-        first, longest = self._limits.backoff_s
-        pause, hosts = first, itertools.cycle(self._urls)
+        backoff, failures, hosts = Backoff(*self._limits.backoff_s), 1, itertools.cycle(self._urls)
         allowance = Allowance(self._limits.connects_max, CONNECT_WINDOW_S)
         while True:
             if wait := allowance.take(_now()):
@@ -94,8 +94,8 @@ class Connection:
                 self._conversation.closed()
             self._counters.failures += 1
             # a session that lasted earns a fresh start, one that did not waits longer
-            pause = first if _now() - opened > EARNED_S else min(longest, pause * 2)
-            await asyncio.sleep(self._jitter.uniform(first / 2, pause))
+            failures = 1 if _now() - opened > EARNED_S else failures + 1
+            await asyncio.sleep(backoff.wait_s(failures, self._jitter.uniform))
 
     def send(self, *requests: bytes) -> None:
         """Send requests soon; those that are not sent when the connection ends are dropped with it."""

@@ -6,11 +6,13 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from domain.backoff import Backoff
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 FAILURES_MAX = 3
-PAUSE_S = (0.2, 30.0)
+PAUSE = Backoff(0.2, 30.0)
 
 
 class Breaker:
@@ -37,9 +39,7 @@ class Breaker:
     def failed(self) -> None:
         """Take note of a failure."""
         self.failures += 1
-        first, longest = PAUSE_S
-        bound = min(longest, first * 2 ** min(self.failures - 1, 16))
-        self._retry_at = self._clock() + bound * self._draw()
+        self._retry_at = self._clock() + PAUSE.bound_s(self.failures) * self._draw()
 
     def succeeded(self) -> None:
         """Take note of a success: everything is let through again."""

@@ -20,6 +20,7 @@ from telegram.error import Conflict, Forbidden, InvalidToken, RetryAfter, Telegr
 from telegram.ext import AIORateLimiter, ExtBot
 from telegram.warnings import PTBDeprecationWarning
 
+from domain.backoff import Backoff
 from domain.errors import ConfigError, Rejected, RevenantError, Unavailable
 from domain.notice import Notice
 from telegram_bot import menu, texts
@@ -42,7 +43,7 @@ log = structlog.get_logger(__name__)
 
 TOKEN = re.compile(r"\d+:[A-Za-z0-9_-]{20,}")
 POLL_S, ANSWER_S = 20, 10.0
-RETRY_S = (1.0, 30.0)
+RETRY = Backoff(1.0, 30.0)
 PAUSES_S = (1.0, 3.0)
 """Between the attempts at delivering an answer."""
 WAITING_MAX = 50
@@ -243,8 +244,7 @@ class TelegramBot:
                              "instead of here. End it, or give each its own token.")  # fmt: skip
 
     async def _pause(self, failures: int) -> None:
-        first, longest = RETRY_S
-        await asyncio.sleep(self._jitter.uniform(first / 2, min(longest, first * 2 ** min(failures, 10))))
+        await asyncio.sleep(RETRY.wait_s(failures + 1, self._jitter.uniform))
 
     async def take(self, raw: Any) -> None:
         """Take one update as Telegram sent it; whatever it is, nothing but a known person's command has an effect."""

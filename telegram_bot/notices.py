@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from domain.backoff import Backoff
 from domain.errors import Rejected, Unavailable
 from domain.notice import Loudness, Notice
 from telegram_bot import texts
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 LATE_S = 60.0
-RETRY_S = (0.5, 30.0)
+RETRY = Backoff(1.0, 30.0)
 LOOK_S = 0.05
 
 
@@ -116,8 +117,7 @@ class Notices:
             except Unavailable as error:
                 failures += 1
                 self._note_failing(str(error))
-                longest = min(RETRY_S[1], RETRY_S[0] * 2 ** min(failures, 10))
-                await asyncio.sleep(self._jitter.uniform(RETRY_S[0], longest))
+                await asyncio.sleep(RETRY.wait_s(failures, self._jitter.uniform))
                 continue
             except Rejected as error:
                 log.error("notices were refused: let go", chat=chat, reason=str(error))

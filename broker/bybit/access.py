@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import structlog
 
 from broker.bybit.errors import CREDENTIALS, CURES, AddressBlocked, Banned, KeyRefused
+from domain.backoff import Backoff
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +91,7 @@ class Access:
             return Banned(CLOSED)
         if now >= self._banned_until:
             self._bans = self._bans + 1 if now < self._banned_until + self._ban_s else 1
-            seconds = min(BAN_LONGEST_S, self._ban_s * 2 ** (self._bans - 1))
+            seconds = Backoff(self._ban_s, BAN_LONGEST_S).bound_s(self._bans)
             self._ban(seconds)
             if self.share is not None:
                 self.share(seconds)

@@ -18,6 +18,7 @@ import msgspec
 import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWSTimeout, WSMsgType
 
+from domain.backoff import Backoff
 from domain.order import StreamStatus
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ class PrivateStream:
 
     async def events(self) -> AsyncGenerator[Sequence[Told], None]:
         """Yield what is reported, and an empty list once each new connection has its subscriptions."""
-        first, longest = self._limits.backoff_s
-        pause, loop = first, asyncio.get_running_loop()
+        backoff, failures, loop = Backoff(*self._limits.backoff_s), 1, asyncio.get_running_loop()
         self._note(connected=False, reason="connecting")
         for host in itertools.cycle(self._hosts):
             opened, session = loop.time(), _Session(self._limits)
@@ -103,8 +103,8 @@ class PrivateStream:
                 await session.close()
                 if self.status.connected:
                     self._note(connected=False, reason="closed")
-            pause = first if loop.time() - opened > self._limits.earned_s else min(longest, pause * 2)
-            await asyncio.sleep(self._jitter.uniform(first / 2, pause))
+            failures = 1 if loop.time() - opened > self._limits.earned_s else failures + 1
+            await asyncio.sleep(backoff.wait_s(failures, self._jitter.uniform))
 
     def down_for(self) -> float:
         """Return for how many seconds the stream has been down, 0 while it is up or was never opened."""

@@ -256,7 +256,15 @@ class Life:
     def seed(self, seed: int) -> None:
         """Have everything that spreads its requests do so in the same way each time."""
         runtime = self.runtime
-        for one in (runtime.orders, runtime.exits, runtime.rounds, runtime.lookout, runtime.reconciler.guard):
+        spread = (
+            runtime.orders,
+            runtime.exits,
+            runtime.rounds,
+            runtime.lookout,
+            runtime.lists,
+            runtime.reconciler.guard,
+        )
+        for one in spread:
             one._jitter.seed(seed)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from domain.order import Cause, Side
 from domain.records import Touch
-from engine.beside import FLATTEN_EVERY_S, UNEXPLAINED_S
+from engine.beside import FLATTEN_EVERY_S, SURPLUS_S, UNEXPLAINED_S
 from engine.reconciliation import Policy, Reconciler, ReconcileTerms
 from tests.torture.virtual import run_virtually
 from tests.unit.test_reconciliation import BUY, SELL, A, Case, fill, opened
@@ -36,15 +36,45 @@ def beside(more, policy=Policy.IGNORE):
     return case
 
 
-@pytest.mark.parametrize("more", ["2", "-0.5"])
-def test_a_difference_that_may_still_be_explained_is_not_met(more):
-    found = compared(beside(more), UNEXPLAINED_S - 1)
-    assert (found.foreign, found.mismatched) == ([], [A])
+@pytest.mark.parametrize(("more", "seconds"), [("2", SURPLUS_S - 1), ("-0.5", UNEXPLAINED_S - 1)])
+def test_a_difference_that_may_still_be_explained_is_not_met(more, seconds):
+    case = beside(more)
+    found = compared(case, seconds)
+    assert (found.foreign, found.mismatched, case.shell.touches) == ([], [A], [])
+
+
+def filling(more):
+    """Return a case in which so much more is there than known, and the entry has so much left to fill."""
+    case = Case(world=World({0: Side.LONG}, limit_entries=True))
+    case.entry = case.world.bar()[0]
+    request = case.entry.request
+    case.trader.on_fill(fill(1, BUY, request.qty - 5, 100, order_id=request.order_id))
+    case.qty = case.trader.book.of_symbol(A).qty
+    case.report(str(case.qty + D(more)), stop=str(request.stop), target=str(request.target))
+    return case
+
+
+def test_while_an_entry_may_still_be_filling_what_is_more_is_waited_for_longer():
+    assert compared(filling("2"), UNEXPLAINED_S - 1).foreign == []
+    assert compared(filling("2"), UNEXPLAINED_S).foreign == [A]
+
+
+@pytest.mark.parametrize(("more", "seconds"), [("2", SURPLUS_S), ("-0.5", UNEXPLAINED_S)])
+def test_it_is_compared_again_in_the_moment_in_which_the_wait_is_over(more, seconds):
+    """Seen: the next of the regular comparisons came two seconds later."""
+    case = beside(more)
+
+    async def once(_):
+        await case.reconciler.compare()
+        await asyncio.sleep(10)
+
+    run_virtually(once)
+    assert case.shell.nudges == [seconds]
 
 
 def test_what_is_more_than_executions_explain_is_somebody_elses():
     case = beside("2")
-    assert compared(case, UNEXPLAINED_S).foreign == [A]
+    assert compared(case, SURPLUS_S).foreign == [A]
     assert case.trader.situation.foreign == {A: D(200)}
     assert (case.trader.book.of_symbol(A).qty, case.shell.touches) == (case.qty, [])
 
@@ -90,7 +120,7 @@ def test_what_is_less_than_executions_explain_is_told_once_as_a_hands():
 
 def test_to_be_closed_it_is_closed_alone_and_not_at_every_look():
     case = beside("2", Policy.FLATTEN)
-    compared(case, UNEXPLAINED_S + FLATTEN_EVERY_S - 1)
+    compared(case, SURPLUS_S + FLATTEN_EVERY_S - 1)
     (command,) = case.shell.commands
     assert (command.request.side, command.request.qty, command.request.reduce_only) == (SELL, D(2), True)
 
@@ -131,3 +161,18 @@ def test_an_empty_page_does_not_take_away_somebody_elses_position():
     assert case.compare().foreign == [other]
     case.exchange.is_flat = True
     assert case.compare().foreign == []
+
+
+@pytest.mark.parametrize("shown_then", [[], "other"])
+def test_a_stranger_that_the_second_list_leaves_out_is_met_all_the_same(shown_then):
+    """Seen: a position nobody knew was unknown for one comparison more, whenever the second list left it out."""
+    case = Case()
+    case.report("7")
+    first, other = case.exchange.reports, "B/USDT:USDT"
+    lists = [first, [dataclasses.replace(first[0], symbol=other)] if shown_then else []]
+
+    async def positions():
+        return lists.pop(0) if lists else first
+
+    case.exchange.positions = positions
+    assert A in case.compare().foreign

@@ -67,8 +67,10 @@ def test_a_position_beyond_the_bounds_is_no_statement_about_positions(change):
 class Told:
     """An intake over a trader with one open position; what it journals and tells is at hand."""
 
-    def __init__(self):
-        self.case = Case(world=World({0: Side.LONG}))
+    def __init__(self, bars_before=0):
+        self.case = Case(world=World({bars_before: Side.LONG}))
+        for _ in range(bars_before):
+            self.case.world.bar()
         self.entry, _ = self.case.world.entered()
         self.shell, self.trader, self.unread = self.case.shell, self.case.trader, []
         self.shell.nudge = lambda: None

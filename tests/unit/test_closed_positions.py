@@ -21,7 +21,7 @@ class Closing(Told):
     """A position of ours that executions have closed, while the exchange still shows one in its symbol."""
 
     def __init__(self, *, shown="3", adopted=False):
-        super().__init__()
+        super().__init__(bars_before=2)
         self.asked, self.recorded = [], []
         held = self.trader.book.of_symbol(A)
         if adopted:
@@ -38,7 +38,7 @@ class Closing(Told):
             return False
 
         self.intake._executions = SimpleNamespace(of=of)
-        self.intake._broker = SimpleNamespace(flat=flat, positions=positions)
+        self.intake._lists = SimpleNamespace(flat=flat, positions=positions)
         self.intake._funding = SimpleNamespace(belongs_here=lambda _: False, watch=lambda _: None)
         exit_order = f"L1-{held.digest}-x0"
         self.take(self.closing(time=held.last_time + SHORTLY, order_id=exit_order, cause=Cause.FORCE_EXIT))
@@ -77,7 +77,7 @@ def opened_by_hand(told, before_ms):
 @pytest.mark.parametrize("before_ms", [SHORTLY, RACE_MS])
 def test_what_a_hand_opened_just_before_an_entry_stands_beside_it(before_ms):
     """Seen: passed over, so that nobody knew of it as long as our position was open, and ten seconds longer."""
-    told = Told()
+    told = Told(bars_before=2)
     told.take(opened_by_hand(told, before_ms))
     assert told.trader.book.net_of_strays(A, 0) == D(3)
     assert told.trader.book.of_symbol(A).qty == told.entry.request.qty
@@ -90,7 +90,7 @@ def test_its_trade_is_recorded_at_once_where_only_that_is_left():
 
 
 def test_what_others_did_long_before_is_passed_over():
-    told = Told()
+    told = Told(bars_before=2)
     held = told.trader.book.of_symbol(A)
     told.take(msgspec.structs.replace(told.closing(), exec_id="old", time=held.intended_at - RACE_MS - 1))
     assert not told.trader.book.knows("old")

@@ -133,8 +133,7 @@ async def lived(tmp_path, during, *, opened=True):
     market = Market(draw, venue)
     life = Life(tmp_path / "journal", venue, market, {})
     broker = life.runtime._p.broker = Listed(venue)
-    for owner in (life.runtime.orders, life.runtime.intake, life.runtime.reconciler, life.runtime._executions):
-        owner._broker = broker
+    life.runtime.orders._broker = life.runtime.intake._broker = life.runtime.lists._lists = broker
     async with Tasks() as tasks:
         await life.runtime.recover_with_patience()
         life.runtime.start(tasks)

@@ -258,8 +258,7 @@ def test_the_whole_bot_amends_trades_whose_funding_is_listed_minutes_late(tmp_pa
         venue._tell = lambda told: tell([one for one in told if getattr(one, "cause", None) is not Cause.FUNDING])
         life = Life(tmp_path / "journal", venue, market, {})
         broker = life.runtime._p.broker = Holding(venue)
-        for owner in (life.runtime.orders, life.runtime.intake, life.runtime.reconciler, life.runtime._executions):
-            owner._broker = broker
+        life.runtime.orders._broker = life.runtime.intake._broker = life.runtime.lists._lists = broker
         async with Tasks() as tasks:
             await life.runtime.recover_with_patience()
             life.runtime.start(tasks)

@@ -18,7 +18,7 @@ from domain.errors import Unavailable
 from domain.lesson import Counts
 from domain.records import PhantomClosed, PhantomOpened
 from domain.training_run import BY_HAND, DEMOTED, FAILED, NOT_TRAINED, PROMOTED, REJECTED, TrainingRun
-from engine.learning import RETRY_S, Learning
+from engine.learning import RETRY, Learning
 from engine.threads import Tier
 from ml.envelope import seal, unseal
 from ml.features import NAMES, SCHEMA
@@ -128,12 +128,12 @@ async def test_a_refusal_waits_for_new_lessons_and_a_failure_for_time(monkeypatc
     assert len(process.jobs) == 2
     loop = asyncio.get_running_loop()
     now = loop.time()
-    monkeypatch.setattr(loop, "time", lambda: now + RETRY_S[0] + 1)
+    monkeypatch.setattr(loop, "time", lambda: now + RETRY.first_s + 1)
     process.answer = FAILED
     await held.look()
     await held.look()
     assert len(process.jobs) == 3
-    monkeypatch.setattr(loop, "time", lambda: now + 4 * RETRY_S[0])
+    monkeypatch.setattr(loop, "time", lambda: now + 4 * RETRY.first_s)
     process.answer = PROMOTED
     await held.look()
     assert len(process.jobs) == 4

@@ -61,6 +61,33 @@ def test_a_lost_exit_is_sent_again_within_two_seconds_under_the_same_id():
     assert at <= 2
 
 
+def test_it_is_sent_again_also_while_nobody_says_what_became_of_it():
+    """Seen: as long as the exchange did not answer what it knew of an exit, the exit was not sent again either."""
+    broker = Losing(OutcomeUnknown("lost"))
+
+    async def away(symbol, order_id):
+        raise Unavailable("no answer")
+
+    broker.order = away
+    reported = sent(broker, order(A, "x", Cause.FORCE_EXIT))
+    (first, _), (again, at) = broker.sent
+    assert (first, reported) == (again, [])
+    assert at <= 2
+
+
+def test_nothing_is_concluded_while_nobody_says_what_became_of_it():
+    broker = Losing(OutcomeUnknown("lost"))
+    looked = broker.order
+
+    async def silent_later(symbol, order_id):
+        if asyncio.get_running_loop().time() > NOT_FOUND_AFTER_S - 1:
+            raise Unavailable("no answer")
+        return await looked(symbol, order_id)
+
+    broker.order = silent_later
+    assert sent(broker, order(A, "e", Cause.ENTRY, None)) == []
+
+
 def test_one_that_arrives_after_all_is_taken_once():
     broker = Losing(OutcomeUnknown("timed out"), Unavailable("busy"), arrives_after=1.5)
     reported = sent(broker, order(A, "x", Cause.FORCE_EXIT))

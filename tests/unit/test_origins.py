@@ -1,5 +1,6 @@
 """Positions that nobody remembers: their executions are found however old they are, and looked for once."""
 
+import asyncio
 import random
 from decimal import Decimal as D
 
@@ -10,7 +11,7 @@ from domain import ids
 from domain.errors import Unavailable
 from domain.order import Cause, OrderSide, PositionReport
 from domain.records import Adopted, Fill
-from engine.origins import AT_ONCE, EXECUTIONS_MAX, WINDOW_MS, Origins
+from engine.origins import AT_ONCE, EXECUTIONS_MAX, SEARCH_S, WINDOW_MS, Origins
 from engine.reconciliation import Policy
 from tests.torture.virtual import run_virtually
 from tests.unit.test_reconciliation import Case
@@ -175,3 +176,44 @@ def test_after_the_loss_of_the_disk_a_position_of_three_weeks_is_taken_over():
     (adopted,) = [one for one in case.shell.records if isinstance(one, Adopted)]
     assert adopted.digest == DIGEST
     assert case.shell.commands == [], "what was ours was closed as somebody else's"
+
+
+def slowly(case, seconds):
+    """Have each request for executions take so long."""
+    listed = case.exchange.fills_since
+
+    async def fills_since(time, until, symbol=""):
+        await asyncio.sleep(seconds)
+        return await listed(time, until, symbol)
+
+    case.exchange.fills_since = fills_since
+
+
+def test_a_long_search_keeps_nothing_else_waiting_and_its_position_counts_as_somebody_elses_meanwhile():
+    """Seen: one that no execution explained was looked for through two years, five seconds in which all else stood still."""
+    case = Case(Policy.FLATTEN)
+    case.report(7)
+    slowly(case, SEARCH_S / 2)
+    case.reconciler.found.rounds = 1
+    took = []
+
+    async def rounds(loop):
+        while not case.shell.commands:
+            begun = loop.time()
+            await case.reconciler.compare()
+            took.append(loop.time() - begun)
+            assert case.reconciler.found.foreign == [A]
+
+    run_virtually(rounds)
+    assert len(took) > 2
+    assert max(took) <= SEARCH_S + 1
+    assert case.shell.nudges
+
+
+def test_a_start_waits_for_the_end_of_the_search():
+    case = Case(Policy.FLATTEN)
+    case.report(7)
+    slowly(case, SEARCH_S)
+    case.compare()
+    (command,) = case.shell.commands
+    assert command.request.qty == D(7)

@@ -3,7 +3,7 @@
 import pytest
 
 from domain.errors import Rejected, Unavailable
-from persistence.breaker import FAILURES_MAX, PAUSE_S, Breaker
+from persistence.breaker import FAILURES_MAX, PAUSE, Breaker
 from persistence.outbox import BATCH, Outbox
 from tests.bot import until
 from tests.torture.writer import trade
@@ -106,10 +106,10 @@ def test_the_breaker_opens_after_three_failures_and_probes_after_growing_pauses(
     for _ in range(12):
         breaker.failed()
         pauses.append(breaker.wait_s())
-    assert pauses[:4] == pytest.approx([PAUSE_S[0] * factor for factor in (1, 2, 4, 8)])
-    assert pauses[-1] == PAUSE_S[1]
+    assert pauses[:4] == pytest.approx([PAUSE.first_s * factor for factor in (1, 2, 4, 8)])
+    assert pauses[-1] == PAUSE.longest_s
     assert breaker.open
-    now[0] += PAUSE_S[1]
+    now[0] += PAUSE.longest_s
     assert not breaker.open
     breaker.succeeded()
     assert not breaker.open

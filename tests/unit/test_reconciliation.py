@@ -64,7 +64,7 @@ class Shell:
 
     def __init__(self, trader: Trader, exchange: Exchange):
         self.trader, self.exchange, self.records, self.commands = trader, exchange, [], []
-        self.touches = []
+        self.touches, self.nudges = [], []
 
     def market_time(self):
         return 100 * 86_400_000
@@ -86,6 +86,9 @@ class Shell:
     async def take(self, fills):
         for one in fills:
             self.trader.on_fill(one)
+
+    def nudge(self):
+        self.nudges.append(asyncio.get_running_loop().time())
 
     def exit_again(self, held):
         self.commands += self.trader.exit(held, held.exit_cause, self.market_time())
