@@ -33,6 +33,8 @@ def moved(value: Any) -> Any:
         return [moved(one) for one in value] or ["X"]
     if isinstance(value, tuple):
         return tuple(moved(one) for one in value)
+    if value == "":
+        return "X"
     if isinstance(value, str) and value in OTHER:
         return OTHER[value]
     try:
