@@ -162,7 +162,7 @@ SPOT = {
 PAIRS = [f"{name}/USDT" for name in SPOT]
 FREE = """
 source: synthetic
-risk: {percent: 1, max_open_trades: 3, daily_loss_percent: 100, max_exposure: 100, max_position: 0.1}
+risk: {percent: 1, max_open_trades: 3, daily_loss_percent: 100, max_exposure: 100, max_position: 0.1, max_cost_r: 0}
 paper: {wallet: 1000000, taker_fee: 0.001, maker_fee: 0.001, half_spread: 0, slippage: 0}
 strategies:
   mean_reversion: {enabled: true, parameters: {timeframe: 1h, width_max: 0.3}}

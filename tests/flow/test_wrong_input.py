@@ -77,6 +77,10 @@ WRONG = {
     "stats": ["--by nonsense", "--days -3"],
     "status": [""],
     "stop": [""],
+    "strategies check": ["nosuch", "{made}", ""],
+    "strategies list": ["-c /nowhere.yaml"],
+    "strategies new": ["scalp", "../x", ""],
+    "strategies show": ["nosuch", ""],
     "trades export": ["/nowhere/deep/x.csv", "/proc/x.csv", "{folder}/x.doc", "{folder}", ""],
     "trades list": ["-n 0"],
     "trades rebuild": ["--since nonsense", "--since 2024", ""],
@@ -87,7 +91,7 @@ WRONG = {
 
 REPORTS = {"doctor", "status", "data import", "audit verify", "data export", "data download"}
 """Commands whose report says itself what failed."""
-UNASKED = {"backtest list", "show-config", "phantom-stats", "dashboard", "data symbols"}
+UNASKED = {"backtest list", "show-config", "phantom-stats", "dashboard", "data symbols", "strategies list"}
 """Commands that need no database for what they are asked here."""
 
 
