@@ -92,7 +92,7 @@ def test_finer_bars_tell_what_came_first(commands):
 @pytest.mark.parametrize(("arguments", "code", "says"), [
     ((*NAMED, "--since", "2024-05-01", "--until", "2024-05-20"), 1, "data import FILE -s test -p BTC/USDT:USDT -t 3m"),
     ((*NAMED, "--until", "2030-01-01"), 1, "bars are missing in 1 ranges, the first from "),
-    (("run", "-s", "binance", "-p", "BTC/USDT:USDT"), 1, "data download -s binance -p BTC/USDT:USDT -t 15m"),
+    (("run", "-s", "binance", "-p", "BTC/USDT:USDT"), 1, "data download -s binance -p BTC/USDT:USDT -t 4h"),
     (("run", "-s", "test"), 2, "name symbols with --symbols"),
     ((*NAMED, "--strategy", "clairvoyance"), 2, "there are trend_pullback, mean_reversion, scalp"),
     ((*NAMED, "--ml", "maybe"), 2, "write off, on or walk-forward"),
