@@ -202,9 +202,9 @@ def panic(
         control.refuse_if_held(settings, "panic")
         body = asyncio.run(control.panic(settings, seconds, foreign=foreign))
     else:
-        body |= _wait_flat(settings, seconds)
+        body |= _wait_flat(settings, seconds, foreign=foreign)
     show({**place.as_row(), **body}, as_json)
-    flat = body.get("open") == 0 and not body.get("pending")
+    flat = body.get("open") == 0 and not body.get("pending") and not (foreign and body.get("foreign_positions"))
     raise typer.Exit(OK if flat and "error" not in body else FAILED)
 
 
@@ -457,7 +457,7 @@ def _switch(settings: settings_module.Settings, state: SwitchState, reason: str,
     raise typer.Exit(OK if "switch" in body else FAILED)
 
 
-def _wait_flat(settings: settings_module.Settings, seconds: float) -> dict[str, Any]:
+def _wait_flat(settings: settings_module.Settings, seconds: float, *, foreign: bool) -> dict[str, Any]:
     deadline = time.monotonic() + seconds
     body: dict[str, Any] = {}
     while time.monotonic() < deadline:
@@ -465,7 +465,8 @@ def _wait_flat(settings: settings_module.Settings, seconds: float) -> dict[str, 
             told = running.ask(settings)
             body = told if told and "error" not in told else body
         # a bot that is starting does not know yet what is open
-        if body and not body["open"] and not body["pending"] and control.RECOVERING not in body.get("reasons", ()):
+        left = not body or body["open"] or body["pending"] or (foreign and body["foreign_positions"])
+        if not left and control.RECOVERING not in body.get("reasons", ()):
             break
         time.sleep(POLL_S)
     if control.RECOVERING in body.get("reasons", ()):

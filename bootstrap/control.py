@@ -76,7 +76,7 @@ async def panic(settings: Settings, seconds: float, *, foreign: bool) -> dict[st
             await bot.operations.panic("operator, no bot running", foreign=foreign)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    while bot.trader.book.positions():
+                    while bot.trader.book.positions() or not bot.runtime.reconciler.flattening.ended:
                         await asyncio.sleep(LOOK_S)
             await bot.runtime.stop(SETTLE_S)
         return {**_figures(bot), "switch": bot.trader.situation.switch.value}

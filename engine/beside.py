@@ -27,9 +27,6 @@ UNEXPLAINED_S = 3.0
 SURPLUS_S = 2.0
 """So long, where there is more than ours and no entry of ours may still be filling: only a list can be late then."""
 
-FLATTEN_EVERY_S = 10.0
-"""What is to be closed is not closed again before that has had its effect on the list of positions."""
-
 
 class Beside:
     """Compares quantities, and says what of a position on the exchange is somebody else's.
@@ -42,7 +39,6 @@ class Beside:
     def __init__(self, book: Book, hands: Hands, nudge: Callable[[], None]) -> None:
         self._book, self._hands, self._nudge = book, hands, nudge
         self._since: dict[str, tuple[Decimal, float]] = {}
-        self._flattened: dict[str, float] = {}
 
     async def look(
         self, held: Mapping[str, Position], reported: Mapping[str, PositionReport], time: int
@@ -66,14 +62,6 @@ class Beside:
                           there=str(there.qty))  # fmt: skip
                 await self._hands.missing(position, -difference * position.opening.side.sign, time)
         return found
-
-    def may_flatten(self, symbol: str) -> bool:
-        """Return whether what stands there may be closed now; asked for once, it is not for a while."""
-        now = asyncio.get_running_loop().time()
-        if now - self._flattened.get(symbol, float("-inf")) < FLATTEN_EVERY_S:
-            return False
-        self._flattened[symbol] = now
-        return True
 
     def _believed(self, position: Position, difference: Decimal) -> bool:
         symbol, loop = position.symbol, asyncio.get_running_loop()

@@ -14,6 +14,8 @@ from domain.records import SwitchState
 from domain.symbols import Symbols
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from domain.records import Adjusted
     from engine.commands import Command
     from engine.position import Position
@@ -72,7 +74,7 @@ class Operations:
         """
         await self._started(what, reason)
         chosen, pending = await self._leave(what, reason)
-        await self._wait_for(chosen)
+        await _wait_until(lambda: not any(self._open(held) for held in chosen))
         return [self._outcome(held, pending=held.digest in pending) for held in chosen]
 
     async def resume(self) -> None:
@@ -106,14 +108,6 @@ class Operations:
         await self._runtime.dispatch(commands)
         return chosen, pending
 
-    async def _wait_for(self, chosen: list[Position]) -> None:
-        try:
-            async with asyncio.timeout(OUTCOME_S):
-                while any(self._open(held) for held in chosen):
-                    await asyncio.sleep(LOOK_S)
-        except TimeoutError:
-            pass
-
     def _open(self, held: Position) -> bool:
         # one that is flat is over, though its record may still wait for the last facts
         return self._trader.book.find(held.digest) is held and not (held.flat and held.entry_ended)
@@ -134,10 +128,21 @@ class Operations:
         return "its order has not filled whole yet"
 
     async def panic(self, reason: str, *, foreign: bool = False) -> list[ExitOutcome]:
-        """Stop trading and close everything; return what became of each position."""
+        """Stop trading and close everything, with ``foreign`` what is not ours too; return what became of each."""
         await self.switch(SwitchState.STOPPED, f"panic: {reason}")
-        others = await self._runtime.reconciler.flatten_foreign() if foreign else []
-        return await self.force_exit("all", f"panic: {reason}") + [ExitOutcome(one, "closing") for one in others]
+        others: set[str] = set()
+        if foreign:
+            # by the comparison: it alone knows what is ours when a start does not know yet
+            self._runtime.reconciler.flattening.order()
+            others |= set(self._runtime.reconciler.found.foreign)
+        own = await self.force_exit("all", f"panic: {reason}")
+        return own + await self._foreign_outcomes(others) if foreign else own
+
+    async def _foreign_outcomes(self, known: set[str]) -> list[ExitOutcome]:
+        flattening = self._runtime.reconciler.flattening
+        await _wait_until(lambda: flattening.ended)
+        left = set(flattening.symbols)
+        return [ExitOutcome(one, "closing" if one in left else "closed") for one in sorted(known | left)]
 
     async def adjust(self, made: Adjusted, reason: str) -> None:
         """Change the limits; the change survives a restart."""
@@ -172,6 +177,16 @@ class Operations:
         await self._runtime.reconciler.compare()
         await self._runtime.catch_up()
         return {**self._runtime.report(), "settled": settled}
+
+
+async def _wait_until(over: Callable[[], bool]) -> None:
+    """Wait some seconds at most until something is over."""
+    try:
+        async with asyncio.timeout(OUTCOME_S):
+            while not over():
+                await asyncio.sleep(LOOK_S)
+    except TimeoutError:
+        pass
 
 
 def _called(positions: list[Position], what: str) -> list[Position]:

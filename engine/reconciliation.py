@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from domain import ids
 from domain.errors import Rejected
-from domain.order import Cause, OrderKind, OrderRequest, Side
-from domain.records import Fill, Intent, OrderFound
+from domain.order import Cause, Side
+from domain.records import Fill, OrderFound
 from domain.trade import ZERO
 from engine import rebuild
 from engine.beside import Beside
-from engine.commands import PlaceOrder
 from engine.corrections import Corrections, way_out
 from engine.differences import Differences
+from engine.flattening import Flattening
 from engine.guard import Guard
 from engine.leverage import Leverages
 from engine.origins import SEARCH_S, Origins
@@ -100,6 +99,7 @@ class Reconciler:
         self.found = Differences()
         self.guard = Guard(trader, shell, stops or Stops(broker, Unruled()), self.found)
         self._beside = Beside(trader.book, self.guard.hands, shell.nudge)
+        self.flattening = Flattening(shell, paper=terms.paper)
         self._foreign: dict[str, PositionReport] = {}
 
     @property
@@ -145,6 +145,7 @@ class Reconciler:
             # a bot in one-way mode never opens one: the other leg may even be in a symbol of its own position
             await self._apply_policy(leg)
         self._note_foreign([*foreign, *legs])
+        self.flattening.settle(self.found.foreign)
         await self._look_at_orders()
         await self.guard.look(self._open(), reported)
         await self._leverages.look(reported)
@@ -187,14 +188,6 @@ class Reconciler:
             for symbol, one in held.items() if one is not None
         ]  # fmt: skip
 
-    async def flatten_foreign(self) -> list[str]:
-        """Close the positions that are not ours; return their symbols."""
-        legs, reported = await self._reported()
-        strangers = [*legs, *(reported[symbol] for symbol in self._strangers(reported))]
-        for there in strangers:
-            await self._flatten(there)
-        return sorted({there.symbol for there in strangers})
-
     async def _reported(self) -> tuple[list[PositionReport], dict[str, PositionReport]]:
         """Return the legs of hedge mode, and the positions of one-way mode by symbol."""
         reports = await self._lists.positions()
@@ -214,12 +207,12 @@ class Reconciler:
         for there in beside:
             self._tell(there)
         for there in settled:
-            if self._terms.policy is Policy.FLATTEN and self._beside.may_flatten(there.symbol):
-                await self._flatten(there)
-        if self._terms.policy is not Policy.ADOPT:
-            return beside
-        await self._shell.take([_unexplained(there, self._shell.market_time()).fills[0] for there in settled])
-        return [there for there in beside if there not in settled]
+            if self._policy(there) is Policy.FLATTEN:
+                await self.flattening.close(there)
+        adopted = [there for there in settled if self._policy(there) is Policy.ADOPT]
+        if adopted:
+            await self._shell.take([_unexplained(there, self._shell.market_time()).fills[0] for there in adopted])
+        return [there for there in beside if there not in adopted]
 
     async def _executions_of(self, start: int, end: int, symbol: str) -> list[Fill]:
         return await self._lists.fills_since(start, end, symbol)
@@ -326,7 +319,7 @@ class Reconciler:
                 return True
             await self._take_over(there, run, "our order opened it", late=late)
             return True
-        if self._terms.policy is Policy.ADOPT:
+        if self._policy(there) is Policy.ADOPT:
             await self._take_over(there, run or _unexplained(there, since), "policy adopt")
             return True
         self._origins.settle(there, run)
@@ -336,10 +329,14 @@ class Reconciler:
     async def _apply_policy(self, there: PositionReport) -> None:
         """Do to somebody else's position what the operator wants done to those; a hedge leg is never adopted."""
         self._tell(there)
-        if self._terms.policy is Policy.PROTECT and not there.stop:
+        policy = self._policy(there)
+        if policy is Policy.PROTECT and not there.stop:
             await self.guard.set_stop(there, self._own_stop(there), None)
-        elif self._terms.policy is Policy.FLATTEN:
-            await self._flatten(there)
+        elif policy is Policy.FLATTEN:
+            await self.flattening.close(there)
+
+    def _policy(self, there: PositionReport) -> Policy:
+        return Policy.FLATTEN if self.flattening.ordered(there.symbol) else self._terms.policy
 
     async def _take_over(self, there: PositionReport, run: rebuild.Run, why: str, *, late: bool = False) -> None:
         """Manage a position as our own; one that filled ``late``, after its trade was recorded, is closed at once."""
@@ -362,19 +359,6 @@ class Reconciler:
     async def _adopt(self, adopted: Adopted) -> None:
         await self._shell.append(adopted)
         await self._shell.dispatch(self._trader.adopt(adopted))
-
-    async def _flatten(self, there: PositionReport) -> None:
-        side = Side.LONG if there.qty > 0 else Side.SHORT
-        digest = rebuild.name_of(f"{there.symbol}|{there.entry_price}|{there.qty}|{self._shell.market_time()}")
-        request = OrderRequest(
-            ids.order_id(digest, "x", 0, paper=self._terms.paper), there.symbol, side.exit, OrderKind.MARKET,
-            abs(there.qty), reduce_only=True, index=there.index,
-        )  # fmt: skip
-        intent = Intent(
-            time=self._shell.market_time(), order_id=request.order_id, symbol=there.symbol, side=request.side,
-            kind=request.kind, qty=request.qty, reduce_only=True, cause=Cause.FORCE_EXIT,
-        )  # fmt: skip
-        await self._shell.dispatch([PlaceOrder(intent, request)])
 
     def _own_stop(self, there: PositionReport) -> Decimal:
         price, sign = there.mark_price or there.entry_price, 1 if there.qty > 0 else -1

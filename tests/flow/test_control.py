@@ -258,8 +258,8 @@ def test_somebody_elses_position_is_treated_as_configured(make_bot, policy, chec
         assert bot.status()["foreign_positions"] == [symbol]
         code, body = answer(bot, "panic", "--seconds", "240")
         assert (code, set(reported(bot))) == (0, {symbol}), body
-        code, body = answer(bot, "panic", "--foreign")
-        until(lambda: reported(bot) == {}, "everything to be closed")
+        code, body = answer(bot, "panic", "--foreign", "--seconds", "240")
+        assert (code, reported(bot)) == (0, {}), body
     assert bot.stop() == 0
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from domain.order import Cause, Side
 from domain.records import Touch
-from engine.beside import FLATTEN_EVERY_S, SURPLUS_S, UNEXPLAINED_S
+from engine.beside import SURPLUS_S, UNEXPLAINED_S
+from engine.flattening import AGAIN_S
 from engine.reconciliation import Policy, Reconciler, ReconcileTerms
 from tests.torture.virtual import run_virtually
 from tests.unit.test_reconciliation import BUY, SELL, A, Case, fill, opened
@@ -120,7 +121,7 @@ def test_what_is_less_than_executions_explain_is_told_once_as_a_hands():
 
 def test_to_be_closed_it_is_closed_alone_and_not_at_every_look():
     case = beside("2", Policy.FLATTEN)
-    compared(case, SURPLUS_S + FLATTEN_EVERY_S - 1)
+    compared(case, SURPLUS_S + AGAIN_S - 1)
     (command,) = case.shell.commands
     assert (command.request.side, command.request.qty, command.request.reduce_only) == (SELL, D(2), True)
 

@@ -10,6 +10,7 @@ import pytest
 from domain.errors import Unavailable
 from domain.order import Side
 from domain.records import Switch, SwitchState
+from engine.flattening import Flattening
 from engine.operations import START_S, Operations
 from engine.recall import replay
 from tests.torture.virtual import run_virtually
@@ -24,6 +25,13 @@ class Runtime:
         self.orders = SimpleNamespace(in_flight=set())
         self.exits = SimpleNamespace(reason=lambda _: "")
         self.sent = []
+        self.reconciler = SimpleNamespace(
+            flattening=Flattening(self, paper=False), found=SimpleNamespace(foreign=["B/USDT:USDT"])
+        )
+
+    def nudge(self):
+        """Compare, a second later, with an exchange that shows somebody else's position."""
+        asyncio.get_running_loop().call_later(1, self.reconciler.flattening.settle, self.reconciler.found.foreign)
 
     def market_time(self):
         return 2 * STEP
@@ -94,3 +102,19 @@ def test_what_is_still_open_is_told_with_a_reason(flying, away, said):
     (told,) = run_virtually(lambda _: Operations(runtime, world.trader).force_exit("all", "test"))
     assert told.outcome == "closing"
     assert said in told.reason
+
+
+@pytest.mark.parametrize(("gone", "outcome"), [(True, "closed"), (False, "closing")])
+def test_a_panic_answers_for_what_is_not_ours(gone, outcome):
+    """It said "closing" at once whatever became of it, and an exchange that listed nothing kept ours from closing."""
+    world, runtime = opened(), Runtime(recovered=True)
+
+    async def work(loop):
+        if gone:
+            loop.call_later(2, runtime.reconciler.flattening.settle, [])
+        return await Operations(runtime, world.trader).panic("test", foreign=True)
+
+    own, other = run_virtually(work)
+    assert (own.symbol, own.outcome) == ("A/USDT:USDT", "closing")
+    assert (other.symbol, other.outcome) == ("B/USDT:USDT", outcome)
+    assert any(getattr(command, "request", None) for command in runtime.sent)

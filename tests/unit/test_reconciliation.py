@@ -14,6 +14,7 @@ from domain.order import Cause, ClosedPart, OpenOrder, OrderKind, OrderRequest, 
 from domain.records import Adopted, Fill, OrderEnded, OrderFound, StopMoved, Unread
 from engine import rebuild
 from engine.commands import RecordTrade
+from engine.flattening import AGAIN_S
 from engine.guard import UNGUARDED_S
 from engine.reconciliation import BOOKED_AFTER_S, Policy, Reconciler, ReconcileTerms
 from engine.stops import Stops
@@ -463,3 +464,69 @@ def test_a_list_that_is_older_than_the_end_of_a_trade_revives_nothing():
     found = case.compare()
     assert (found.adopted, found.foreign, case.shell.commands) == (0, [], [])
     assert case.reconciler.doubts
+
+
+def exits(case):
+    return [command.request for command in case.shell.commands if hasattr(command, "request")]
+
+
+def test_what_an_operator_wants_closed_is_closed_though_its_exit_comes_to_nothing_and_a_list_leaves_it_out():
+    """Found by panic --foreign in a thin market: one exit was sent, and never again."""
+    case = Case(Policy.IGNORE)
+    case.report("-3")
+    flattening = case.reconciler.flattening
+
+    async def work(_):
+        await case.reconciler.compare()
+        assert (exits(case), flattening.ended) == ([], True)
+        flattening.order()
+        reports, case.exchange.reports = case.exchange.reports, []
+        await case.reconciler.compare()
+        assert (exits(case), flattening.ended, flattening.symbols) == ([], False, [A])
+        case.exchange.reports = reports
+        for sent in (1, 1, 2, 2, 3):
+            await case.reconciler.compare()
+            await asyncio.sleep(AGAIN_S / 2)
+            assert len(exits(case)) == sent
+        case.exchange.reports, case.exchange.is_flat = [], True
+        await case.reconciler.compare()
+        assert flattening.ended
+        case.report("-1")
+        await case.reconciler.compare()
+        await asyncio.sleep(AGAIN_S)
+
+    run_virtually(work)
+    # what is opened later is not meant by it
+    assert [(one.side, one.qty, one.reduce_only) for one in exits(case)] == [(BUY, D(3), True)] * 3
+    assert case.reconciler.found.foreign == [A]
+    assert len(case.shell.nudges) == 1 + 3
+
+
+def test_an_operator_who_wants_all_closed_has_nothing_taken_over():
+    case = Case(Policy.ADOPT)
+    case.report("2")
+
+    async def work(_):
+        case.reconciler.flattening.order()
+        await case.reconciler.compare()
+
+    run_virtually(work)
+    assert case.reconciler.found.adopted == 0
+    assert [(one.side, one.qty) for one in exits(case)] == [(SELL, D(2))]
+
+
+def test_an_exchange_that_does_not_answer_keeps_what_an_operator_wants_closed():
+    case = Case(Policy.IGNORE)
+    case.report("2")
+    case.exchange.away = True
+
+    async def work(_):
+        case.reconciler.flattening.order()
+        with pytest.raises(Unavailable):
+            await case.reconciler.compare()
+        assert not case.reconciler.flattening.ended
+        case.exchange.away = False
+        await case.reconciler.compare()
+
+    run_virtually(work)
+    assert len(exits(case)) == 1
