@@ -11,7 +11,27 @@ from domain.notice import USUAL, Loudness, Notice
 from sections import Section, listed
 
 
-class Telegram(Section):
+class Loudnesses(Section):
+    """Base of those who are told of events; ``notices`` says of each kind how: on, silent or off."""
+
+    notices: dict[Notice, Loudness] = Field(default_factory=dict)
+
+    @property
+    def loudness(self) -> dict[Notice, Loudness]:
+        """How each kind of event is told."""
+        return {kind: self.notices.get(kind, usual) for kind, usual in USUAL.items()}
+
+    @field_validator("notices", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        # YAML reads a bare on and off as true and false
+        words = {True: "on", False: "off"}
+        if not isinstance(value, dict):
+            return value
+        return {k: words.get(v, v) if isinstance(v, bool) else v for k, v in value.items()}
+
+
+class Telegram(Loudnesses):
     """The bot in a chat (docs/telegram.md).
 
     Attributes:
@@ -36,28 +56,13 @@ class Telegram(Section):
     queue_max: int = Field(500, ge=10, le=10_000)
     group_s: float = Field(1.0, ge=0.05, le=60)
     weekly_hour: int = Field(8, ge=0, le=23)
-    notices: dict[Notice, Loudness] = Field(default_factory=dict)
 
     @property
     def users(self) -> frozenset[int]:
         """Who is obeyed."""
         return frozenset(self.user_ids or (one for one in self.chat_ids if one > 0))
 
-    @property
-    def loudness(self) -> dict[Notice, Loudness]:
-        """How each kind of event is told."""
-        return {kind: self.notices.get(kind, usual) for kind, usual in USUAL.items()}
-
     _listed = field_validator("chat_ids", "user_ids", mode="before")(listed)
-
-    @field_validator("notices", mode="before")
-    @classmethod
-    def _words(cls, value: Any) -> Any:
-        # YAML reads a bare on and off as true and false
-        words = {True: "on", False: "off"}
-        if not isinstance(value, dict):
-            return value
-        return {k: words.get(v, v) if isinstance(v, bool) else v for k, v in value.items()}
 
     @field_validator("base_url")
     @classmethod

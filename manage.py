@@ -26,6 +26,7 @@ from bootstrap import doctor as examination
 from commands import backtest as backtest_commands
 from commands import backup, demo, learning, outcome, reconciling, running, sources, summary
 from commands import data as data_commands
+from commands import notices as notice_commands
 from commands import strategies as strategy_commands
 from commands.shared import DEGRADED, FAILED, OK, SYMBOLS, AsJson, Config, Version, load, show
 from commands.times import Days
@@ -60,6 +61,7 @@ ml_app.command("evaluate")(learning.evaluate)
 ml_app.command("bootstrap")(learning.bootstrap)
 app.add_typer(backtest_commands.app, name="backtest")
 app.add_typer(strategy_commands.app, name="strategies")
+app.add_typer(notice_commands.app, name="notices")
 app.add_typer(sandbox_app, name="sandbox")
 
 app.command("demo")(demo.demo)

@@ -17,6 +17,7 @@ from chat_section import Telegram
 from domain.candle import timeframe_ms
 from domain.errors import BadData, ConfigError, of_system
 from domain.source import Source
+from notice_sections import Email, Webhook
 from sections import (
     Backup,
     Bybit,
@@ -96,8 +97,19 @@ class Settings(Section):
     backup: Backup = Backup()
     dashboard: Dashboard = Dashboard()
     telegram: Telegram = Telegram()
+    webhooks: tuple[Webhook, ...] = ()
+    email: Email = Email()
     log_format: Literal["auto", "text", "json"] = "auto"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @field_validator("webhooks")
+    @classmethod
+    def _different_names(cls, value: tuple[Webhook, ...]) -> tuple[Webhook, ...]:
+        names = [one.name for one in value]
+        twice = next((name for name in names if names.count(name) > 1), "")
+        if twice:
+            raise ValueError(f"two are called {twice}: give each a name of its own")
+        return value
 
     @property
     def redis_address(self) -> str:
@@ -291,9 +303,16 @@ def shown(settings: Settings) -> dict[str, Any]:
 
 def secret_texts(settings: BaseModel) -> list[str]:
     """Return the text of every secret of the settings, those of all sections too; none is forgotten by being new."""
-    held = [getattr(settings, name) for name in type(settings).model_fields]
-    texts = [one.get_secret_value() for one in held if isinstance(one, SecretStr)]
-    return texts + [text for one in held if isinstance(one, BaseModel) for text in secret_texts(one)]
+    return [text for name in type(settings).model_fields for text in _secrets(getattr(settings, name))]
+
+
+def _secrets(value: Any) -> list[str]:
+    if isinstance(value, SecretStr):
+        return [value.get_secret_value()]
+    if isinstance(value, BaseModel):
+        return secret_texts(value)
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else ()
+    return [text for one in inner for text in _secrets(one)]
 
 
 def _from_file(path: Path, *, needed: bool) -> dict[str, Any]:
@@ -378,9 +397,9 @@ def _problems(error: ValidationError) -> Iterator[str]:
 
 def _masked(path: list[str], value: Any) -> str:
     secret = {"api_key", "api_secret", "database_url", "redis_url", "token", "totp_secret", "model_key", "backup_key"}
-    secret |= {"password", "url"}
+    secret |= {"password", "url", "headers"}
     secret |= {name for name in History.model_fields if name.endswith(("_key", "_secret"))}
-    if isinstance(value, dict):
+    if isinstance(value, dict) or (isinstance(value, list | tuple) and any(isinstance(one, dict) for one in value)):
         # a whole section may have secrets in it
         return "these settings"
     return "***" if secret & set(path) else repr(value)[:80]

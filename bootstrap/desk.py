@@ -54,7 +54,7 @@ class Desk:
         self._started = datetime.now(UTC)
         self.settings = ground.settings
         self.reloaded: list[Callable[[Settings], None]] = []
-        self.chat_report: Callable[[], dict[str, Any]] = dict
+        self.told_report: Callable[[], dict[str, Any]] = lambda: {"telegram": {}, "recipients": {}}
 
     @property
     def running(self) -> bool:
@@ -85,11 +85,11 @@ class Desk:
         who = self._ground.who
         limit = self._bot.trader.adjustments.limits.max_open_trades
         return {"source": who.source, "mode": self.mode, "account": who.account, "max_open_trades": limit,
-                **self._bot.snapshot(), "telegram": self.chat_report()}  # fmt: skip
+                **self._bot.snapshot(), **self.told_report()}  # fmt: skip
 
     def pulse(self) -> dict[str, Any]:
         """Return what changes by the second."""
-        return {"mode": self.mode, **self._bot.pulse(), "prices": self.prices(), "telegram": self.chat_report()}
+        return {"mode": self.mode, **self._bot.pulse(), "prices": self.prices(), **self.told_report()}
 
     def reasons(self) -> list[str]:
         """Return why no entry can be made now."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from bootstrap.announcer import Announcer, announcer
 from bootstrap.assembly import Bot, Ground, assemble, stand
 from bootstrap.banner import banner
-from bootstrap.chat import Chat, chat
 from bootstrap.desk import Desk
 from bootstrap.page import Page
 from bootstrap.parts import plans
@@ -60,9 +60,9 @@ async def _run(settings: Settings, recent: Recent, stack: contextlib.AsyncExitSt
         raise refused(str(path), path, error, "look at the disk of data_dir") from error
     desk = Desk(ground, bot, recent)
     stack.callback(desk.close)
-    talk = chat(settings, desk)
-    if talk is not None:
-        desk.chat_report = talk.report
+    telling = announcer(settings, desk)
+    if telling is not None:
+        desk.told_report = telling.report
     page = Page(settings, desk, Watched(desk.known, bot.snapshot), who)
     stack.push_async_callback(page.close)
     address = await page.start()
@@ -76,16 +76,16 @@ async def _run(settings: Settings, recent: Recent, stack: contextlib.AsyncExitSt
         tasks.start("lag", lambda: measure(bot.runtime.progress.lag, bot.watchdog.beat))
         if ground.venue.sandbox is not None:
             tasks.start("practice exchange", ground.venue.sandbox.watch)
-        if talk is not None:
-            talk.start(tasks, bot.reporter)
+        if telling is not None:
+            telling.start(tasks, bot.reporter)
         page.run(tasks, bot.reporter)
         if bot.key is not None:
             tasks.start("API key", bot.key.run, vital=False)
         tasks.start("recovery", bot.runtime.recover_with_patience)
-        code = await _trade(bot, talk, tasks, stopping, lambda: _greet(ground, page, address))
+        code = await _trade(bot, telling, tasks, stopping, lambda: _greet(ground, page, address))
         log.info("stopping: no new entries; positions keep their stops on the exchange")
-        if talk is not None:
-            await talk.close("Stopping, as told" if not code else "Leaving, to be started afresh")
+        if telling is not None:
+            await telling.close("Stopping, as told" if not code else "Leaving, to be started afresh")
         await bot.runtime.stop(STOP_S)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_S):
@@ -102,7 +102,9 @@ def _greet(ground: Ground, page: Page, address: str) -> None:
         sys.stderr.write(banner(ground.settings, ground.who, ground.symbols, names, page.link(address)))
 
 
-async def _trade(bot: Bot, talk: Chat | None, tasks: Tasks, stopping: asyncio.Event, greet: Callable[[], None]) -> int:
+async def _trade(
+    bot: Bot, telling: Announcer | None, tasks: Tasks, stopping: asyncio.Event, greet: Callable[[], None]
+) -> int:
     stop: asyncio.Future[Any] = asyncio.ensure_future(stopping.wait())
     try:
         while not bot.runtime.progress.recovered:
@@ -113,8 +115,8 @@ async def _trade(bot: Bot, talk: Chat | None, tasks: Tasks, stopping: asyncio.Ev
         await bot.operations.resume()
         greet()
         tasks.start("jobs", bot.schedule.run, vital=False)
-        if talk is not None:
-            talk.watch(tasks)
+        if telling is not None:
+            telling.watch(tasks)
         tasks.start("summary", lambda: bot.reporter.summarise(bot.runtime, bot.trader, bot.writer, SUMMARY_S))
         done, _ = await asyncio.wait([stop, tasks.failed], return_when=asyncio.FIRST_COMPLETED)
         if tasks.failed in done:

@@ -52,3 +52,9 @@ USUAL: dict[Notice, Loudness] = {
     Notice.REFUSED: Loudness.OFF,
 }
 """How events are told unless the configuration says otherwise."""
+
+VALUES = (
+    "text", "kind", "mode", "time", "silent", "symbol", "side", "strategy", "quantity", "price", "entry_price", "stop",
+    "target", "fees", "funding", "pnl_usd", "pnl_percent", "r_multiple", "exit_reason", "gate", "reason", "trade_id",
+)  # fmt: skip
+"""Names that the template of a webhook may use. The first five are there always, the rest where they apply."""

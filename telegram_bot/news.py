@@ -37,10 +37,14 @@ OUR_OWN = {"cancelled", "looked up", "withdrawn before it was sent", ""}
 
 
 class News:
-    """Takes the engine's events and puts those that people want to know; ``mode`` marks each."""
+    """Takes the engine's events and puts those that people want to know; ``mode`` marks each.
 
-    def __init__(self, put: Callable[[Notice, str], None], mode: Callable[[], str]) -> None:
-        self._put, self._mode = put, mode
+    ``put`` takes the kind of a notice, its text, and the event that it is about.
+    """
+
+    def __init__(self, put: Callable[[Notice, str, object], None], mode: Callable[[], str]) -> None:
+        self._tell, self._mode = put, mode
+        self._about: object = None
         self._openings: OrderedDict[str, Opening] = OrderedDict()
         self._poor: dict[str, frozenset[str]] = {}
         self._words: dict[type, Callable[[Any], None]] = {
@@ -55,7 +59,11 @@ class News:
         """Take one event; what nobody wants to be told of has no words here."""
         say = self._words.get(type(what))
         if say is not None:
+            self._about = what
             say(what)
+
+    def _put(self, kind: Notice, text: str) -> None:
+        self._tell(kind, text, self._about)
 
     def _refused(self, what: Refused) -> None:
         signal = what.signal

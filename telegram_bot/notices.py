@@ -71,7 +71,7 @@ class Notices:
         """How many notices wait in the longest queue."""
         return max((len(queue) for queue in self._queues.values()), default=0)
 
-    def put(self, kind: Notice, text: str) -> None:
+    def put(self, kind: Notice, text: str, _about: object = None) -> None:
         """Tell of an event, unless its kind is off."""
         loudness = self._loudness()[kind]
         if loudness is Loudness.OFF:

@@ -16,6 +16,7 @@ import typer
 from pydantic import BaseModel, SecretStr
 
 import manage
+import notice_sections
 import sections
 from settings import ENVIRONMENT, Settings
 
@@ -66,7 +67,11 @@ def configuration() -> str:
     ]
     lines += _section(exits, ("strategies", "NAME", "exits"), names)
     assert set(choice.model_fields) == {"enabled", "markets", "parameters", "exits"}
-    for title, kind in (("risk.protections, each", sections.Protection), ("history.pinned, each", sections.Pin)):
+    for title, kind in (
+        ("risk.protections, each", sections.Protection),
+        ("history.pinned, each", sections.Pin),
+        ("webhooks, each", notice_sections.Webhook),
+    ):
         lines += [
             "",
             f"## {title}",

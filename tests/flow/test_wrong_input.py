@@ -64,6 +64,7 @@ WRONG = {
     "ml info": ["--nosuch"],
     "ml runs": ["-s nosuch"],
     "ml train": ["nosuch", ""],
+    "notices test": ["", "nosuch"],
     "panic": ["", "--seconds 0"],
     "pause": [""],
     "phantom-stats": ["-p NOSUCH", "-s nosuch"],

@@ -86,7 +86,7 @@ async def test_the_running_bot_tells_of_it_and_sends_the_exit():
 
 def test_it_is_told_in_words(capfd):
     put = []
-    News(lambda kind, text: put.append((kind, text)), lambda: "LIVE").told(
+    News(lambda kind, text, _: put.append((kind, text)), lambda: "LIVE").told(
         "delivery", Nearing(A, "d" * 24, DELIVERY, True)
     )
     assert put == [

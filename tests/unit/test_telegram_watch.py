@@ -141,13 +141,13 @@ async def test_the_first_start_ever_tells_no_week_and_what_cannot_be_read_begins
 
 def heard(kind: str, what: object) -> list[tuple[Notice, str]]:
     told: list[tuple[Notice, str]] = []
-    News(lambda notice, text: told.append((notice, text)), lambda: "LIVE").told(kind, what)
+    News(lambda notice, text, _: told.append((notice, text)), lambda: "LIVE").told(kind, what)
     return told
 
 
 def test_poor_history_is_told_once_for_each_series_and_again_when_it_comes_back():
     told: list[tuple[Notice, str]] = []
-    news = News(lambda notice, text: told.append((notice, text)), lambda: "LIVE")
+    news = News(lambda notice, text, _: told.append((notice, text)), lambda: "LIVE")
     first, second = "binance BTC/USDT:USDT 15m: 90.00 % complete", "binance ETH/USDT:USDT 1h: nothing since <now>"
     news.told("judged", Judged("quality", (first,)))
     news.told("judged", Judged("quality", (first.replace("90", "91"), second)))
@@ -216,7 +216,7 @@ def test_every_event_that_matters_becomes_a_notice_with_its_figures():
 
 def test_an_entry_is_told_with_the_stop_and_target_of_its_signal():
     told: list[tuple[Notice, str]] = []
-    news = News(lambda notice, text: told.append((notice, text)), lambda: "PAPER")
+    news = News(lambda notice, text, _: told.append((notice, text)), lambda: "PAPER")
     news.told("entry", placed())
     news.told("position", Entered(ORDER[3:27], "A/USDT:USDT", D(3), D("100.5"), D("0.3")))
     assert "stop 98" in told[-1][1]

@@ -1,0 +1,1 @@
+"""Tells people elsewhere than in the chat what happens: webhooks and e-mail."""
