@@ -137,8 +137,9 @@ def _lose(stage: Stage, name: str) -> None:
 def _trade(stage: Stage, *, anew: bool = True) -> None:
     """Close some trades, with something open at the end."""
     if anew:
-        stage.wait_ready()
+        # the case before has stopped it
         stage.let_in()
+        stage.wait_ready()
     before = stage.ask("/status").get("closed", 0)
     until(lambda: stage.ask("/status").get("closed", 0) >= before + CLOSED, "trades to be closed")
     stage.wait_open()
