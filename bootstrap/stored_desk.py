@@ -104,7 +104,7 @@ class StoredDesk:
             "candles_saved": 0, "candles_waiting": 0, "candle_failures": 0, "loop_lag_p99_ms": 0,
             "loop_lag_max_ms": 0.0,
             "bar_to_order_ms": NOTHING, "add_trade_ms": NOTHING, "naked_seconds": {"positions": 0, **NOTHING},
-            "orders_placed": 0, "unknown_orders": 0, "recovery_s": 0.0,
+            "orders_placed": 0, "unknown_orders": 0, "recovery_s": 0.0, "records_read": 0,
             "private_stream": StreamStatus(reason="no bot runs").report(0.0),
         }  # fmt: skip
 

@@ -177,6 +177,7 @@ class Progress:
 
     recovered: bool = False
     recovery_s: float = 0.0
+    records: int = 0
     stored: int = 0
     fetched: int = 0
     missed_signals: int = 0

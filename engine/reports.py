@@ -142,6 +142,7 @@ def pulse(runtime: Runtime, trader: Trader, writer: CandleWriter) -> dict[str, A
         "candles_waiting": writer.pending,
         "candle_failures": writer.counters.failures,
         "recovery_s": round(runtime.progress.recovery_s, 3),
+        "records_read": runtime.progress.records,
         "candles_loaded": runtime.progress.stored,
         "candles_fetched": runtime.progress.fetched,
         "missed_signals": runtime.progress.missed_signals,

@@ -144,7 +144,7 @@ class Runtime:
         # what has been loaded stays: the collector need not look at it again and again while trading
         gc.freeze()
         gc.enable()
-        self.progress.recovered = True
+        self.progress.recovered, self.progress.records = True, past.records
         self.progress.recovery_s = asyncio.get_running_loop().time() - started
         log.info(
             "recovered", seconds=round(self.progress.recovery_s, 2), records=past.records, candles_stored=report.stored,

@@ -24,5 +24,8 @@ def greeting(seen: Mapping[str, Any]) -> str:
     rows += [(name, len(value) if isinstance(value, list | dict) else value) for name, value in found.items() if value]
     missing = seen["ledger"]["missing"]
     rows += [("journal", f"{missing} records lost, asked for")] if missing else []
-    head = f"🔄 {bold(seen['mode'])} · Revenant is back on {escape(seen['source'])}, account {escape(seen['account'])}"
+    # a journal may be lost: what it told of is found again all the same
+    known = seen["records_read"] or seen["adopted"] or seen["rebuilt"]
+    where = f"{escape(seen['source'])}, account {escape(seen['account'])}"
+    head = f"🔄 {bold(seen['mode'])} · Revenant {'is back' if known else 'has started for the first time'} on {where}"
     return f"{head}\n{texts.pairs(rows)}"

@@ -86,7 +86,7 @@ class FakeDesk:
             "tiers": {"database": tier, "redis": dict(tier)}, "lease": {"state": "held"}, "reconciled": 4, "foreign_positions": [],
             "ghosts": [], "adopted": 0, "rebuilt": 0, "unknown_orders": 0, "naked_seconds": {"positions": 1, "p99": 0.0, "max": 0.0},
             "ledger": {"state": "ok", "reason": "", "records": 100, "missing": 0, "memory_only": 0}, "daily_loss_reached": False,
-            "bar_to_order_ms": {"p50": 4.0, "p99": 12.0}, "candles_waiting": 0, "recovery_s": 1.2, "loop_lag_p99_ms": 1.1,
+            "bar_to_order_ms": {"p50": 4.0, "p99": 12.0}, "candles_waiting": 0, "recovery_s": 1.2, "records_read": 40, "loop_lag_p99_ms": 1.1,
             "loop_lag_max_ms": 5.5, "candles_loaded": 100, "candles_fetched": 3, "missed_signals": 1, "frames": {"absent": 0},
             "private_stream": {"connected": True, "seconds": 60.0, "connects": 2, "failures": 1, "reason": ""},
             "feed": {"frames": 900, "connects": 3, "failures": 2, "stale": 0}, **self.overrides,

@@ -50,7 +50,7 @@ def saying(text):
 def test_reports_controls_and_notices_of_a_real_run_and_what_a_kill_leaves(make_bot, server):
     bot = make_bot(**settings(server))
     bot.start()
-    server.wait("Revenant is back", "the greeting", 120)
+    server.wait("Revenant has started for the first time", "the greeting", 120)
     for sign, what in (("💡", "a signal"), ("🟢 SYNTHETIC Entered", "an entry"), ("SYNTHETIC Closed", "an exit")):
         server.wait(sign, what, 120)
     # the fake that the chat's other tests ask tells nothing that a bot does not
@@ -177,7 +177,7 @@ def test_the_daemon_loads_no_matplotlib_and_drawing_needs_no_screen(tmp_path):
 def test_a_long_outage_of_telegram_loses_nothing_that_matters(make_bot, server):
     bot = make_bot(**settings(server))
     bot.start()
-    server.wait("Revenant is back", "the greeting", 120)
+    server.wait("Revenant has started", "the greeting", 120)
     server.down = True
     before = bot.wait_for("closed trades", lambda s: s["closed"] >= 2 and s["telegram"]["notices_waiting"] > 3)
     server.forget()

@@ -281,3 +281,16 @@ async def test_the_end_of_the_key_is_told_at_fourteen_seven_three_and_one_days(l
     assert await looking.after(2, key_days=360.0) == []
     assert (await looking.after(2, key_days=10.0))[0][0] is Notice.KEY
     assert await looking.after(2, key_days=None) == []
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        ({"records_read": 0}, "has started for the first time"),
+        ({"records_read": 3}, "is back"),
+        ({"records_read": 0, "rebuilt": 2}, "is back"),
+        ({"records_read": 0, "adopted": 1}, "is back"),
+    ],
+)
+def test_a_bot_is_back_only_when_it_was_there_before(known, said):
+    assert f"Revenant {said} on synthetic" in greeting({**FakeDesk().status(), **known})
