@@ -24,7 +24,7 @@ import settings as settings_module
 from bootstrap import control, inspection, parts
 from bootstrap import doctor as examination
 from commands import backtest as backtest_commands
-from commands import backup, demo, learning, outcome, reconciling, running, sources, summary
+from commands import backup, demo, init, learning, outcome, reconciling, running, sources, summary
 from commands import data as data_commands
 from commands import notices as notice_commands
 from commands import strategies as strategy_commands
@@ -65,6 +65,7 @@ app.add_typer(notice_commands.app, name="notices")
 app.add_typer(sandbox_app, name="sandbox")
 
 app.command("demo")(demo.demo)
+app.command("init")(init.init)
 
 Reason = Annotated[str, typer.Option(help="Kept with the change.")]
 

@@ -58,6 +58,12 @@ WRONG = {
     "db-stats": ["-c /nowhere.yaml"],
     "doctor": ["-c /nowhere.yaml"],
     "forceexit": ["BTC", "NOSUCH", ""],
+    "init": [
+        "--source nosuch",
+        "--source bybit --mode x",
+        "--yes --strategies nosuch",
+        "--yes --redis-url x://hunter2",
+    ],
     "migrate": ["-c {made}"],
     "ml bootstrap": ["", "-p NOSUCH"],
     "ml evaluate": ["", "-p NOSUCH", "--days x"],
