@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 SOURCES = [one.value for one in Source if one.practice or one.tradable or one.polled]
+FOLDER = Path("user/strategies")
 Text = Annotated[str | None, typer.Option(help="Answers the question of the same name.")]
 
 
@@ -112,18 +113,22 @@ def _asked(questions: Questions) -> Answers:
 
 
 def _strategies(questions: Questions, source: Source) -> dict[str, Any]:
-    from strategies.table import TABLE  # noqa: PLC0415  its libraries take a while, and the first questions need none
+    # loaded here: its libraries take a while, and the questions before need none
+    from bootstrap import user_strategies  # noqa: PLC0415
 
+    known = user_strategies.names(FOLDER)
     usual = "trend_pullback, mean_reversion, scalp" if source.practice else "breakout"
     chosen = _split(questions.text(
-        "strategies", f"Strategies ({', '.join(TABLE)})", usual,
-        refusal=lambda one: next((f"there is no {name}" for name in _split(one) if name not in TABLE), ""),
+        "strategies", f"Strategies ({', '.join(known)})", usual,
+        refusal=lambda one: next((f"there is no {name}" for name in _split(one) if name not in known), ""),
     ))  # fmt: skip
     if chosen == _split(usual):
         return {}
     found: dict[str, Any] = {}
-    for name in TABLE:
-        found[f"strategies.{name}.enabled"] = name in chosen
+    for name in known:
+        ours = user_strategies.origin(FOLDER, name) == user_strategies.OURS
+        if ours or name in chosen:
+            found[f"strategies.{name}.enabled"] = name in chosen
         if name in chosen:
             found[f"strategies.{name}.markets"] = "all"
     return found

@@ -103,6 +103,7 @@ class Journal:
         self.state = JournalState()
         try:
             durable_folder(directory)
+            self._device = directory.stat().st_dev
             self._guard = (directory / "lock").open("w")
         except OSError as error:
             raise refused(f"journal {directory}", directory, error, "give a writable data_dir") from error
@@ -272,6 +273,8 @@ class Journal:
             os.fdatasync(self._file)
             os.close(self._file)
             self._file = None
+        if not self._holds():
+            self._take_anew()
         taken = [*self._segments(), *segments_of(self.directory / "archive")]
         number = max((int(path.stem) for path in taken), default=0) + 1
         path = self.directory / f"{number:06d}.jsonl"
@@ -286,6 +289,33 @@ class Journal:
         self._size = len(header)
         self.state.segment = number
         sync_folder(self.directory)
+
+    def _holds(self) -> bool:
+        """Return whether the lock in the folder is still the one that this process holds."""
+        try:
+            return (self.directory / "lock").stat().st_ino == os.fstat(self._guard.fileno()).st_ino
+        except FileNotFoundError:
+            return False
+
+    def _take_anew(self) -> None:
+        """Hold a folder that somebody deleted and that is made again; raises OSError where it cannot be ours.
+
+        What it held is missing, which the next start finds by the new segment and asks the exchange for.
+        """
+        above = next(one for one in (self.directory, *self.directory.parents) if one.exists())
+        if above.stat().st_dev != self._device:
+            raise OSError(errno.ENODEV, f"the disk of {self.directory} is not mounted any more")
+        durable_folder(self.directory)
+        guard = (self.directory / "lock").open("w")
+        try:
+            fcntl.flock(guard, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            guard.close()
+            raise
+        self._guard.close()
+        self._guard = guard
+        log.critical("the journal's folder was deleted: a new one is begun", folder=str(self.directory))
+        self._keep_reserve()
 
     def _keep_reserve(self) -> None:
         path = self.directory / "reserve"

@@ -154,8 +154,39 @@ def test_a_segment_that_somebody_deletes_is_noticed_by_the_next_record(tmp_path)
     # and the next start asks the exchange for what is missing
     assert list(book.replay()) == [fill(1)]
     assert (book.missing, book.doubtful_since) == (1, 0)
+    journal.close()
+
+
+def test_a_folder_that_somebody_deletes_is_made_again_and_held_as_before(tmp_path):
+    """Found by the whole bot: it told of a failing disk until it was restarted, and made no entry."""
+    folder = tmp_path / "journal" / "account"
+    journal, book = ledger(folder)
+    book.append(fill(0))
     shutil.rmtree(tmp_path / "journal")
+    assert book.append(fill(1)).level is Level.JOURNALED
+    assert book.durable
+    with pytest.raises(ConfigError, match="held by another"):
+        Journal(folder, WHO)
+    journal.close()
+    journal, book = ledger(folder)
+    assert list(book.replay()) == [fill(1)]
+    assert book.missing == 1
+    journal.close()
+
+
+def test_a_folder_whose_disk_is_gone_or_that_another_bot_has_made_is_left_alone(tmp_path):
+    journal, book = ledger(tmp_path / "journal")
+    book.append(fill(0))
+    shutil.rmtree(tmp_path / "journal")
+    journal._device += 1
+    assert book.append(fill(1)).level is Level.MEMORY
+    assert not (tmp_path / "journal").exists()
+    journal._device -= 1
+    (tmp_path / "journal").mkdir()
+    other = Journal(tmp_path / "journal", WHO)
     assert book.append(fill(2)).level is Level.MEMORY
+    other.close()
+    assert book.append(fill(3)).level is Level.JOURNALED
     journal.close()
 
 
