@@ -215,6 +215,12 @@ def bare_environment() -> dict[str, str]:
     }
 
 
+def setting_variables() -> dict[str, str]:
+    """Return the variables of this process's environment that set something here."""
+    bare = bare_environment()
+    return {name: value for name, value in os.environ.items() if name not in bare}
+
+
 def load(config: Path | None = None, environment: Mapping[str, str] | None = None, *, trading: bool = True) -> Settings:
     """Read the configuration; the environment beats .env, which beats the file, which beats the defaults.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+import settings as settings_module
 from bootstrap import initial_settings
 from bootstrap.initial_settings import Answers
 from commands.shared import AsJson, show
@@ -86,7 +86,7 @@ def init(
     body: dict[str, Any] = {"written": [str(path) for path in initial_settings.write(made, folder)]}
     if keyless:
         body["missing"] = "BYBIT_API_KEY and BYBIT_API_SECRET in .env"
-    if beaten := initial_settings.beaten(answers, os.environ):
+    if beaten := initial_settings.beaten(answers, settings_module.setting_variables()):
         body["beaten"] = f"the environment sets {', '.join(beaten)}, which beats these files"
     body |= {"check": f"manage.py doctor{' --live' if live else ''}", "start": "make run, or python live_bot.py"}
     show(body, as_json)
