@@ -12,7 +12,7 @@ from rich.console import Console
 import settings as settings_module
 from bootstrap import initial_settings
 from bootstrap.initial_settings import Answers
-from commands.shared import AsJson, show
+from commands.shared import SYMBOLS, AsJson, show
 from domain.errors import ConfigError
 from domain.source import Source
 
@@ -63,7 +63,8 @@ class Questions:
 
 
 def init(
-    source: Text = None, mode: Text = None, symbols: Text = None, strategies: Text = None, telegram_token: Text = None,
+    source: Text = None, mode: Text = None,
+    symbols: Annotated[str | None, typer.Option(*SYMBOLS, help="Answers the question about symbols.")] = None, strategies: Text = None, telegram_token: Text = None,
     telegram_chat: Text = None, database_url: Text = None, redis_url: Text = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: take defaults, change files that exist.")] = False,
     as_json: AsJson = False,
