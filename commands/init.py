@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SOURCES = [one.value for one in Source if one.practice or one.tradable or one.polled]
 FOLDER = Path("user/strategies")
 Text = Annotated[str | None, typer.Option(help="Answers the question of the same name.")]
+Chosen = Annotated[str | None, typer.Option(*SYMBOLS, help="Answers the question about symbols.")]
 
 
 class Questions:
@@ -64,7 +65,7 @@ class Questions:
 
 def init(
     source: Text = None, mode: Text = None,
-    symbols: Annotated[str | None, typer.Option(*SYMBOLS, help="Answers the question about symbols.")] = None, strategies: Text = None, telegram_token: Text = None,
+    symbols: Chosen = None, strategies: Text = None, telegram_token: Text = None,
     telegram_chat: Text = None, database_url: Text = None, redis_url: Text = None,
     yes: Annotated[bool, typer.Option("--yes", help="Ask nothing: take defaults, change files that exist.")] = False,
     as_json: AsJson = False,
