@@ -16,7 +16,7 @@ import structlog
 import settings as settings_module
 from bootstrap.pins import pins_of
 from bootstrap.sources import Budgets, sources
-from bootstrap.user_strategies import NotLoaded, built, kind_of, origin
+from bootstrap.user_strategies import NotLoaded, built, choices, kind_of, origin, runs_on
 from broker.bybit.hosts import Hosts, hosts
 from dashboard import logs
 from domain.candle import timeframe_ms
@@ -48,7 +48,6 @@ from persistence.state import RedisState, TableState
 from persistence.trades import TradeTrackerPostgres
 from sandbox.child import SandboxProcess
 from sandbox.exchange import Terms
-from sections import StrategyChoice
 from settings import Settings
 from strategies.table import TABLE
 
@@ -256,14 +255,10 @@ def in_use(settings: Settings, finest_ms: int = 0, *, source: Source | None = No
         ConfigError: for an unknown strategy or parameter, or when none can be used.
     """
     found, folder, market = InUse({}, {}), settings.strategies_folder, source or settings.source
-    choices = settings.strategies or {
-        name: StrategyChoice(markets=getattr(kind, "markets", "all")) for name, kind in TABLE.items()
-    }
-    for name, choice in choices.items():
+    for name, choice in choices(settings).items():
         if name not in TABLE and not origin(folder, name):
             kind_of(folder, name)
-        elsewhere = choice.markets == ("real" if market.practice else "practice")
-        if not choice.enabled or (elsewhere and not wherever):
+        if not choice.enabled or not (wherever or runs_on(choice, market)):
             continue
         try:
             strategy = built(name, kind_of(folder, name), choice)

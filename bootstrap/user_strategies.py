@@ -23,10 +23,11 @@ from sections import Exits, StrategyChoice
 from strategies.table import TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from importlib.metadata import EntryPoint
     from pathlib import Path
 
+    from domain.source import Source
     from settings import Settings
 
 GROUP = "revenant.strategies"
@@ -151,10 +152,21 @@ def choice_of(settings: Settings, name: str) -> StrategyChoice:
     return settings.strategies.get(name, StrategyChoice())
 
 
+def choices(settings: Settings) -> Mapping[str, StrategyChoice]:
+    """Return what the configuration says of each strategy that it names; where it names none, ours by themselves."""
+    ours = {name: StrategyChoice(markets=getattr(kind, "markets", "all")) for name, kind in TABLE.items()}
+    return settings.strategies or ours
+
+
+def runs_on(choice: StrategyChoice, market: Source) -> bool:
+    """Return whether a strategy trades the markets of a source."""
+    return choice.markets in {"all", "practice" if market.practice else "real"}
+
+
 def used(settings: Settings, name: str) -> bool:
-    """Return whether a strategy is enabled; ours are where the configuration names none."""
-    held = settings.strategies.get(name)
-    return held.enabled if held is not None else not settings.strategies and name in TABLE
+    """Return whether a strategy is enabled, and trades the markets that the settings name."""
+    held = choices(settings).get(name)
+    return held is not None and held.enabled and runs_on(held, settings.source)
 
 
 def parameters(kind: type[Any], choice: StrategyChoice) -> dict[str, Any]:

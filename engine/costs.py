@@ -28,7 +28,7 @@ def cost_r(signal: Signal, instrument: Instrument, limits: RiskLimits, exits: Ex
     timeout; a short is given nothing for it.
     """
     entry, long = decimal_of(signal.entry), signal.side is Side.LONG
-    stop = instrument.price_down(signal.stop) if long else instrument.price_up(signal.stop)
+    stop, _ = signal.levels(instrument)
     traded = (limits.fee + limits.slippage) * (entry + stop)
     pays = long and ":" in signal.symbol
     funding = entry * RATE * (exits.timeout_ms or DAY_MS) / LONGEST_MS if pays else ZERO

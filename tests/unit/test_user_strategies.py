@@ -15,6 +15,7 @@ from bootstrap.parts import in_use, plans
 from bootstrap.sweep import setting_of
 from bootstrap.user_strategies import NotLoaded
 from domain.errors import ConfigError
+from domain.source import Source
 from sections import StrategyChoice
 
 ROOT = Path(__file__).parents[2]
@@ -244,3 +245,16 @@ def test_parameters_are_shown_as_they_are_set(folder):
     shown = user_strategies.parameters(kind, StrategyChoice(parameters={"length": 7}))
     assert shown == {"timeframe": "15m", "length": 7, "stop_atr": 2.0, "reward_r": 2.0}
     assert msgspec.json.encode(shown)
+
+
+@pytest.mark.parametrize("source", ["test", "synthetic", "bybit"])
+@pytest.mark.parametrize(
+    "strategies", ["mine: {markets: practice}\nscalp: {markets: real}", "mine: {}\nscalp: {enabled: false}"]
+)
+def test_used_are_those_that_trade_on_the_source(folder, tmp_path, monkeypatch, source, strategies):
+    (folder / "mine.py").write_text(example("mine"))
+    settings = load(folder, tmp_path, strategies)
+    for held in (settings, settings.model_copy(update={"strategies": {}})):
+        there = held.model_copy(update={"source": Source(source)})
+        told = {name for name in user_strategies.names(folder) if user_strategies.used(there, name)}
+        assert told == set(in_use(there).plans)
