@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backtest.signals import find, frames_of
+from backtest.signals import frames_of, said
 from domain.candle import Series
+from domain.signal import Leave
 
 if TYPE_CHECKING:
     from backtest.tape import Tape
@@ -28,7 +29,8 @@ class Causality:
         rows: bars at which the future was cut off.
         ahead: columns whose value at a bar changes when the bars after it are taken away, with the first time (UTC ms).
         signals: signals that are the same with more history.
-        unstable: signals that only one history gives, or that differ, in words.
+        leaves: so are these bars on which it says leave.
+        unstable: what only one history gives, or what differs, in words.
     """
 
     strategy: str
@@ -36,6 +38,7 @@ class Causality:
     rows: int = 0
     ahead: dict[str, int] = field(default_factory=dict)
     signals: int = 0
+    leaves: int = 0
     unstable: list[str] = field(default_factory=list)
 
     @property
@@ -64,20 +67,30 @@ def examine(strategy: Any, symbol: str, tape: Tape, since: int, until: int, befo
         for name, values in columns.items():
             if not _same(values[row - offset], seen[name][row - cut_offset]):
                 found.ahead.setdefault(name, track.bars.open_time.item(row))
-    short, long = (_signals(strategy, symbol, tape, since, until, many) for many in (before, MORE_HISTORY * before))
+    short, long = (_said(strategy, symbol, tape, since, until, many) for many in (before, MORE_HISTORY * before))
     for start in sorted({*short, *long}):
         one, other = short.get(start), long.get(start)
         if one is None or other is None:
-            found.unstable.append(f"bar {start}: a signal with {'more' if one is None else 'less'} history only")
-        elif one.side is not other.side or not np.allclose(_prices(one), _prices(other), rtol=1e-6):
-            found.unstable.append(f"bar {start}: another signal with more history")
+            what = "leave" if isinstance(one or other, Leave) else "a signal"
+            found.unstable.append(f"bar {start}: {what} with {'more' if one is None else 'less'} history only")
+        elif not _alike(one, other):
+            what = "leave" if isinstance(one, Leave) else "another signal"
+            found.unstable.append(f"bar {start}: {what} where more history says otherwise")
+        elif isinstance(one, Leave):
+            found.leaves += 1
         else:
             found.signals += 1
     return found
 
 
-def _signals(strategy: Any, symbol: str, tape: Tape, since: int, until: int, before: int) -> dict[int, Signal]:
-    return {signal.bar_start: signal for signal in find(strategy, symbol, tape, since, until, before)}
+def _said(strategy: Any, symbol: str, tape: Tape, since: int, until: int, before: int) -> dict[int, Signal | Leave]:
+    return dict(said(strategy, symbol, tape, since, until, before))
+
+
+def _alike(one: Signal | Leave, other: Signal | Leave) -> bool:
+    if isinstance(one, Leave) or isinstance(other, Leave):
+        return one == other
+    return one.side is other.side and np.allclose(_prices(one), _prices(other), rtol=1e-6)
 
 
 def _prices(signal: Signal) -> tuple[float, float, float]:

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backtest.signals import find
+from backtest.signals import said
 from domain.candle import Series
+from domain.leaves import Leaves
 from domain.lesson import Lessons
 from domain.phantom import follow, open_phantom
+from domain.signal import Signal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from domain.fills import Costs
     from domain.phantom import PhantomTrade
     from domain.rule_history import RuleHistory
-    from domain.signal import Signal
 
 GATE = "past"
 """What refused them: they had been over before anybody looked."""
@@ -36,7 +37,11 @@ def phantoms(
     """
     own = Series(symbol, strategy.timeframes[0])
     track = tape.track(own)
-    for signal in find(strategy, symbol, tape, span.start, span.end, before):
+    found, leaves = list(said(strategy, symbol, tape, span.start, span.end, before)), Leaves(len(track))
+    for start, one in found:
+        if not isinstance(one, Signal):
+            leaves.note(strategy.name, own, start, one)
+    for signal in (one for _, one in found if isinstance(one, Signal)):
         tape.now = signal.time
         features = describe(signal)
         if features is None:
@@ -49,7 +54,8 @@ def phantoms(
             bar = track.bars.row(row)
             # what the exchange never had does not keep a phantom waiting
             phantom.next_open = max(phantom.next_open, bar.open_time)
-            follow(phantom, bar, rules.since(signal.time, bar.open_time), costs)
+            leave = leaves.on_bar(strategy.name, own, bar.open_time, signal.side)
+            follow(phantom, bar, rules.since(signal.time, bar.open_time), costs, leave=leave)
             if phantom.outcome:
                 yield phantom
                 break

@@ -6,11 +6,12 @@ through the account and the trader exactly as a live batch of bars does.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import gc
 import heapq
 from collections import defaultdict, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,7 @@ class Lane:
         folded: up to when the open position has been shown the bars that were passed over.
         funded: up to when funding has been paid.
         opened: when the order was sent that its position came from.
+        leaves: when strategies say leave, by name, in the order of time.
     """
 
     symbol: str
@@ -86,6 +88,7 @@ class Lane:
     folded: int = 0
     funded: int = NEVER
     opened: int = NEVER
+    leaves: dict[str, Sequence[int]] = field(default_factory=dict)
 
 
 class Runner:
@@ -100,11 +103,13 @@ class Runner:
         told: the finest timeframe that the trader is told of.
         funding: payments by symbol.
         rules: moves the trading rules that trader and venue share; they stay as they are without.
+        leaves: when strategies say leave, by their name and the symbol, in the order of time.
     """
 
     def __init__(
         self, trader: Trader, venue: Venue, tape: Tape, signal_times: Mapping[str, Iterable[int]], finest: str,
         told: str, funding: Mapping[str, Funding], rules: RulesInForce | None = None,
+        leaves: Mapping[tuple[str, str], Sequence[int]] | None = None,
     ) -> None:  # fmt: skip
         self._trader, self._venue, self._tape, self._rules = trader, venue, tape, rules
         spoken: dict[str, dict[str, Track]] = defaultdict(dict)
@@ -115,6 +120,8 @@ class Runner:
         for symbol in sorted(series.symbol for series in tape.series if series.timeframe == finest):
             matched, tracks = tape.track(Series(symbol, finest)), spoken[symbol]
             self._lanes[symbol] = Lane(symbol, matched, tracks[told], tracks, funding.get(symbol))
+        for (strategy, symbol), left in (leaves or {}).items():
+            self._lanes[symbol].leaves[strategy] = left
         names = {name for tracks in spoken.values() for name in tracks}
         self._spoken = [(name, timeframe_ms(name)) for name in sorted(names, key=timeframe_ms, reverse=True)]
         self._signals: dict[int, set[str]] = defaultdict(set)
@@ -284,12 +291,12 @@ class Runner:
         if lane.symbol in signalled:
             return True
         held = self._trader.book.of_symbol(lane.symbol)
-        return held is not None and _is_moved(held)
+        return held is not None and _is_moved(held, lane)
 
     def _lies_still(self, symbol: str) -> bool:
         """Say whether there is a position, and nothing that a bar could lead the trader to do with it."""
         held = self._trader.book.of_symbol(symbol)
-        return held is not None and not _is_moved(held)
+        return held is not None and not _is_moved(held, self._lanes[symbol])
 
     def _tell(self, lanes: Iterable[Lane], deciding: Collection[Lane], time: int) -> list[Command]:
         """Tell the trader of the bars that close: those that it has to decide on, and of the others just the price."""
@@ -375,6 +382,9 @@ class Runner:
             far = start if not bracket.best else (max if long else min)(start, bracket.best)
             above, below = (float(far) * (1 - NOTHING), -np.inf) if long else (np.inf, float(far) * (1 + NOTHING))
             found = min(found, first_touch(track.bars.high, track.bars.low, row, above, below))
+        leaves = lane.leaves.get(held.opening.strategy, ())
+        if (place := bisect.bisect_right(leaves, time)) < len(leaves):
+            found = min(found, track.opening(leaves[place] - track.step))
         found = max(row, found)
         return track.close_time(found) if found < len(track) else NEVER
 
@@ -462,7 +472,7 @@ class Runner:
         )  # fmt: skip
 
 
-def _is_moved(held: Position) -> bool:
+def _is_moved(held: Position, lane: Lane) -> bool:
     """Say whether bars move a position; a stop and a target that lie still are the exchange's business."""
-    plan = held.opening.plan
-    return held.pending or held.leaving or bool(plan.trail_start_r or plan.partial_r or plan.timeout_ms)
+    plan, left = held.opening.plan, held.opening.strategy in lane.leaves
+    return held.pending or held.leaving or left or bool(plan.trail_start_r or plan.partial_r or plan.timeout_ms)

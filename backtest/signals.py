@@ -1,11 +1,11 @@
-"""All signals of the past, found before anybody trades on them: strategies know nothing of positions."""
+"""All that strategies say in the past, found before anybody trades on it: they know nothing of positions."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from domain.candle import Series
-from domain.signal import given
+from domain.signal import Signal, given
 from engine.foreign_code import naming
 
 if TYPE_CHECKING:
@@ -13,14 +13,25 @@ if TYPE_CHECKING:
 
     from backtest.tape import Tape
     from domain.candle import Bars, Times
-    from domain.signal import Signal
+    from domain.signal import Leave
 
 CHUNK = 100_000
 """Bars whose columns are held at once."""
 
 
+Said = tuple[int, "Signal | Leave"]
+"""The open time of a bar (UTC ms), and what a strategy said on it."""
+
+
 def find(strategy: Any, symbol: str, tape: Tape, since: int, until: int, before: int) -> Iterator[Signal]:
-    """Yield a strategy's signals on bars that close in (since, until], oldest first.
+    """Yield a strategy's signals on bars that close in (since, until], oldest first; see ``said``."""
+    for _, found in said(strategy, symbol, tape, since, until, before):
+        if isinstance(found, Signal):
+            yield found
+
+
+def said(strategy: Any, symbol: str, tape: Tape, since: int, until: int, before: int) -> Iterator[Said]:
+    """Yield what a strategy says on bars that close in (since, until], oldest first.
 
     The strategy's memory begins ``before`` bars earlier, as a live bot's does that starts at ``since``: indicators see
     as many bars as a window has, and its state lives through them.
@@ -38,17 +49,17 @@ def find(strategy: Any, symbol: str, tape: Tape, since: int, until: int, before:
             continue
         with naming(strategy.name):
             found = _stepped(strategy, own, frames, range(start - offset, stop - offset), state)
-        yield from (signal for signal in found if signal.bar_start + track.step > since)
+        yield from (one for one in found if one[0] + track.step > since)
 
 
-def _stepped(strategy: Any, own: Series, frames: Mapping[str, Bars], rows: range, state: Any) -> list[Signal]:
+def _stepped(strategy: Any, own: Series, frames: Mapping[str, Bars], rows: range, state: Any) -> list[Said]:
     columns = strategy.columns({timeframe: held.read_only() for timeframe, held in frames.items()})
-    opened, found = frames[own.timeframe].open_time, []
+    opened, found = frames[own.timeframe].open_time, list[Said]()
     for row in rows:
         gave = strategy.step(row, columns, state)
-        signal = None if gave is None else given(gave, strategy.name, own, opened.item(row))
-        if signal is not None:
-            found.append(signal)
+        one = None if gave is None else given(gave, strategy.name, own, opened.item(row))
+        if one is not None:
+            found.append((opened.item(row), one))
     return found
 
 
@@ -66,19 +77,19 @@ def frames_of(
 
 
 class Replayed:
-    """A strategy whose signals are known: the trader asks it bar by bar, as it asks any other.
+    """A strategy of which is known what it says: the trader asks it bar by bar, as it asks any other.
 
     Args:
-        strategy: the one that gave them.
-        signals: its signals by symbol and open time of their bar.
+        strategy: the one that said it.
+        known: what it said by symbol and open time of the bar.
 
     Attributes:
         timeframes: the strategy's own.
         warmup_bars: the strategy's own.
     """
 
-    def __init__(self, strategy: Any, signals: Mapping[tuple[str, int], Signal]) -> None:
-        self._signals = signals
+    def __init__(self, strategy: Any, known: Mapping[tuple[str, int], Signal | Leave]) -> None:
+        self._known = known
         self.timeframes: tuple[str, ...] = tuple(strategy.timeframes)
         self.warmup_bars: dict[str, int] = dict(strategy.warmup_bars)
 
@@ -90,6 +101,6 @@ class Replayed:
         """Return the times of the bars that are decided on."""
         return bars[self.timeframes[0]].open_time
 
-    def step(self, i: int, columns: Times, state: str) -> Signal | None:
-        """Return the signal of a bar, None where it gave none."""
-        return self._signals.get((state, columns.item(i)))
+    def step(self, i: int, columns: Times, state: str) -> Signal | Leave | None:
+        """Return what was said on a bar, None where nothing was."""
+        return self._known.get((state, columns.item(i)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from domain.errors import ConfigError
 from domain.funding import LONGEST_MS, MINUTE_MS, FundingGap, base_rate, describe, gaps
 from domain.ids import SHORT, Identity
 from domain.judgement import UNJUDGED
+from domain.signal import Signal
 from domain.source import Source
 from engine import admission
 from engine.trader import Plan, Trader, TraderTerms
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
     from domain.candle import Bars
     from domain.judgement import Judgement
     from domain.rule_history import RuleHistory
-    from domain.signal import Signal
+    from domain.signal import Leave
     from settings import Settings
 
     Progress = Callable[[str, int, int], None]
@@ -120,12 +122,12 @@ def _run(settings: Settings, request: Request, progress: Progress, scores: Score
     used = chosen_plans(settings, request.strategies, request.source)
     ground = prepare(settings, request, used, progress)
     tape, span, rules = ground.tape, ground.span, RulesInForce(ground.rules, ground.span.start)
-    replayed, times = _signals(request, used, ground, progress)
+    replayed, times, leaves = _said(request, used, ground, progress)
     judge, notes = _judge(settings, request, used, ground, scores)
     # both see the same rules, which change with time
     trader = Trader(_terms(settings, request, replayed), rules.instruments, tape.bars, judge)
     venue = Venue(settings.paper.wallet, rules.instruments, costs(settings))
-    runner = Runner(trader, venue, tape, times, ground.finest, ground.told, ground.funding, rules)
+    runner = Runner(trader, venue, tape, times, ground.finest, ground.told, ground.funding, rules, leaves)
     outcome = runner.run(*span, lambda time: progress("trading", time - span.start, span.end - span.start))
     drawn = {symbol: tape.track(Series(symbol, ground.finest)).bars for symbol in request.symbols}
     step = timeframe_ms(ground.finest)
@@ -237,22 +239,27 @@ def chosen_plans(settings: Settings, names: Sequence[str], source: Source) -> di
     return {name: used[name] for name in wanted}
 
 
-def _signals(
+def _said(
     request: Request, used: Mapping[str, Plan], ground: Ground, progress: Progress
-) -> tuple[dict[str, Plan], dict[str, set[int]]]:
-    """Return the strategies with their signals known, and when each symbol has some."""
+) -> tuple[dict[str, Plan], dict[str, set[int]], dict[tuple[str, str], list[int]]]:
+    """Return the strategies with all that they say known, when each symbol has signals, and when each is to be left."""
     replayed, times, done = {}, {symbol: set[int]() for symbol in request.symbols}, 0
+    leaves: dict[tuple[str, str], list[int]] = defaultdict(list)
     for name, plan in used.items():
-        known: dict[tuple[str, int], Signal] = {}
+        known: dict[tuple[str, int], Signal | Leave] = {}
         before, span = ground.needs[plan.strategy.timeframes[0]], ground.span
+        step = timeframe_ms(plan.strategy.timeframes[0])
         for symbol in request.symbols:
             progress("signals", done, len(used) * len(request.symbols))
             done += 1
-            for signal in finding.find(plan.strategy, symbol, ground.tape, span.start, span.end, before):
-                known[symbol, signal.bar_start] = signal
-                times[symbol].add(signal.time)
+            for start, one in finding.said(plan.strategy, symbol, ground.tape, span.start, span.end, before):
+                known[symbol, start] = one
+                if isinstance(one, Signal):
+                    times[symbol].add(one.time)
+                else:
+                    leaves[name, symbol].append(start + step)
         replayed[name] = Plan(finding.Replayed(plan.strategy, known), plan.exits)
-    return replayed, times
+    return replayed, times, leaves
 
 
 def _unjudged(_: Signal) -> Judgement:

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 
     from broker.bybit import BybitBroker
     from broker.bybit.rest import BybitClient
+    from domain.leaves import Leaves
     from domain.phantom import PhantomTrade
     from domain.ports import Ledger
     from history.port import CandleSource
@@ -140,10 +141,11 @@ def tracker(
 
 
 def phantom_tracker(
-    settings: Settings, who: Identity, used: Mapping[str, Plan], rules: Callable[[str], Instrument | None]
-) -> PhantomTradeTracker:
-    """Return the phantom tracker of an owner."""
-    return PhantomTradeTracker(who, {name: plan.exits for name, plan in used.items()}, rules, costs(settings))
+    settings: Settings, who: Identity, used: Mapping[str, Plan], rules: Callable[[str], Instrument | None],
+    leaves: Leaves | None = None,
+) -> PhantomTradeTracker:  # fmt: skip
+    """Return the phantom tracker of an owner; ``leaves`` is what strategies say of leaving, where they run."""
+    return PhantomTradeTracker(who, {name: plan.exits for name, plan in used.items()}, rules, costs(settings), leaves)
 
 
 def phantom_trail(

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backtest.causality import MORE_HISTORY, examine
-from backtest.signals import find
+from backtest.signals import said
 from backtest.tape import Tape
 from bootstrap import user_strategies
 from domain.candle import Series, resample, timeframe_ms
 from domain.errors import RevenantError
 from domain.order import Side
+from domain.signal import Leave, Signal
 from engine.foreign_code import Failure, attempt, naming
 from sandbox.tape import MINUTE_MS, GeneratedTape
 from sections import StrategyChoice
@@ -22,7 +23,7 @@ from sections import StrategyChoice
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from domain.signal import Signal
+    from backtest.signals import Said
 
 START = 1_763_000_000_000
 SYMBOLS, SEED = 2, 7
@@ -42,6 +43,7 @@ class Verdict:
     Attributes:
         columns: the names of its columns.
         longs, shorts: signals on each side.
+        leaves: bars on which it says leave.
         bar_ms: how long it takes for a bar, with a window as a live bot has it.
         faults: what has to be mended, in words.
         remarks: what should be known of it.
@@ -54,6 +56,7 @@ class Verdict:
     columns: list[str] = field(default_factory=list)
     longs: int = 0
     shorts: int = 0
+    leaves: int = 0
     bar_ms: float = 0.0
     faults: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -115,11 +118,13 @@ def _examine(strategy: Any, symbol: str, tape: Tape, before: int, verdict: Verdi
         verdict.faults.append(f"{symbol}: column {column} changes with bars that come later, first at {at}")
     unstable = found.unstable[:3]
     verdict.faults += [f"{symbol}: {one}; is warmup_bars large enough?" for one in unstable]
-    signals = list(find(strategy, symbol, tape, since, until, before))
+    gave = list(said(strategy, symbol, tape, since, until, before))
+    signals = [one for _, one in gave if isinstance(one, Signal)]
     verdict.bars += min(BARS, len(tape.track(Series(symbol, strategy.timeframes[0]))))
     verdict.longs += sum(signal.side is Side.LONG for signal in signals)
     verdict.shorts += sum(signal.side is Side.SHORT for signal in signals)
-    _cut_short(strategy, symbol, tape, before, signals, verdict)
+    verdict.leaves += len(gave) - len(signals)
+    _cut_short(strategy, symbol, tape, before, gave, verdict)
 
 
 def _look_at_columns(strategy: Any, symbol: str, tape: Tape, before: int, verdict: Verdict) -> bool:
@@ -140,14 +145,17 @@ def _look_at_columns(strategy: Any, symbol: str, tape: Tape, before: int, verdic
 
 
 def _cut_short(
-    strategy: Any, symbol: str, tape: Tape, before: int, signals: list[Signal], verdict: Verdict
+    strategy: Any, symbol: str, tape: Tape, before: int, gave: list[Said], verdict: Verdict
 ) -> None:  # fmt: skip
-    """Find the last signals again on bars that end with theirs: a live bot knows no later ones."""
+    """Find the last things said again on bars that end with theirs: a live bot knows no later ones."""
     since, _ = _span(strategy, symbol, tape)
-    for known in signals[-3:]:
-        again = list(find(strategy, symbol, tape, since, known.time, before))
-        if not again or again[-1] != known:
-            verdict.faults.append(f"{symbol}: the signal at {known.time} is another, or none, without later bars")
+    step = timeframe_ms(strategy.timeframes[0])
+    for kind in (Signal, Leave):
+        for start, known in [one for one in gave if isinstance(one[1], kind)][-3:]:
+            again = list(said(strategy, symbol, tape, since, start + step, before))
+            if not again or again[-1] != (start, known):
+                what = f"the {kind.__name__.lower()} at {start + step}"
+                verdict.faults.append(f"{symbol}: {what} is another, or none, without later bars")
 
 
 def _compare_with_another(
@@ -155,8 +163,8 @@ def _compare_with_another(
 ) -> None:
     one, other = (user_strategies.built(name, kind, choice) for _ in range(2))
     since, until = _span(one, symbol, tape)
-    first, second = (list(find(strategy, symbol, tape, since, until, before)) for strategy in (one, other))
-    if first != second or list(find(one, symbol, tape, since, until, before)) != first:
+    first, second = (list(said(strategy, symbol, tape, since, until, before)) for strategy in (one, other))
+    if first != second or list(said(one, symbol, tape, since, until, before)) != first:
         verdict.faults.append(f"{symbol}: other signals the next time; does chance or a clock decide?")
 
 

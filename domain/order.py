@@ -71,6 +71,7 @@ class Cause(StrEnum):
     TAKE_PROFIT = "take_profit"
     PARTIAL = "partial_exit"
     TIMEOUT = "timeout"
+    EXIT_SIGNAL = "exit_signal"
     FORCE_EXIT = "force_exit"
     LIQUIDATION = "liquidation"
     ADL = "adl"

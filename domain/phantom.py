@@ -110,11 +110,11 @@ def open_phantom(
     )  # fmt: skip
 
 
-def follow(phantom: PhantomTrade, bar: Bar, instrument: Instrument, costs: Costs) -> bool:
+def follow(phantom: PhantomTrade, bar: Bar, instrument: Instrument, costs: Costs, *, leave: bool = False) -> bool:
     """Show a phantom the next bar of its timeframe; say whether that was the one it waits for.
 
     A bar that closed before the signal, or was shown before, changes nothing; neither does one after a hole: the
-    phantom stays unresolved until the missing bars are shown.
+    phantom stays unresolved until the missing bars are shown. ``leave`` says that its strategy wants out as it closes.
     """
     if phantom.outcome or bar.open_time != phantom.next_open:
         return False
@@ -130,7 +130,7 @@ def follow(phantom: PhantomTrade, bar: Bar, instrument: Instrument, costs: Costs
         if price is not None:
             _fill(phantom, price, cause, closes_at - 1, costs, maker=fills.is_maker(kind, at_open=False))
     if not phantom.outcome:
-        _manage(phantom, bar, closes_at, instrument, costs)
+        _manage(phantom, bar, closes_at, instrument, costs, leave=leave)
     return True
 
 
@@ -161,13 +161,15 @@ def _fill(phantom: PhantomTrade, price: Decimal, cause: Cause, time: int, costs:
         _end(phantom, price, cause, time)
 
 
-def _manage(phantom: PhantomTrade, bar: Bar, now: int, instrument: Instrument, costs: Costs) -> None:
+def _manage(
+    phantom: PhantomTrade, bar: Bar, now: int, instrument: Instrument, costs: Costs, *, leave: bool
+) -> None:  # fmt: skip
     """Do what the bot does once a bar has closed: let time run out, move the stop; it counts from the next bar."""
     held, sign = phantom.bracket, phantom.side.sign
     phantom.bracket = widen(held, bar.high, bar.low)
     wanted = trail(phantom.bracket)
     close = instrument.price(bar.close)
-    leaving = Cause.TIMEOUT if timed_out(held, now) else None
+    leaving = Cause.EXIT_SIGNAL if leave else Cause.TIMEOUT if timed_out(held, now) else None
     if leaving is None:
         wanted = after_partial(wanted) if phantom.tp1_hit else wanted
         stop = instrument.price_down(wanted.stop) if sign > 0 else instrument.price_up(wanted.stop)

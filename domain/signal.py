@@ -1,4 +1,4 @@
-"""A strategy's decision to enter, before anybody has weighed it."""
+"""A strategy's decisions to enter and to leave, before anybody has weighed them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import msgspec
 
 from domain.candle import timeframe_ms
 from domain.errors import BadData
+from domain.order import Side
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from domain.candle import Series
     from domain.instrument import Instrument
-    from domain.order import Side
 
 
 class Signal(msgspec.Struct, frozen=True):
@@ -60,16 +60,33 @@ class Signal(msgspec.Struct, frozen=True):
         return rounded(self.stop), rounded(self.target) if self.target else ZERO
 
 
-def given(found: object, strategy: str, series: Series, bar_start: int) -> Signal | None:
+class Leave(msgspec.Struct, frozen=True):
+    """Close what the strategy holds in the symbol, at the market, as the bar closes.
+
+    ``side`` names the positions that are meant; without one they are those on either side. Where the strategy holds
+    nothing it means nothing: like a signal it is said without knowing of positions.
+    """
+
+    side: Side | None = None
+
+    def means(self, side: Side) -> bool:
+        """Return whether a position on a side is to be left."""
+        return self.side in {None, side}
+
+
+def given(found: object, strategy: str, series: Series, bar_start: int) -> Signal | Leave | None:
     """Return what a strategy gave on the bar of a series that opened at ``bar_start``, in plain numbers.
 
     Raises:
-        BadData: when it is no signal, one of another strategy, symbol or bar, or one with a number that is none.
+        BadData: when it is no signal, one of another strategy, symbol or bar, or one with a number that is none; or
+            when it leaves a side that is none.
     """
     if found is None:
         return None
+    if isinstance(found, Leave):
+        return _leave(found)
     if not isinstance(found, Signal):
-        raise BadData(f"step gave {type(found).__name__}; it gives one Signal, or None")
+        raise BadData(f"step gave {type(found).__name__}; it gives one Signal, one Leave, or None")
     step = timeframe_ms(series.timeframe)
     expected = (strategy, *series, bar_start, bar_start + step)
     told = (found.strategy, found.symbol, found.timeframe, int(found.bar_start), int(found.time))
@@ -84,3 +101,9 @@ def given(found: object, strategy: str, series: Series, bar_start: int) -> Signa
     if prices["entry"] <= 0:
         raise BadData(f"a signal on {series.symbol} whose entry is {prices['entry']}")
     return Signal(*told, found.side, prices["entry"], prices["stop"], prices["target"], notes)
+
+
+def _leave(found: Leave) -> Leave:
+    if found.side is not None and not isinstance(found.side, Side):
+        raise BadData(f"a Leave whose side is {found.side!r}; it is Side.LONG, Side.SHORT, or None for both")
+    return Leave(found.side)

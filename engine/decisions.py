@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from domain.candle import Bars, Series, timeframe_ms
 from domain.exits import ExitPlan
-from domain.signal import Signal, given
+from domain.leaves import Leaves
+from domain.signal import Leave, Signal, given
 from engine.commands import SwitchedOff
 from engine.foreign_code import Failure, attempt
 
@@ -44,6 +45,8 @@ class Decisions:
 
     Attributes:
         off: strategies that decide no more, and why.
+        leaves: what strategies have said of leaving.
+        leaving: symbols in which they may do nothing else.
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class Decisions:
         self._plans, self._bars, self._step_s = plans, bars, step_s
         self._states: dict[tuple[str, str], Any] = {}
         self.off: dict[str, str] = dict(unloaded)
+        self.leaves = Leaves()
+        self.leaving: set[str] = set()
         self._untold = [SwitchedOff(name, reason) for name, reason in unloaded.items()]
 
     def untold(self) -> list[SwitchedOff]:
@@ -83,7 +88,9 @@ class Decisions:
         found = attempt(lambda: self._newest(name, closed.series, frames), self._step_s)
         if isinstance(found, Failure):
             return self._switch_off(name, symbol, found)
-        if found is None:
+        if isinstance(found, Leave):
+            self.leaves.note(name, closed.series, closed.bar.open_time, found)
+        if not isinstance(found, Signal) or symbol in self.leaving:
             return None
         return Decided(found, all(len(frames[one]) >= bars for one, bars in strategy.warmup_bars.items()))
 
@@ -104,11 +111,13 @@ class Decisions:
         own = Series(symbol, strategy.timeframes[0])
         columns = strategy.columns(_unchangeable(frames))
         for i, start in enumerate(frames[own.timeframe].open_time.tolist()):
-            signal = given(strategy.step(i, columns, state), name, own, start)
-            if signal is not None:
-                yield signal
+            found = given(strategy.step(i, columns, state), name, own, start)
+            if isinstance(found, Leave):
+                self.leaves.note(name, own, start, found)
+            elif found is not None and symbol not in self.leaving:
+                yield found
 
-    def _newest(self, name: str, series: Series, frames: Mapping[str, Bars]) -> Signal | None:
+    def _newest(self, name: str, series: Series, frames: Mapping[str, Bars]) -> Signal | Leave | None:
         strategy, own = self._plans[name].strategy, frames[series.timeframe]
         columns = strategy.columns(_unchangeable(frames))
         found = strategy.step(len(own) - 1, columns, self._states[name, series.symbol])

@@ -85,24 +85,29 @@ class Exits:
         """Cancel what an entry may still add."""
         return [CancelOrder(held.symbol, held.entry_order, time)] if held.entry_rest else []
 
-    def manage(self, held: Position, closed: ClosedBar) -> list[Command]:
-        """Return what a closed bar of its timeframe calls for in a position: a moved stop, an exit, a withdrawal."""
+    def manage(self, held: Position, closed: ClosedBar, *, leave: bool = False) -> list[Command]:
+        """Return what a closed bar of its timeframe calls for in a position: a moved stop, an exit, a withdrawal.
+
+        ``leave`` says that its strategy wants out; an entry that has not filled is withdrawn then.
+        """
         now = closed.close_time
         if held.flat or held.unwanted:
             return self.withdraw_entry(held, now)
         if held.pending:
-            return self._expire(held, now)
+            return self.withdraw_entry(held, now) if leave else self._expire(held, now)
         if held.leaving:
             return self.exit(held, held.exit_cause, now)
-        return [*self._expire(held, now), *self._follow_bar(held, closed)]
+        return [*self._expire(held, now), *self._follow_bar(held, closed, leave=leave)]
 
-    def _follow_bar(self, held: Position, closed: ClosedBar) -> list[Command]:
+    def _follow_bar(self, held: Position, closed: ClosedBar, *, leave: bool) -> list[Command]:
         now = closed.close_time
         if closed.bar.open_time < held.opening.bar_start or held.observed_until >= now:
             return []
         held.observed_until = now
         held.bracket = widen(held.bracket, closed.bar.high, closed.bar.low)
         wanted = trail(held.bracket)
+        if leave:
+            return self.exit(held, Cause.EXIT_SIGNAL, now)
         if timed_out(held.bracket, now):
             return self.exit(held, Cause.TIMEOUT, now)
         if self._partial_done(held):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from domain.candle import Series, decimal_of
+from domain.candle import TIME_MAX, Series, decimal_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -43,6 +43,8 @@ class Following:
         try:
             await self._p.candles.run(fresh)
             self.show(fresh)
+            for symbol in sorted({series.symbol for series in fresh}.difference(self.chosen)):
+                self._p.trader.warm_up(symbol, TIME_MAX, leaving=True)
             for held in self._p.trader.book.positions():
                 series = Series(held.symbol, held.opening.timeframe)
                 if series in fresh:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import structlog
 
-from domain.candle import Bars, ClosedBar, Series, join, timeframe_ms
+from domain.candle import TIME_MAX, Bars, ClosedBar, Series, join, timeframe_ms
 from domain.coverage import Span, missing, reach, without
 from domain.errors import Rejected, Unavailable
 from domain.order import OrderReport, OrderState
@@ -237,11 +237,14 @@ def last_lived(wanted: Collection[Series], lived_until: int) -> dict[str, int]:
 async def warm_up(trader: Trader, windows: Windows, symbols: list[str], stored_until: dict[str, int]) -> list[Signal]:
     """Step all strategies over the recovered bars of symbols, and show all positions theirs.
 
-    Returns the signals that were missed while the bot was down.
+    Where something is held and nothing is traded any more, they are stepped for what they say of leaving. Returns the
+    signals that were missed while the bot was down.
     """
     missed: list[Signal] = []
+    for symbol in sorted({held.symbol for held in trader.book.positions()} - set(symbols)):
+        trader.warm_up(symbol, TIME_MAX, leaving=True)
     for symbol in symbols:
-        missed += trader.warm_up(symbol, stored_until.get(symbol, np.iinfo(np.int64).max))
+        missed += trader.warm_up(symbol, stored_until.get(symbol, TIME_MAX))
         # a thousand bars a strategy: with hundreds of symbols the loop must breathe in between
         await asyncio.sleep(0)
     for held in trader.book.positions():

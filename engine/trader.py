@@ -35,7 +35,7 @@ from engine import day
 from engine.adjustments import Adjustments
 from engine.capital import Capital
 from engine.closed_trades import ClosedTrades
-from engine.commands import Command, PlaceOrder, RecordTrade, Refused, Remember, intent_of
+from engine.commands import Command, PlaceOrder, RecordTrade, Refused, Remember, SwitchedOff, intent_of
 from engine.costs import cost_r
 from engine.decisions import Decided, Decisions
 from engine.decisions import Plan as Plan  # noqa: PLC0414  its older home
@@ -131,7 +131,7 @@ class Trader:
         """Return what was still to be done when the last life ended.
 
         A partial target that was never placed is placed; a stop that was to
-        follow a filled partial target follows.
+        follow a filled partial target follows; what a strategy said to leave meanwhile is left.
         """
         commands: list[Command] = list(self.decisions.untold())
         for held in self.book.positions():
@@ -139,15 +139,27 @@ class Trader:
                 continue
             if held.unwanted:
                 commands += self.leave(held, self.situation.market_time)
+            elif not held.pending and self._left_meanwhile(held):
+                commands += self.exit(held, Cause.EXIT_SIGNAL, self.situation.market_time)
             elif not held.pending:
                 commands += self._exits.pursue_partial(held, self.situation.market_time)
         return commands
 
-    def warm_up(self, symbol: str, missed_after: int) -> list[Signal]:
+    def _left_meanwhile(self, held: Position) -> bool:
+        """Return whether its strategy has said leave since it was opened, on a bar that nobody acted on."""
+        opened_at = max(held.bracket.opened_at, held.intended_at)
+        return not held.leaving and self.decisions.leaves.since(
+            held.opening.strategy, Series(held.symbol, held.opening.timeframe), opened_at, held.opening.side
+        )
+
+    def warm_up(self, symbol: str, missed_after: int, *, leaving: bool = False) -> list[Signal]:
         """Step every strategy over the bars at hand; return the signals that came after ``missed_after`` (UTC ms).
 
-        Those were missed while the bot was down and lead to no order.
+        Those were missed while the bot was down and lead to no order. In a symbol that is only still to be left
+        (``leaving``), strategies can say no more than that.
         """
+        if leaving:
+            self.decisions.leaving.add(symbol)
         missed = self.decisions.warm_up(symbol, missed_after)
         self.counts["gate:missed"] += len(missed)
         return missed
@@ -159,12 +171,19 @@ class Trader:
         self.situation.prices[closed.series.symbol] = decimal_of(closed.bar.close)
         self.counts["bars"] += 1
         commands = self.turn_of_day(now)
+        # whoever holds something may say leave on this very bar
+        decided = {
+            name: self.decisions.step(name, closed) for name, plan in self._terms.plans.items()
+            if plan.strategy.timeframes[0] == closed.series.timeframe
+        }  # fmt: skip
         held = self.book.of_symbol(closed.series.symbol)
         if held is not None and held.opening.timeframe == closed.series.timeframe:
-            commands += self._exits.manage(held, closed)
-        for name, plan in self._terms.plans.items():
-            if plan.strategy.timeframes[0] == closed.series.timeframe:
-                commands += self._step(name, plan, closed)
+            leave = self.decisions.leaves.on_bar(
+                held.opening.strategy, closed.series, closed.bar.open_time, held.opening.side
+            )
+            commands += self._exits.manage(held, closed, leave=leave)
+        for name, found in decided.items():
+            commands += self._follow(found, self._terms.plans[name])
         return commands
 
     def on_fill(self, fill: Fill) -> list[Command]:
@@ -317,8 +336,7 @@ class Trader:
         self._day = day.begin(today, now, self.situation.equity, self.book.positions(), prices, since)
         return [Remember(self._day)]
 
-    def _step(self, name: str, plan: Plan, closed: ClosedBar) -> list[Command]:
-        decided = self.decisions.step(name, closed)
+    def _follow(self, decided: Decided | SwitchedOff | None, plan: Plan) -> list[Command]:
         if not isinstance(decided, Decided):
             return [decided] if decided is not None else []
         self.counts["signals"] += 1

@@ -12,6 +12,7 @@ import msgspec
 from domain import ids
 from domain.candle import Series
 from domain.errors import BadData
+from domain.leaves import Leaves
 from domain.phantom import LOSS, TIMEOUT, WIN, PhantomTrade, follow, open_phantom
 from domain.symbols import Symbols
 from domain.trade import ZERO
@@ -53,7 +54,8 @@ class LearningRow(NamedTuple):
 class PhantomTradeTracker:
     """Keeps the phantoms of one owner: those that are open by series, the newest that have ended, and what they sum to.
 
-    Pure bookkeeping: it waits for nothing and reads no clock. ``instruments`` gives the exchange's rules of a symbol.
+    Pure bookkeeping: it waits for nothing and reads no clock. ``instruments`` gives the exchange's rules of a symbol,
+    ``leaves`` what strategies have said of leaving.
     """
 
     def __init__(
@@ -62,8 +64,10 @@ class PhantomTradeTracker:
         plans: Mapping[str, ExitPlan],
         instruments: Callable[[str], Instrument | None],
         costs: Costs,
+        leaves: Leaves | None = None,
     ) -> None:
         self._who, self._plans, self._instruments, self._costs = who, plans, instruments, costs
+        self._leaves = leaves or Leaves()
         self._active: dict[Series, dict[str, PhantomTrade]] = {}
         self._seen: dict[str, PhantomTrade] = {}
         self._real: dict[str, Decimal] = {}
@@ -131,7 +135,8 @@ class PhantomTradeTracker:
         for phantom in held.values():
             if none_missing:
                 phantom.next_open = max(phantom.next_open, closed.bar.open_time)
-            follow(phantom, closed.bar, rules, self._costs)
+            leave = self._leaves.on_bar(phantom.strategy_name, closed.series, closed.bar.open_time, phantom.side)
+            follow(phantom, closed.bar, rules, self._costs, leave=leave)
         ended = [phantom for phantom in held.values() if phantom.outcome]
         for phantom in ended:
             self._close_phantom(phantom)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from domain.candle import Bars
-    from domain.signal import Signal
+    from domain.signal import Leave, Signal
 
     Columns = dict[str, np.ndarray]
 
@@ -49,6 +49,9 @@ class Strategy(Protocol[State]):
         """Return indicator columns, one row per bar of the first timeframe."""
         ...
 
-    def step(self, i: int, columns: Columns, state: State) -> Signal | None:
-        """Decide on bar i, changing ``state``."""
+    def step(self, i: int, columns: Columns, state: State) -> Signal | Leave | None:
+        """Decide on bar i, changing ``state``: enter by a signal, leave what is held, or do nothing.
+
+        What is held is not known here; a Leave where nothing is held means nothing.
+        """
         ...

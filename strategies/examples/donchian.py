@@ -8,7 +8,7 @@ import numpy as np
 
 from domain.candle import timeframe_ms
 from domain.order import Side
-from domain.signal import Signal
+from domain.signal import Leave, Signal
 from domain.technical import talib
 from strategies import indicators as ta
 from strategies import strategy
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Donchian:
-    """Trades breaks of a channel, with a stop of some ATR."""
+    """Trades breaks of a channel, with a stop of some ATR; gives up where price is back beyond the middle."""
 
     class Parameters(strategy.Parameters, frozen=True, forbid_unknown_fields=True):
         """Channel length in bars; stop in ATR; target in R."""
@@ -53,14 +53,15 @@ class Donchian:
         before = {"top": np.r_[np.nan, highest[:-1]], "bottom": np.r_[np.nan, lowest[:-1]]}
         return {"open_time": own.open_time, "close": own.close, "atr": ta.atr(own, 14), **before}
 
-    def step(self, i: int, columns: Columns, state: str) -> Signal | None:
+    def step(self, i: int, columns: Columns, state: str) -> Signal | Leave | None:
         """Decide on one bar."""
         close, atr = float(columns["close"][i]), float(columns["atr"][i])
-        if np.isnan(atr + columns["top"][i]):
+        top, bottom = float(columns["top"][i]), float(columns["bottom"][i])
+        if np.isnan(atr + top):
             return None
-        side = Side.LONG if close > columns["top"][i] else Side.SHORT if close < columns["bottom"][i] else None
+        side = Side.LONG if close > top else Side.SHORT if close < bottom else None
         if side is None:
-            return None
+            return Leave(Side.LONG if 2 * close < top + bottom else Side.SHORT)
         start, risk = int(columns["open_time"][i]), self._p.stop_atr * atr
         return Signal(
             self.name,

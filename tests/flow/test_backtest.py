@@ -236,6 +236,34 @@ def real(commands: Commands, *arguments: str) -> tuple[int, str, str]:
         del commands.environment["DATA_SOURCE"]
 
 
+def test_the_bot_and_a_backtest_leave_on_the_same_bars(make_bot, tmp_path):
+    """A strategy of the user's that says leave; told by its cause in the figures too."""
+    bot = make_bot(
+        DATA_SOURCE="test", REVENANT__SANDBOX__REPLAY=json.dumps(candle_files(tmp_path)),
+        REVENANT__SANDBOX__STEP="true", REVENANT__ML__EXECUTED_MIN="100000", REVENANT__STRATEGIES__FOLDER="mine",
+        REVENANT__STRATEGIES=json.dumps({
+            "early": {"parameters": {"timeframe": "3m", "length": 12, "stop_atr": 4.0, "reward_r": 4.0}},
+        }), REVENANT__ML__RULE_FLOOR="0",
+    )  # fmt: skip
+    (bot.folder / "mine").mkdir()
+    example = Path("strategies/examples/donchian.py").read_text()
+    (bot.folder / "mine" / "early.py").write_text(example.replace('"donchian"', '"early"'))
+    bot.start()
+    bot.wait_ready()
+    bot.wait_for("twenty trades", lambda s: s["closed"] >= 20, 150)
+    assert bot.stop() == 0
+    answer = bot.manage("backtest", "parity", "--json")
+    assert answer.stdout, answer.stderr
+    found = json.loads(answer.stdout)
+    assert (found["only_live"], found["only_backtest"], found["differing"]) == ([], [], [])
+    assert (answer.returncode, found["exact"]) == (0, True)
+    held = json.loads(bot.manage("trades", "list", "--json", "-n", "1000").stdout)
+    left = [row for row in held if row["exit_reason"] == "exit_signal"]
+    assert len(left) > len(held) / 2 >= 10
+    by = json.loads(bot.manage("stats", "--by", "exit", "--json").stdout)
+    assert "exit_signal" in json.dumps(by)
+
+
 @pytest.mark.parametrize("entry", ["market", "limit"])
 def test_the_bot_and_a_backtest_on_its_bars_do_the_same(make_bot, tmp_path, entry):
     """Signal by signal, gate by gate, trade by trade, to the last digit of the money."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from decimal import Decimal as D
 
 import msgspec
@@ -12,17 +13,19 @@ from backtest.causality import examine
 from backtest.figures import daily_returns, drawdown, figures
 from backtest.outcome import Funding, Outcome
 from backtest.runner import Lane, Runner
-from backtest.signals import Replayed, find
+from backtest.signals import Replayed, find, said
 from backtest.tape import Tape, first_touch
 from backtest.venue import Venue
-from domain.candle import Bar, Bars, Series, resample
+from domain.candle import Bar, Bars, Series, resample, timeframe_ms
 from domain.exits import ExitPlan
 from domain.fills import Costs
 from domain.ids import Identity
+from domain.signal import Signal
 from engine.risk import RiskLimits
 from engine.trader import Plan, Trader, TraderTerms
 from sandbox.tape import GeneratedTape
 from strategies.breakout import Breakout
+from strategies.examples.donchian import Donchian
 from strategies.mean_reversion import MeanReversion
 from strategies.scalp import Scalp
 from strategies.trend_pullback import TrendPullback
@@ -83,22 +86,26 @@ def played(
         ),
         "scalp": Plan(Scalp(Scalp.Parameters()), ExitPlan(timeout_ms=60 * 3 * MINUTE)),
         "breakout": Plan(Breakout(Breakout.Parameters(timeframe="15m")), ExitPlan(**Breakout.exits)),
+        "donchian": Plan(Donchian(Donchian.Parameters(reward_r=4.0)), ExitPlan()),
     }
     times: dict[str, set[int]] = {symbol: set() for symbol in instruments}
-    replayed = {}
+    replayed, leaves = {}, defaultdict(list)
     for name in names:
         known, plan = {}, plans[name]
         for symbol in instruments:
-            for signal in find(plan.strategy, symbol, tape, since, until, WINDOW):
-                known[symbol, signal.bar_start] = signal
-                times[symbol].add(signal.time)
+            for start, one in said(plan.strategy, symbol, tape, since, until, WINDOW):
+                known[symbol, start] = one
+                if isinstance(one, Signal):
+                    times[symbol].add(one.time)
+                else:
+                    leaves[name, symbol].append(start + timeframe_ms(plan.strategy.timeframes[0]))
         replayed[name] = Plan(Replayed(plan.strategy, known), exits or plan.exits)
     terms = TraderTerms(WHO, LIMITS, replayed, paper=True, unfilled_timeout_ms=30 * MINUTE, limit_entries=limited)
     trader = Diary(terms, dict(instruments), tape.bars)
     trader.days = days if days is not None else []
     paid = np.arange(since // (8 * 3_600_000) * 8 * 3_600_000, until, 8 * 3_600_000)
     funding = {symbol: Funding(paid, np.full(len(paid), 0.0003)) for symbol in instruments}
-    runner = kind(trader, Venue(D(10_000), instruments, Costs()), tape, times, finest, "3m", funding)
+    runner = kind(trader, Venue(D(10_000), instruments, Costs()), tape, times, finest, "3m", funding, leaves=leaves)
     return runner.run(since, until)
 
 
@@ -126,6 +133,38 @@ def test_without_target_and_timeout_a_position_lasts_until_its_stop_has_trailed_
     assert len(quick.trades) > 10
     assert {one.exit_reason for one in quick.trades} <= {"trailing_stop_loss", "stop_loss"}
     assert max(one.max_favourable_r for one in quick.trades) > 1
+
+
+@pytest.mark.parametrize(("seed", "finest", "exits"), [
+    (5, "3m", None), (6, "1m", None), (7, "3m", ExitPlan(1.0, trail_start_r=2.5, trail_distance_r=2.0, timeout_ms=60 * 900_000)),
+])  # fmt: skip
+def test_positions_are_left_on_the_bar_on_which_their_strategy_says_so(seed, finest, exits):
+    bars, instruments = market(seed, 3, 20, finest)
+    since, until = START // DAY * DAY + 12 * DAY, START // DAY * DAY + 20 * DAY
+    quick, slow = (
+        played(kind, bars, instruments, since, until, finest, exits, names=("donchian", "scalp"))
+        for kind in (Runner, EveryBar)
+    )
+    assert quick.trades == slow.trades
+    assert quick.decisions == slow.decisions
+    assert dict(quick.equity) == dict(slow.equity)
+    left = [one for one in quick.trades if one.exit_reason == "exit_signal"]
+    assert len(left) > 5
+    # reckoned without the strategy: the first bar since the entry that closes beyond the middle of the channel
+    for trade in (one for one in quick.trades if one.strategy_name == "donchian"):
+        own = bars[Series(trade.symbol, "15m")]
+        begun, ended = (int(at.timestamp() * 1000) for at in (trade.entry_time, trade.exit_time))
+        sign = 1 if trade.side == "long" else -1
+        first = int(own.open_time.searchsorted(begun - begun % 900_000))
+        while ended > own.open_time[first] + 900_000:
+            before = slice(first - 40, first)
+            if sign * (2 * own.close[first] - own.high[before].max() - own.low[before].min()) < 0:
+                break
+            first += 1
+        if trade in left:
+            assert 0 <= ended - (own.open_time[first] + 900_000) < 60_000 * (1 if finest == "1m" else 3)
+        else:
+            assert ended <= own.open_time[first] + 900_000
 
 
 @pytest.mark.parametrize("seed", [26, 31])

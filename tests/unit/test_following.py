@@ -26,13 +26,14 @@ def parts(candles, *, known: bool = True):
         leverage=D(1),
     )  # fmt: skip
     held = Position("d", SOL, opening, "", D(1), 0, bracket_of(opening, 0))
-    followed, matched = [], []
+    followed, matched, warmed = [], [], []
     return SimpleNamespace(
         wanted=wanted, windows=Frames(dict(wanted)), feed=SimpleNamespace(follow=followed.extend), candles=candles,
         finest="3m", broker=SimpleNamespace(on_bars=lambda symbol, bars: matched.append(symbol)),
         trader=SimpleNamespace(
             book=SimpleNamespace(positions=lambda: [held], of_symbol=lambda _: held),
-            rules=lambda symbol: object() if known else None, situation=SimpleNamespace(prices={}),
+            rules=lambda symbol: object() if known else None, situation=SimpleNamespace(prices={}), warmed=warmed,
+            warm_up=lambda symbol, _, *, leaving: warmed.append((symbol, leaving)),
         ),
     ), followed, matched  # fmt: skip
 
@@ -56,6 +57,8 @@ async def test_what_is_held_is_followed_on_its_own_timeframe_too_and_once():
     await following.keep_up()
     assert set(followed) == {Series(SOL, "3m"), Series(SOL, "15m"), Series(SOL, "5m")} <= set(p.wanted)
     assert (following.chosen, matched, str(p.trader.situation.prices[SOL])) == ([BTC], [SOL], "7.5")
+    # its strategy may still say leave there, and nothing else
+    assert p.trader.warmed == [(SOL, True)]
     await following.keep_up()
     assert len(followed) == 3
 

@@ -9,6 +9,7 @@ from bootstrap.backtest import chosen_plans
 from bootstrap.parts import plans
 from domain.candle import Bars, resample, timeframe_ms
 from domain.errors import ConfigError
+from domain.signal import Signal
 from domain.source import Source
 from sandbox.tape import GeneratedTape
 from strategies import indicators as ta
@@ -51,7 +52,8 @@ def cut(frames, name, end_index):
 
 def signals(strategy, frames, symbol):
     columns, state = strategy.columns(frames), strategy.start(symbol)
-    return [strategy.step(i, columns, state) for i in range(len(frames[strategy.timeframes[0]]))]
+    given = [strategy.step(i, columns, state) for i in range(len(frames[strategy.timeframes[0]]))]
+    return [one if isinstance(one, Signal) else None for one in given]
 
 
 @pytest.mark.parametrize(("name", "parameters"), VARIANTS)

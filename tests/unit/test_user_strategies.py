@@ -208,7 +208,7 @@ UNSOUND = {
     "divides by zero": ({'"close": own.close, ': '"close": own.close, "x": own.close / np.zeros(len(own)), '}, "infinite"),
     "too few rows": ({'"close": own.close, ': '"close": own.close, "x": own.close[:5], '}, "rows for"),
     "never has a value": ({'"close": own.close, ': '"close": own.close, "x": own.close * np.nan, '}, "no value after"),
-    "raises": ({"if np.isnan(atr + ": "if 1 / 0 and np.isnan(atr + "}, "line 59: ZeroDivisionError"),
+    "raises": ({"if np.isnan(atr + ": "if 1 / 0 and np.isnan(atr + "}, "line 60: ZeroDivisionError"),
     "NaN": ({"close - side.sign * risk,": "close - side.sign * risk,".replace("risk", "np.nan")}, "in that order"),
     "changes the bars": ({"own, length = bars[self._p.timeframe], self._p.length\n":
                           "own, length = bars[self._p.timeframe], self._p.length\n        own.close[:] = 1\n"}, "read-only"),
@@ -228,7 +228,7 @@ def test_a_check_finds_what_is_wrong_with_one(folder, monkeypatch, name):
 
 
 def test_one_sided_silent_and_slow_ones_are_remarked_upon(folder):
-    (folder / "mine.py").write_text(example("mine", **{"Side.SHORT if close < columns": "None if close < columns"}))
+    (folder / "mine.py").write_text(example("mine", **{"Side.SHORT if close < bottom": "None if close < bottom"}))
     assert strategy_check.check_file(folder / "mine.py").remarks[0].startswith("signals on one side only")
     silent = strategy_check.check_file(folder / "mine.py", StrategyChoice(parameters={"stop_atr": 2.0, "length": 900}))
     assert silent.faults == []
