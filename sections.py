@@ -8,7 +8,7 @@ import re
 import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
@@ -145,6 +145,7 @@ class Exits(Section):
         trail_start_r: favourable move after which the stop trails, 0 for never.
         trail_distance_r: distance of the trailing stop.
         timeout_bars: bars of the strategy's timeframe after which the position is closed, 0 for never.
+        minimal_roi: gains that are enough, as fractions of the entry price, each by the minutes from which on it is.
     """
 
     partial_r: float = Field(0.0, ge=0, le=20)
@@ -153,6 +154,7 @@ class Exits(Section):
     trail_start_r: float = Field(0.0, ge=0, le=20)
     trail_distance_r: float = Field(1.0, gt=0, le=20)
     timeout_bars: int = Field(0, ge=0)
+    minimal_roi: dict[Annotated[int, Field(ge=0)], Annotated[Decimal, Field(gt=-1, le=100)]] = {}
 
 
 class StrategyChoice(Section):

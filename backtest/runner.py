@@ -382,6 +382,11 @@ class Runner:
             far = start if not bracket.best else (max if long else min)(start, bracket.best)
             above, below = (float(far) * (1 - NOTHING), -np.inf) if long else (np.inf, float(far) * (1 + NOTHING))
             found = min(found, first_touch(track.bars.high, track.bars.low, row, above, below))
+        if plan.roi and not held.pending:
+            sign, close = held.opening.side.sign, track.bars.close
+            least = float(held.bracket.entry * (1 + sign * min(fraction for _, fraction in plan.roi)))
+            above, below = (least * (1 - NOTHING), -np.inf) if sign > 0 else (np.inf, least * (1 + NOTHING))
+            found = min(found, first_touch(close, close, row, above, below))
         leaves = lane.leaves.get(held.opening.strategy, ())
         if (place := bisect.bisect_right(leaves, time)) < len(leaves):
             found = min(found, track.opening(leaves[place] - track.step))
@@ -475,4 +480,5 @@ class Runner:
 def _is_moved(held: Position, lane: Lane) -> bool:
     """Say whether bars move a position; a stop and a target that lie still are the exchange's business."""
     plan, left = held.opening.plan, held.opening.strategy in lane.leaves
-    return held.pending or held.leaving or left or bool(plan.trail_start_r or plan.partial_r or plan.timeout_ms)
+    moved = plan.trail_start_r or plan.partial_r or plan.timeout_ms or plan.roi
+    return held.pending or held.leaving or left or bool(moved)

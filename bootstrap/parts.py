@@ -16,7 +16,7 @@ import structlog
 import settings as settings_module
 from bootstrap.pins import pins_of
 from bootstrap.sources import Budgets, sources
-from bootstrap.user_strategies import NotLoaded, built, choices, kind_of, origin, runs_on
+from bootstrap.user_strategies import NotLoaded, built, choices, exits_of, kind_of, origin, runs_on
 from broker.bybit.hosts import Hosts, hosts
 from dashboard import logs
 from domain.candle import timeframe_ms
@@ -48,6 +48,7 @@ from persistence.state import RedisState, TableState
 from persistence.trades import TradeTrackerPostgres
 from sandbox.child import SandboxProcess
 from sandbox.exchange import Terms
+from sections import Exits
 from settings import Settings
 from strategies.table import TABLE
 
@@ -271,17 +272,18 @@ def in_use(settings: Settings, finest_ms: int = 0, *, source: Source | None = No
         if step < finest_ms:
             log.warning("strategy left out: the candle files are too coarse for it", strategy=name)
             continue
-        exits = {
-            **choice.exits.model_dump(),
-            **getattr(strategy, "exits", {}),
-            **choice.exits.model_dump(exclude_unset=True),
-        }
-        bars = exits.pop("timeout_bars")
-        found.plans[name] = Plan(strategy, ExitPlan(**exits, timeout_ms=bars * step))
+        found.plans[name] = Plan(strategy, _exit_plan(exits_of(strategy, choice), step))
     if not found.plans:
         told = f"strategies: none is enabled on {market}; enable one in config.yaml (enabled, markets)"
         raise ConfigError("\n".join([told, *found.unloaded.values()]))
     return found
+
+
+def _exit_plan(exits: Exits, step: int) -> ExitPlan:
+    held = exits.model_dump()
+    bars, table = held.pop("timeout_bars"), held.pop("minimal_roi")
+    roi = tuple((minutes * MINUTE_MS, fraction) for minutes, fraction in sorted(table.items()))
+    return ExitPlan(**held, timeout_ms=bars * step, roi=roi)
 
 
 def windows(settings: Settings, used: Mapping[str, Plan], always: Sequence[str]) -> dict[str, int]:

@@ -169,6 +169,12 @@ def used(settings: Settings, name: str) -> bool:
     return held is not None and held.enabled and runs_on(held, settings.source)
 
 
+def exits_of(strategy: Any, choice: StrategyChoice) -> Exits:
+    """Return how a strategy's positions are left: as its class says, where the settings say nothing else."""
+    brought = Exits.model_validate(dict(getattr(strategy, "exits", {}))).model_dump(exclude_unset=True)
+    return Exits.model_validate({**brought, **choice.exits.model_dump(exclude_unset=True)})
+
+
 def parameters(kind: type[Any], choice: StrategyChoice) -> dict[str, Any]:
     """Return every parameter of a strategy as it is set, or as it is without."""
     held: dict[str, Any] = msgspec.to_builtins(msgspec.convert(choice.parameters, kind.Parameters))

@@ -51,7 +51,8 @@ def show_one(name: Name, config: Config = None, as_json: AsJson = False) -> None
         "used": user_strategies.used(settings, name),
         "what": (kind.__doc__ or "").strip().partition("\n")[0], "timeframes": list(strategy.timeframes),
         "warmup_bars": dict(strategy.warmup_bars), "parameters": user_strategies.parameters(kind, choice),
-        "exits": choice.exits.model_dump(), "score_without_model": user_strategies.scored_by(name),
+        "exits": user_strategies.exits_of(strategy, choice).model_dump(mode="json"),
+        "score_without_model": user_strategies.scored_by(name),
     }  # fmt: skip
     show(body, as_json)
 

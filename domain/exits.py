@@ -9,6 +9,8 @@ import msgspec
 from domain.candle import decimal_of
 from domain.order import Cause, Side
 
+MINUTE_MS = 60_000
+
 
 class ExitPlan(msgspec.Struct, frozen=True):
     """How a position is managed, distances in R (the distance from entry to the first stop).
@@ -20,6 +22,8 @@ class ExitPlan(msgspec.Struct, frozen=True):
         trail_start_r: favourable move after which the stop trails, 0 for never.
         trail_distance_r: distance of the trailing stop behind the best price.
         timeout_ms: market time after which the position is closed, 0 for never.
+        roi: gains as fractions of the entry price that are enough, each with the market time (ms) from which on it is,
+            in the order of time.
     """
 
     partial_r: float = 0.0
@@ -28,6 +32,7 @@ class ExitPlan(msgspec.Struct, frozen=True):
     trail_start_r: float = 0.0
     trail_distance_r: float = 1.0
     timeout_ms: int = 0
+    roi: tuple[tuple[int, Decimal], ...] = ()
 
 
 class Bracket(msgspec.Struct, frozen=True):
@@ -118,3 +123,23 @@ def tighten(bracket: Bracket, stop: Decimal, cause: Cause) -> Bracket:
 def timed_out(bracket: Bracket, now: int) -> bool:
     """Say whether the position has outlived its plan at market time ``now`` (UTC ms)."""
     return bool(bracket.plan.timeout_ms) and now - bracket.opened_at >= bracket.plan.timeout_ms
+
+
+def roi_reached(bracket: Bracket, close: float, now: int) -> bool:
+    """Return whether a bar that closed at ``close`` at market time ``now`` (UTC ms) gains what is enough by then.
+
+    Minutes count from the one in which the position was opened: an execution comes a moment after the bar's close.
+    """
+    held = now - bracket.opened_at // MINUTE_MS * MINUTE_MS
+    asked = [fraction for since, fraction in bracket.plan.roi if held >= since]
+    gain = bracket.side.sign * (decimal_of(close) - bracket.entry)
+    return bool(asked) and gain >= asked[-1] * bracket.entry
+
+
+def time_to_leave(bracket: Bracket, close: float, now: int, *, leave: bool) -> Cause | None:
+    """Return why a position is to be closed as a bar closes, None when it is not; ``leave``: its strategy wants out."""
+    if leave:
+        return Cause.EXIT_SIGNAL
+    if roi_reached(bracket, close, now):
+        return Cause.ROI
+    return Cause.TIMEOUT if timed_out(bracket, now) else None

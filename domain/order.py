@@ -72,6 +72,7 @@ class Cause(StrEnum):
     PARTIAL = "partial_exit"
     TIMEOUT = "timeout"
     EXIT_SIGNAL = "exit_signal"
+    ROI = "roi"
     FORCE_EXIT = "force_exit"
     LIQUIDATION = "liquidation"
     ADL = "adl"

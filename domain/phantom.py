@@ -9,7 +9,7 @@ import msgspec
 
 from domain import fills
 from domain.candle import timeframe_ms
-from domain.exits import Bracket, ExitPlan, after_partial, timed_out, trail, widen
+from domain.exits import Bracket, ExitPlan, after_partial, time_to_leave, trail, widen
 from domain.order import Cause, OrderKind, Side
 from domain.trade import ZERO
 
@@ -169,7 +169,7 @@ def _manage(
     phantom.bracket = widen(held, bar.high, bar.low)
     wanted = trail(phantom.bracket)
     close = instrument.price(bar.close)
-    leaving = Cause.EXIT_SIGNAL if leave else Cause.TIMEOUT if timed_out(held, now) else None
+    leaving = time_to_leave(held, bar.close, now, leave=leave)
     if leaving is None:
         wanted = after_partial(wanted) if phantom.tp1_hit else wanted
         stop = instrument.price_down(wanted.stop) if sign > 0 else instrument.price_up(wanted.stop)

@@ -22,7 +22,7 @@ OVERLAP_MS = 120_000
 
 ONLY_CLOSING = frozenset({
     Cause.STOP_LOSS, Cause.BREAK_EVEN, Cause.TRAILING_STOP, Cause.TAKE_PROFIT, Cause.PARTIAL, Cause.TIMEOUT,
-    Cause.EXIT_SIGNAL, Cause.FORCE_EXIT, Cause.LIQUIDATION, Cause.ADL, Cause.SETTLEMENT,
+    Cause.EXIT_SIGNAL, Cause.ROI, Cause.FORCE_EXIT, Cause.LIQUIDATION, Cause.ADL, Cause.SETTLEMENT,
 })  # fmt: skip
 """What happens for such a cause can only reduce a position."""
 

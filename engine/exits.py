@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from domain import ids
 from domain.candle import timeframe_ms
-from domain.exits import after_partial, timed_out, trail, widen
+from domain.exits import after_partial, time_to_leave, timed_out, trail, widen
 from domain.order import Cause, OrderKind, OrderRequest, Side
 from domain.records import Abandoned
 from engine.commands import CancelOrder, Command, MoveStop, PlaceOrder, Remember, intent_of
@@ -106,10 +106,8 @@ class Exits:
         held.observed_until = now
         held.bracket = widen(held.bracket, closed.bar.high, closed.bar.low)
         wanted = trail(held.bracket)
-        if leave:
-            return self.exit(held, Cause.EXIT_SIGNAL, now)
-        if timed_out(held.bracket, now):
-            return self.exit(held, Cause.TIMEOUT, now)
+        if cause := time_to_leave(held.bracket, closed.bar.close, now, leave=leave):
+            return self.exit(held, cause, now)
         if self._partial_done(held):
             # asked for again on every bar until the exchange has it
             wanted = after_partial(wanted)

@@ -167,6 +167,29 @@ def test_positions_are_left_on_the_bar_on_which_their_strategy_says_so(seed, fin
             assert ended <= own.open_time[first] + 900_000
 
 
+def test_positions_are_left_on_the_first_bar_that_gains_what_is_enough_by_then():
+    bars, instruments = market(8, 3, 18)
+    since, until, hour = START // DAY * DAY + 12 * DAY, START // DAY * DAY + 18 * DAY, 3_600_000
+    table = ((0, D("0.01")), (hour, D("0.004")), (6 * hour, D("-0.002")))
+    quick, slow = (
+        played(kind, bars, instruments, since, until, exits=ExitPlan(roi=table), names=("mean_reversion",))
+        for kind in (Runner, EveryBar)
+    )
+    assert quick.trades == slow.trades
+    assert dict(quick.equity) == dict(slow.equity)
+    assert sum(one.exit_reason == "roi" for one in quick.trades) > 5
+    for trade in quick.trades:
+        own, sign = bars[Series(trade.symbol, "15m")], 1 if trade.side == "long" else -1
+        begun, ended = (int(at.timestamp() * 1000) for at in (trade.entry_time, trade.exit_time))
+        closes = own.open_time + 15 * MINUTE
+        gains = (
+            close for close, price in zip(closes.tolist(), own.close.tolist(), strict=True) if close > begun
+            and sign * (D(repr(price)) / trade.entry_price - 1) >= [f for at, f in table if close - begun >= at][-1]
+        )  # fmt: skip
+        enough = next(gains, until)
+        assert 0 <= ended - enough < 3 * MINUTE if trade.exit_reason == "roi" else ended <= enough
+
+
 @pytest.mark.parametrize("seed", [26, 31])
 def test_a_trailing_stop_moves_by_a_single_tick_after_bars_that_were_passed_over(seed):
     bars, instruments = market(seed, 3, 20)
