@@ -6,11 +6,21 @@ import contextlib
 import ipaddress
 import re
 import time
+from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from domain.coverage import known_timeframe
 from domain.dates import moment
@@ -155,6 +165,15 @@ class Exits(Section):
     trail_distance_r: float = Field(1.0, gt=0, le=20)
     timeout_bars: int = Field(0, ge=0)
     minimal_roi: dict[Annotated[int, Field(ge=0)], Annotated[Decimal, Field(gt=-1, le=100)]] = {}
+
+    @classmethod
+    def brought(cls, told: object) -> Exits:
+        """Return the exits that a strategy's class brings. Raises BadData: which of them is wrong, and why."""
+        try:
+            return cls.model_validate(dict(told) if isinstance(told, Mapping) else told)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise BadData(f"its {'.'.join(map(str, ('exits', *first['loc'])))}: {first['msg']}") from error
 
 
 class StrategyChoice(Section):

@@ -171,7 +171,7 @@ def used(settings: Settings, name: str) -> bool:
 
 def exits_of(strategy: Any, choice: StrategyChoice) -> Exits:
     """Return how a strategy's positions are left: as its class says, where the settings say nothing else."""
-    brought = Exits.model_validate(dict(getattr(strategy, "exits", {}))).model_dump(exclude_unset=True)
+    brought = Exits.brought(getattr(strategy, "exits", {})).model_dump(exclude_unset=True)
     return Exits.model_validate({**brought, **choice.exits.model_dump(exclude_unset=True)})
 
 
@@ -188,7 +188,7 @@ def scored_by(name: str) -> str:
 
 def _incomplete(strategy: Any) -> str:
     frames, warmup = strategy.timeframes, strategy.warmup_bars
-    Exits.model_validate(dict(getattr(strategy, "exits", {})))
+    Exits.brought(getattr(strategy, "exits", {}))
     if not isinstance(frames, tuple) or not frames:
         return f"timeframes is {frames!r}; it is a tuple, such as ('15m',)"
     for timeframe in frames:

@@ -258,3 +258,13 @@ def test_used_are_those_that_trade_on_the_source(folder, tmp_path, monkeypatch, 
         there = held.model_copy(update={"source": Source(source)})
         told = {name for name in user_strategies.names(folder) if user_strategies.used(there, name)}
         assert told == set(in_use(there).plans)
+
+
+@pytest.mark.parametrize(("exits", "told"), [
+    ('{"minimal_roi": {0: "much"}}', "exits.minimal_roi.0"), ('{"timeout": 8}', "exits.timeout"),
+    ('{"partial_r": float("nan")}', "exits.partial_r"),
+])  # fmt: skip
+def test_exits_of_a_class_that_are_none_are_told_by_their_name(folder, tmp_path, exits, told):
+    (folder / "mine.py").write_text(example("mine", **{"    name: str =": f"    exits = {exits}\n    name: str ="}))
+    unloaded = in_use(load(folder, tmp_path, "mine: {}\nscalp: {}")).unloaded
+    assert told in unloaded["mine"]
