@@ -14,32 +14,36 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 
-import settings as settings_module
-from bootstrap import control, inspection, parts
-from bootstrap import doctor as examination
-from commands import backtest as backtest_commands
-from commands import backup, demo, init, learning, outcome, reconciling, running, sources, summary
-from commands import data as data_commands
-from commands import notices as notice_commands
-from commands import strategies as strategy_commands
+from commands import demo, init, outcome, reconciling, running, summary
+from commands.deferred import deferred
 from commands.shared import DEGRADED, FAILED, OK, SYMBOLS, AsJson, Config, Version, load, show
 from commands.times import Days
 from domain import reports
 from domain.errors import ConfigError, Unavailable, of_system
-from domain.records import SwitchState, finished
+from domain.lean import lazily
 from domain.reports import Group, Period, Result
 from domain.sheet import cell
 from domain.source import Source
 from domain.trade import Trade, as_row, as_tree
-from persistence.files import AtomicFile
-from persistence.journal import read_records
-from sandbox.__main__ import main as run_sandbox
+
+if TYPE_CHECKING:
+    import settings as settings_module
+    from bootstrap import control, inspection, log_setup, records
+    from bootstrap import doctor as examination
+    from domain import records as kinds
+    from persistence import files, journal
+else:
+    # a plain look needs few of them, and --help none
+    settings_module, examination = lazily("settings"), lazily("bootstrap.doctor")
+    control, inspection, log_setup, records = (
+        lazily(f"bootstrap.{name}") for name in ("control", "inspection", "log_setup", "records")
+    )
+    kinds, files, journal = (lazily(name) for name in ("domain.records", "persistence.files", "persistence.journal"))
 
 POLL_S = 0.2
 PERIODS = 12
@@ -49,19 +53,16 @@ trades_app = typer.Typer(no_args_is_help=True, help="Trades.")
 trades_app.command("reconcile")(reconciling.reconcile)
 trades_app.command("rebuild")(reconciling.rebuild)
 sandbox_app = typer.Typer(no_args_is_help=True, help="The practice exchange.")
-ml_app = typer.Typer(no_args_is_help=True, help="Models: what they have learned, and when they learn again.")
 audit_app = typer.Typer(no_args_is_help=True, help="The phantoms' audit.")
 app.add_typer(trades_app, name="trades")
-app.add_typer(ml_app, name="ml")
+app.add_typer(deferred("commands.ml", "Models: what they have learned, and when they learn again."), name="ml")
 app.add_typer(audit_app, name="audit")
-app.add_typer(data_commands.app, name="data")
-app.add_typer(sources.app, name="sources")
-app.add_typer(backup.app, name="backup")
-ml_app.command("evaluate")(learning.evaluate)
-ml_app.command("bootstrap")(learning.bootstrap)
-app.add_typer(backtest_commands.app, name="backtest")
-app.add_typer(strategy_commands.app, name="strategies")
-app.add_typer(notice_commands.app, name="notices")
+app.add_typer(deferred("commands.data", "Stored candles: import, download, judge, mend, export."), name="data")
+app.add_typer(deferred("commands.sources", "The sources' tables: each source has its own."), name="sources")
+app.add_typer(deferred("commands.backup", "Copies of everything that a bot rests on, in one file each."), name="backup")
+app.add_typer(deferred("commands.backtest", "The bot on yesterday's bars."), name="backtest")
+app.add_typer(deferred("commands.strategies", "Strategies: ours, and those that you bring."), name="strategies")
+app.add_typer(deferred("commands.notices", "Notices to webhooks and by e-mail."), name="notices")
 app.add_typer(sandbox_app, name="sandbox")
 
 app.command("demo")(demo.demo)
@@ -100,7 +101,7 @@ def doctor(
 def migrate(config: Config = None, as_json: AsJson = False) -> None:
     """Bring the database schema to the newest version."""
     settings = load(config, trading=False)
-    held = parts.database(settings)
+    held = records.database(settings)
     before = held.version()
     show({"database": str(held), "before": before or "empty", "now": held.migrate()}, as_json)
 
@@ -135,7 +136,7 @@ def dashboard(
     if source is not None:
         from bootstrap.stored_desk import serve  # noqa: PLC0415  the page's libraries take a second to load
 
-        parts.configure_logging(settings)
+        log_setup.configure_logging(settings)
         asyncio.run(serve(settings_module.for_reading(settings, source, port)))
         return
     body = running.order(settings, "/link")
@@ -154,19 +155,19 @@ def stop(config: Config = None, as_json: AsJson = False, reason: Reason = "opera
 
     Like every command that acts on money it says on whose, and refuses where no bot has ever lived.
     """
-    _switch(load(config), SwitchState.STOPPED, reason, as_json)
+    _switch(load(config), kinds.SwitchState.STOPPED, reason, as_json)
 
 
 @app.command()
 def pause(config: Config = None, as_json: AsJson = False, reason: Reason = "operator") -> None:
     """Make no new entries until "start"; open positions are managed on."""
-    _switch(load(config), SwitchState.PAUSED, reason, as_json)
+    _switch(load(config), kinds.SwitchState.PAUSED, reason, as_json)
 
 
 @app.command()
 def start(config: Config = None, as_json: AsJson = False, reason: Reason = "operator") -> None:
     """Let new entries in again (this does not start the daemon; python live_bot.py does)."""
-    _switch(load(config), SwitchState.RUNNING, reason, as_json)
+    _switch(load(config), kinds.SwitchState.RUNNING, reason, as_json)
 
 
 @app.command()
@@ -222,7 +223,7 @@ def stats(
     settings = load(config, trading=False)
     held, degraded = _tracker(settings)
     if by:
-        found = _results(held.trades(), by, days)
+        found = _results(list(held.every()), by, days)
         if as_json:
             show([{**asdict(one), "win_rate": round(one.win_rate, 1)} for one in found], as_json)
         else:
@@ -257,66 +258,6 @@ def phantom_stats(
     raise typer.Exit(FAILED if "error" in figures else OK)
 
 
-@ml_app.command("info")
-def ml_info(config: Config = None, as_json: AsJson = False) -> None:
-    """Show of each strategy what it has to learn from, its model, and when it is trained next."""
-    settings = load(config, trading=False)
-    told = running.ask(settings, "/models")
-    if told and "error" in told:
-        show(told, as_json)
-        raise typer.Exit(FAILED)
-    body = told["strategies"] if told else asyncio.run(inspection.learning(settings))
-    if as_json:
-        show(body, as_json)
-        return
-    for name, state in body.items():
-        print(f"\n{name}")
-        for line in inspection.in_words(state):
-            print(f"  {line}")
-
-
-@ml_app.command("train")
-def ml_train(
-    strategy: Annotated[str, typer.Argument(help="The strategy to train, such as scalp.")],
-    config: Config = None,
-    as_json: AsJson = False,
-) -> None:
-    """Train a strategy's model now; it replaces the one in use only when it is better."""
-    settings = load(config)
-    console = Console(stderr=True)
-    if running.ask(settings) is not None:
-        with console.status(f"the running bot trains {strategy}"):
-            body = running.order(settings, "/train", settings.ml.train_s + running.ORDER_S, strategy=strategy)
-        if body is None or not ("error" in body or strategy in body):
-            body = {"error": "the bot did not answer; look at ml info"}
-    else:
-        with Progress(console=console, transient=True) as bar:
-            task = bar.add_task(f"training {strategy}", total=None)
-            body = asyncio.run(inspection.learning(
-                settings, strategy,
-                lambda done, of, what: bar.update(task, completed=done, total=of, description=f"{strategy}: {what}"),
-            ))  # fmt: skip
-    if as_json or "error" in body:
-        show(body, as_json)
-    else:
-        print("\n".join(inspection.in_words(body[strategy])))
-    raise typer.Exit(FAILED if "error" in body else OK)
-
-
-@ml_app.command("runs")
-def ml_runs(
-    config: Config = None,
-    as_json: AsJson = False,
-    strategy: Annotated[str, typer.Option("-s", "--strategy", help="One strategy only.")] = "",
-) -> None:
-    """List the newest training runs: what they learned from, how they ended, and why."""
-    rows = inspection.training_runs(load(config, trading=False), strategy)
-    if not as_json:
-        shown = ("trained_at", "strategy", "verdict", "lessons", "executed", "phantoms", "seconds", "reason")
-        rows = [{name: _short(row[name]) for name in shown} for row in rows]
-    show(rows, as_json)
-
-
 @audit_app.command("verify")
 def audit_verify(config: Config = None, as_json: AsJson = False) -> None:
     """Go through every row of the audit; name each that was changed, is missing, or stands in the wrong place."""
@@ -341,7 +282,7 @@ def db_stats(config: Config = None, as_json: AsJson = False) -> None:
     """Show every tier: its state, what it holds, what waits for it, and for how long."""
     settings = load(config, trading=False)
     held, degraded = _tracker(settings)
-    known = inspection.Known(len(held.trades()), held.unsettled, degraded)
+    known = inspection.Known(len(held), held.unsettled, degraded)
     told = running.ask(settings)
     figures = inspection.db_stats(settings, known, told if told and "error" not in told else None)
     if told and "error" in told:
@@ -365,7 +306,7 @@ def list_trades(
     """List the newest closed trades, newest last."""
     settings = load(config, trading=False)
     held, degraded = _tracker(settings)
-    newest = held.trades()[-limit:]
+    newest = list(held.every())[-limit:]
     if as_json:
         show([as_tree(trade) for trade in newest], as_json)
     else:
@@ -397,10 +338,10 @@ def export_trades(
     """Write all closed trades to a file, whole or not at all."""
     settings = load(config, trading=False)
     held, degraded = _tracker(settings)
-    rows = [as_row(trade) for trade in held.trades()]
+    rows = [as_row(trade) for trade in held.every()]
     content = _exported(rows, path.suffix)
     try:
-        AtomicFile(path).write(content)
+        files.AtomicFile(path).write(content)
     except OSError as error:
         raise of_system(f"trades export: {path}", error, "give the path of a file that can be written") from error
     show({"file": str(path), "trades": len(rows)}, as_json)
@@ -421,19 +362,21 @@ def show_config(config: Config = None, as_json: AsJson = False) -> None:
 )
 def sandbox_serve(arguments: Annotated[list[str] | None, typer.Argument(metavar="[OPTIONS]")] = None) -> None:
     """Run the practice exchange alone."""
-    raise typer.Exit(run_sandbox(arguments or []))
+    from sandbox.__main__ import main as serve  # noqa: PLC0415  its server takes a while to load
+
+    raise typer.Exit(serve(arguments or []))
 
 
 def _tracker(settings: settings_module.Settings) -> tuple[Any, bool]:
-    who = parts.known_owner(settings)
-    held = parts.tracker(settings, parts.database(settings), None, who)
+    who = records.known_owner(settings)
+    held = records.tracker(settings, records.database(settings), None, who)
     degraded = False
     try:
         held.load()
     except Unavailable as error:
         degraded = True
         Console(stderr=True, soft_wrap=True).print(f"showing the journal only: {error}", highlight=False)
-    held.restore(finished(read_records(parts.journal_folder(settings, who))))
+    held.restore(kinds.finished(journal.read_records(records.journal_folder(settings, who))))
     return held, degraded
 
 
@@ -449,7 +392,7 @@ def _results(trades: list[Trade], by: str, days: int | None) -> list[Result]:
     return found
 
 
-def _switch(settings: settings_module.Settings, state: SwitchState, reason: str, as_json: bool) -> None:
+def _switch(settings: settings_module.Settings, state: kinds.SwitchState, reason: str, as_json: bool) -> None:
     place = running.acting(settings, state.value)
     body = running.order(settings, "/switch", state=state.value, reason=reason)
     if body is None:

@@ -9,8 +9,9 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psutil
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 SYMBOLS, STARTS, START_S, MB = 50, 5, 3.0, 1 << 20
 SIZES, WATCHED_S, SPEED, SETTLED_S = (50, 200, 500, 1_000), 60.0, 6, 20.0
+STEPS_MS, SEEN_S, SYMBOL_MCORE = (180_000, 900_000), 10.0, 0.3
 MEMORY_MB, LIVED_S = 200, 600.0
 STRATEGIES = "{trend_pullback: {}, mean_reversion: {}, scalp: {}}"
 LEFT_OUT = frozenset({"apport_python_hook", "sitecustomize"})
@@ -63,40 +65,65 @@ def measure_memory() -> list[Measured]:
     return [compared("memory", what, "MB", [(held, MEMORY_MB)], 1)]
 
 
-class _Cost(NamedTuple):
-    """Of a symbol: thousandths of a core, kilobytes; and the loop's lag."""
+class _Watched(NamedTuple):
+    """Of a bot for a minute: thousandths of a core, megabytes, the loop's lag, bars that closed and that it saw."""
 
+    symbols: int
     cpu: float
     memory: float
     lag_p99_ms: float
+    due: int
+    seen: int
 
 
 def measure_scale() -> list[Measured]:
-    """Measure what a symbol costs among 50 and among a thousand."""
-    costs = {size: _cost(size) for size in SIZES}
-    base, lines = costs[SIZES[0]], []
-    for size in SIZES[1:]:
-        one = costs[size]
+    """Measure what each further symbol costs, up to a thousand, and whether every bar that was due was seen."""
+    watched = [_watched(size) for size in SIZES]
+    base, lines = watched[0], []
+    for before, one in pairwise(watched):
+        further = one.symbols - before.symbols
+        cost = (one.cpu - before.cpu) / further
         told = (
-            f"{one.memory:.0f} KB a symbol against {base.memory:.0f}, "
+            f"{1024 * (one.memory - before.memory) / further:.0f} KB each, the whole {one.cpu:.0f} mcore and "
+            f"{one.memory:.0f} MB; {one.seen} of {one.due} bars seen; "
             f"loop lag p99 {one.lag_p99_ms:g} ms against {base.lag_p99_ms:g}"
         )
-        what = f"CPU of a symbol among {size}, in thousandths of a core; among {SIZES[0]}"
-        lines.append(compared(f"scale_{size}", what, "mcore", [(one.cpu, base.cpu)], 1.3, details=told))
+        what = (
+            f"CPU of each symbol from {before.symbols} to {one.symbols} at {SPEED} times the market's speed, a frame a "
+            f"market minute and topic; of one among {base.symbols}"
+        )
+        pairs = [(cost, base.cpu / base.symbols)]
+        seen = all(each.seen >= each.due for each in (before, one))
+        name = f"scale_{one.symbols}"
+        lines.append(compared(name, what, "mcore", pairs, SYMBOL_MCORE, also=seen, details=told, absolute=True))
     return lines
 
 
-def _cost(size: int) -> _Cost:
+def _watched(size: int) -> _Watched:
     with tempfile.TemporaryDirectory() as folder, _bot(Path(folder), size, SPEED) as bot:
         process = psutil.Process(_launched(bot))
         bot.wait_ready()
         time.sleep(SETTLED_S)
-        before = sum(process.cpu_times()[:2])
+        first, before = _status(bot), sum(process.cpu_times()[:2])
         began = time.monotonic()
         time.sleep(WATCHED_S)
         share = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - began)
-        status = bot.status() or {}
-        return _Cost(1000 * share / size, process.memory_info().rss / size / 1024, float(status["loop_lag_p99_ms"]))
+        last = _status(bot)
+        closed = (last["market_time"] // step - first["market_time"] // step for step in STEPS_MS)
+        due = size * sum(closed)
+        # the moment may be that in which they are handed on
+        deadline, seen = time.monotonic() + SEEN_S, last["bars"] - first["bars"]
+        while seen < due and time.monotonic() < deadline:
+            time.sleep(0.2)
+            seen = _status(bot)["bars"] - first["bars"]
+        lag = float(last["loop_lag_p99_ms"])
+        return _Watched(size, 1000 * share, process.memory_info().rss / MB, lag, due, seen)
+
+
+def _status(bot: Bot) -> dict[str, Any]:
+    status = bot.status()
+    assert status is not None, f"no answer: {bot.log()[-2000:]}"
+    return status
 
 
 @contextmanager

@@ -62,13 +62,13 @@ async def _measure(url: str, folder: Path) -> list[Measured]:
     tier = Tier("candles", 60)
     writer = CandleWriter(storage, tier, frames.bars, pending_max=100_000, summary_s=900)
     database.check()
-    idle = await _idle()
+    quiet_lags = await idle()
     lags: list[float] = []
     learning = await _Training.begin(folder)
     # as the daemon does once everything is loaded
     gc.collect()
     gc.freeze()
-    tasks = [asyncio.create_task(writer.run()), asyncio.create_task(_probe(lags)), asyncio.create_task(learning.run())]
+    tasks = [asyncio.create_task(writer.run()), asyncio.create_task(probe(lags)), asyncio.create_task(learning.run())]
     for closing in rounds:
         await _close_all(frames, trader, writer, closing)
         while writer.counters.saved < writer.counters.queued:
@@ -79,19 +79,20 @@ async def _measure(url: str, folder: Path) -> list[Measured]:
     for one in (tier, database, learning):
         one.close()
     gc.unfreeze()
-    p99, quiet = (float(np.percentile(one, 99)) for one in (lags, idle))
+    p99, quiet = (float(np.percentile(one, 99)) for one in (lags, quiet_lags))
     told = f"{ROUNDS} x {len(series)} bars, {trader.counts['signals']} signals, max {max(lags):.1f} ms"
     what = "loop lag p99 while 500 symbols close both timeframes, are scored and saved, and a model trains; idle"
     line = compared("loop_lag", what, "ms", [(p99, quiet)], P99_MS, absolute=True, details=told)
     return [line]
 
 
-async def _idle() -> list[float]:
+async def idle() -> list[float]:
+    """Return the lags of a loop that has nothing to do (ms)."""
     lags: list[float] = []
-    probe = asyncio.create_task(_probe(lags))
+    probing = asyncio.create_task(probe(lags))
     await asyncio.sleep(IDLE_S)
-    probe.cancel()
-    await asyncio.gather(probe, return_exceptions=True)
+    probing.cancel()
+    await asyncio.gather(probing, return_exceptions=True)
     return lags
 
 
@@ -144,7 +145,8 @@ async def _close_all(frames: Frames, trader: Trader, writer: CandleWriter, closi
             await asyncio.sleep(0)
 
 
-async def _probe(lags: list[float]) -> None:
+async def probe(lags: list[float]) -> None:
+    """Note again and again how late the loop is (ms)."""
     loop = asyncio.get_running_loop()
     while True:
         due = loop.time() + PROBE_S

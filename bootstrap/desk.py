@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import settings as settings_module
 from bootstrap import charting, inspection, parts
 from bootstrap.drawer import DrawingProcess
-from domain import ids, reports
+from domain import ids, trade_page
 from domain.candle import Bars, Series, timeframe_ms
-from domain.equity_curve import EquityCurve, RunningProfit
 from domain.errors import BadData
 from domain.picture import Chart, Curve
 from domain.records import SwitchState
@@ -27,13 +26,17 @@ if TYPE_CHECKING:
 
     from bootstrap.assembly import Bot, Ground
     from dashboard.logs import Recent
+    from domain.equity_curve import RunningProfit
     from domain.notice import Loudness, Notice
     from domain.phantom import PhantomTrade
     from domain.picture import Mark
     from domain.reports import Group, Period, Result, Slump
     from domain.statistics import Statistics
     from domain.trade import Trade
+    from domain.trade_page import Wanted
+    from domain.trade_sums import TradeSums
     from engine.operations import ExitOutcome
+    from engine.parts import Trades
     from engine.position import Position
     from engine.protections import Lock
     from settings import Settings
@@ -50,7 +53,7 @@ class Desk:
 
     def __init__(self, ground: Ground, bot: Bot, recent: Recent) -> None:
         self._ground, self._bot, self._recent = ground, bot, recent
-        self._tier, self._draw, self._curve = Tier("reports", ASK_S), DrawingProcess(), EquityCurve()
+        self._tier, self._draw = Tier("reports", ASK_S), DrawingProcess()
         self._started = datetime.now(UTC)
         self.settings = ground.settings
         self.reloaded: list[Callable[[Settings], None]] = []
@@ -108,22 +111,44 @@ class Desk:
         return await self._tier.call(self._bot.parts.trades.get_statistics, days)
 
     async def trades(self, days: int | None = None) -> list[Trade]:
-        """Return the closed trades, of all time or of the last days, in the order of their exits."""
-        since = self.market_time - timedelta(days=days) if days else None
-        return await self._tier.call(lambda: reports.since(self._bot.parts.trades.trades(), since))
+        """Return the closed trades, of all time or of the last days, oldest exit first. Raises Unavailable."""
+        return await self._tier.call(lambda: list(self._closed.every(self._since(days))))
+
+    async def newest(self, count: int) -> list[Trade]:
+        """Return the trades that closed last, the newest last."""
+        return self._closed.trades()[-count:]
+
+    async def page(self, wanted: Wanted, days: int | None, offset: int, limit: int) -> dict[str, Any]:
+        """Return a page of the closed trades that are asked for. Raises BadData, Unavailable."""
+        return await self._tier.call(self._page, wanted, self._since(days), offset, limit)
+
+    def _page(self, wanted: Wanted, since: datetime | None, offset: int, limit: int) -> dict[str, Any]:
+        found = self._closed.page(wanted, since, offset, limit)
+        trade_page.known(wanted, found["symbols"], self.symbols())
+        return found
 
     async def results(self, period: Period, count: int) -> list[Result]:
-        """Return what the last days, weeks or months made."""
-        return await self._tier.call(reports.by_period, await self.trades(), period, count, self.market_time)
+        """Return what the last days, weeks or months made. Raises Unavailable."""
+        return (await self.sums(None)).by_period(period, count, self.market_time)
 
     async def groups(self, group: Group, days: int | None = None) -> list[Result]:
-        """Return what each symbol, strategy or kind of exit made."""
-        return await self._tier.call(reports.by_group, await self.trades(days), group)
+        """Return what each symbol, strategy or kind of exit made. Raises Unavailable."""
+        return (await self.sums(days)).by_group(group)
 
     async def curve(self, days: int | None = None) -> RunningProfit:
-        """Return the running profit, and how deep it fell."""
-        held = await self.trades(days)
-        return await self._tier.call((EquityCurve() if days else self._curve).follow, held)
+        """Return the running profit, and how deep it fell. Raises Unavailable."""
+        return (await self.sums(days)).curve()
+
+    async def sums(self, days: int | None) -> TradeSums:
+        """Return the sums over closed trades, of all time or of the last days. Raises Unavailable."""
+        return await self._tier.call(self._closed.sums, self._since(days))
+
+    @property
+    def _closed(self) -> Trades:
+        return self._bot.parts.trades
+
+    def _since(self, days: int | None) -> datetime | None:
+        return self.market_time - timedelta(days=days) if days else None
 
     async def slump(self, days: int | None) -> Slump:
         """Return the deepest fall of the running profit."""
@@ -139,7 +164,7 @@ class Desk:
         if len(name) < ID_LEAST:
             raise BadData(f"{name!r}: give at least {ID_LEAST} characters of the id, as /status and /trades show it")
         held = [one for one in self._bot.trader.book.positions() if _begins(one.digest, name)]
-        ended = [one for one in await self.trades() if one.trade_id.startswith(name.lower())]
+        ended = await self._tier.call(self._closed.named, name.lower())
         if len(held) + len(ended) != 1:
             found = "nothing" if not held + ended else f"{len(held) + len(ended)} trades"
             raise BadData(f"{found} begins with {name!r}; /status and /trades show the ids")
@@ -223,7 +248,7 @@ class Desk:
     def known(self) -> inspection.Known:
         """Return what is known of the trades."""
         held = self._bot.parts.trades
-        return inspection.Known(len(held.trades()), held.unsettled)
+        return inspection.Known(len(held), held.unsettled)
 
     def phantom_stats(self, symbol: str | None = None, strategy: str | None = None) -> dict[str, Any]:
         """Return what became of every signal. Raises BadData."""
@@ -323,7 +348,9 @@ class Desk:
 
     async def marks(self, symbol: str, since: int) -> list[Mark]:
         """Return what was done on a symbol since a time (UTC ms). Raises Unavailable."""
-        found = charting.marks(await self.trades(), self.phantoms(), symbol, since)
+        begun = datetime.fromtimestamp(since / 1000, UTC)
+        ended = await self._tier.call(lambda: list(self._closed.every(begun)))
+        found = charting.marks(ended, self.phantoms(), symbol, since)
         held = self._bot.trader.book.of_symbol(symbol)
         if held is not None and not held.pending:
             price = self._bot.trader.situation.prices.get(symbol, held.entry_price)

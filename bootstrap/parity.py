@@ -133,7 +133,7 @@ def _trades(settings: Settings, who: Identity, records: list[Record]) -> list[Tr
         held = tracker(settings, main, None, who)
         held.load()
         held.restore(finished(records))
-        return held.trades()
+        return list(held.every())
     finally:
         main.close()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
@@ -13,24 +12,29 @@ from urllib.parse import urlsplit
 import msgspec
 import structlog
 
-import settings as settings_module
+from bootstrap.log_setup import configure_logging as configure_logging  # noqa: PLC0414  what commands look at
+from bootstrap.log_setup import secrets as secrets  # noqa: PLC0414
 from bootstrap.pins import pins_of
+from bootstrap.records import database as database  # noqa: PLC0414
+from bootstrap.records import journal_folder as journal_folder  # noqa: PLC0414
+from bootstrap.records import known_owner as known_owner  # noqa: PLC0414
+from bootstrap.records import lived as lived  # noqa: PLC0414
+from bootstrap.records import owner_note as owner_note  # noqa: PLC0414
+from bootstrap.records import tracker as tracker  # noqa: PLC0414
 from bootstrap.sources import Budgets, sources
 from bootstrap.user_strategies import NotLoaded, built, choices, exits_of, kind_of, origin, runs_on
 from broker.bybit.hosts import Hosts, hosts
-from dashboard import logs
 from domain.candle import timeframe_ms
 from domain.errors import ConfigError
 from domain.exits import ExitPlan
 from domain.fills import Costs
 from domain.ids import Identity
 from domain.instrument import Instrument
-from domain.records import finished
 from domain.source import Source
 from engine import universe
 from engine.protections import MINUTE_MS, Protection
 from engine.risk import RiskLimits
-from engine.trader import Plan, Trader
+from engine.trader import Plan
 from history.sources.dialects import Bybit
 from ml import legacy
 from ml.phantom_tracker import PhantomTradeTracker
@@ -40,12 +44,11 @@ from persistence.database import Database
 from persistence.files import AtomicFile, refused
 from persistence.healing_candles import HealingCandleStorage
 from persistence.history import CandleHistory
-from persistence.journal import Journal, read_pieces
+from persistence.journal import Journal
 from persistence.ledger import DatabaseRefuge, LayeredLedger, RedisRefuge, Refuge
 from persistence.phantom_trail import PhantomTrail
 from persistence.rules import RulesArchive
 from persistence.state import RedisState, TableState
-from persistence.trades import TradeTrackerPostgres
 from sandbox.child import SandboxProcess
 from sandbox.exchange import Terms
 from sections import Exits
@@ -54,13 +57,11 @@ from strategies.table import TABLE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from broker.bybit import BybitBroker
     from broker.bybit.rest import BybitClient
     from domain.leaves import Leaves
     from domain.phantom import PhantomTrade
-    from domain.ports import Ledger
     from history.port import CandleSource
     from persistence.keyvalue import Redis
     from persistence.state import State
@@ -68,36 +69,11 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-def configure_logging(settings: Settings) -> logs.Recent:
-    """Set logging up as the settings say; return what holds its newest lines."""
-    return logs.configure(settings.log_format, settings.log_level, settings.mode, secrets(settings))
-
-
-def secrets(settings: Settings) -> list[str]:
-    """Return every text that must never be shown."""
-    texts = settings_module.secret_texts(settings)
-    addresses = (settings.database_url, settings.redis_url)
-    passwords = [
-        one.get_secret_value().partition("://")[2].rpartition("@")[0].partition(":")[2] for one in addresses
-    ]  # fmt: skip
-    return [text for text in (*texts, *passwords) if text]
-
-
-def database(settings: Settings) -> Database:
-    """Return the database: DATABASE_URL, or an SQLite file in the data folder."""
-    return Database(settings.database_url.get_secret_value() or f"sqlite:///{settings.data_dir / 'revenant.sqlite'}")
-
-
 def candle_storage(settings: Settings, main: Database) -> HealingCandleStorage:
     """Return the candle storage of the configured source, with a spill beside it."""
     spill = Database(f"sqlite:///{settings.data_dir / 'spill.sqlite'}")
     primary = PostgresCandleStorage(main, settings.source, lambda: pins_of(settings, CandleHistory(main).entries()))
     return HealingCandleStorage(primary, PostgresCandleStorage(spill, settings.source))
-
-
-def journal_folder(settings: Settings, who: Identity) -> Path:
-    """Return where the journal of an owner lies."""
-    return settings.data_dir / "journal" / "-".join(who)
 
 
 def keyvalue(settings: Settings) -> Redis | None:
@@ -117,28 +93,6 @@ def ledger_of(settings: Settings, who: Identity, main: Database, redis: Redis | 
     if redis is not None:
         refuges.append(RedisRefuge(redis, who))
     return journal, LayeredLedger(journal, refuges)
-
-
-def tracker(
-    settings: Settings,
-    main: Database,
-    ledger: Ledger | None,
-    who: Identity,
-    trader: Trader | None = None,
-    redis: Redis | None = None,
-) -> TradeTrackerPostgres:
-    """Return the trade tracker; periods end at the market's time, where there is a market."""
-
-    def now() -> datetime:
-        market = trader.situation.market_time if trader is not None else 0
-        return datetime.fromtimestamp(market / 1000, UTC) if market else datetime.now(UTC)
-
-    snapshot = AtomicFile(settings.data_dir / "trade_history.json") if ledger is not None else None
-    folder = journal_folder(settings, who)
-    return TradeTrackerPostgres(
-        main, ledger, who, now, redis=redis, snapshot=snapshot,
-        journaled=lambda: (trade for piece in read_pieces(folder) for trade in finished(piece)),
-    )  # fmt: skip
 
 
 def phantom_tracker(
@@ -173,31 +127,6 @@ def phantom_state(who: Identity, redis: Redis | None, state: Database) -> State:
 def state_database(settings: Settings) -> Database:
     """Return the file of what is kept here whether or not there is a Redis."""
     return Database(f"sqlite:///{settings.data_dir / 'state.sqlite'}")
-
-
-def known_owner(settings: Settings) -> Identity:
-    """Return whose records a command without an exchange connection looks at: the one met last, or a guess."""
-    account = Terms().uid if settings.source.practice else "paper"
-    try:
-        account = msgspec.json.decode(owner_note(settings).read_bytes(), type=str)
-    except (OSError, msgspec.MsgspecError):
-        # the note is gone: a single journal says as much
-        found = sorted((settings.data_dir / "journal").glob(f"{settings.source.value}-{settings.mode}-*"))
-        account = found[0].name.split("-", 2)[2] if len(found) == 1 else account
-    return Identity(settings.source.value, settings.mode, account)
-
-
-def owner_note(settings: Settings) -> Path:
-    """Return the file that tells whose bot of a source and mode ran here last."""
-    return settings.data_dir / f"owner-{settings.source}-{settings.mode}.json"
-
-
-def lived(settings: Settings, who: Identity) -> bool:
-    """Return whether an owner's bot has lived in the data folder: its journal is there, or the note of whose it was.
-
-    A journal that is gone keeps nobody from closing what it knew of: the exchange is asked.
-    """
-    return journal_folder(settings, who).is_dir() or (owner_note(settings).exists() and known_owner(settings) == who)
 
 
 def keep_rules(settings: Settings, instruments: Mapping[str, Instrument]) -> dict[str, Instrument]:

@@ -8,14 +8,17 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bootstrap.parts import known_owner, lived
 from domain.errors import Rejected
 from domain.ids import Identity
+from domain.lean import lazily
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bootstrap import records
     from settings import Settings
+else:
+    records = lazily("bootstrap.records")
 
 NONE_RUNS = "none runs"
 LISTED = 5
@@ -52,8 +55,8 @@ def place_of(settings: Settings) -> Place:
     running = _noted(settings, process) if process else None
     if running is not None:
         return Place(running, folder, process)
-    who = known_owner(settings)
-    if process is None and not lived(settings, who):
+    who = records.known_owner(settings)
+    if process is None and not records.lived(settings, who):
         raise Rejected(
             f"no bot has ever lived in {folder} as {who.mode.upper()} on {who.source}: nothing was done. "
             f"{_others(folder)}Call this where your bot runs, or name its settings with -c FILE (data_dir says which "

@@ -15,7 +15,7 @@ from bootstrap import charting, inspection
 from bootstrap.page import Page
 from bootstrap.parts import database, journal_folder, known_owner, phantom_tracker, plans
 from bootstrap.stored import Watched
-from domain import reports
+from domain import reports, trade_page
 from domain.candle import timeframe_ms
 from domain.equity_curve import EquityCurve, RunningProfit
 from domain.errors import BadData, Rejected, Unavailable
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from domain.records import SwitchState
     from domain.reports import Group, Period, Result
     from domain.trade import Trade
+    from domain.trade_page import Wanted
     from engine.operations import ExitOutcome
     from settings import Settings
 
@@ -120,6 +121,12 @@ class StoredDesk:
         """Return the closed trades in the order of their exits."""
         since = self._now() - timedelta(days=days) if days else None
         return reports.since(self._trades, since)
+
+    async def page(self, wanted: Wanted, days: int | None, offset: int, limit: int) -> dict[str, Any]:
+        """Return a page of the closed trades that are asked for. Raises BadData."""
+        held = await self.trades(days)
+        trade_page.known(wanted, (one.symbol for one in held), self.symbols())
+        return await self._tier.call(trade_page.page_of, held, wanted, offset, limit)
 
     async def results(self, period: Period, count: int) -> list[Result]:
         """Return what the last periods made."""

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from settings import Settings
 
 WHOSE = "Whose bars; without it those of history.chain's first source, or of DATA_SOURCE where that is not in it."
-app = typer.Typer(no_args_is_help=True, help="The bot on yesterday's bars.")
+app = typer.Typer(no_args_is_help=True)
 
 Strategies = Annotated[
     list[str] | None, typer.Option("--strategy", help="Such as trend,mr,scalp; without it all that are enabled.")

@@ -16,7 +16,7 @@ from commands.progress import progress_bar
 from commands.shared import AsJson, Config, load, show
 from persistence import backup
 
-app = typer.Typer(no_args_is_help=True, help="Copies of everything that a bot rests on, in one file each.")
+app = typer.Typer(no_args_is_help=True)
 
 Unsealed = Annotated[
     bool, typer.Option("--unsealed", help="Whoever made it: for your own files, of earlier versions or of a lost key.")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from history.symbols import Market
     from persistence.history import Entry
 
-app = typer.Typer(no_args_is_help=True, help="Stored candles: import, download, judge, mend, export.")
+app = typer.Typer(no_args_is_help=True)
 
 app.command("import")(import_files)
 app.command("export")(export)

@@ -16,12 +16,16 @@ import psutil
 import typer
 from rich.console import Console
 
-import settings as settings_module
 from commands import running
 from domain.errors import Unavailable
+from domain.lean import lazily
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    import settings as settings_module
+else:
+    settings_module = lazily("settings")
 
 ROOT = Path(__file__).resolve().parents[1]
 SPEED, MARKETS = 600, 12

@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-import settings as settings_module
-from bootstrap import initial_settings
-from bootstrap.initial_settings import Answers
 from commands.shared import SYMBOLS, AsJson, show
 from domain.errors import ConfigError
+from domain.lean import lazily
 from domain.source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import settings as settings_module
+    from bootstrap import initial_settings
+else:
+    settings_module, initial_settings = lazily("settings"), lazily("bootstrap.initial_settings")
 
 SOURCES = [one.value for one in Source if one.practice or one.tradable or one.polled]
 FOLDER = Path("user/strategies")
@@ -94,7 +96,7 @@ def init(
     show(body, as_json)
 
 
-def _asked(questions: Questions) -> Answers:
+def _asked(questions: Questions) -> initial_settings.Answers:
     source = Source(questions.text(
         "source", f"Where do prices come from ({', '.join(SOURCES)})", "synthetic",
         refusal=lambda one: "" if one in SOURCES else f"there are {', '.join(SOURCES)}",
@@ -111,7 +113,7 @@ def _asked(questions: Questions) -> Answers:
         configured["trading.symbols"] = symbols
     configured |= _strategies(questions, source)
     variables = _secrets(questions, live=mode == "live")
-    return Answers(configured, variables)
+    return initial_settings.Answers(configured, variables)
 
 
 def _strategies(questions: Questions, source: Source) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from domain.notice import Notice
 if TYPE_CHECKING:
     from settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Notices to webhooks and by e-mail.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bootstrap import control
 from commands import running
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
 from commands.times import DATES, moment
+from domain.lean import lazily
+
+if TYPE_CHECKING:
+    from bootstrap import control
+else:
+    control = lazily("bootstrap.control")
 
 RECONCILE_S, REBUILD_S = 60.0, 600.0
 

@@ -6,15 +6,20 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-import settings as settings_module
-from bootstrap import parts
+from domain.lean import lazily
 from domain.version import VERSION
+
+if TYPE_CHECKING:
+    import settings as settings_module
+    from bootstrap import log_setup
+else:
+    settings_module, log_setup = lazily("settings"), lazily("bootstrap.log_setup")
 
 OK, FAILED, USAGE, DEGRADED = 0, 1, 2, 3
 
@@ -46,7 +51,7 @@ def load(config: Path | None, *, trading: bool = True) -> settings_module.Settin
     Commands about stored data say that they are not about trading: no bot need be able to run on the settings.
     """
     settings = settings_module.load(config, trading=trading)
-    parts.configure_logging(settings)
+    log_setup.configure_logging(settings)
     for line in settings_module.unknown_variables():
         Console(stderr=True, soft_wrap=True).print(line, style="yellow", highlight=False)
     return settings

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from persistence.history import CandleHistory, Entry
 
-app = typer.Typer(no_args_is_help=True, help="The sources' tables: each source has its own.")
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.command("list")

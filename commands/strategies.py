@@ -12,7 +12,7 @@ from bootstrap import scaffold, user_strategies
 from commands.shared import FAILED, OK, AsJson, Config, load, show
 from domain.errors import ConfigError
 
-app = typer.Typer(no_args_is_help=True, help="Strategies: ours, and those that you bring.")
+app = typer.Typer(no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A strategy's name.")]
 
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 import time
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from domain import dates
-from domain.coverage import Span
 from domain.dates import DAY_MS, age_ms
 from domain.errors import BadData, ConfigError
+
+if TYPE_CHECKING:
+    from domain.coverage import Span
 
 FOREVER = 2**53
 DAYS_MAX = 36_500
@@ -70,6 +72,8 @@ def window(since: str, until: str, timerange: str = "", days: int | None = None,
         raise ConfigError(f"the range {since or '...'} to {until or '...'} is empty or reversed; --since comes first")
     if start > now:
         raise ConfigError(f"the range begins in the future ({since}); nothing has been traded there yet")
+    from domain.coverage import Span  # noqa: PLC0415  numpy takes a while to load, and --help needs none
+
     return Span(start, end_ms)
 
 

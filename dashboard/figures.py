@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import csv
-import heapq
 import io
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from domain.score_bins import score_bins
 from domain.sheet import cell
-from domain.symbols import Symbols, filtered
-from domain.trade import FIELDS, ZERO, as_row
+from domain.trade import FIELDS, ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -20,44 +18,6 @@ if TYPE_CHECKING:
     from domain.trade import Trade
 
 DECILES = 10
-
-
-class Wanted(NamedTuple):
-    """Which trades are asked for, empty for all, and in which order."""
-
-    symbol: str = ""
-    strategy: str = ""
-    exit_reason: str = ""
-    side: str = ""
-    sort: str = "exit_time"
-    descending: bool = True
-
-
-def known(wanted: Wanted, trades: Iterable[Trade], followed: Iterable[str]) -> Wanted:
-    """Return what is asked for when its symbol is traded or followed. Raises BadData when it is neither."""
-    if wanted.symbol:
-        filtered(wanted.symbol, (*followed, *(one.symbol for one in trades)))
-    return wanted
-
-
-def chosen(trades: Sequence[Trade], wanted: Wanted) -> list[Trade]:
-    """Return the trades that are asked for, in order; of equal ones the newer first."""
-    found = _newest_first(trades, wanted)
-    found.sort(key=_rank(wanted), reverse=wanted.descending)
-    return found
-
-
-def page_of(trades: Sequence[Trade], wanted: Wanted, offset: int, limit: int) -> dict[str, Any]:
-    """Return some of the trades that are asked for, what all of them made, and what can be asked for."""
-    found = _newest_first(trades, wanted)
-    # sorting all of them would hold the loop up, on whatever thread: it is one call that nothing interrupts
-    first = heapq.nlargest if wanted.descending else heapq.nsmallest
-    shown = first(offset + limit, found, key=_rank(wanted))[offset:]
-    return {
-        "total": len(found), "net": sum(one.pnl_usd for one in found), "trades": [as_row(one) for one in shown],
-        "symbols": sorted({one.symbol for one in trades}), "strategies": sorted({one.strategy_name for one in trades}),
-        "exits": sorted({one.exit_reason for one in trades}),
-    }  # fmt: skip
 
 
 def as_csv(trades: Iterable[Trade]) -> str:
@@ -115,26 +75,6 @@ def _decile(held: Sequence[tuple[float, Decimal]]) -> dict[str, Any]:
         "win_rate": round(100 * sum(r > 0 for r in made) / len(made), 1),
         "mean_r": round(float(sum(made, ZERO)) / len(made), 3),
     }  # fmt: skip
-
-
-def _newest_first(trades: Sequence[Trade], wanted: Wanted) -> list[Trade]:
-    symbols = set(Symbols(one.symbol for one in trades).matches(wanted.symbol)) if wanted.symbol else None
-    asked = {"strategy_name": wanted.strategy, "exit_reason": wanted.exit_reason, "side": wanted.side}
-    held = {name: value for name, value in asked.items() if value}
-    found = [
-        one for one in trades
-        if (symbols is None or one.symbol in symbols) and all(getattr(one, name) == held[name] for name in held)
-    ]  # fmt: skip
-    found.sort(key=lambda one: one.exit_time, reverse=True)
-    return found
-
-
-def _rank(wanted: Wanted) -> Callable[[Trade], tuple[bool, Any]]:
-    return lambda one: _orderly(getattr(one, wanted.sort))
-
-
-def _orderly(value: object) -> tuple[bool, Any]:
-    return value is not None, value if value is not None else 0
 
 
 def _cell(value: object) -> str:

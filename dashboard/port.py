@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from domain.reports import Group, Period, Result
     from domain.statistics import Statistics
     from domain.trade import Trade
+    from domain.trade_page import Wanted
     from engine.operations import ExitOutcome
 
 
@@ -53,6 +54,10 @@ class Desk(Protocol):
 
     async def trades(self, days: int | None = None) -> list[Trade]:
         """Return the closed trades in the order of their exits."""
+        ...
+
+    async def page(self, wanted: Wanted, days: int | None, offset: int, limit: int) -> dict[str, Any]:
+        """Return a page of the closed trades that are asked for, as ``domain.trade_page`` tells it."""
         ...
 
     async def curve(self, days: int | None = None) -> RunningProfit:

@@ -9,12 +9,12 @@ from fastapi import APIRouter, Depends, Query
 from starlette.responses import Response, StreamingResponse
 
 from dashboard import figures, models
-from dashboard.figures import Wanted
 from dashboard.services import REFUSALS, Held, Services, may_read
 from domain.candle import timeframe_ms
 from domain.reports import Group, Period
 from domain.symbols import nearest
 from domain.trade import as_row
+from domain.trade_page import Wanted, chosen, known
 
 router = APIRouter(prefix="/api/v1", tags=["reports"], dependencies=[Depends(may_read)], responses=REFUSALS)
 
@@ -70,9 +70,8 @@ async def trades(
     limit: Limit = 50, offset: Offset = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Return closed trades: filtered, sorted, a page of them."""
-    held, followed = await services.desk.trades(days), services.desk.symbols()
     wanted = Wanted(symbol, strategy, exit_reason, side, sort, descending)
-    return await asyncio.to_thread(lambda: figures.page_of(held, figures.known(wanted, held, followed), offset, limit))
+    return await services.desk.page(wanted, days, offset, limit)
 
 
 @router.get("/trades.csv", response_class=Response, responses={200: {"content": {"text/csv": {}}}})
@@ -83,7 +82,12 @@ async def trades_csv(
     """Return closed trades as CSV, exact."""
     held, followed = await services.desk.trades(days), services.desk.symbols()
     wanted = Wanted(symbol, strategy, exit_reason, side)
-    text = await asyncio.to_thread(lambda: figures.as_csv(figures.chosen(held, figures.known(wanted, held, followed))))
+
+    def written() -> str:
+        known(wanted, (one.symbol for one in held), followed)
+        return figures.as_csv(chosen(held, wanted))
+
+    text = await asyncio.to_thread(written)
     name = {"content-disposition": "attachment; filename=revenant-trades.csv"}
     return Response(text, media_type="text/csv; charset=utf-8", headers=name)
 

@@ -52,11 +52,24 @@ class EquityCurve:
             EquityCurve.__init__(self, self._most)
             known = 0
         for trade in trades[known:]:
-            self._add(trade)
+            self.add(trade)
         self._seen = list(trades)
-        return RunningProfit(self._points(), self._slump)
+        return self.running()
 
-    def _add(self, trade: Trade) -> None:
+    def running(self) -> RunningProfit:
+        """Return the points and the deepest fall of what was added."""
+        return RunningProfit([point for bucket in self._buckets for point in bucket], self._slump)
+
+    def copy(self) -> EquityCurve:
+        """Return the same, which goes its own way from now on."""
+        other = EquityCurve(self._most)
+        # a bucket is replaced when it changes
+        other._buckets, other._size, other._count = self._buckets.copy(), self._size, self._count
+        other._total, other._peak, other._slump, other._peaked = self._total, self._peak, self._slump, self._peaked
+        return other
+
+    def add(self, trade: Trade) -> None:
+        """Take the trade that ended last."""
         self._total += trade.pnl_usd
         point = Point(self._count, trade.exit_time, self._total)
         if self._count % self._size:
@@ -64,7 +77,7 @@ class EquityCurve:
         else:
             self._buckets.append([point])
         self._count += 1
-        if len(self._buckets) * min(self._size, EACH_MAX) > self._most:
+        while len(self._buckets) * min(self._size, EACH_MAX) > self._most:
             self._size *= 2
             pairs = (self._buckets[at : at + 2] for at in range(0, len(self._buckets), 2))
             self._buckets = [_extremes([one for bucket in pair for one in bucket]) for pair in pairs]
@@ -75,9 +88,6 @@ class EquityCurve:
             self._peak, self._peaked = point.net, point.time
         elif self._peak - point.net > self._slump.depth:
             self._slump = Slump(self._peak - point.net, self._peaked or point.time, point.time)
-
-    def _points(self) -> list[Point]:
-        return [point for bucket in self._buckets for point in bucket]
 
 
 def _extremes(points: list[Point]) -> list[Point]:

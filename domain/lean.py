@@ -1,4 +1,4 @@
-"""Imports of a large package only the parts that are used."""
+"""Imports of a large package only the parts that are used, and of a module nothing until it is."""
 
 from __future__ import annotations
 
@@ -55,3 +55,20 @@ def lean(*packages: str, shared: tuple[str, ...]) -> None:
         outer, _, inner = name.rpartition(".")
         if outer:
             setattr(sys.modules[outer], inner, made)
+
+
+def lazily(name: str) -> Any:
+    """Return a module that runs once one of its names is used: what a command does not need costs it nothing."""
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.find_spec(name)
+    if spec is None or spec.loader is None:
+        raise ModuleNotFoundError(f"no module {name}", name=name)
+    spec.loader = importlib.util.LazyLoader(spec.loader)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    outer, _, inner = name.rpartition(".")
+    if outer:
+        setattr(importlib.import_module(outer), inner, module)
+    return module

@@ -69,11 +69,16 @@ def by_period(trades: Iterable[Trade], period: Period, count: int, now: datetime
     """Return the last ``count`` periods, newest first, also those without a trade."""
     groups: dict[date, list[Trade]] = {}
     for trade in trades:
-        groups.setdefault(_start(trade.exit_time.date(), period), []).append(trade)
-    first, found = _start(now.date(), period), []
+        groups.setdefault(start_of(trade.exit_time.date(), period), []).append(trade)
+    return [_result(first.isoformat(), groups.get(first, [])) for first in periods(period, count, now)]
+
+
+def periods(period: Period, count: int, now: datetime) -> list[date]:
+    """Return the first days of the last ``count`` periods, newest first."""
+    first, found = start_of(now.date(), period), []
     for _ in range(count):
-        found.append(_result(first.isoformat(), groups.get(first, [])))
-        first = _start(first - timedelta(days=1), period)
+        found.append(first)
+        first = start_of(first - timedelta(days=1), period)
     return found
 
 
@@ -107,7 +112,8 @@ def slump(trades: Sequence[Trade]) -> Slump:
     return worst
 
 
-def _start(day: date, period: Period) -> date:
+def start_of(day: date, period: Period) -> date:
+    """Return the first day of the period that a day is of."""
     if period is Period.WEEK:
         return day - timedelta(days=day.weekday())
     return day.replace(day=1) if period is Period.MONTH else day

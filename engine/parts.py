@@ -11,12 +11,15 @@ from engine.lag import Lags, LoopLag
 from engine.reconciliation import ReconcileTerms
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from domain.ports import Broker, Ledger
     from domain.records import Level, Record
     from domain.statistics import Statistics
     from domain.trade import Leg, Trade
+    from domain.trade_page import Wanted
+    from domain.trade_sums import TradeSums
     from engine import recovery
     from engine.fence import Fence
     from engine.learning import Learning
@@ -47,8 +50,32 @@ class Trades(Protocol):
         """Take trades that the journal holds."""
         ...
 
+    def __len__(self) -> int:
+        """Return how many trades there are."""
+        ...
+
     def trades(self) -> list[Trade]:
-        """Return all trades."""
+        """Return the newest trades, more than anybody here looks back at, in the order of their exits."""
+        ...
+
+    def named(self, begin: str) -> list[Trade]:
+        """Return the trades whose id begins so, however old."""
+        ...
+
+    def every(self, since: datetime | None = None) -> Iterator[Trade]:
+        """Yield all trades that ended at a time or later, however old, in the order of their exits."""
+        ...
+
+    def sums(self, since: datetime | None = None) -> TradeSums:
+        """Return the sums over all trades, or over those that ended at a time or later."""
+        ...
+
+    def page(self, wanted: Wanted, since: datetime | None, offset: int, limit: int) -> dict[str, Any]:
+        """Return some of the trades that are asked for, as ``domain.trade_page`` tells them."""
+        ...
+
+    def exits(self) -> dict[str, int]:
+        """Return when each trade ended (UTC ms), by id, however old."""
         ...
 
     def add_trade(self, trade: Trade) -> Level:

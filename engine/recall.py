@@ -154,15 +154,16 @@ class Recall:
             await self._tiers.trades.within(REPLAY_S, self._trades.load, journaled)
         except Unavailable as error:
             log.warning("database away: starting on the journal alone", reason=str(error))
-        self._trades.restore(journaled)
+        await self._tiers.trades.within(REPLAY_S, self._trades.restore, journaled)
         held = self._trades.trades()
         self._trader.remember(held)
+        self._trader.recorded.update(await self._tiers.trades.within(REPLAY_S, self._trades.exits))
         self._phantoms.take_trades(held[-REMEMBERED:])
 
     async def _find_lost(self, past: Past) -> None:
         """Find out whether others remember what the journal does not, and take what they know of open positions."""
         journaled = {trade.trade_id for trade in past.trades}
-        elsewhere = {one.trade_id: round(one.exit_time.timestamp() * 1000) for one in self._trades.trades()}
+        elsewhere = await self._tiers.trades.within(REPLAY_S, self._trades.exits)
         elsewhere |= await self._tiers.trades.within(REPLAY_S, self._trades.copies)
         # once that was made good, what others know from before its first record is no news
         begun = past.begun if self._ledger.begins <= 1 and not past.mended else 0
@@ -176,11 +177,11 @@ class Recall:
         """Take a trade that the database holds whole for a position that the journal believes to be open."""
         with contextlib.suppress(Unavailable):
             legs = await self._tiers.trades.within(REPLAY_S, self._trades.legs, trade_id)
-            known = next((one for one in self._trades.trades() if one.trade_id == trade_id), None)
-            if known is None or not legs:
+            known = await self._tiers.trades.within(REPLAY_S, self._trades.named, trade_id)
+            if not known or not legs:
                 # the exchange tells of its end
                 return
-            trade = msgspec.structs.replace(known, legs=tuple(legs))
+            trade = msgspec.structs.replace(known[0], legs=tuple(legs))
             log.warning("taken from the database: the journal does not know its end", trade=trade_id)
             record = Close(time=round(trade.exit_time.timestamp() * 1000), trade=trade)
             await self._tiers.journal.call(self._ledger.append, record)

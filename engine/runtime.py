@@ -148,7 +148,7 @@ class Runtime:
         self.progress.recovery_s = asyncio.get_running_loop().time() - started
         log.info(
             "recovered", seconds=round(self.progress.recovery_s, 2), records=past.records, candles_stored=report.stored,
-            candles_fetched=report.fetched, positions=len(p.trader.book.positions()), trades=len(p.trades.trades()),
+            candles_fetched=report.fetched, positions=len(p.trader.book.positions()), trades=len(p.trades),
             missed_signals=self.progress.missed_signals,
         )  # fmt: skip
         p.told("recovered", self.progress)
@@ -408,7 +408,8 @@ class Runtime:
             tier = self._p.tiers.refuges or self._p.tiers.journal
             with contextlib.suppress(Unavailable):
                 # what else an earlier life had written down, the exchange has told meanwhile
-                self._p.trades.restore(finished(await tier.call(self._p.ledger.heal)))
+                if found := finished(await tier.call(self._p.ledger.heal)):
+                    await self._p.tiers.trades.call(self._p.trades.restore, found)
             self._note_durable(self._p.ledger.durable)
 
     def _note_durable(self, durable: bool) -> None:  # noqa: FBT001  a fact, not a switch

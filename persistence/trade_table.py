@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import sqlalchemy as sa
@@ -13,12 +13,14 @@ import structlog
 
 from domain.trade import Leg, Trade
 from persistence import schema
+from persistence.trade_pages import TradePages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from domain.ids import Identity
     from domain.statistics import Statistics
+    from domain.trade_page import Wanted
     from persistence.database import Database
 
 log = structlog.get_logger(__name__)
@@ -29,8 +31,20 @@ CALL_S = 1.0
 BULK_S = 5.0
 CACHE_S = 5.0
 SMALL = 20
-CHUNK = 500
+CHUNK, WALKED = 500, 5_000
 LOOK_S = 60.0
+
+
+class Older(Protocol):
+    """Knows of the trades that only the database has any more."""
+
+    def older(self) -> int:
+        """Return how many there are."""
+        ...
+
+    def doubt(self) -> None:
+        """Have that found out anew."""
+        ...
 
 
 class TradeTable:
@@ -40,7 +54,8 @@ class TradeTable:
 
     ``statistics`` gives the figures of so many days, or of all time; they are cached in the database at most every
     few seconds. ``settled`` gives the trades that the database has been given: those that it has lost since, emptied
-    or exchanged for an older copy, are put back, with their legs as far as one of ``journaled`` tells them.
+    or exchanged for an older copy, are put back, with their legs as far as one of ``journaled`` tells them. ``older``
+    counts those that the database alone has.
     """
 
     def __init__(
@@ -53,12 +68,60 @@ class TradeTable:
         self._looked_at, self._remade = time.monotonic(), 0
         self._cache_due = False
         self.conflicts = 0
+        self.older: Older | None = None
 
     def load(self) -> list[Trade]:
         """Return this owner's trades without their legs, oldest exit first. Raises Unavailable when that is away."""
-        held = schema.trades.c
-        query = sa.select(schema.trades).where(*self._mine()).order_by(held.exit_time, held.trade_id)
-        with self._database.reading() as connection:
+        return list(self.walk())
+
+    def walk(self, since: datetime | None = None, until: tuple[datetime, str] | None = None) -> Iterator[Trade]:
+        """Yield this owner's trades without their legs, oldest exit first, a few thousand being read at a time.
+
+        They ended at ``since`` or later, up to a place in the order of exits. Raises Unavailable.
+        """
+        held, after = schema.trades.c, None
+        bounds = [held.exit_time >= since] if since else []
+        if until is not None:
+            bounds += [held.exit_time <= until[0], sa.or_(held.exit_time < until[0], held.trade_id <= until[1])]
+        while True:
+            begun: list[sa.ColumnElement[bool]] = []
+            if after is not None:
+                begun = [held.exit_time >= after[0], sa.or_(held.exit_time > after[0], held.trade_id > after[1])]
+            where = (*self._mine(), *bounds, *begun)
+            query = sa.select(schema.trades).where(*where).order_by(held.exit_time, held.trade_id).limit(WALKED)
+            read = self._read(query)
+            yield from read
+            if len(read) < WALKED:
+                return
+            after = read[-1].exit_time, read[-1].trade_id
+
+    def of(self, names: Sequence[str]) -> list[Trade]:
+        """Return those of some trades that there are, without their legs. Raises Unavailable."""
+        pieces = (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
+        held = schema.trades.c.trade_id
+        return [one for piece in pieces
+                for one in self._read(sa.select(schema.trades).where(*self._mine(), held.in_(piece)))]  # fmt: skip
+
+    def named(self, begin: str) -> list[Trade]:
+        """Return the trades whose id begins so, without their legs. Raises Unavailable."""
+        held = schema.trades.c.trade_id
+        return self._read(sa.select(schema.trades).where(*self._mine(), held.startswith(begin, autoescape=True)))
+
+    def exits(self) -> dict[str, int]:
+        """Return when each trade ended (UTC ms), by id. Raises Unavailable."""
+        query = sa.select(schema.trades.c.trade_id, schema.trades.c.exit_time).where(*self._mine())
+        with self._database.reading(BULK_S) as connection:
+            return {str(row[0]): round(row[1].timestamp() * 1000) for row in connection.execute(query)}
+
+    def page(
+        self, wanted: Wanted, since: datetime | None, waiting: Sequence[Trade], offset: int, limit: int
+    ) -> dict[str, Any]:
+        """Return a page of trades as if those that wait to be written had been. Raises Unavailable."""
+        with self._database.reading(BULK_S) as connection:
+            return TradePages(connection, self._mine(), since, waiting).page(wanted, offset, limit)
+
+    def _read(self, query: sa.Select[Any]) -> list[Trade]:
+        with self._database.reading(BULK_S) as connection:
             return [Trade(**row) for row in connection.execute(query).mappings()]
 
     def versions(self) -> dict[str, int]:
@@ -134,7 +197,8 @@ class TradeTable:
         count = sa.select(sa.func.count()).select_from(schema.trades).where(*self._mine())
         with self._database.reading(CALL_S) as connection:
             there = connection.scalar(count) or 0
-        if there - others >= len(settled):
+        older = self.older.older() if self.older is not None else 0
+        if there - others >= len(settled) + older:
             self._remade = remade
             return
         known = self.versions()
@@ -145,6 +209,12 @@ class TradeTable:
         whole = [*told, *lacking.values()]
         for start in range(0, len(whole), CHUNK):
             self._insert(whole[start : start + CHUNK])
+        if self.older is not None:
+            self.older.doubt()
+            gone = older - self.older.older()
+            if gone:
+                log.error("older trades are gone from the database, and nobody here has them any more",
+                          trades=gone, way_out="restore a backup: python manage.py backup restore")  # fmt: skip
         self._remade = remade
 
     def _cache(self) -> None:

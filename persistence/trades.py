@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import threading
 from collections import deque
 from datetime import datetime, timedelta
@@ -15,14 +14,17 @@ from domain import trade as domain_trade
 from domain.errors import BadData, RevenantError
 from domain.ids import Identity
 from domain.records import Close, Level
-from domain.statistics import Statistics, describe, summarise
+from domain.statistics import Statistics, describe
 from domain.trade import Leg, Trade
+from domain.trade_page import Wanted, page_of
+from domain.trade_sums import TradeSums
 from persistence.mirror import MIRROR_MAX, RedisMirror, SnapshotFile
 from persistence.outbox import Outbox
 from persistence.trade_table import TradeTable, same
+from persistence.trade_window import HELD_MAX, TradeWindow, by_exit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from decimal import Decimal
 
     from domain.ports import Ledger
@@ -41,8 +43,9 @@ class TradeTrackerPostgres:
 
     A trade is acknowledged when the journal has it. From there it is carried to the database, to Redis and to a
     snapshot file, each on a thread of its own (``start``), so that none of them is ever waited for. ``now`` gives
-    the market time that periods of statistics end at, ``journaled`` all trades that the journal still tells of. Calls
-    are synchronous and may come from any thread.
+    the market time that periods of statistics end at, ``journaled`` all trades that the journal still tells of. The
+    newest ``held_max`` trades are at hand, older ones are asked of the database. Calls are synchronous and may come
+    from any thread.
     """
 
     def __init__(
@@ -55,14 +58,15 @@ class TradeTrackerPostgres:
         redis: Redis | None = None,
         snapshot: AtomicFile | None = None,
         journaled: Callable[[], Iterable[Trade]] = tuple,
+        held_max: int = HELD_MAX,
     ) -> None:
         self._ledger, self._who, self._now = ledger, who, now
-        self._lock = threading.Lock()
-        self._known: dict[str, Trade] = {}
-        self._ordered: list[Trade] = []
+        self._copying = threading.Lock()
         self._newest: deque[Trade] = deque(maxlen=MIRROR_MAX)
         self._complete = False
         self.table = TradeTable(database, who, self.get_statistics, self._settled, journaled)
+        self._window = TradeWindow(self.table.walk, held_max)
+        self.table.older = self._window
         self.settling: Outbox[Trade] = Outbox("database", self.table)
         self.mirror = RedisMirror(redis, who, self._newest_trades) if redis is not None else None
         self._outboxes: list[Outbox[Trade]] = [self.settling]
@@ -105,10 +109,43 @@ class TradeTrackerPostgres:
             # the copies had all that time too: what they could not do by now waits for the next start
             one.close(min(seconds, LAST_S))
 
+    def __len__(self) -> int:
+        """Return how many trades are known."""
+        return len(self._window)
+
     def trades(self) -> list[Trade]:
-        """Return every trade known, settled or not, in the order of their exits."""
-        with self._lock:
-            return list(self._ordered)
+        """Return the newest trades, settled or not, in the order of their exits; all of them up to ``held_max``."""
+        return self._window.newest()
+
+    def every(self, since: datetime | None = None) -> Iterator[Trade]:
+        """Yield all trades that ended at a time or later, in the order of their exits. Raises Unavailable."""
+        return self._window.every(since)
+
+    def sums(self, since: datetime | None = None) -> TradeSums:
+        """Return the sums over all trades, or over those that ended at a time or later. Raises Unavailable."""
+        return self._window.sums() if since is None else TradeSums(self.every(since))
+
+    def page(self, wanted: Wanted, since: datetime | None, offset: int, limit: int) -> dict[str, Any]:
+        """Return some of the trades that are asked for, as ``domain.trade_page`` tells them. Raises Unavailable."""
+        if self._window.whole:
+            return page_of(list(self.every(since)), wanted, offset, limit)
+        waiting = [one for one in self.trades() if _key(one) in self.settling]
+        return self.table.page(wanted, since, waiting, offset, limit)
+
+    def named(self, begin: str) -> list[Trade]:
+        """Return the trades whose id begins so. Raises Unavailable."""
+        held = {one.trade_id: one for one in self.trades() if one.trade_id.startswith(begin)}
+        older = {} if self._window.whole else {one.trade_id: one for one in self.table.named(begin)}
+        return list((older | held).values())
+
+    def exits(self) -> dict[str, int]:
+        """Return when each trade ended (UTC ms), by id; of the newest alone while the database is away."""
+        try:
+            older = {} if self._window.whole else self.table.exits()
+        except RevenantError as error:
+            log.warning("the database does not tell of older trades", reason=str(error))
+            older = {}
+        return older | {one.trade_id: round(one.exit_time.timestamp() * 1000) for one in self.trades()}
 
     def load(self, journaled: Iterable[Trade] = ()) -> int:
         """Learn of this owner's trades in the database; return how many it has.
@@ -120,15 +157,23 @@ class TradeTrackerPostgres:
         """
         told = domain_trade.newest(journaled)
         try:
-            there = self.table.versions()
-            same_as_told = all(key in told and told[key].version == version for key, version in there.items())
-            rows = [told[key] for key in there] if same_as_told else self.table.load()
+            count = self._window.begin(self._of_journal(told) or self.table.walk())
         except RevenantError:
             self.restore(self._mirrored())
             raise
-        self._learn(sorted(rows, key=_by_exit))
+        with self._copying:
+            self._newest.extend(self.trades()[-MIRROR_MAX:])
         self._complete = True
-        return len(there)
+        return count
+
+    def _of_journal(self, told: dict[str, Trade]) -> list[Trade]:
+        """Return what the database holds when the journal has told of all of it, else nothing."""
+        if not told or self.table.counts()["trades"] > len(told):
+            return []
+        there = self.table.versions()
+        if any(key not in told or told[key].version != version for key, version in there.items()):
+            return []
+        return sorted((told[key] for key in there), key=by_exit)
 
     def add_trade(self, trade: Trade) -> Level:
         """Record a finished trade, or a higher version of one, and say where it rests; the same again changes nothing.
@@ -136,8 +181,7 @@ class TradeTrackerPostgres:
         MEMORY is no acknowledgement: then neither the disk nor any other tier has taken it.
         """
         held = self._owned(trade)
-        with self._lock:
-            there = self._known.get(held.trade_id)
+        there = self._window.get(held.trade_id)
         if there is not None and (there.version > held.version or same(there, held)):
             return Level.JOURNALED if _key(there) in self.settling else Level.SETTLED
         level = Level.MEMORY
@@ -156,8 +200,10 @@ class TradeTrackerPostgres:
         """Take trades that the journal already holds; they are carried to the tiers that may lack them."""
         fresh: dict[str, Trade] = {}
         queued: dict[str, Trade] = {}
-        for trade in trades:
-            there = fresh.get(trade.trade_id) or self._known.get(trade.trade_id)
+        told = list(trades)
+        older = self._older(told)
+        for trade in told:
+            there = fresh.get(trade.trade_id) or self._window.get(trade.trade_id) or older.get(trade.trade_id)
             if there is None or there.version < trade.version:
                 # each version goes out by itself, so that no tier lacks the executions of the one before
                 fresh[trade.trade_id] = queued[_key(trade)] = trade
@@ -166,6 +212,20 @@ class TradeTrackerPostgres:
         self._learn(fresh.values())
         for one in self._outboxes:
             one.put(queued)
+        if self._complete:
+            self._window.let_go(self._has_settled)
+
+    def _older(self, told: list[Trade]) -> dict[str, Trade]:
+        """Return those of many trades that only the database has any more, as it has them.
+
+        While it is away they count as new: it finds out by itself that it has them.
+        """
+        asked = [one.trade_id for one in told if self._window.may_be_older(one)]
+        try:
+            return {one.trade_id: one for one in self.table.of(asked)} if len(told) > 1 and asked else {}
+        except RevenantError as error:
+            log.warning("the database does not tell which trades it has", reason=str(error))
+            return {}
 
     def legs(self, trade_id: str) -> list[Leg]:
         """Return the executions of a trade that has reached the database. Raises Unavailable."""
@@ -200,8 +260,7 @@ class TradeTrackerPostgres:
         """Return the figures of all trades, or of those that ended in the last ``days`` days."""
         if days is not None and days < 1:
             raise BadData(f"days {days}: give 1 or more, or nothing for all time")
-        since = self._now() - timedelta(days=days) if days else None
-        return summarise([held for held in self.trades() if since is None or held.exit_time >= since])
+        return self.sums(self._now() - timedelta(days=days) if days else None).statistics()
 
     def format_stats_message(self, days: int | None = None) -> str:
         """Return the figures as a message; it says so when they may be incomplete or are not in the database yet."""
@@ -211,34 +270,23 @@ class TradeTrackerPostgres:
         return f"{text}\n\n⚠️ {self.unsettled} trades are not in the database yet" if self.unsettled else text
 
     def _learn(self, trades: Iterable[Trade]) -> None:
-        with self._lock:
-            told = list(trades)
-            for trade in told:
-                there = self._known.get(trade.trade_id)
-                if there is not None and there.version >= trade.version:
-                    continue
-                bare = msgspec.structs.replace(trade, legs=()) if trade.legs else trade
-                self._known[trade.trade_id] = bare
-                if len(told) == 1:
-                    self._put_in_order(bare, there)
-                if there is not None and there in self._newest:
-                    self._newest.remove(there)
-                self._newest.append(bare)
-            if len(told) > 1:
-                self._ordered = sorted(self._known.values(), key=_by_exit)
-
-    def _put_in_order(self, trade: Trade, earlier: Trade | None) -> None:
-        if earlier is not None:
-            del self._ordered[bisect.bisect_left(self._ordered, _by_exit(earlier), key=_by_exit)]
-        bisect.insort(self._ordered, trade, key=_by_exit)
+        news = self._window.learn(trades)
+        with self._copying:
+            for trade in news:
+                earlier = [one for one in self._newest if one.trade_id == trade.trade_id] if trade.version else []
+                for one in earlier:
+                    self._newest.remove(one)
+                self._newest.append(trade)
 
     def _newest_trades(self) -> list[Trade]:
-        with self._lock:
+        with self._copying:
             return list(self._newest)
 
     def _settled(self) -> list[Trade]:
-        with self._lock:
-            return [trade for trade in self._known.values() if _key(trade) not in self.settling]
+        return [trade for trade in self.trades() if self._has_settled(trade)]
+
+    def _has_settled(self, trade: Trade) -> bool:
+        return _key(trade) not in self.settling
 
     def _mirrored(self) -> list[Trade]:
         try:
@@ -258,10 +306,6 @@ class TradeTrackerPostgres:
             raise BadData(f"trade on {trade.symbol} belongs to {'/'.join(owner)}, this is {'/'.join(self._who)}")
         name = trade.trade_id or domain_trade_id(trade, self._who)
         return msgspec.structs.replace(trade, source=owner[0], mode=owner[1], account=owner[2], trade_id=name)
-
-
-def _by_exit(trade: Trade) -> tuple[datetime, str]:
-    return trade.exit_time, trade.trade_id
 
 
 def _key(trade: Trade) -> str:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from domain.reports import Group, Period, Result, Slump
     from domain.statistics import Statistics
     from domain.trade import Trade
+    from domain.trade_sums import TradeSums
     from engine.operations import ExitOutcome
 
 
@@ -43,8 +44,12 @@ class Desk(Protocol):
         """Return the figures of closed trades."""
         ...
 
-    async def trades(self, days: int | None = None) -> list[Trade]:
-        """Return the closed trades in the order of their exits."""
+    async def newest(self, count: int) -> list[Trade]:
+        """Return the trades that closed last, the newest last."""
+        ...
+
+    async def sums(self, days: int | None) -> TradeSums:
+        """Return the sums over closed trades."""
         ...
 
     async def results(self, period: Period, count: int) -> list[Result]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain.errors import BadData
 from domain.reports import Group, Period
-from domain.statistics import describe, summarise
+from domain.statistics import describe
 from domain.symbols import Symbols
 from domain.trade import ZERO
 from telegram_bot import texts
@@ -94,27 +94,26 @@ async def profit(ask: Ask) -> Answer:
     """Tell what closed trades made, after all costs."""
     ask.only(1)
     days = ask.number(0, None, DAYS_MAX, "days")
-    trades = await ask.desk.trades(days)
-    found, fall, seen = summarise(trades), await ask.desk.slump(days), ask.desk.status()
+    sums = await ask.desk.sums(days)
+    found, made, fall, seen = sums.statistics(), sums.total(), sums.curve().slump, ask.desk.status()
     title = f"Profit, {f'last {days} days' if days else 'all time'}"
     if not found.total_trades:
         return Answer(f"{bold(ask.desk.mode)} · {bold(title)}\nNo trade has ended yet.", refresh=True)
-    held = sum((one.exit_time - one.entry_time).total_seconds() for one in trades) / len(trades)
-    mean_r = sum(float(one.r_multiple) for one in trades) / len(trades)
     rows: list[tuple[str, object]] = [
         ("net profit", money(found.total_pnl)), ("open now", money(seen["open_pnl"])),
         ("trades", f"{found.total_trades} ({found.wins} won, {found.losses} lost)"),
-        ("win rate", f"{found.win_rate:.1f}%"), ("expectancy", f"{mean_r:+.3f}R a trade"),
+        ("win rate", f"{found.win_rate:.1f}%"), ("expectancy", f"{made.mean_r:+.3f}R a trade"),
         ("profit factor", "∞" if found.profit_factor is None else f"{found.profit_factor:.2f}"),
         ("average win", money(found.avg_win)), ("average loss", money(found.avg_loss)),
         ("fees", money(found.total_fees, sign=False)), ("funding", money(found.total_funding)),
-        ("worst fall", money(-fall.depth)), ("a day", money(found.daily_avg)), ("held", lasted(held)),
+        ("worst fall", money(-fall.depth)), ("a day", money(found.daily_avg)), ("held", lasted(made.held_s)),
     ]  # fmt: skip
     if found.best_trade and found.worst_trade:
         best, worst = found.best_trade, found.worst_trade
         rows += [("best", f"{coin(best.symbol)} {money(best.pnl_usd)}"),
                  ("worst", f"{coin(worst.symbol)} {money(worst.pnl_usd)}")]  # fmt: skip
-    rows += [("first", moment(trades[0].exit_time)), ("last", moment(trades[-1].exit_time))]
+    if sums.first and sums.last:
+        rows += [("first", moment(sums.first)), ("last", moment(sums.last))]
     return Answer(f"{bold(ask.desk.mode)} · {bold(title)}\n{texts.pairs(rows)}", refresh=True)
 
 
@@ -188,7 +187,7 @@ async def trades(ask: Ask) -> Answer:
     """Tell the newest closed trades, the newest first."""
     ask.only(1)
     count = ask.number(0, 10, ROWS_MAX, "how many trades") or 10
-    held = (await ask.desk.trades())[-count:][::-1]
+    held = (await ask.desk.newest(count))[::-1]
     if not held:
         return Answer(f"{bold(ask.desk.mode)} · No trade has ended yet.", refresh=True)
     rows = [(f"{ARROWS[one.side]}{coin(one.symbol)}", money(one.pnl_usd), f"{one.r_multiple:+.1f}", one.trade_id[:6])
@@ -203,7 +202,7 @@ async def order(ask: Ask) -> Answer:
     ask.only(1)
     if not ask.arguments:
         held = [(one["symbol"], one["id"]) for one in ask.desk.status()["positions"]]
-        held += [(one.symbol, one.trade_id) for one in (await ask.desk.trades())[-8:][::-1]]
+        held += [(one.symbol, one.trade_id) for one in (await ask.desk.newest(8))[::-1]]
         if not held:
             return Answer("Nothing has been ordered yet.")
         buttons = [Button(f"{coin(symbol)} {name[:8]}", f"/order {name}") for symbol, name in held[:SHOWN_BUTTONS]]

@@ -14,6 +14,8 @@ from domain.records import SwitchState
 from domain.statistics import summarise
 from domain.symbols import nearest
 from domain.trade import Trade
+from domain.trade_page import known, page_of
+from domain.trade_sums import TradeSums
 from engine.operations import ExitOutcome
 from engine.protections import Lock
 
@@ -97,6 +99,17 @@ class FakeDesk:
 
     async def trades(self, days=None):
         return [one for one in self.held if days is None or one.exit_time >= NOW - timedelta(days=days)]
+
+    async def newest(self, count):
+        return self.held[-count:]
+
+    async def sums(self, days):
+        return TradeSums(sorted(await self.trades(days), key=lambda one: (one.exit_time, one.trade_id)))
+
+    async def page(self, wanted, days, offset, limit):
+        held = await self.trades(days)
+        known(wanted, (one.symbol for one in held), self.symbols())
+        return page_of(held, wanted, offset, limit)
 
     async def results(self, period, count):
         return reports.by_period(self.held, period, count, NOW)

@@ -80,7 +80,10 @@ class Started:
 @functools.cache
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "live_bot", "manage", "broker.bybit", "persistence.migration"])
+    # what manage.py would load late comes before it
+    late = [f"commands.{name}" for name in ("backtest", "backup", "data", "ml", "sources", "strategies")]
+    parts = ["live_bot", "bootstrap.control", "bootstrap.inspection", *late, "manage"]
+    context.set_forkserver_preload([__name__, *parts, "broker.bybit", "persistence.migration"])
     return context
 
 

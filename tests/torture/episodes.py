@@ -8,13 +8,15 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from datetime import datetime
 from decimal import Decimal as D
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from domain import reports
 from domain.candle import Bar, Bars, ClosedBar, Series
 from domain.exits import ExitPlan
 from domain.fills import Costs
@@ -23,6 +25,8 @@ from domain.instrument import Instrument
 from domain.judgement import Judgement
 from domain.records import Close, Level, SwitchState, Touched
 from domain.trade import Leg, Trade
+from domain.trade_page import Wanted, page_of
+from domain.trade_sums import TradeSums
 from engine.fence import Fence
 from engine.leverage import Releveraged
 from engine.parts import Parts, Tiers
@@ -117,6 +121,24 @@ class Shelf:
         assert there is None or there.version < trade.version, f"{trade.trade_id} was recorded twice"
         self.held[trade.trade_id] = trade
         return self.ledger.append(Close(time=int(trade.exit_time.timestamp() * 1000), trade=trade)).level
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def every(self, since: datetime | None = None) -> Iterator[Trade]:
+        return iter(reports.since(self.trades(), since))
+
+    def sums(self, since: datetime | None = None) -> TradeSums:
+        return TradeSums(self.every(since))
+
+    def page(self, wanted: Wanted, since: datetime | None, offset: int, limit: int) -> dict[str, Any]:
+        return page_of(list(self.every(since)), wanted, offset, limit)
+
+    def named(self, begin: str) -> list[Trade]:
+        return [trade for name, trade in self.held.items() if name.startswith(begin)]
+
+    def exits(self) -> dict[str, int]:
+        return {name: round(trade.exit_time.timestamp() * 1000) for name, trade in self.held.items()}
 
     def copies(self) -> dict[str, int]:
         return {}

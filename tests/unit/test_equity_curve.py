@@ -10,10 +10,10 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.figures import Wanted, chosen, page_of
 from domain import reports
 from domain.equity_curve import EquityCurve
 from domain.trade import Trade, as_row
+from domain.trade_page import Wanted, chosen, page_of
 
 BEGIN = datetime(2026, 3, 1, tzinfo=UTC)
 ONE = Decimal(1)
