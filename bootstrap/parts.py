@@ -20,6 +20,7 @@ from bootstrap.user_strategies import NotLoaded, built, kind_of, origin
 from broker.bybit.hosts import Hosts, hosts
 from dashboard import logs
 from domain.candle import timeframe_ms
+from domain.durations import MINUTE_MS
 from domain.errors import ConfigError
 from domain.exits import ExitPlan
 from domain.fills import Costs
@@ -28,7 +29,7 @@ from domain.instrument import Instrument
 from domain.records import finished
 from domain.source import Source
 from engine import universe
-from engine.protections import MINUTE_MS, Protection
+from engine.protections import Protection
 from engine.risk import RiskLimits
 from engine.trader import Plan, Trader
 from history.sources.dialects import Bybit

@@ -11,7 +11,8 @@ import typer
 
 from domain import dates
 from domain.coverage import Span
-from domain.dates import DAY_MS, age_ms
+from domain.dates import age_ms
+from domain.durations import DAY_MS
 from domain.errors import BadData, ConfigError
 
 FOREVER = 2**53
