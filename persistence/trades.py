@@ -89,21 +89,21 @@ class TradeTrackerPostgres:
 
     def tiers(self) -> dict[str, dict[str, Any]]:
         """Return of each tier its state, what waits for it, and how long the oldest has been waiting."""
-        return {one.name: one.report() for one in self._outboxes}
+        return {outbox.name: outbox.report() for outbox in self._outboxes}
 
     def start(self) -> None:
         """Begin to carry trades to the tiers."""
-        for one in self._outboxes:
-            one.start()
+        for outbox in self._outboxes:
+            outbox.start()
 
     def close(self, seconds: float = 0.0) -> None:
         """Carry what can be carried in so many seconds, then stop; the rest is carried after the next start."""
-        for one in self._outboxes[1:]:
-            one.hurry()
+        for outbox in self._outboxes[1:]:
+            outbox.hurry()
         self.settling.close(seconds)
-        for one in self._outboxes[1:]:
+        for outbox in self._outboxes[1:]:
             # the copies had all that time too: what they could not do by now waits for the next start
-            one.close(min(seconds, LAST_S))
+            outbox.close(min(seconds, LAST_S))
 
     def trades(self) -> list[Trade]:
         """Return every trade known, settled or not, in the order of their exits."""
@@ -118,11 +118,11 @@ class TradeTrackerPostgres:
         Raises:
             Unavailable: when it is away; what Redis has of them is taken then.
         """
-        told = domain_trade.newest(journaled)
+        newest = domain_trade.newest(journaled)
         try:
             there = self.table.versions()
-            same_as_told = all(key in told and told[key].version == version for key, version in there.items())
-            rows = [told[key] for key in there] if same_as_told else self.table.load()
+            same_as_told = all(key in newest and newest[key].version == version for key, version in there.items())
+            rows = [newest[key] for key in there] if same_as_told else self.table.load()
         except RevenantError:
             self.restore(self._mirrored())
             raise
@@ -135,20 +135,20 @@ class TradeTrackerPostgres:
 
         MEMORY is no acknowledgement: then neither the disk nor any other tier has taken it.
         """
-        held = self._owned(trade)
+        owned = self._owned(trade)
         with self._lock:
-            there = self._known.get(held.trade_id)
-        if there is not None and (there.version > held.version or same(there, held)):
+            there = self._known.get(owned.trade_id)
+        if there is not None and (there.version > owned.version or same(there, owned)):
             return Level.JOURNALED if _key(there) in self.settling else Level.SETTLED
         level = Level.MEMORY
         if self._ledger is not None:
-            level = self._ledger.append(Close(time=int(held.exit_time.timestamp() * 1000), trade=held)).level
-        self.restore([held])
+            level = self._ledger.append(Close(time=int(owned.exit_time.timestamp() * 1000), trade=owned)).level
+        self.restore([owned])
         if level is Level.MEMORY:
             # nothing durable has it yet: this once the database is waited for
             self.settling.flush(1.0)
-            fresh = there is None or there.version < held.version
-            waits = (_key(held) if fresh else _told_again(held)) in self.settling
+            fresh = there is None or there.version < owned.version
+            waits = (_key(owned) if fresh else _told_again(owned)) in self.settling
             level = level if waits else Level.SETTLED
         return level
 
@@ -164,8 +164,8 @@ class TradeTrackerPostgres:
             elif there.version == trade.version and there is not trade and not same(there, trade):
                 self._keep_apart(trade)
         self._learn(fresh.values())
-        for one in self._outboxes:
-            one.put(queued)
+        for outbox in self._outboxes:
+            outbox.put(queued)
 
     def legs(self, trade_id: str) -> list[Leg]:
         """Return the executions of a trade that has reached the database. Raises Unavailable."""
@@ -174,7 +174,7 @@ class TradeTrackerPostgres:
     def copies(self) -> dict[str, int]:
         """Return when each trade ended of which Redis or the snapshot holds a copy (UTC ms), by id."""
         copied = [*self._mirrored(), *(self._snapshot.load() if self._snapshot is not None else ())]
-        return {one.trade_id: round(one.exit_time.timestamp() * 1000) for one in copied if self._is_ours(one)}
+        return {trade.trade_id: round(trade.exit_time.timestamp() * 1000) for trade in copied if self._is_ours(trade)}
 
     def _is_ours(self, trade: Trade) -> bool:
         return (trade.source, trade.mode, trade.account) == tuple(self._who)
@@ -201,7 +201,7 @@ class TradeTrackerPostgres:
         if days is not None and days < 1:
             raise BadData(f"days {days}: give 1 or more, or nothing for all time")
         since = self._now() - timedelta(days=days) if days else None
-        return summarise([held for held in self.trades() if since is None or held.exit_time >= since])
+        return summarise([trade for trade in self.trades() if since is None or trade.exit_time >= since])
 
     def format_stats_message(self, days: int | None = None) -> str:
         """Return the figures as a message; it says so when they may be incomplete or are not in the database yet."""
@@ -212,19 +212,19 @@ class TradeTrackerPostgres:
 
     def _learn(self, trades: Iterable[Trade]) -> None:
         with self._lock:
-            told = list(trades)
-            for trade in told:
+            learnt = list(trades)
+            for trade in learnt:
                 there = self._known.get(trade.trade_id)
                 if there is not None and there.version >= trade.version:
                     continue
                 bare = msgspec.structs.replace(trade, legs=()) if trade.legs else trade
                 self._known[trade.trade_id] = bare
-                if len(told) == 1:
+                if len(learnt) == 1:
                     self._put_in_order(bare, there)
                 if there is not None and there in self._newest:
                     self._newest.remove(there)
                 self._newest.append(bare)
-            if len(told) > 1:
+            if len(learnt) > 1:
                 self._ordered = sorted(self._known.values(), key=_by_exit)
 
     def _put_in_order(self, trade: Trade, earlier: Trade | None) -> None:
