@@ -15,6 +15,7 @@ import numpy as np
 
 from domain.candle import Bars, Series
 from domain.coverage import Span, cover, missing
+from domain.durations import HOUR_MS
 from domain.errors import BadData, Rejected
 from domain.funding import describe, gaps
 from formats import freqtrade
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from domain.funding import Told
 
 MANIFEST = "revenant-manifest.json"
-HOUR_MS = 3_600_000
 AT_ONCE = 2
 """Series that are read or packed at the same time: while the database or a packer works, Python has nothing to do."""
 
@@ -187,9 +187,9 @@ def _files(one: Material, kind: str) -> list[tuple[str, bytes, Written]]:
         content = freqtrade.encode_funding(*one.funding, kind)
         unpaid = gaps(*one.funding, one.window, one.due)
         lacking = sum(gap.missing for gap in unpaid)
-        told = (f"funding of {symbol}: {describe(one.funding[0], unpaid)}",) if unpaid else ()
+        warnings = (f"funding of {symbol}: {describe(one.funding[0], unpaid)}",) if unpaid else ()
         written = _written(name, extra, one.funding[0], content, lacking, 0)
-        files.append((name, content, replace(written, warnings=told)))
+        files.append((name, content, replace(written, warnings=warnings)))
     return files
 
 

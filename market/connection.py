@@ -13,7 +13,7 @@ import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWSTimeout, WSMsgType
 
 from domain.backoff import Backoff
-from market.allowance import Allowance
+from domain.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ class Connection:
     async def run(self) -> None:
         """Keep the socket open until cancelled."""
         backoff, failures, hosts = Backoff(*self._limits.backoff_s), 1, itertools.cycle(self._urls)
-        allowance = Allowance(self._limits.connects_max, CONNECT_WINDOW_S)
+        allowance = TokenBucket(self._limits.connects_max, CONNECT_WINDOW_S)
         while True:
             if wait := allowance.take(_now()):
                 log.error("feed has used up its connection attempts: waiting", seconds=round(wait))
@@ -105,10 +105,10 @@ class Connection:
 
     def cut(self) -> None:
         """End the connection without waiting for the other side; it is opened again."""
-        held = self._socket.get_extra_info("socket") if self._socket is not None else None
-        if held is not None:
+        raw_socket = self._socket.get_extra_info("socket") if self._socket is not None else None
+        if raw_socket is not None:
             with contextlib.suppress(OSError):
-                held.shutdown(socket.SHUT_RDWR)
+                raw_socket.shutdown(socket.SHUT_RDWR)
 
     async def _session(self, url: str) -> None:
         async with ClientSession(timeout=ClientTimeout(total=None)) as client:

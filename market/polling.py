@@ -12,6 +12,7 @@ import structlog
 
 from domain.candle import timeframe_ms
 from domain.coverage import Span, bars_in, without
+from domain.durations import DAY_MS
 from domain.errors import RevenantError
 from market.frames import Batches
 
@@ -26,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 AT_ONCE = 8
 RETRY_S = 5.0
-FORESEEN_MS = 10 * 86_400_000
+FORESEEN_MS = 10 * DAY_MS
 """Longer than any market closes."""
 BELIEVED_AFTER = 3
 """A bar that is not told so many times, while later ones are, was never there."""
@@ -105,8 +106,8 @@ class PollingFeed:
         recent = int((self._limits.settle_s + self._limits.stale_s) * 1000)
         if last is None or self._now() - self._empty.get(series, -recent) > recent:
             return False
-        others = (self._frames.last_time(one) for one in self._frames.series
-                  if one.timeframe == series.timeframe and one.symbol != series.symbol)  # fmt: skip
+        others = (self._frames.last_time(other) for other in self._frames.series
+                  if other.timeframe == series.timeframe and other.symbol != series.symbol)  # fmt: skip
         newest = max((time for time in others if time is not None), default=last)
         return newest > last and self._now() - newest - timeframe_ms(series.timeframe) <= (
             recent + timeframe_ms(series.timeframe)
@@ -115,10 +116,10 @@ class PollingFeed:
     def ages(self) -> dict[Series, float]:
         """Return of each series how many seconds ago its newest bar closed."""
         now = self._now()
-        held = {series: self._frames.last_time(series) for series in self._frames.series}
+        last_times = {series: self._frames.last_time(series) for series in self._frames.series}
         return {
             series: round((now - last - timeframe_ms(series.timeframe)) / 1000, 1)
-            for series, last in held.items() if last is not None
+            for series, last in last_times.items() if last is not None
         }  # fmt: skip
 
     def connected(self) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 
 from domain import ids
 from domain.candle import Series
+from domain.durations import DAY_MS
 from domain.errors import BadData
 from domain.leaves import Leaves
 from domain.phantom import LOSS, TIMEOUT, WIN, PhantomTrade, follow, open_phantom
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 COMPLETED_MAX = 1_000
 RATE_WINDOW = 200
 Vector = tuple[tuple[str, ...], "array[float]"]
-DAY_MS = 86_400_000
 
 
 class LearningRow(NamedTuple):
@@ -79,7 +79,7 @@ class PhantomTradeTracker:
     @property
     def completed(self) -> list[PhantomTrade]:
         """The newest that have ended, oldest first."""
-        return [msgspec.structs.replace(one, features=self._features(one)) for one in self._ended]
+        return [msgspec.structs.replace(phantom, features=self._features(phantom)) for phantom in self._ended]
 
     def record_signal(
         self,
@@ -128,16 +128,16 @@ class PhantomTradeTracker:
 
         With ``none_missing`` it is known that there was never a bar between the last one shown and this.
         """
-        held = self._active.get(closed.series)
+        active = self._active.get(closed.series)
         rules = self._instruments(closed.series.symbol)
-        if not held or rules is None:
+        if not active or rules is None:
             return []
-        for phantom in held.values():
+        for phantom in active.values():
             if none_missing:
                 phantom.next_open = max(phantom.next_open, closed.bar.open_time)
             leave = self._leaves.on_bar(phantom.strategy_name, closed.series, closed.bar.open_time, phantom.side)
             follow(phantom, closed.bar, rules, self._costs, leave=leave)
-        ended = [phantom for phantom in held.values() if phantom.outcome]
+        ended = [phantom for phantom in active.values() if phantom.outcome]
         for phantom in ended:
             self._close_phantom(phantom)
         return ended
@@ -148,19 +148,19 @@ class PhantomTradeTracker:
 
     def series(self) -> list[Series]:
         """Return the series that open phantoms are shown."""
-        return [series for series, held in self._active.items() if held]
+        return [series for series, active in self._active.items() if active]
 
     def active(self, symbol: str | None = None) -> list[PhantomTrade]:
         """Return the phantoms that are open, of a symbol or of all."""
-        wanted = [held for series, held in self._active.items() if symbol in {None, series.symbol}]
-        return [phantom for held in wanted for phantom in held.values()]
+        wanted = [phantoms for series, phantoms in self._active.items() if symbol in {None, series.symbol}]
+        return [phantom for phantoms in wanted for phantom in phantoms.values()]
 
     def restore(self, phantoms: Iterable[PhantomTrade]) -> None:
         """Take phantoms of earlier lives, open or ended, in the order in which that happened."""
-        for told in phantoms:
-            known = self._seen.get(told.phantom_id)
-            vector = told.features if known is None or told.features is not None else self._features(known)
-            phantom = msgspec.structs.replace(told, features=vector)
+        for stored in phantoms:
+            known = self._seen.get(stored.phantom_id)
+            vector = stored.features if known is None or stored.features is not None else self._features(known)
+            phantom = msgspec.structs.replace(stored, features=vector)
             if known is None:
                 self._follow(phantom)
             if phantom.outcome:
@@ -193,21 +193,27 @@ class PhantomTradeTracker:
                     f"symbol {symbol!r} is not known; phantoms there are of {', '.join(self._symbols()) or 'none'}"
                 )
             symbol = meant
-        ended = [one for one in self._ended if symbol in {None, one.symbol} and strategy in {None, one.strategy_name}]
-        held = [one for one in self.active(symbol) if strategy in {None, one.strategy_name}]
-        refused = [one for one in ended if not one.was_executed]
+        ended = [
+            phantom
+            for phantom in self._ended
+            if symbol in {None, phantom.symbol} and strategy in {None, phantom.strategy_name}
+        ]
+        active = [phantom for phantom in self.active(symbol) if strategy in {None, phantom.strategy_name}]
+        refused = [phantom for phantom in ended if not phantom.was_executed]
         return {
-            "total": len(ended) + len(held), "active": len(held), "completed": len(ended),
-            "executed": sum(one.was_executed for one in (*ended, *held)),
-            "rejected": sum(not one.was_executed for one in (*ended, *held)),
-            "outcomes": dict(Counter(one.outcome for one in ended)),
+            "total": len(ended) + len(active), "active": len(active), "completed": len(ended),
+            "executed": sum(phantom.was_executed for phantom in (*ended, *active)),
+            "rejected": sum(not phantom.was_executed for phantom in (*ended, *active)),
+            "outcomes": dict(Counter(phantom.outcome for phantom in ended)),
             "rejection_stats": {
                 "total_rejected": len(refused), **_sums(refused),
-                "missed_r": _total(one.realized_rr for one in refused if one.made > 0),
-                "avoided_r": _total(-one.realized_rr for one in refused if one.made <= 0),
+                "missed_r": _total(phantom.realized_rr for phantom in refused if phantom.made > 0),
+                "avoided_r": _total(-phantom.realized_rr for phantom in refused if phantom.made <= 0),
             },
             "ml_accuracy": self._accuracy(ended),
-            "gates": {gate: _gate([one for one in refused if one.gate == gate]) for gate in _gates(refused)},
+            "gates": {
+                gate: _gate([phantom for phantom in refused if phantom.gate == gate]) for gate in _gates(refused)
+            },
             "win_rates": _win_rates(ended),
         }  # fmt: skip
 
@@ -215,10 +221,11 @@ class PhantomTradeTracker:
         """Return a row for each signal that has ended and has a vector of today's schema, oldest signal first."""
         rows = [
             LearningRow(
-                one.phantom_id, one.symbol, one.strategy_name, one.signal_time, one.exit_time, features,
-                one.ml_score, one.was_executed, self._real_r(one) is not None, float(self._r(one)), one.outcome,
+                phantom.phantom_id, phantom.symbol, phantom.strategy_name, phantom.signal_time, phantom.exit_time,
+                features, phantom.ml_score, phantom.was_executed, self._real_r(phantom) is not None,
+                float(self._r(phantom)), phantom.outcome,
             )
-            for one in self._ended if one.schema == SCHEMA and (features := self._features(one)) is not None
+            for phantom in self._ended if phantom.schema == SCHEMA and (features := self._features(phantom)) is not None
         ]  # fmt: skip
         return sorted(rows, key=lambda row: (row.signal_time, row.phantom_id))
 
@@ -228,8 +235,8 @@ class PhantomTradeTracker:
         self._active.setdefault(series, {})[phantom.phantom_id] = phantom
 
     def _close_phantom(self, phantom: PhantomTrade) -> None:
-        held = self._active.get(Series(phantom.symbol, phantom.timeframe), {})
-        if held.pop(phantom.phantom_id, None) is None:
+        active = self._active.get(Series(phantom.symbol, phantom.timeframe), {})
+        if active.pop(phantom.phantom_id, None) is None:
             return
         self._seen[phantom.phantom_id] = phantom
         self._put_away(phantom)
@@ -241,7 +248,7 @@ class PhantomTradeTracker:
             self._real.pop(ids.trade_id(gone.phantom_id), None)
 
     def _symbols(self) -> list[str]:
-        return sorted({one.symbol for one in (*self._ended, *self.active())})
+        return sorted({phantom.symbol for phantom in (*self._ended, *self.active())})
 
     def _put_away(self, phantom: PhantomTrade) -> None:
         """Keep a vector in a tenth of the room: nobody looks at it before it is learned from."""
@@ -264,8 +271,8 @@ class PhantomTradeTracker:
 
     def _accuracy(self, ended: list[PhantomTrade]) -> dict[str, Any]:
         """Judge the score from both sides: what it refused, and what it let through."""
-        refused = [self._r(one) > 0 for one in ended if one.gate == "score" and one.outcome != TIMEOUT]
-        taken = [self._r(one) > 0 for one in ended if one.was_executed and one.ml_score is not None]
+        refused = [self._r(phantom) > 0 for phantom in ended if phantom.gate == "score" and phantom.outcome != TIMEOUT]
+        taken = [self._r(phantom) > 0 for phantom in ended if phantom.was_executed and phantom.ml_score is not None]
         right, judged = refused.count(False) + taken.count(True), len(refused) + len(taken)
         return {
             "correct_rejections": refused.count(False), "wrong_rejections": refused.count(True),
@@ -276,30 +283,30 @@ class PhantomTradeTracker:
 
 def _sums(phantoms: list[PhantomTrade]) -> dict[str, int]:
     return {
-        "would_have_won": sum(one.outcome == WIN for one in phantoms),
-        "would_have_lost": sum(one.outcome == LOSS for one in phantoms),
-        "timed_out": sum(one.outcome == TIMEOUT for one in phantoms),
+        "would_have_won": sum(phantom.outcome == WIN for phantom in phantoms),
+        "would_have_lost": sum(phantom.outcome == LOSS for phantom in phantoms),
+        "timed_out": sum(phantom.outcome == TIMEOUT for phantom in phantoms),
     }
 
 
 def _win_rates(ended: list[PhantomTrade]) -> dict[str, float]:
     """Return the share of gains among the newest of each strategy that reached an end of their own, in percent."""
     newest: dict[str, deque[bool]] = {}
-    for one in ended:
-        if one.outcome != TIMEOUT:
-            newest.setdefault(one.strategy_name, deque(maxlen=RATE_WINDOW)).append(one.outcome == WIN)
-    return {name: round(100 * sum(held) / len(held), 1) for name, held in newest.items()}
+    for phantom in ended:
+        if phantom.outcome != TIMEOUT:
+            newest.setdefault(phantom.strategy_name, deque(maxlen=RATE_WINDOW)).append(phantom.outcome == WIN)
+    return {name: round(100 * sum(wins) / len(wins), 1) for name, wins in newest.items()}
 
 
 def _gates(phantoms: list[PhantomTrade]) -> list[str]:
-    return sorted({one.gate for one in phantoms})
+    return sorted({phantom.gate for phantom in phantoms})
 
 
 def _gate(phantoms: list[PhantomTrade]) -> dict[str, Any]:
     return {
         "rejected": len(phantoms),
         **_sums(phantoms),
-        "opportunity_cost_r": _total(one.realized_rr for one in phantoms),
+        "opportunity_cost_r": _total(phantom.realized_rr for phantom in phantoms),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from domain.candle import Bars, Series, join
+from domain.candle import FAST_TIMEFRAME, MAIN_TIMEFRAME, Bars, Series, join
 from domain.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ class HealingCandleStorage:
         self.spilled = 0
         self.drained = 0
 
-    def save_candles(self, symbol: str, df: Bars | pd.DataFrame, *, timeframe: str = "15m") -> int:
+    def save_candles(self, symbol: str, df: Bars | pd.DataFrame, *, timeframe: str = MAIN_TIMEFRAME) -> int:
         """Store bars of one symbol; return the rows handed in."""
         return self.save_all_frames({Series(symbol, timeframe): df})
 
     def save_candles_3m(self, symbol: str, df: Bars | pd.DataFrame) -> int:
         """Store 3-minute bars of one symbol; return the rows handed in."""
-        return self.save_candles(symbol, df, timeframe="3m")
+        return self.save_candles(symbol, df, timeframe=FAST_TIMEFRAME)
 
     def save_all_frames(self, frames: Frames) -> int:
         """Store bars of many series, in the spill when the primary does not answer."""
@@ -52,27 +52,27 @@ class HealingCandleStorage:
         self.degraded = ""
         return saved
 
-    def load_candles(self, symbol: str, limit: int = 1_000, *, timeframe: str = "15m") -> Bars:
+    def load_candles(self, symbol: str, limit: int = 1_000, *, timeframe: str = MAIN_TIMEFRAME) -> Bars:
         """Return the newest bars of both storages together."""
         spilled = self._spill.load_candles(symbol, limit, timeframe=timeframe)
         try:
-            held = self._primary.load_candles(symbol, limit, timeframe=timeframe)
+            stored = self._primary.load_candles(symbol, limit, timeframe=timeframe)
         except Unavailable as error:
             self.degraded = str(error)
             return spilled
-        return join([held, spilled])[-limit:]
+        return join([stored, spilled])[-limit:]
 
     def load_frames(self, wanted: Mapping[Series, int]) -> dict[Series, Bars]:
         """Return the newest so many bars of each series, of both storages together; none of those without any."""
         spilled = self._spill.load_frames(wanted)
         try:
-            held = self._primary.load_frames(wanted)
+            frames = self._primary.load_frames(wanted)
         except Unavailable as error:
             self.degraded = str(error)
             return spilled
         for series, bars in spilled.items():
-            held[series] = join([held[series], bars])[-wanted[series] :] if series in held else bars
-        return held
+            frames[series] = join([frames[series], bars])[-wanted[series] :] if series in frames else bars
+        return frames
 
     def cleanup_old_candles(self, days_to_keep: int) -> int:
         """Delete a bot's old bars from the primary; pinned ranges and history stay."""

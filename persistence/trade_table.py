@@ -132,8 +132,10 @@ class TradeTable:
 
     def legs(self, trade_id: str) -> list[Leg]:
         """Return the executions of a trade, oldest first. Raises Unavailable."""
-        held = schema.trade_fills.c
-        query = sa.select(schema.trade_fills).where(held.trade_id == trade_id).order_by(held.time, held.exec_id)
+        columns = schema.trade_fills.c
+        query = (
+            sa.select(schema.trade_fills).where(columns.trade_id == trade_id).order_by(columns.time, columns.exec_id)
+        )
         with self._database.reading() as connection:
             rows = [dict(row) for row in connection.execute(query).mappings()]
         return [Leg(**{name: value for name, value in row.items() if name != "trade_id"}) for row in rows]
@@ -203,10 +205,10 @@ class TradeTable:
             return
         known = self.versions()
         lacking = {trade.trade_id: trade for trade in settled if known.get(trade.trade_id, -1) < trade.version}
-        told = [trade for trade in self._journaled() if trade.trade_id in lacking]
+        journaled = [trade for trade in self._journaled() if trade.trade_id in lacking]
         log.warning("the database has lost trades: put back", trades=len(lacking))
         # what the journal tells comes first: with legs, and each version in its turn
-        whole = [*told, *lacking.values()]
+        whole = [*journaled, *lacking.values()]
         for start in range(0, len(whole), CHUNK):
             self._insert(whole[start : start + CHUNK])
         if self.older is not None:
@@ -230,19 +232,23 @@ class TradeTable:
         self._cache_due, self._cached_at = False, time.monotonic()
 
     def _mine(self) -> list[sa.ColumnElement[bool]]:
-        held = schema.trades.c
-        return [held.source == self._who.source, held.mode == self._who.mode, held.account == self._who.account]
+        columns = schema.trades.c
+        return [
+            columns.source == self._who.source,
+            columns.mode == self._who.mode,
+            columns.account == self._who.account,
+        ]
 
     def _compare(self, connection: sa.Connection, trades: Sequence[Trade]) -> None:
         query = sa.select(schema.trades).where(schema.trades.c.trade_id.in_([trade.trade_id for trade in trades]))
-        held = {row["trade_id"]: Trade(**row) for row in connection.execute(query).mappings()}
+        stored = {row["trade_id"]: Trade(**row) for row in connection.execute(query).mappings()}
         for trade in trades:
-            there = held.get(trade.trade_id)
+            there = stored.get(trade.trade_id)
             if there is None:
                 continue
             if trade.version > there.version:
                 self._amend(connection, there, trade)
-                held[trade.trade_id] = trade
+                stored[trade.trade_id] = trade
             elif trade.version < there.version:
                 self._keep_version(connection, trade)
             elif not same(there, trade):

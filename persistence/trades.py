@@ -93,21 +93,21 @@ class TradeTrackerPostgres:
 
     def tiers(self) -> dict[str, dict[str, Any]]:
         """Return of each tier its state, what waits for it, and how long the oldest has been waiting."""
-        return {one.name: one.report() for one in self._outboxes}
+        return {outbox.name: outbox.report() for outbox in self._outboxes}
 
     def start(self) -> None:
         """Begin to carry trades to the tiers."""
-        for one in self._outboxes:
-            one.start()
+        for outbox in self._outboxes:
+            outbox.start()
 
     def close(self, seconds: float = 0.0) -> None:
         """Carry what can be carried in so many seconds, then stop; the rest is carried after the next start."""
-        for one in self._outboxes[1:]:
-            one.hurry()
+        for outbox in self._outboxes[1:]:
+            outbox.hurry()
         self.settling.close(seconds)
-        for one in self._outboxes[1:]:
+        for outbox in self._outboxes[1:]:
             # the copies had all that time too: what they could not do by now waits for the next start
-            one.close(min(seconds, LAST_S))
+            outbox.close(min(seconds, LAST_S))
 
     def __len__(self) -> int:
         """Return how many trades are known."""
@@ -155,9 +155,9 @@ class TradeTrackerPostgres:
         Raises:
             Unavailable: when it is away; what Redis has of them is taken then.
         """
-        told = domain_trade.newest(journaled)
+        newest = domain_trade.newest(journaled)
         try:
-            count = self._window.begin(self._of_journal(told) or self.table.walk())
+            count = self._window.begin(self._of_journal(newest) or self.table.walk())
         except RevenantError:
             self.restore(self._mirrored())
             raise
@@ -180,19 +180,19 @@ class TradeTrackerPostgres:
 
         MEMORY is no acknowledgement: then neither the disk nor any other tier has taken it.
         """
-        held = self._owned(trade)
-        there = self._window.get(held.trade_id)
-        if there is not None and (there.version > held.version or same(there, held)):
+        owned = self._owned(trade)
+        there = self._window.get(owned.trade_id)
+        if there is not None and (there.version > owned.version or same(there, owned)):
             return Level.JOURNALED if _key(there) in self.settling else Level.SETTLED
         level = Level.MEMORY
         if self._ledger is not None:
-            level = self._ledger.append(Close(time=int(held.exit_time.timestamp() * 1000), trade=held)).level
-        self.restore([held])
+            level = self._ledger.append(Close(time=int(owned.exit_time.timestamp() * 1000), trade=owned)).level
+        self.restore([owned])
         if level is Level.MEMORY:
             # nothing durable has it yet: this once the database is waited for
             self.settling.flush(1.0)
-            fresh = there is None or there.version < held.version
-            waits = (_key(held) if fresh else _told_again(held)) in self.settling
+            fresh = there is None or there.version < owned.version
+            waits = (_key(owned) if fresh else _told_again(owned)) in self.settling
             level = level if waits else Level.SETTLED
         return level
 
@@ -234,7 +234,7 @@ class TradeTrackerPostgres:
     def copies(self) -> dict[str, int]:
         """Return when each trade ended of which Redis or the snapshot holds a copy (UTC ms), by id."""
         copied = [*self._mirrored(), *(self._snapshot.load() if self._snapshot is not None else ())]
-        return {one.trade_id: round(one.exit_time.timestamp() * 1000) for one in copied if self._is_ours(one)}
+        return {trade.trade_id: round(trade.exit_time.timestamp() * 1000) for trade in copied if self._is_ours(trade)}
 
     def _is_ours(self, trade: Trade) -> bool:
         return (trade.source, trade.mode, trade.account) == tuple(self._who)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from domain.account import BAD_REQUEST
 from domain.errors import Rejected
 from sandbox import shapes
+from sandbox.codes import BAD_REQUEST
 from sandbox.parameters import Parameters
 from sandbox.routes import ALL, LINEAR, Reply, Result, Route, Routes
 
@@ -42,7 +42,7 @@ class AccountRest:
 
     def _info(self, _: Parameters) -> Result:
         return {
-            "marginMode": self._exchange.account.state.margin_mode, "updatedTime": "0",
+            "marginMode": shapes.margin_mode(self._exchange.account.state), "updatedTime": "0",
             "unifiedMarginStatus": 5, "dcpStatus": "OFF", "timeWindow": 0, "smpGroup": 0, "isMasterTrader": False,
             "spotHedgingStatus": "OFF",
         }  # fmt: skip
@@ -55,10 +55,10 @@ class AccountRest:
         return {"list": [{**wallet, "coin": [row for row in wallet["coin"] if row["coin"] in coins]}]}
 
     def _fee_rate(self, params: Parameters) -> Result:
-        costs, held = self._exchange.terms.costs, self._exchange.by_venue_id
+        costs, contracts = self._exchange.terms.costs, self._exchange.by_venue_id
         if "symbol" in params:
             self._exchange.instrument_symbol(params.text("symbol"))
-        names = [params.text("symbol")] if "symbol" in params else sorted(held)
+        names = [params.text("symbol")] if "symbol" in params else sorted(contracts)
         maker, taker = shapes.text(costs.maker), shapes.text(costs.taker)
         return {"list": [{"symbol": name, "takerFeeRate": taker, "makerFeeRate": maker} for name in names]}
 

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from domain.account import BAD_REQUEST, AccountState, Event, VenueOrder
+from domain.account import AccountState, Event, VenueOrder
 from domain.candle import Bar, Bars, resample
+from domain.durations import DAY_MS
 from domain.errors import Rejected
 from domain.fills import Costs
 from domain.order_book import Level, OrderBooks
 from sandbox.clock import MarketClock, wire_ms
+from sandbox.codes import BAD_REQUEST
 from sandbox.delays import Delays
 from sandbox.mark import BASIS_MS, MarkBar, mark_bars
 from sandbox.market import Market
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from sandbox.tape import Tape
 
 FUNDING_RATE = Decimal("0.0001")
-WARMUP_MS = 12 * 86_400_000
+WARMUP_MS = 12 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +102,16 @@ class Exchange:
 
     def instrument_symbol(self, venue_id: str) -> str:
         """Return the unified symbol of an exchange id; raises Rejected 10001 for an unknown one."""
-        found = self.by_venue_id.get(venue_id)
-        if found is None:
+        rules = self.by_venue_id.get(venue_id)
+        if rules is None:
             raise Rejected(f"params error: Symbol Invalid {venue_id}", BAD_REQUEST)
-        return found.symbol
+        return rules.symbol
 
     def advance(self) -> list[Event]:
         """Close the next base bar: match every symbol on it, pay funding when due."""
         start, end = self.processed_until, self.processed_until + self.tape.base_ms
         busy = {order.symbol for order in self.account.state.orders.values()}
-        busy |= {held.symbol for held in self.account.open_positions()}
+        busy |= {position.symbol for position in self.account.open_positions()}
         events: list[Event] = []
         for symbol in sorted(self.tape.instruments):
             bars = self.tape.bars(symbol, start, end)
@@ -247,7 +249,7 @@ class Exchange:
 
     def last_day(self, symbol: str) -> Bars:
         """Return the base bars of the last 24 hours."""
-        return self.tape.bars(symbol, self.processed_until - 86_400_000, self.processed_until)
+        return self.tape.bars(symbol, self.processed_until - DAY_MS, self.processed_until)
 
     def _price_all(self) -> None:
         for symbol, rules in self.tape.instruments.items():
@@ -256,8 +258,8 @@ class Exchange:
                 self.account.mark(symbol, rules.price(float(bars.close[-1])))
                 last = bars.row(len(bars) - 1)
                 self.books.on_bar(symbol, last.open_time, self.tape.base_ms, last.turnover)
-        for held in self.account.open_positions():
-            self.account.take_mark(held.symbol, self.mark_price(held.symbol))
+        for position in self.account.open_positions():
+            self.account.take_mark(position.symbol, self.mark_price(position.symbol))
 
     @staticmethod
     def _birth(store: SandboxStore) -> str:

@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
+from domain.durations import DAY_MS
 from domain.errors import BadData, ConfigError, Rejected, of_system
 from sandbox.access import Access, kept_token, new_token
 from sandbox.clock import wire_ms
+from sandbox.codes import code_of, words_of
 from sandbox.exchange import Exchange, Terms
 from sandbox.faults import FaultDirector, Faults
 from sandbox.limits import Banned, Limits, too_fast
@@ -178,7 +180,7 @@ class Server:
         try:
             reply = self._answer(request, body, headers, canned.code if canned else 0)
         except Rejected as error:
-            reply = Reply({}, code=error.code, message=str(error))
+            reply = Reply({}, code=code_of(error), message=words_of(error))
         if not reply.code and self._faults.loses(request.path):
             if request.transport is not None:
                 request.transport.abort()
@@ -228,7 +230,7 @@ class Server:
                 self._streams.events(self._exchange.delist(venue_id))
                 self._streams.forget(venue_id)
         except Rejected as error:
-            return web.json_response({"error": str(error)}, status=400)
+            return web.json_response({"error": words_of(error)}, status=400)
         if change.drop:
             await asyncio.gather(self._streams.close(), self._trade.close())
         return web.json_response({"ok": True})
@@ -315,7 +317,7 @@ def _tape(options: Options, store: SandboxStore) -> Tape:
     store.put("tape", made_of)
     if options.replay:
         return replay(options.replay)
-    start = int(store.get("tape_start") or wire_ms() - 13 * 86_400_000)
+    start = int(store.get("tape_start") or wire_ms() - 13 * DAY_MS)
     store.put("tape_start", str(start))
     return GeneratedTape(options.seed, options.symbols, start, options.quiet)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from domain.candle import Bars, timeframe_ms
 from domain.coverage import TIMEFRAMES
+from domain.durations import HOUR_MS
 from domain.errors import Unavailable
 from domain.source import Source
 from history.port import EQUITY, PERPETUAL, SPOT, Terms
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from domain.coverage import Span
-
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ class Okx:
 
     def request(self, market: str, venue_id: str, timeframe: str, span: Span) -> Request:  # noqa: ARG002  see Dialect
         """See Dialect; bars after ``before`` and before ``after``, both outside."""
-        long = timeframe_ms(timeframe) >= 6 * 3_600_000
+        long = timeframe_ms(timeframe) >= 6 * HOUR_MS
         bar = timeframe if timeframe.endswith("m") else timeframe.upper()
         params = {
             "instId": venue_id, "bar": f"{bar}utc" if long else bar, "before": span.start - 1, "after": span.end,
@@ -175,9 +174,9 @@ class Okx:
 
     def rows(self, market: str, venue_id: str, body: Any) -> Bars:  # noqa: ARG002  see Dialect
         """See Dialect; rows that OKX has not confirmed yet are left out."""
-        told = [row for row in _inside(body, "data") if not (isinstance(row, list) and str(row[-1]) == "0")]
+        complete = [row for row in _inside(body, "data") if not (isinstance(row, list) and str(row[-1]) == "0")]
         # spot has its volume in base units where swaps have contracts
-        return table(told, lambda row: (*row[:5], row[6] if market == PERPETUAL else row[5], row[7]))
+        return table(complete, lambda row: (*row[:5], row[6] if market == PERPETUAL else row[5], row[7]))
 
     def following(self, body: Any) -> dict[str, Any]:  # noqa: ARG002  see Dialect
         """Answers have one page: what is left of a span is asked for by its times."""
@@ -230,8 +229,8 @@ class OkxMarks(Okx):
 
     def rows(self, market: str, venue_id: str, body: Any) -> Bars:  # noqa: ARG002  see Dialect
         """See Dialect."""
-        told = [row for row in _inside(body, "data") if not (isinstance(row, list) and str(row[-1]) == "0")]
-        return table(told, lambda row: (*row[:5], 0.0, 0.0))
+        complete = [row for row in _inside(body, "data") if not (isinstance(row, list) and str(row[-1]) == "0")]
+        return table(complete, lambda row: (*row[:5], 0.0, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,10 +263,10 @@ def payments(source: Source, body: Any) -> list[tuple[int, float]]:
     )
     try:
         # hosts tell payments some milliseconds after the minute that they belong to
-        found = [(int(one[time_name]) // 60_000 * 60_000, float(one[rate_name])) for one in listed]
+        payments = [(int(row[time_name]) // 60_000 * 60_000, float(row[rate_name])) for row in listed]
     except (LookupError, TypeError, ValueError) as error:
         raise Unavailable(f"unreadable answer {str(body)[:120]}") from error
-    return sorted(found)
+    return sorted(payments)
 
 
 class Alpaca:
