@@ -1,6 +1,6 @@
 // Pieces that every view is made of.
 
-import { html, useEffect, useRef, useState } from "./vendor/preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
 import { get } from "./api.js";
 import { listen, state } from "./live.js";
 import { DASH, number, signed, whole } from "./format.js";
@@ -89,21 +89,48 @@ export function Badge({ tone, children }) {
   return html`<span class=${`badge ${tone || ""}`}><span aria-hidden="true">${sign}</span> ${children}</span>`;
 }
 
-// columns: [{name, key, of: row => cell, right, sort}]
-export function Table({ columns, rows, label, sort, onSort, onRow, keyOf, empty }) {
+// Whether a table has not the width that its columns need; asked anew when the width or the rows change.
+function useCramped(box, rows) {
+  const [cramped, setCramped] = useState(false);
+  const needed = useRef(0);
+  useLayoutEffect(() => {
+    if (!box.current) return undefined;
+    const look = () => {
+      const table = box.current.firstElementChild;
+      if (!table.classList.contains("cards")) needed.current = table.scrollWidth;
+      setCramped(needed.current > box.current.clientWidth + 1);
+    };
+    look();
+    const watch = new ResizeObserver(look);
+    watch.observe(box.current);
+    return () => watch.disconnect();
+  }, [rows, box.current]);
+  return cramped;
+}
+
+// columns: [{name, of: row => cell, right, sort, lead, full}]. Where they have not the width they need, rows are cards:
+// ``lead`` cells come first there, ``full`` ones have a line of their own. Roles are spelled out, as cards would lose them.
+export function Table({ columns, rows, label, sort, onSort, keyOf, empty }) {
+  const box = useRef(null);
+  const cramped = useCramped(box, rows);
   if (!rows.length) return html`<p class="quiet empty">${empty || "Nothing yet."}</p>`;
-  return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}>
-    <table class="sheet">
+  const order = sort && onSort ? columns.filter((one) => one.sort).map((one) => [one.sort, one.name]) : [];
+  return html`${cramped && order.length > 0 && html`<div class="row wrap"><${Select} label="Sort by" value=${sort.key} options=${order} onChange=${onSort} />
+      <button type="button" onClick=${() => onSort(sort.key)}>${sort.down ? "↓ descending" : "↑ ascending"}</button></div>`}
+    <div class="scroll" tabindex="0" role="region" aria-label=${label} ref=${box}>
+    <table class=${cramped ? "sheet cards" : "sheet"} role="table">
       <caption class="unseen">${label}</caption>
-      <thead><tr>${columns.map((one) => html`<th scope="col" class=${one.right ? "right" : ""}
+      <thead role="rowgroup"><tr role="row">${columns.map((one) => html`<th scope="col" role="columnheader" class=${one.right ? "right" : ""}
         aria-sort=${sort && sort.key === one.sort ? (sort.down ? "descending" : "ascending") : undefined}>
         ${one.sort && onSort
           ? html`<button type="button" class="bare" onClick=${() => onSort(one.sort)}>${one.name}${sort && sort.key === one.sort ? (sort.down ? " ↓" : " ↑") : ""}</button>`
           : one.name}</th>`)}</tr></thead>
-      <tbody>${rows.map((row, i) => html`<tr key=${keyOf ? keyOf(row) : i} class=${onRow ? "press" : ""}>
-        ${columns.map((one) => html`<td class=${one.right ? "right" : ""}>${one.of(row)}</td>`)}</tr>`)}</tbody>
+      <tbody role="rowgroup">${rows.map((row, i) => html`<tr role="row" key=${keyOf ? keyOf(row) : i}>
+        ${columns.map((one) => html`<td role="cell" data-name=${one.name} class=${kind(one)}>${one.of(row)}</td>`)}</tr>`)}</tbody>
     </table></div>`;
 }
+
+const kind = (column) => ["right", "lead", "full"].filter((one) => column[one]).join(" ");
 
 // Horizontal bars around zero; every bar says its value.
 export function Bars({ rows, label, digits = 2, unit = "", empty = "Nothing yet." }) {

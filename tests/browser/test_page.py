@@ -95,6 +95,12 @@ def faults(page: Page) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+# what is wider than its place: people would have to push it sideways to see all of it
+SIDEWAYS = """() => [document.documentElement, ...document.querySelectorAll("body *:not(.unseen, .unseen *, .chart *)")]
+  .filter((one) => one.clientWidth && one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).display !== "inline")
+  .map((one) => `${one.tagName} ${one.className} ${one.getAttribute("aria-label")}`)"""
+
+
 @pytest.mark.parametrize("view", SHOWN)
 def test_every_view_shows_real_contents_to_everybody(looking, view):
     page = looking.open(view)
@@ -106,8 +112,9 @@ def test_every_view_shows_real_contents_to_everybody(looking, view):
         page.get_by_label("Colours").select_option(theme)
         assert faults(page) == [], (view, theme)
     page.set_viewport_size(PHONE)
-    # a chart follows the new width a moment later
-    page.wait_for_function("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    # a chart follows the new width a moment later, tables become cards
+    page.wait_for_function(f"() => !({SIDEWAYS})().length")
+    assert faults(page) == [], (view, "phone")
     assert looking.said == []
 
 
@@ -154,6 +161,17 @@ def test_who_follows_the_link_pauses_trading_and_it_is_in_the_audit(looking, bot
     deeds = [json.loads(line) for line in (bot.data / "page-audit.jsonl").read_text().splitlines()]
     assert [one["state"] for one in deeds if one["what"] == "switch"] == ["paused", "running"]
     assert looking.said == []
+
+
+def test_on_a_phone_profit_and_close_of_every_position_are_in_view(looking, bot):
+    looking.page.set_viewport_size(PHONE)
+    looking.page.goto(json.loads(bot.manage("dashboard", "--json").stdout)["link"])
+    position = looking.page.locator("[aria-label='Open positions'] tbody tr").first
+    for place in (position.locator("td[data-name=Profit]"), position.get_by_role("button", name="Close")):
+        expect(place).to_be_visible(timeout=4 * WAIT_MS)
+        box = place.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= PHONE["width"]
 
 
 def test_the_page_lives_without_being_loaded_again(looking):

@@ -140,12 +140,12 @@ const KINDS = { trade: "trade", open: "open", phantom: "refused" };
 
 function Done({ marks }) {
   const columns = [
-    { name: "What", of: (one) => (one.kind === "phantom" ? `refused by ${one.label}` : KINDS[one.kind]) },
+    { name: "What", full: true, of: (one) => (one.kind === "phantom" ? `refused by ${one.label}` : KINDS[one.kind]) },
     { name: "Side", of: (one) => (one.long ? "↗ long" : "↘ short") },
     { name: "Entry", of: (one) => moment(one.entry[0]) },
-    { name: "at", right: true, of: (one) => price(one.entry[1]) },
+    { name: "Entry price", right: true, of: (one) => price(one.entry[1]) },
     { name: "Exit", of: (one) => (one.exit ? moment(one.exit[0]) : "open") },
-    { name: "at", right: true, of: (one) => (one.exit ? price(one.exit[1]) : "–") },
+    { name: "Exit price", right: true, of: (one) => (one.exit ? price(one.exit[1]) : "–") },
     { name: "Ended", of: (one) => (one.exit ? `${one.good ? "▲ in profit" : "▼ in loss"} ${one.kind === "trade" ? one.label : ""}` : one.label) },
   ];
   const rows = [...marks].sort((a, b) => b.entry[0] - a.entry[0]).slice(0, 100);

@@ -2,7 +2,7 @@
 
 import { Act, Amount, Badge, Figure, Line, Panel, Shown, Table, html, useData, usePulse } from "../parts.js";
 import { order } from "../api.js";
-import { DASH, coin, lasted, moment, number, percent, price } from "../format.js";
+import { DASH, coin, lasted, moment, number, percent, price, words } from "../format.js";
 
 export function View({ session, signIn }) {
   const pulse = usePulse();
@@ -78,18 +78,18 @@ function Way({ row }) {
 function Positions({ pulse, session }) {
   const rows = pulse ? pulse.positions : [];
   const columns = [
-    { name: "Symbol", of: (one) => html`<a href=${`#charts?symbol=${encodeURIComponent(one.symbol)}`}>${coin(one.symbol)}</a>` },
+    { name: "Symbol", lead: true, of: (one) => html`<a href=${`#charts?symbol=${encodeURIComponent(one.symbol)}`}>${coin(one.symbol)}</a>` },
     { name: "Side", of: (one) => (one.side === "long" ? "↗ long" : "↘ short") },
-    { name: "Strategy", of: (one) => one.strategy },
+    { name: "Strategy", of: (one) => words(one.strategy) },
     { name: "Entry", right: true, of: (one) => (one.pending ? html`<em>pending</em>` : price(one.entry)) },
     { name: "Price", right: true, of: (one) => price(one.price) },
-    { name: "Stop ← price → target", of: (one) => html`<${Way} row=${one} />` },
-    { name: "Profit", right: true, of: (one) => html`<${Amount} value=${one.pnl} />` },
+    { name: "Stop ← price → target", full: true, of: (one) => html`<${Way} row=${one} />` },
+    { name: "Profit", right: true, lead: true, of: (one) => html`<${Amount} value=${one.pnl} />` },
     { name: "R", right: true, of: (one) => html`<${Amount} value=${one.r} />` },
     { name: "Since", of: (one) => moment(one.opened_at) },
   ];
   if (session.signed_in && session.running) {
-    columns.push({ name: "Action", of: (one) => html`<${Act} name="Close" title=${`Close ${coin(one.symbol)}`} tone="danger"
+    columns.push({ name: "Action", lead: true, of: (one) => html`<${Act} name="Close" title=${`Close ${coin(one.symbol)}`} tone="danger"
       what=${`${one.side} ${coin(one.symbol)} is closed at the market, at about ${price(one.price)}.`}
       act=${() => order("/forceexit", { what: one.id }).then(() => "It is being closed.")} />` });
   }
@@ -109,7 +109,7 @@ function Equity() {
 function Today() {
   const held = useData("/results/day", { count: 7 }, { events: ["trade"] });
   const columns = [
-    { name: "Day", of: (one) => one.name },
+    { name: "Day", lead: true, of: (one) => one.name },
     { name: "Trades", right: true, of: (one) => one.trades },
     { name: "Won", right: true, of: (one) => (one.trades ? percent(one.win_rate, 0) : DASH) },
     { name: "Net", right: true, of: (one) => html`<${Amount} value=${one.pnl} />` },

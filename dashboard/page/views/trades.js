@@ -2,7 +2,7 @@
 
 import { Amount, Dialog, Panel, Select, Shown, Table, Trouble, html, useData, useState } from "../parts.js";
 import { query } from "../api.js";
-import { DASH, coin, moment, number, price, signed } from "../format.js";
+import { DASH, coin, moment, number, price, signed, words } from "../format.js";
 
 const PAGE = 50;
 
@@ -32,18 +32,18 @@ export function View() {
 
 function columns(open) {
   return [
-    { name: "Exit", sort: "exit_time", of: (one) => moment(one.exit_time) },
-    { name: "Symbol", sort: "symbol", of: (one) => coin(one.symbol) },
+    { name: "Ended", sort: "exit_time", of: (one) => moment(one.exit_time) },
+    { name: "Symbol", sort: "symbol", lead: true, of: (one) => coin(one.symbol) },
     { name: "Side", sort: "side", of: (one) => (one.side === "long" ? "↗ long" : "↘ short") },
-    { name: "Strategy", sort: "strategy_name", of: (one) => one.strategy_name },
+    { name: "Strategy", sort: "strategy_name", of: (one) => words(one.strategy_name) },
     { name: "Entry", right: true, of: (one) => price(one.entry_price) },
-    { name: "Exit at", right: true, of: (one) => price(one.exit_price) },
-    { name: "Net", right: true, sort: "pnl_usd", of: (one) => html`<${Amount} value=${one.pnl_usd} />` },
+    { name: "Exit", right: true, of: (one) => price(one.exit_price) },
+    { name: "Net", right: true, lead: true, sort: "pnl_usd", of: (one) => html`<${Amount} value=${one.pnl_usd} />` },
     { name: "R", right: true, sort: "r_multiple", of: (one) => html`<${Amount} value=${one.r_multiple} />` },
     { name: "Fees", right: true, sort: "fees", of: (one) => number(one.fees) },
     { name: "Score", right: true, sort: "score", of: (one) => (one.score === null ? DASH : number(one.score, 0)) },
-    { name: "Reason", sort: "exit_reason", of: (one) => (one.touched ? `${one.exit_reason} · by hand: ${one.touched.replaceAll("_", " ").replaceAll(",", ", ")}` : one.exit_reason) },
-    { name: "Details", of: (one) => html`<button type="button" aria-label=${`Details of the trade ${one.trade_id}`} onClick=${() => open(one.trade_id)}>Show</button>` },
+    { name: "Reason", sort: "exit_reason", of: (one) => (one.touched ? `${words(one.exit_reason)} · by hand: ${words(one.touched).replaceAll(",", ", ")}` : words(one.exit_reason)) },
+    { name: "Details", lead: true, of: (one) => html`<button type="button" aria-label=${`Details of the trade ${one.trade_id}`} onClick=${() => open(one.trade_id)}>Show</button>` },
   ];
 }
 
