@@ -196,6 +196,21 @@ class ChartData(BaseModel):
     price: float | None
 
 
+class OlderBars(BaseModel):
+    """Bars before a time, oldest first, with what was done within them."""
+
+    bars: list[BarRow]
+    marks: list[Marked]
+
+
+class StrategyColumns(BaseModel):
+    """What a strategy computed: of each column a value for each of ``times`` (open times, UTC ms), null for none."""
+
+    strategy: str
+    times: list[int]
+    columns: dict[str, list[float | None]]
+
+
 class StoredSeries(BaseModel):
     """A stored series; times in UTC ms. ``missing`` counts what lacks between its first and last bar."""
 

@@ -139,6 +139,26 @@ def test_no_part_of_the_chart_is_hidden_by_the_cell_that_it_is_drawn_in(looking,
     assert time_axis.bounding_box()["width"] <= page.locator(".chart").bounding_box()["width"]
 
 
+def test_the_chart_goes_back_in_history_and_to_what_was_done(looking):
+    page = looking.open("charts", "?timeframe=3m")
+    expect(page.locator(".chart[data-ready] canvas").first).to_be_visible(timeout=WAIT_MS)
+    expect(page.locator(".legend")).to_contain_text("Vol", timeout=WAIT_MS)
+    page.get_by_label("Lines of").select_option("scalp")
+    expect(page.locator(".legend")).to_contain_text("vwap", timeout=WAIT_MS)
+    with page.expect_response(lambda one: "/chart/older" in one.url and one.ok, timeout=WAIT_MS):
+        for _ in range(10):
+            page.get_by_role("button", name="Earlier").click()
+    newest = page.locator("[aria-label='What was done on this chart'] tbody tr").first
+    began = newest.locator("td[data-name=Entry]").inner_text()
+    newest.get_by_role("button").click()
+    page.wait_for_function("""(began) => {
+        const [from, to] = [...document.querySelectorAll(".panel .row .quiet")].at(-1).textContent.split(" to ");
+        return from <= began && began <= to;
+    }""", arg=began)  # fmt: skip
+    assert faults(page) == []
+    assert looking.said == []
+
+
 def test_who_follows_the_link_pauses_trading_and_it_is_in_the_audit(looking, bot):
     told = json.loads(bot.manage("dashboard", "--json").stdout)
     page = looking.page
