@@ -122,7 +122,7 @@ class TradePage(BaseModel):
 
 
 class ResultRow(Said):
-    """What the trades of a period, symbol, strategy or kind of exit made."""
+    """What the trades of a period, symbol, strategy, kind of exit or hour made; ``held_s`` is their mean duration."""
 
     name: str
     trades: int
@@ -131,6 +131,7 @@ class ResultRow(Said):
     pnl: Decimal
     fees: Decimal
     mean_r: float
+    held_s: float
 
 
 class EquityPoint(BaseModel):

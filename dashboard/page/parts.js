@@ -81,7 +81,7 @@ export function Amount({ value, digits = 2, unit = "" }) {
   if (value === null || value === undefined || value === "") return html`<span>${DASH}</span>`;
   const up = Number(value) > 0;
   const down = Number(value) < 0;
-  return html`<span class=${up ? "good" : down ? "bad" : ""}><span aria-hidden="true">${up ? "▲ " : down ? "▼ " : ""}</span>${signed(value, digits)}${unit}</span>`;
+  return html`<span class=${`amount ${up ? "good" : down ? "bad" : ""}`}><span aria-hidden="true">${up ? "▲ " : down ? "▼ " : ""}</span>${signed(value, digits)}${unit}</span>`;
 }
 
 export function Badge({ tone, children }) {

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -22,6 +24,7 @@ SHOWN = {
     "overview": ["Equity", "Open positions", "Last days", "journal"],
     "charts": ["Symbol", "What was done"],
     "trades": ["trades, net", "Export as CSV"],
+    "performance": ["Win rate", "Profit factor", "Net profit by day"],
     "phantoms": ["Followed", "What the refused signals would have made"],
     "models": ["Lessons", "Reliability", "Training runs"],
     "data": ["Coverage", "Regular jobs", "retention", "Works"],
@@ -225,6 +228,32 @@ def test_what_is_wrong_is_said_with_what_to_do(looking):
     page.get_by_role("dialog").get_by_role("button", name="Sign in").click()
     expect(page.get_by_text("that is not the password")).to_be_visible(timeout=WAIT_MS)
     expect(page.get_by_text("python manage.py dashboard")).to_be_visible(timeout=WAIT_MS)
+
+
+def test_performance_is_told_by_every_way_of_grouping(looking):
+    def rows(names: list[str]) -> str:
+        made = {"wins": 2, "win_rate": 50.0, "pnl": "-1.50", "fees": "0.25", "mean_r": -0.5, "held_s": 60.0}
+        return json.dumps([{"name": name, "trades": at + 4, **made} for at, name in enumerate(names)])
+
+    names = {"day": ["2026-11-30", "2026-11-29"], "week": ["2026-11-30"], "month": ["2026-11-01"], "symbol": ["BTC/USDT:USDT"],
+             "strategy": ["trend_pullback", "scalp"], "exit": ["stop_loss"], "hour": ["00:00", "21:00"]}  # fmt: skip
+    page = looking.page
+    page.route(
+        re.compile("/api/v1/(results|groups)/"),
+        lambda route: route.fulfill(body=rows(names[urlsplit(route.request.url).path.split("/")[-1]])),
+    )
+    looking.open("performance")
+    by = page.get_by_role("combobox", name="By", exact=True)
+    for way, told in names.items():
+        by.select_option(way)
+        place = page.locator(f"[aria-label='Results by {by.locator('option:checked').inner_text()}'] tbody tr")
+        expect(place).to_have_count(len(told) + 1, timeout=WAIT_MS)
+        # the first row sums the others
+        trades, net = (place.first.locator(f"td[data-name={name}]") for name in ("Trades", "Net"))
+        expect(trades).to_have_text(str(sum(4 + at for at, _ in enumerate(told))))
+        expect(net).to_contain_text(f"{1.5 * len(told):.2f}")
+    assert faults(page) == []
+    assert looking.said == []
 
 
 def test_who_goes_on_while_the_page_is_being_drawn_gets_there(looking):
