@@ -144,29 +144,6 @@ export function Bars({ rows, label, digits = 2, unit = "", empty = "Nothing yet.
   </li>`)}</ul>`;
 }
 
-// A line over time with its range in words. points: [[ms, value]]
-export function Line({ points, label, zero = false }) {
-  if (points.length < 2) return html`<p class="quiet empty">There is nothing to draw yet: it begins with the second closed trade.</p>`;
-  const xs = points.map((p) => p[0]);
-  const ys = points.map((p) => p[1]);
-  const low = Math.min(...ys, zero ? 0 : Infinity);
-  const high = Math.max(...ys, zero ? 0 : -Infinity);
-  const span = high - low || 1;
-  const x = (v) => (1000 * (v - xs[0])) / (xs[xs.length - 1] - xs[0] || 1);
-  const y = (v) => 200 - (200 * (v - low)) / span;
-  const path = points.map((p, i) => `${i ? "L" : "M"}${x(p[0]).toFixed(1)} ${y(p[1]).toFixed(1)}`).join("");
-  const words = `${label}: from ${number(ys[0])} to ${number(ys[ys.length - 1])}, lowest ${number(low)}, highest ${number(high)}`;
-  return html`<figure class="line">
-    <svg viewBox="0 -4 1000 208" preserveAspectRatio="none" role="img" aria-label=${words}>
-      ${zero && html`<line x1="0" x2="1000" y1=${y(0)} y2=${y(0)} class="axis" vector-effect="non-scaling-stroke" />`}
-      <path d=${path} vector-effect="non-scaling-stroke" />
-    </svg>
-    <figcaption><span>${new Date(xs[0]).toISOString().slice(0, 16).replace("T", " ")}</span>
-      <span>low ${number(low)} · high ${number(high)} · now ${number(ys[ys.length - 1])}</span>
-      <span>${new Date(xs[xs.length - 1]).toISOString().slice(0, 16).replace("T", " ")}</span></figcaption>
-  </figure>`;
-}
-
 // How well probabilities came true: a dot per group on the diagonal of perfect ones.
 export function Reliability({ groups }) {
   if (!groups.length) return html`<p class="quiet empty">No fold has been judged yet.</p>`;

@@ -21,7 +21,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 WAIT_MS = 30_000 * PATIENCE
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SHOWN = {
-    "overview": ["Equity", "Open positions", "Last days", "journal"],
+    "overview": ["Equity", "Profit factor", "Exposure", "Without a stop", "Open positions", "Last days", "journal"],
     "charts": ["Symbol", "What was done"],
     "trades": ["trades, net", "Export as CSV"],
     "performance": ["Win rate", "Profit factor", "Net profit by day"],
@@ -230,6 +230,27 @@ def test_what_is_wrong_is_said_with_what_to_do(looking):
     expect(page.get_by_text("python manage.py dashboard")).to_be_visible(timeout=WAIT_MS)
 
 
+def test_the_equity_curve_says_what_it_was_at_any_moment_by_pointer_and_by_keyboard(looking):
+    page, hour = looking.page, 3_600_000
+    nets = ["10.00", "-5.00", "30.00", "20.00"]
+    told = [{"time": 1_795_980_000_000 + at * hour, "net": net} for at, net in enumerate(nets)]
+    page.route("**/api/v1/equity*", lambda route: route.fulfill(body=json.dumps(told)))
+    looking.open("overview")
+    moment, slider = page.locator(".curve .legend"), page.get_by_role("slider", name="Moment of net profit")
+    slider.press("Home")
+    expect(moment).to_contain_text("net +10.00", timeout=WAIT_MS)
+    expect(moment).to_contain_text("drawdown 0.00", timeout=WAIT_MS)
+    slider.press("ArrowRight")
+    expect(moment).to_contain_text("drawdown 15.00", timeout=WAIT_MS)
+    page.locator(".curve .hands").hover(position={"x": 1, "y": 5})
+    expect(moment).to_contain_text("net +10.00", timeout=WAIT_MS)
+    expect(page.locator(".curve .upper .level").filter(has_text=re.compile("^20$"))).to_be_visible(timeout=WAIT_MS)
+    with page.expect_request(lambda one: one.url.endswith("/equity?days=7"), timeout=WAIT_MS):
+        page.get_by_role("combobox", name="Range").select_option("7")
+    assert faults(page) == []
+    assert looking.said == []
+
+
 def test_performance_is_told_by_every_way_of_grouping(looking):
     def rows(names: list[str]) -> str:
         made = {"wins": 2, "win_rate": 50.0, "pnl": "-1.50", "fees": "0.25", "mean_r": -0.5, "held_s": 60.0}
@@ -250,8 +271,8 @@ def test_performance_is_told_by_every_way_of_grouping(looking):
         expect(place).to_have_count(len(told) + 1, timeout=WAIT_MS)
         # the first row sums the others
         trades, net = (place.first.locator(f"td[data-name={name}]") for name in ("Trades", "Net"))
-        expect(trades).to_have_text(str(sum(4 + at for at, _ in enumerate(told))))
-        expect(net).to_contain_text(f"{1.5 * len(told):.2f}")
+        expect(trades).to_have_text(str(sum(4 + at for at, _ in enumerate(told))), timeout=WAIT_MS)
+        expect(net).to_contain_text(f"{1.5 * len(told):.2f}", timeout=WAIT_MS)
     assert faults(page) == []
     assert looking.said == []
 
