@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -248,6 +249,31 @@ def test_the_equity_curve_says_what_it_was_at_any_moment_by_pointer_and_by_keybo
     with page.expect_request(lambda one: one.url.endswith("/equity?days=7"), timeout=WAIT_MS):
         page.get_by_role("combobox", name="Range").select_option("7")
     assert faults(page) == []
+    assert looking.said == []
+
+
+def test_a_trade_leads_to_its_place_on_the_chart(looking):
+    looking.open("charts")
+    known = looking.page.request.get(f"{looking.address}/api/v1/symbols").json()["symbols"]
+    entered = datetime.now(UTC).isoformat()
+    row = {"trade_id": "t1", "symbol": known[-1], "side": "long", "strategy_name": "scalp", "timeframe": "3m",
+           "quantity": "2", "entry_price": "50", "exit_price": "51", "entry_time": entered, "exit_time": entered,
+           "exit_reason": "take_profit", "pnl_usd": "2", "r_multiple": "1", "fees": "0.5", "funding": "0", "score": None,
+           "touched": ""}  # fmt: skip
+    told = {
+        "total": 1,
+        "net": "2",
+        "trades": [row],
+        "symbols": known,
+        "strategies": ["scalp"],
+        "exits": ["take_profit"],
+    }
+    looking.page.route("**/api/v1/trades?*", lambda route: route.fulfill(body=json.dumps(told)))
+    page = looking.open("trades")
+    expect(page.locator("td[data-name=Size]")).to_have_text("100", timeout=WAIT_MS)
+    page.get_by_role("link", name="on the chart").click()
+    expect(page.get_by_role("heading", name=f"{known[-1].split('/')[0]} 3m")).to_be_visible(timeout=WAIT_MS)
+    expect(page.locator(".chart[data-ready]")).to_be_visible(timeout=WAIT_MS)
     assert looking.said == []
 
 
