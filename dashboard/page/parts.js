@@ -108,7 +108,7 @@ function useCramped(box, rows) {
   return cramped;
 }
 
-// columns: [{name, of: row => cell, right, sort, lead, full}]. Where they have not the width they need, rows are cards:
+// columns: [{name, of: row => cell, right, sort, wrap, lead, full}]. Where they have not the width they need, rows are cards:
 // ``lead`` cells come first there, ``full`` ones have a line of their own. Roles are spelled out, as cards would lose them.
 export function Table({ columns, rows, label, sort, onSort, keyOf, empty }) {
   const box = useRef(null);
@@ -130,7 +130,7 @@ export function Table({ columns, rows, label, sort, onSort, keyOf, empty }) {
     </table></div>`;
 }
 
-const kind = (column) => ["right", "lead", "full"].filter((one) => column[one]).join(" ");
+const kind = (column) => ["right", "lead", "full", "wrap"].filter((one) => column[one]).join(" ");
 
 // Horizontal bars around zero; every bar says its value.
 export function Bars({ rows, label, digits = 2, unit = "", empty = "Nothing yet." }) {

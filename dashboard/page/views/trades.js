@@ -52,7 +52,7 @@ function columns(open) {
     { name: "Ended", sort: "exit_time", of: (one) => moment(one.exit_time) },
     { name: "Symbol", sort: "symbol", lead: true, of: (one) => coin(one.symbol) },
     { name: "Side", sort: "side", of: (one) => (one.side === "long" ? "↗ long" : "↘ short") },
-    { name: "Strategy", sort: "strategy_name", of: (one) => words(one.strategy_name) },
+    { name: "Strategy", sort: "strategy_name", wrap: true, of: (one) => words(one.strategy_name) },
     { name: "Size", right: true, of: (one) => number(Number(one.quantity) * Number(one.entry_price), 0) },
     { name: "Duration", right: true, of: (one) => lasted((new Date(one.exit_time) - new Date(one.entry_time)) / 1000) },
     { name: "Entry", right: true, of: (one) => price(one.entry_price) },
@@ -61,9 +61,9 @@ function columns(open) {
     { name: "R", right: true, sort: "r_multiple", of: (one) => html`<${Amount} value=${one.r_multiple} />` },
     { name: "Fees", right: true, sort: "fees", of: (one) => number(one.fees) },
     { name: "Score", right: true, sort: "score", of: (one) => (one.score === null ? DASH : number(one.score, 0)) },
-    { name: "Reason", sort: "exit_reason", of: (one) => (one.touched ? `${words(one.exit_reason)} · by hand: ${words(one.touched).replaceAll(",", ", ")}` : words(one.exit_reason)) },
-    { name: "Details", lead: true, of: (one) => html`<button type="button" aria-label=${`Details of the trade ${one.trade_id}`} onClick=${() => open(one.trade_id)}>Show</button>` },
-    { name: "Chart", of: (one) => html`<a aria-label=${`The trade in ${coin(one.symbol)}, ${moment(one.entry_time)}, on the chart`} href=${onChart(one)}>Chart</a>` },
+    { name: "Reason", sort: "exit_reason", wrap: true, of: (one) => (one.touched ? `${words(one.exit_reason)} · by hand: ${words(one.touched).replaceAll(",", ", ")}` : words(one.exit_reason)) },
+    { name: "Details", lead: true, of: (one) => html`<button type="button" aria-label=${`Details of the trade ${one.trade_id}`} onClick=${() => open(one.trade_id)}>Show</button>
+      <a aria-label=${`The trade in ${coin(one.symbol)}, ${moment(one.entry_time)}, on the chart`} href=${onChart(one)}>Chart</a>` },
   ];
 }
 
