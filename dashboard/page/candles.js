@@ -122,7 +122,9 @@ export class Picture {
 
   fill() {
     const held = this.all;
-    this.series.setData([...held, ...(this.now ? [this.now] : [])].map(candle));
+    // the bar that was forming may have closed since
+    const ahead = this.now && this.now.time > held[held.length - 1].time;
+    this.series.setData((ahead ? [...held, this.now] : held).map(candle));
     this.volume.setData(held.map((bar) => this.bulk(bar)));
     this.tell();
   }
