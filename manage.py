@@ -217,7 +217,7 @@ def stats(
     config: Config = None,
     as_json: AsJson = False,
     days: Days = None,
-    by: Annotated[str, typer.Option(help="day, week, month, symbol, strategy or exit: a row for each.")] = "",
+    by: Annotated[str, typer.Option(help="day, week, month, symbol, strategy, exit or hour: a row for each.")] = "",
 ) -> None:
     """Show the figures of closed trades."""
     settings = load(config, trading=False)

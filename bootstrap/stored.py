@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from bootstrap import inspection, jobs
 from bootstrap.history import History
+from bootstrap.parts import plans
+from bootstrap.strategy_columns import columns_of
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span, cover
 from domain.errors import BadData
@@ -16,6 +18,7 @@ from domain.symbols import Symbols
 from engine.threads import Tier
 from history.calendar import closed
 from history.quality import compare
+from persistence.candles import PostgresCandleStorage
 from persistence.deeds import Deeds
 
 if TYPE_CHECKING:
@@ -43,11 +46,13 @@ class StoredData:
 
     def __init__(self, settings: Settings, watched: Watched) -> None:
         self._settings, self._watched = settings, watched
-        self._tier = Tier("stored", ASK_S)
+        # strategies are code that people bring: however long it takes, only other charts wait for it
+        self._tier, self._strategies = Tier("stored", ASK_S), Tier("columns", ASK_S)
         self._history: History | None = None
 
     def close(self) -> None:
         """Close the database once the thread has finished what it is doing."""
+        self._strategies.close()
         self._tier.close()
         if self._history is not None:
             self._history.close()
@@ -76,6 +81,18 @@ class StoredData:
         Raises BadData, Unavailable.
         """
         return await self._tier.call(self._bars, _source(source) if source else None, symbol, timeframe, count)
+
+    async def timeframes(self, symbol: str) -> list[str]:
+        """Return the timeframes of which the settings' source has bars of a symbol. Raises Unavailable."""
+        return await self._tier.call(self._timeframes, symbol)
+
+    async def older(self, symbol: str, timeframe: str, before: int, count: int) -> Bars:
+        """Return the newest bars of the settings' source that open before a time (UTC ms). Raises Unavailable."""
+        return await self._tier.call(self._older, Series(symbol, timeframe), before, count)
+
+    async def columns(self, symbol: str, timeframe: str, before: int, count: int) -> list[dict[str, Any]]:
+        """Return what the strategies in use computed of those bars. Raises BadData, ConfigError, Unavailable."""
+        return await self._strategies.call(self._columns, Series(symbol, timeframe), before, count)
 
     async def jobs(self) -> list[dict[str, Any]]:
         """Return the regular jobs with their last and next runs. Raises Unavailable."""
@@ -107,6 +124,18 @@ class StoredData:
         start, end = _span(entry)
         bars = store.load(entry.source, entry.series, Span(max(start, end - count * step), end))
         return entry.series.symbol, bars
+
+    def _timeframes(self, symbol: str) -> list[str]:
+        entries = self._opened().candles.entries(self._settings.source)
+        return [one.series.timeframe for one in entries if one.rows and one.series.symbol == symbol]
+
+    def _older(self, series: Series, before: int, count: int) -> Bars:
+        store = PostgresCandleStorage(self._opened().database, self._settings.source)
+        return store.load_candles(series.symbol, count, timeframe=series.timeframe, before=before)
+
+    def _columns(self, series: Series, before: int, count: int) -> list[dict[str, Any]]:
+        strategies = [one.strategy for one in plans(self._settings).values()]
+        return columns_of(strategies, series, before, count, self._older)
 
     def _gaps(self, source: Source, symbol: str, timeframe: str) -> dict[str, Any]:
         step, store = timeframe_ms(timeframe), self._opened().candles

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from dashboard import actions, data, market, metrics, reports, session
+from dashboard import actions, charts, data, market, metrics, reports, session
 from dashboard.guard import Guard
 from dashboard.services import REFUSED, Services, refused
 from domain.version import VERSION
@@ -48,7 +48,7 @@ def build(services: Services, exposed: metrics.Exposed, hosts: Collection[str], 
         description="How the bot stands and what it did; and, for who has signed in, what it shall do.",
     )  # fmt: skip
     app.state.services, app.state.exposed = services, exposed
-    for one in (session, reports, data, actions, market, metrics):
+    for one in (session, reports, charts, data, actions, market, metrics):
         app.include_router(one.router)
 
     @app.get("/", include_in_schema=False)

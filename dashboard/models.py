@@ -122,7 +122,7 @@ class TradePage(BaseModel):
 
 
 class ResultRow(Said):
-    """What the trades of a period, symbol, strategy or kind of exit made."""
+    """What the trades of a period, symbol, strategy, kind of exit or hour made; ``held_s`` is their mean duration."""
 
     name: str
     trades: int
@@ -131,6 +131,7 @@ class ResultRow(Said):
     pnl: Decimal
     fees: Decimal
     mean_r: float
+    held_s: float
 
 
 class EquityPoint(BaseModel):
@@ -194,6 +195,21 @@ class ChartData(BaseModel):
     bars: list[BarRow]
     marks: list[Marked]
     price: float | None
+
+
+class OlderBars(BaseModel):
+    """Bars before a time, oldest first, with what was done within them."""
+
+    bars: list[BarRow]
+    marks: list[Marked]
+
+
+class StrategyColumns(BaseModel):
+    """What a strategy computed: of each column a value for each of ``times`` (open times, UTC ms), null for none."""
+
+    strategy: str
+    times: list[int]
+    columns: dict[str, list[float | None]]
 
 
 class StoredSeries(BaseModel):

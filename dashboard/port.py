@@ -176,6 +176,18 @@ class Stored(Protocol):
         """Return the whole name of a stored symbol, and its newest bars; of any source where none is named."""
         ...
 
+    async def timeframes(self, symbol: str) -> list[str]:
+        """Return the timeframes of which the bot's source has bars of a symbol."""
+        ...
+
+    async def older(self, symbol: str, timeframe: str, before: int, count: int) -> Bars:
+        """Return the newest bars that open before a time (UTC ms); none where history begins."""
+        ...
+
+    async def columns(self, symbol: str, timeframe: str, before: int, count: int) -> list[dict[str, Any]]:
+        """Return what strategies computed of the newest bars before a time (UTC ms), see ``models.StrategyColumns``."""
+        ...
+
     async def jobs(self) -> list[dict[str, Any]]:
         """Return the regular jobs with their last and next runs."""
         ...

@@ -59,7 +59,7 @@ async def results(services: Held, period: Period, count: Annotated[int, Query(ge
 
 @router.get("/groups/{group}", response_model=list[models.ResultRow])
 async def groups(services: Held, group: Group, days: Days = None) -> list[Any]:
-    """Return what each symbol, strategy or kind of exit made."""
+    """Return what each symbol, strategy, kind of exit or hour of entry made."""
     return await services.desk.groups(group, days)
 
 

@@ -1,10 +1,10 @@
-"""Finished trades grouped in the ways people ask for: by day, week or month, by symbol, strategy or exit."""
+"""Finished trades grouped in the ways people ask for: by day, week or month, by symbol, strategy, exit or hour."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -26,11 +26,12 @@ class Period(StrEnum):
 
 
 class Group(StrEnum):
-    """What trades can be put together by."""
+    """What trades can be put together by; the hour is that of the entry, in UTC."""
 
     SYMBOL = "symbol"
     STRATEGY = "strategy"
     EXIT = "exit"
+    HOUR = "hour"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def periods(period: Period, count: int, now: datetime) -> list[date]:
 
 
 def by_group(trades: Iterable[Trade], group: Group) -> list[Result]:
-    """Return what each symbol, strategy or kind of exit has made, the best first."""
+    """Return what each symbol, strategy, kind of exit or hour has made, the best first."""
     key = _KEYS[group]
     groups: dict[str, list[Trade]] = {}
     for trade in trades:
@@ -135,4 +136,5 @@ _KEYS: dict[Group, Callable[[Trade], str]] = {
     Group.SYMBOL: lambda trade: trade.symbol,
     Group.STRATEGY: lambda trade: trade.strategy_name,
     Group.EXIT: lambda trade: trade.exit_reason,
+    Group.HOUR: lambda trade: f"{trade.entry_time.astimezone(UTC):%H}:00",
 }

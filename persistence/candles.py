@@ -173,8 +173,10 @@ class PostgresCandleStorage:
             for start, end in zip(starts, ends, strict=True)
         }
 
-    def load_candles(self, symbol: str, limit: int = 1_000, *, timeframe: str = MAIN_TIMEFRAME) -> Bars:
-        """Return the newest ``limit`` bars, oldest first; empty when there are none."""
+    def load_candles(
+        self, symbol: str, limit: int = 1_000, *, timeframe: str = MAIN_TIMEFRAME, before: int | None = None
+    ) -> Bars:
+        """Return the newest ``limit`` bars, of those that open before a time (UTC ms), oldest first."""
         held, names = self._table.c, schema.series.c
         query = (
             sa.select(held.open_time, *(held[name] for name in COLUMNS))
@@ -183,6 +185,8 @@ class PostgresCandleStorage:
             .order_by(held.open_time.desc())
             .limit(limit)
         )
+        if before is not None:
+            query = query.where(held.open_time < before)
         with self._database.reading(BULK_S) as connection:
             rows = connection.execute(query).fetchall()
         return Bars.of([tuple(row) for row in reversed(rows)])

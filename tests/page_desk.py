@@ -125,6 +125,20 @@ class MadeUpStored:
     async def bars(self, source: str, symbol: str, timeframe: str, count: int) -> tuple[str, Bars]:
         raise BadData(f"nothing is stored of {symbol[:40]} {timeframe}")
 
+    async def timeframes(self, symbol: str) -> list[str]:
+        return ["15m", "4h"] if symbol == SYMBOLS[0] else []
+
+    async def older(self, symbol: str, timeframe: str, before: int, count: int) -> Bars:
+        first = NOW_MS - NOW_MS % 900_000 - 2_000 * 900_000
+        times = [first + i * 900_000 for i in range(1_000)]
+        held = [one for one in times if one < before][-count:] if timeframe == "15m" else []
+        return Bars.of([Bar(one, 100.0, 101.0, 99.0, 100.5, 7.0, 700.0) for one in held])
+
+    async def columns(self, symbol: str, timeframe: str, before: int, count: int) -> list[dict[str, Any]]:
+        held = await self.older(symbol, timeframe, before, count)
+        times = held.open_time.tolist()
+        return [{"strategy": "scalp", "times": times, "columns": {"band": [100.0] * len(times)}}]
+
     async def jobs(self) -> list[dict[str, Any]]:
         return [{"job": "update", "does": "fetches", "last_run": "", "status": "", "failures": 0,
                  "next_run": "2026-11-18 13:00", "said": ""}]  # fmt: skip

@@ -1,6 +1,6 @@
 // Pieces that every view is made of.
 
-import { html, useEffect, useRef, useState } from "./vendor/preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./vendor/preact.js";
 import { get } from "./api.js";
 import { listen, state } from "./live.js";
 import { DASH, number, signed, whole } from "./format.js";
@@ -81,7 +81,7 @@ export function Amount({ value, digits = 2, unit = "" }) {
   if (value === null || value === undefined || value === "") return html`<span>${DASH}</span>`;
   const up = Number(value) > 0;
   const down = Number(value) < 0;
-  return html`<span class=${up ? "good" : down ? "bad" : ""}><span aria-hidden="true">${up ? "▲ " : down ? "▼ " : ""}</span>${signed(value, digits)}${unit}</span>`;
+  return html`<span class=${`amount ${up ? "good" : down ? "bad" : ""}`}><span aria-hidden="true">${up ? "▲ " : down ? "▼ " : ""}</span>${signed(value, digits)}${unit}</span>`;
 }
 
 export function Badge({ tone, children }) {
@@ -89,21 +89,48 @@ export function Badge({ tone, children }) {
   return html`<span class=${`badge ${tone || ""}`}><span aria-hidden="true">${sign}</span> ${children}</span>`;
 }
 
-// columns: [{name, key, of: row => cell, right, sort}]
-export function Table({ columns, rows, label, sort, onSort, onRow, keyOf, empty }) {
+// Whether a table has not the width that its columns need; asked anew when the width or the rows change.
+function useCramped(box, rows) {
+  const [cramped, setCramped] = useState(false);
+  const needed = useRef(0);
+  useLayoutEffect(() => {
+    if (!box.current) return undefined;
+    const look = () => {
+      const table = box.current.firstElementChild;
+      if (!table.classList.contains("cards")) needed.current = table.scrollWidth;
+      setCramped(needed.current > box.current.clientWidth + 1);
+    };
+    look();
+    const watch = new ResizeObserver(look);
+    watch.observe(box.current);
+    return () => watch.disconnect();
+  }, [rows, box.current]);
+  return cramped;
+}
+
+// columns: [{name, of: row => cell, right, sort, wrap, lead, full}]. Where they have not the width they need, rows are cards:
+// ``lead`` cells come first there, ``full`` ones have a line of their own. Roles are spelled out, as cards would lose them.
+export function Table({ columns, rows, label, sort, onSort, keyOf, empty }) {
+  const box = useRef(null);
+  const cramped = useCramped(box, rows);
   if (!rows.length) return html`<p class="quiet empty">${empty || "Nothing yet."}</p>`;
-  return html`<div class="scroll" tabindex="0" role="region" aria-label=${label}>
-    <table class="sheet">
+  const order = sort && onSort ? columns.filter((one) => one.sort).map((one) => [one.sort, one.name]) : [];
+  return html`${cramped && order.length > 0 && html`<div class="row wrap"><${Select} label="Sort by" value=${sort.key} options=${order} onChange=${onSort} />
+      <button type="button" onClick=${() => onSort(sort.key)}>${sort.down ? "↓ descending" : "↑ ascending"}</button></div>`}
+    <div class="scroll" tabindex="0" role="region" aria-label=${label} ref=${box}>
+    <table class=${cramped ? "sheet cards" : "sheet"} role="table">
       <caption class="unseen">${label}</caption>
-      <thead><tr>${columns.map((one) => html`<th scope="col" class=${one.right ? "right" : ""}
+      <thead role="rowgroup"><tr role="row">${columns.map((one) => html`<th scope="col" role="columnheader" class=${one.right ? "right" : ""}
         aria-sort=${sort && sort.key === one.sort ? (sort.down ? "descending" : "ascending") : undefined}>
         ${one.sort && onSort
           ? html`<button type="button" class="bare" onClick=${() => onSort(one.sort)}>${one.name}${sort && sort.key === one.sort ? (sort.down ? " ↓" : " ↑") : ""}</button>`
           : one.name}</th>`)}</tr></thead>
-      <tbody>${rows.map((row, i) => html`<tr key=${keyOf ? keyOf(row) : i} class=${onRow ? "press" : ""}>
-        ${columns.map((one) => html`<td class=${one.right ? "right" : ""}>${one.of(row)}</td>`)}</tr>`)}</tbody>
+      <tbody role="rowgroup">${rows.map((row, i) => html`<tr role="row" key=${keyOf ? keyOf(row) : i}>
+        ${columns.map((one) => html`<td role="cell" data-name=${one.name} class=${kind(one)}>${one.of(row)}</td>`)}</tr>`)}</tbody>
     </table></div>`;
 }
+
+const kind = (column) => ["right", "lead", "full", "wrap"].filter((one) => column[one]).join(" ");
 
 // Horizontal bars around zero; every bar says its value.
 export function Bars({ rows, label, digits = 2, unit = "", empty = "Nothing yet." }) {
@@ -115,29 +142,6 @@ export function Bars({ rows, label, digits = 2, unit = "", empty = "Nothing yet.
       style=${{ width: `${(50 * Math.abs(row.value)) / most}%`, [row.value < 0 ? "right" : "left"]: "50%" }}></span></span>
     <span class="value">${signed(row.value, digits)}${unit}${row.note && html`<small>${row.note}</small>`}</span>
   </li>`)}</ul>`;
-}
-
-// A line over time with its range in words. points: [[ms, value]]
-export function Line({ points, label, zero = false }) {
-  if (points.length < 2) return html`<p class="quiet empty">There is nothing to draw yet: it begins with the second closed trade.</p>`;
-  const xs = points.map((p) => p[0]);
-  const ys = points.map((p) => p[1]);
-  const low = Math.min(...ys, zero ? 0 : Infinity);
-  const high = Math.max(...ys, zero ? 0 : -Infinity);
-  const span = high - low || 1;
-  const x = (v) => (1000 * (v - xs[0])) / (xs[xs.length - 1] - xs[0] || 1);
-  const y = (v) => 200 - (200 * (v - low)) / span;
-  const path = points.map((p, i) => `${i ? "L" : "M"}${x(p[0]).toFixed(1)} ${y(p[1]).toFixed(1)}`).join("");
-  const words = `${label}: from ${number(ys[0])} to ${number(ys[ys.length - 1])}, lowest ${number(low)}, highest ${number(high)}`;
-  return html`<figure class="line">
-    <svg viewBox="0 -4 1000 208" preserveAspectRatio="none" role="img" aria-label=${words}>
-      ${zero && html`<line x1="0" x2="1000" y1=${y(0)} y2=${y(0)} class="axis" vector-effect="non-scaling-stroke" />`}
-      <path d=${path} vector-effect="non-scaling-stroke" />
-    </svg>
-    <figcaption><span>${new Date(xs[0]).toISOString().slice(0, 16).replace("T", " ")}</span>
-      <span>low ${number(low)} · high ${number(high)} · now ${number(ys[ys.length - 1])}</span>
-      <span>${new Date(xs[xs.length - 1]).toISOString().slice(0, 16).replace("T", " ")}</span></figcaption>
-  </figure>`;
 }
 
 // How well probabilities came true: a dot per group on the diagonal of perfect ones.

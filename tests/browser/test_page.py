@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -19,9 +22,10 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 WAIT_MS = 30_000 * PATIENCE
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SHOWN = {
-    "overview": ["Equity", "Open positions", "Last days", "journal"],
+    "overview": ["Equity", "Profit factor", "Exposure", "Without a stop", "Open positions", "Last days", "journal"],
     "charts": ["Symbol", "What was done"],
     "trades": ["trades, net", "Export as CSV"],
+    "performance": ["Win rate", "Profit factor", "Net profit by day"],
     "phantoms": ["Followed", "What the refused signals would have made"],
     "models": ["Lessons", "Reliability", "Training runs"],
     "data": ["Coverage", "Regular jobs", "retention", "Works"],
@@ -95,6 +99,12 @@ def faults(page: Page) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+# what is wider than its place: people would have to push it sideways to see all of it
+SIDEWAYS = """() => [document.documentElement, ...document.querySelectorAll("body *:not(.unseen, .unseen *, .chart *)")]
+  .filter((one) => one.clientWidth && one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).display !== "inline")
+  .map((one) => `${one.tagName} ${one.className} ${one.getAttribute("aria-label")}`)"""
+
+
 @pytest.mark.parametrize("view", SHOWN)
 def test_every_view_shows_real_contents_to_everybody(looking, view):
     page = looking.open(view)
@@ -106,8 +116,9 @@ def test_every_view_shows_real_contents_to_everybody(looking, view):
         page.get_by_label("Colours").select_option(theme)
         assert faults(page) == [], (view, theme)
     page.set_viewport_size(PHONE)
-    # a chart follows the new width a moment later
-    page.wait_for_function("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    # a chart follows the new width a moment later, tables become cards
+    page.wait_for_function(f"() => !({SIDEWAYS})().length")
+    assert faults(page) == [], (view, "phone")
     assert looking.said == []
 
 
@@ -132,6 +143,26 @@ def test_no_part_of_the_chart_is_hidden_by_the_cell_that_it_is_drawn_in(looking,
     assert time_axis.bounding_box()["width"] <= page.locator(".chart").bounding_box()["width"]
 
 
+def test_the_chart_goes_back_in_history_and_to_what_was_done(looking):
+    page = looking.open("charts", "?timeframe=3m")
+    expect(page.locator(".chart[data-ready] canvas").first).to_be_visible(timeout=WAIT_MS)
+    expect(page.locator(".legend")).to_contain_text("Vol", timeout=WAIT_MS)
+    page.get_by_label("Lines of").select_option("scalp")
+    expect(page.locator(".legend")).to_contain_text("vwap", timeout=WAIT_MS)
+    with page.expect_response(lambda one: "/chart/older" in one.url and one.ok, timeout=WAIT_MS):
+        for _ in range(10):
+            page.get_by_role("button", name="Earlier").click()
+    newest = page.locator("[aria-label='What was done on this chart'] tbody tr").first
+    began = newest.locator("td[data-name=Entry]").inner_text()
+    newest.get_by_role("button").click()
+    page.wait_for_function("""(began) => {
+        const [from, to] = [...document.querySelectorAll(".panel .row .quiet")].at(-1).textContent.split(" to ");
+        return from <= began && began <= to;
+    }""", arg=began)  # fmt: skip
+    assert faults(page) == []
+    assert looking.said == []
+
+
 def test_who_follows_the_link_pauses_trading_and_it_is_in_the_audit(looking, bot):
     told = json.loads(bot.manage("dashboard", "--json").stdout)
     page = looking.page
@@ -154,6 +185,17 @@ def test_who_follows_the_link_pauses_trading_and_it_is_in_the_audit(looking, bot
     deeds = [json.loads(line) for line in (bot.data / "page-audit.jsonl").read_text().splitlines()]
     assert [one["state"] for one in deeds if one["what"] == "switch"] == ["paused", "running"]
     assert looking.said == []
+
+
+def test_on_a_phone_profit_and_close_of_every_position_are_in_view(looking, bot):
+    looking.page.set_viewport_size(PHONE)
+    looking.page.goto(json.loads(bot.manage("dashboard", "--json").stdout)["link"])
+    position = looking.page.locator("[aria-label='Open positions'] tbody tr").first
+    for place in (position.locator("td[data-name=Profit]"), position.get_by_role("button", name="Close")):
+        expect(place).to_be_visible(timeout=4 * WAIT_MS)
+        box = place.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= PHONE["width"]
 
 
 def test_the_page_lives_without_being_loaded_again(looking):
@@ -187,6 +229,78 @@ def test_what_is_wrong_is_said_with_what_to_do(looking):
     page.get_by_role("dialog").get_by_role("button", name="Sign in").click()
     expect(page.get_by_text("that is not the password")).to_be_visible(timeout=WAIT_MS)
     expect(page.get_by_text("python manage.py dashboard")).to_be_visible(timeout=WAIT_MS)
+
+
+def test_the_equity_curve_says_what_it_was_at_any_moment_by_pointer_and_by_keyboard(looking):
+    page, hour = looking.page, 3_600_000
+    nets = ["10.00", "-5.00", "30.00", "20.00"]
+    told = [{"time": 1_795_980_000_000 + at * hour, "net": net} for at, net in enumerate(nets)]
+    page.route("**/api/v1/equity*", lambda route: route.fulfill(body=json.dumps(told)))
+    looking.open("overview")
+    moment, slider = page.locator(".curve .legend"), page.get_by_role("slider", name="Moment of net profit")
+    slider.press("Home")
+    expect(moment).to_contain_text("net +10.00", timeout=WAIT_MS)
+    expect(moment).to_contain_text("drawdown 0.00", timeout=WAIT_MS)
+    slider.press("ArrowRight")
+    expect(moment).to_contain_text("drawdown 15.00", timeout=WAIT_MS)
+    page.locator(".curve .hands").hover(position={"x": 1, "y": 5})
+    expect(moment).to_contain_text("net +10.00", timeout=WAIT_MS)
+    expect(page.locator(".curve .upper .level").filter(has_text=re.compile("^20$"))).to_be_visible(timeout=WAIT_MS)
+    with page.expect_request(lambda one: one.url.endswith("/equity?days=7"), timeout=WAIT_MS):
+        page.get_by_role("combobox", name="Range").select_option("7")
+    assert faults(page) == []
+    assert looking.said == []
+
+
+def test_a_trade_leads_to_its_place_on_the_chart(looking):
+    looking.open("charts")
+    known = looking.page.request.get(f"{looking.address}/api/v1/symbols").json()["symbols"]
+    entered = datetime.now(UTC).isoformat()
+    row = {"trade_id": "t1", "symbol": known[-1], "side": "long", "strategy_name": "scalp", "timeframe": "3m",
+           "quantity": "2", "entry_price": "50", "exit_price": "51", "entry_time": entered, "exit_time": entered,
+           "exit_reason": "take_profit", "pnl_usd": "2", "r_multiple": "1", "fees": "0.5", "funding": "0", "score": None,
+           "touched": ""}  # fmt: skip
+    told = {
+        "total": 1,
+        "net": "2",
+        "trades": [row],
+        "symbols": known,
+        "strategies": ["scalp"],
+        "exits": ["take_profit"],
+    }
+    looking.page.route("**/api/v1/trades?*", lambda route: route.fulfill(body=json.dumps(told)))
+    page = looking.open("trades")
+    expect(page.locator("td[data-name=Size]")).to_have_text("100", timeout=WAIT_MS)
+    page.get_by_role("link", name="on the chart").click()
+    expect(page.get_by_role("heading", name=f"{known[-1].split('/')[0]} 3m")).to_be_visible(timeout=WAIT_MS)
+    expect(page.locator(".chart[data-ready]")).to_be_visible(timeout=WAIT_MS)
+    assert looking.said == []
+
+
+def test_performance_is_told_by_every_way_of_grouping(looking):
+    def rows(names: list[str]) -> str:
+        made = {"wins": 2, "win_rate": 50.0, "pnl": "-1.50", "fees": "0.25", "mean_r": -0.5, "held_s": 60.0}
+        return json.dumps([{"name": name, "trades": at + 4, **made} for at, name in enumerate(names)])
+
+    names = {"day": ["2026-11-30", "2026-11-29"], "week": ["2026-11-30"], "month": ["2026-11-01"], "symbol": ["BTC/USDT:USDT"],
+             "strategy": ["trend_pullback", "scalp"], "exit": ["stop_loss"], "hour": ["00:00", "21:00"]}  # fmt: skip
+    page = looking.page
+    page.route(
+        re.compile("/api/v1/(results|groups)/"),
+        lambda route: route.fulfill(body=rows(names[urlsplit(route.request.url).path.split("/")[-1]])),
+    )
+    looking.open("performance")
+    by = page.get_by_role("combobox", name="By", exact=True)
+    for way, told in names.items():
+        by.select_option(way)
+        place = page.locator(f"[aria-label='Results by {by.locator('option:checked').inner_text()}'] tbody tr")
+        expect(place).to_have_count(len(told) + 1, timeout=WAIT_MS)
+        # the first row sums the others
+        trades, net = (place.first.locator(f"td[data-name={name}]") for name in ("Trades", "Net"))
+        expect(trades).to_have_text(str(sum(4 + at for at, _ in enumerate(told))), timeout=WAIT_MS)
+        expect(net).to_contain_text(f"{1.5 * len(told):.2f}", timeout=WAIT_MS)
+    assert faults(page) == []
+    assert looking.said == []
 
 
 def test_who_goes_on_while_the_page_is_being_drawn_gets_there(looking):

@@ -48,6 +48,15 @@ def storage(request, database_url, tmp_path):
     database.close()
 
 
+def test_the_newest_bars_before_a_time_are_read(database_url):
+    database, held = Database(database_url), bars(50)
+    storage = PostgresCandleStorage(database, Source.SYNTHETIC)
+    storage.save_candles(BTC, held)
+    assert same(storage.load_candles(BTC, 10, before=20 * 900_000), held[10:20])
+    assert len(storage.load_candles(BTC, 10, before=0)) == 0
+    database.close()
+
+
 def test_bars_come_back_exactly_as_they_were_saved(storage):
     held = bars(50)
     assert storage.save_candles(BTC, held) == 50

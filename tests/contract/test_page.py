@@ -460,6 +460,26 @@ async def test_only_so_many_pages_listen():
     assert held
 
 
+async def test_a_chart_goes_back_as_far_as_bars_are_stored():
+    async with Served().client() as client:
+        asked = {"symbol": "btc", "timeframe": "15m"}
+        assert (await client.get("/api/v1/chart/timeframes", params=asked)).json() == ["3m", "15m", "4h"]
+        newest = (await client.get("/api/v1/chart/older", params={**asked, "before": 10**13, "count": 3})).json()[
+            "bars"
+        ]
+        assert len(newest) == 3
+        before = (await client.get("/api/v1/chart/older", params={**asked, "before": newest[0]["time"]})).json()["bars"]
+        assert len(before) == 997
+        assert before[-1]["time"] == newest[0]["time"] - 900_000
+        begins = {**asked, "before": before[0]["time"]}
+        assert (await client.get("/api/v1/chart/older", params=begins)).json() == {"bars": [], "marks": []}
+        lines = (await client.get("/api/v1/chart/columns", params={**asked, "count": 3})).json()
+        assert [one["times"] for one in lines] == [[bar["time"] for bar in newest]]
+        for wrong in ({"symbol": "nothing"}, {"timeframe": "7x"}):
+            refused = await client.get("/api/v1/chart/older", params={**asked, "before": 1, **wrong})
+            assert refused.status_code == 404, wrong
+
+
 async def test_every_metric_is_told_in_a_form_that_prometheus_reads():
     served = Served()
     summing = asyncio.create_task(served.exposed.keep_fresh())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal as D
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from domain.reports import Group, Period, by_group, by_period, curve, slump
 from domain.trade import Trade
@@ -51,6 +52,12 @@ def test_periods_and_groups_add_up_to_the_trades(trades):
         found = by_group(trades, group)
         assert sum((one.pnl for one in found), D(0)) == total
         assert [one.pnl for one in found] == sorted((one.pnl for one in found), reverse=True)
+
+
+def test_hours_are_those_of_entries_in_utc():
+    entered = datetime(2026, 3, 1, 23, 59, tzinfo=timezone(timedelta(hours=2)))
+    (found,) = by_group([replace(trade(5, 1), entry_time=entered, exit_time=entered + timedelta(hours=3))], Group.HOUR)
+    assert (found.name, found.trades) == ("21:00", 1)
 
 
 @given(TRADES)

@@ -20,9 +20,9 @@ export function View() {
   }
   const columns = [
     { name: "Method", of: (one) => one.method },
-    { name: "Path", of: (one) => html`<code>${one.path}</code>` },
-    { name: "What", of: (one) => one.description || one.summary },
-    { name: "Asks for", of: (one) => asks(one, told) },
+    { name: "Path", full: true, of: (one) => html`<code>${one.path}</code>` },
+    { name: "What", full: true, of: (one) => one.description || one.summary },
+    { name: "Asks for", full: true, of: (one) => asks(one, told) },
   ];
   return html`<div class="stack">
     <p>The whole description is at <a href="/api/v1/openapi.json">/api/v1/openapi.json</a>. Programs send <code>Authorization: Bearer</code> with the password, or with the token in <code>dashboard.json</code> in the data folder.</p>

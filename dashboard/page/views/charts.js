@@ -1,8 +1,8 @@
-// Candles with what was done on them, live.
+// Candles with what was done on them, live; a list of symbols beside them.
 
-import { Panel, Select, Shown, Table, html, useData, useEffect, useRef, useState } from "../parts.js";
-import { listen } from "../live.js";
-import { coin, moment, price } from "../format.js";
+import { Amount, Panel, Select, Shown, Table, html, useData, useEffect, usePulse, useRef, useState } from "../parts.js";
+import { Picture } from "../candles.js";
+import { coin, moment, price, words } from "../format.js";
 
 const asked = () => new URLSearchParams(location.hash.split("?")[1] || "");
 
@@ -12,141 +12,107 @@ export function View() {
 }
 
 function Chosen({ known }) {
+  const first = known.timeframes.includes("15m") ? "15m" : known.timeframes[0];
   const [symbol, setSymbol] = useState(known.symbols.includes(asked().get("symbol")) ? asked().get("symbol") : known.symbols[0]);
-  const [timeframe, setTimeframe] = useState(known.timeframes.includes("15m") ? "15m" : known.timeframes[0]);
+  const [timeframe, setTimeframe] = useState(known.timeframes.includes(asked().get("timeframe")) ? asked().get("timeframe") : first);
   const [phantoms, setPhantoms] = useState(true);
+  const [strategy, setStrategy] = useState("");
+  const [went, go] = useState({ at: Number(asked().get("at")) || 0 });
+  const [older, setOlder] = useState([]);
+  const stored = useData("/chart/timeframes", { symbol });
   const held = useData("/chart", { symbol, timeframe, count: 400 }, { events: ["trade", "entry"] });
   const fits = held.data && held.data.symbol === symbol && held.data.timeframe === timeframe;
+  // marks of history do not change; those of the newest bars are told anew
+  useEffect(() => setOlder([]), [symbol, timeframe]);
+  const data = fits && { ...held.data, marks: [...older.filter((one) => one.entry[0] < held.data.bars[0]?.time), ...held.data.marks] };
+  const choose = (name) => {
+    go({ at: 0 });
+    setSymbol(name);
+  };
   return html`<div class="stack">
     <div class="row wrap">
-      <${Select} label="Symbol" value=${symbol} options=${known.symbols} onChange=${setSymbol} />
-      <${Select} label="Timeframe" value=${timeframe} options=${known.timeframes} onChange=${setTimeframe} />
+      <${Select} label="Symbol" value=${symbol} options=${known.symbols} onChange=${choose} />
+      <${Select} label="Timeframe" value=${timeframe} options=${(stored.data || known.timeframes)} onChange=${(one) => { go({ at: 0 }); setTimeframe(one); }} />
+      <${Select} label="Lines of" value=${strategy} options=${[["", "no strategy"], ...known.strategies.map((one) => [one, words(one)])]} onChange=${setStrategy} />
       <label class="check"><input type="checkbox" checked=${phantoms} onChange=${(e) => setPhantoms(e.target.checked)} /> refused signals</label>
     </div>
-    <${Panel} title=${`${coin(symbol)} ${timeframe}`} wide>
-      <${Shown} of=${held} when=${(data) => !data.bars.length} empty="No bar of this series is at hand yet.">
-        ${(data) => (fits ? html`<${Candles} key=${`${symbol} ${timeframe}`} data=${data} phantoms=${phantoms} />` : html`<p class="quiet" role="status">Loading …</p>`)}
-      </${Shown}>
-    </${Panel}>
-    ${fits && html`<${Panel} title="What was done" wide><${Done} marks=${shownMarks(held.data, phantoms)} /></${Panel}>`}
+    <div class="beside">
+      <${Panel} title=${`${coin(symbol)} ${timeframe}`} wide>
+        <${Shown} of=${held} when=${(found) => !found.bars.length} empty="No bar of this series is at hand yet.">
+          ${() => (data ? html`<${Candles} key=${`${symbol} ${timeframe}`} data=${data} phantoms=${phantoms} strategy=${strategy} went=${went} found=${(marks) => setOlder((before) => [...marks, ...before])} />` : html`<p class="quiet" role="status">Loading …</p>`)}
+        </${Shown}>
+      </${Panel}>
+      <${Watched} symbols=${known.symbols} symbol=${symbol} choose=${choose} />
+    </div>
+    ${data && html`<${Panel} title="What was done" wide><${Done} marks=${shownMarks(data, phantoms)} go=${(at) => go({ at })} /></${Panel}>`}
   </div>`;
 }
 
 const shownMarks = (data, phantoms) => data.marks.filter((mark) => phantoms || mark.kind !== "phantom");
-const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-const seconds = (ms) => Math.floor(ms / 1000);
-const row = (bar) => ({ time: seconds(bar.time), open: bar.open, high: bar.high, low: bar.low, close: bar.close });
 
-function colours() {
-  return {
-    layout: { background: { color: style("--panel") }, textColor: style("--text"), attributionLogo: false, fontFamily: "inherit" },
-    grid: { vertLines: { color: style("--line") }, horzLines: { color: style("--line") } },
-  };
+// every symbol with its price and what is open in it
+function Watched({ symbols, symbol, choose }) {
+  const pulse = usePulse();
+  if (symbols.length < 2) return null;
+  const open = new Map((pulse ? pulse.positions : []).map((one) => [one.symbol, one]));
+  return html`<${Panel} title="Symbols"><ul class="watched" aria-label="Symbols with their prices">${symbols.map((name) => html`<li key=${name}>
+    <button type="button" class="bare" aria-pressed=${name === symbol} onClick=${() => choose(name)}>
+      <span>${coin(name)}</span><span>${price(pulse && pulse.prices[name] && pulse.prices[name][0])}</span>
+      <span>${open.has(name) && html`<${Amount} value=${open.get(name).r} unit=" R" />`}</span></button></li>`)}</ul></${Panel}>`;
 }
 
-function Candles({ data, phantoms }) {
+function Candles({ data, phantoms, strategy, went, found }) {
   const box = useRef(null);
-  const held = useRef(null);
+  const picture = useRef(null);
+  const [drawn, setDrawn] = useState(false);
+  const [legend, setLegend] = useState([]);
+  const [range, setRange] = useState(null);
   useEffect(() => {
     let gone = false;
-    let stops = [];
     import("../vendor/lightweight-charts.js").then((charts) => {
       if (gone) return;
-      const chart = charts.createChart(box.current, {
-        autoSize: true, ...colours(), timeScale: { timeVisible: true, secondsVisible: false },
-        localization: { locale: "en" },
-      });
-      const series = chart.addSeries(charts.CandlestickSeries, {
-        upColor: style("--good"), downColor: style("--bad"), wickUpColor: style("--good"), wickDownColor: style("--bad"),
-        borderVisible: false, priceFormat: { type: "price", ...digits(data.bars[data.bars.length - 1].close) },
-      });
-      series.setData(data.bars.map(row));
-      held.current = {
-        chart, series, marks: charts.createSeriesMarkers(series, []), lines: [], last: data.bars[data.bars.length - 1],
-        bars: new Map(data.bars.map((bar) => [bar.time, bar])), step: data.step_ms,
-      };
-      draw(held.current, data, phantoms);
-      const theme = new MutationObserver(() => chart.applyOptions(colours()));
-      theme.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
-      stops = [
-        listen("bars", (bars) => bars.filter((bar) => bar.symbol === data.symbol && bar.timeframe === data.timeframe).forEach((bar) => close(held.current, bar))),
-        listen("pulse", (pulse) => pulse.prices[data.symbol] && forming(held.current, pulse.prices[data.symbol])),
-        () => theme.disconnect(),
-        () => chart.remove(),
-      ];
+      picture.current = new Picture(charts, box.current, data, setLegend, setRange);
       box.current.dataset.ready = "1";
+      setDrawn(true);
     });
     return () => {
       gone = true;
-      stops.forEach((stop) => stop());
-      held.current = null;
+      if (picture.current) picture.current.end();
+      picture.current = null;
     };
   }, []);
   useEffect(() => {
-    if (held.current) draw(held.current, data, phantoms);
-  }, [data, phantoms]);
+    if (!picture.current) return;
+    picture.current.found = found;
+    picture.current.show(data, phantoms);
+  }, [drawn, data, phantoms]);
+  useEffect(() => {
+    if (picture.current) picture.current.columns(strategy);
+  }, [drawn, strategy]);
+  useEffect(() => {
+    if (!picture.current || !went.at) return;
+    picture.current.go(went.at);
+    box.current.scrollIntoView({ block: "nearest" });
+  }, [drawn, went]);
   const last = data.bars[data.bars.length - 1];
-  return html`<div class="chart" ref=${box} role="img" aria-label=${`Candles from ${moment(data.bars[0].time)} to ${moment(last.time)}, last close ${price(last.close)}. What was done is listed below.`}></div>`;
-}
-
-// five significant digits, of a price of any size
-function digits(value) {
-  const precision = Math.min(16, Math.max(1, 4 - Math.floor(Math.log10(value))));
-  return { precision, minMove: 10 ** -precision };
-}
-
-function close(held, bar) {
-  if (!held || bar.time < held.last.time) return;
-  held.last = bar;
-  held.bars.set(bar.time, bar);
-  // a price can be ahead of the bar that it ended: the series takes nothing before its last bar one by one
-  if (held.now && held.now.time > bar.time) held.series.setData([...held.bars.values(), held.now].map(row));
-  else held.series.update(row(bar));
-}
-
-// the bar that is forming, from the last price: it begins where the last one ended
-function forming(held, [value, time]) {
-  if (!held) return;
-  const start = Math.floor(time / held.step) * held.step;
-  if (start <= held.last.time || (held.now && start < held.now.time)) return;
-  const now = held.now && held.now.time === start ? held.now : { time: start, open: held.last.close, high: held.last.close, low: held.last.close };
-  held.now = { ...now, high: Math.max(now.high, value), low: Math.min(now.low, value), close: value };
-  held.series.update(row(held.now));
-}
-
-function draw(held, data, phantoms) {
-  const near = (ms) => seconds(Math.floor(ms / data.step_ms) * data.step_ms);
-  const shapes = [];
-  for (const mark of shownMarks(data, phantoms)) {
-    const refused = mark.kind === "phantom";
-    shapes.push({
-      time: near(mark.entry[0]), position: mark.long ? "belowBar" : "aboveBar", shape: mark.long ? "arrowUp" : "arrowDown",
-      color: refused ? style("--quiet") : style("--accent"), size: refused ? 0.7 : 1.3, text: "",
-    });
-    if (mark.exit && !refused) {
-      shapes.push({ time: near(mark.exit[0]), position: mark.long ? "aboveBar" : "belowBar", shape: mark.good ? "circle" : "square",
-        color: mark.good ? style("--good") : style("--bad"), size: 1, text: mark.label });
-    }
-  }
-  shapes.sort((a, b) => a.time - b.time);
-  held.marks.setMarkers(shapes);
-  held.lines.forEach((line) => held.series.removePriceLine(line));
-  held.lines = data.marks.filter((mark) => mark.kind === "open").flatMap((mark) => [
-    [mark.entry[1], "entry", style("--accent"), 0], [mark.stop, "stop", style("--bad"), 2], [mark.target, "target", style("--good"), 2],
-  ]).filter(([level]) => level > 0).map(([level, title, color, lineStyle]) => held.series.createPriceLine({ price: level, title, color, lineStyle, lineWidth: 1 }));
+  const move = (bars) => () => picture.current && picture.current.move(bars);
+  return html`<p class="legend" aria-hidden="true">${legend.map(([name, value]) => html`<span>${name && html`<i>${name}</i> `}${value}</span>`)}</p>
+    <div class="chart" ref=${box} role="img" aria-label=${`Candles from ${moment(data.bars[0].time)} to ${moment(last.time)}, last close ${price(last.close)}. What was done is listed below.`}></div>
+    <div class="row wrap end"><span class="quiet">${range && `${moment(1000 * range[0])} to ${moment(1000 * range[1])}`}</span><span class="space"></span><button type="button" onClick=${move(-50)}>← Earlier</button><button type="button" onClick=${move(50)}>Later →</button><button type="button" onClick=${move(Infinity)}>Newest</button></div>`;
 }
 
 const KINDS = { trade: "trade", open: "open", phantom: "refused" };
 
-function Done({ marks }) {
+function Done({ marks, go }) {
   const columns = [
-    { name: "What", of: (one) => (one.kind === "phantom" ? `refused by ${one.label}` : KINDS[one.kind]) },
+    { name: "What", full: true, of: (one) => (one.kind === "phantom" ? `refused by ${one.label}` : KINDS[one.kind]) },
     { name: "Side", of: (one) => (one.long ? "↗ long" : "↘ short") },
     { name: "Entry", of: (one) => moment(one.entry[0]) },
-    { name: "at", right: true, of: (one) => price(one.entry[1]) },
+    { name: "Entry price", right: true, of: (one) => price(one.entry[1]) },
     { name: "Exit", of: (one) => (one.exit ? moment(one.exit[0]) : "open") },
-    { name: "at", right: true, of: (one) => (one.exit ? price(one.exit[1]) : "–") },
+    { name: "Exit price", right: true, of: (one) => (one.exit ? price(one.exit[1]) : "–") },
     { name: "Ended", of: (one) => (one.exit ? `${one.good ? "▲ in profit" : "▼ in loss"} ${one.kind === "trade" ? one.label : ""}` : one.label) },
+    { name: "Chart", lead: true, of: (one) => html`<button type="button" aria-label=${`Show on the chart, ${moment(one.entry[0])}`} onClick=${() => go(one.entry[0])}>Show</button>` },
   ];
   const rows = [...marks].sort((a, b) => b.entry[0] - a.entry[0]).slice(0, 100);
   return html`<${Table} columns=${columns} rows=${rows} label="What was done on this chart" empty="Nothing was done within these bars." />`;

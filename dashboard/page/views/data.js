@@ -77,7 +77,7 @@ function Series({ one, session, close }) {
 function Jobs({ session }) {
   const held = useData("/jobs", {}, { everyS: 30, events: ["work"] });
   const columns = [
-    { name: "Job", of: (one) => html`<strong>${words(one.job)}</strong><br /><small>${one.does}</small>` },
+    { name: "Job", full: true, of: (one) => html`<strong>${words(one.job)}</strong><br /><small>${one.does}</small>` },
     { name: "Last run", of: (one) => html`${one.last_run || "never"} ${one.status && html`<${Badge} tone=${{ COMPLETED: "good", FAILED: "bad", PARTIAL: "warn" }[one.status]}>${one.status.toLowerCase()}</${Badge}>`}` },
     { name: "Next", of: (one) => one.next_run },
   ];

@@ -51,7 +51,7 @@ function Runs() {
     { name: "Lessons", right: true, of: (one) => whole(one.lessons) },
     { name: "Took", right: true, of: (one) => `${number(one.seconds, 1)} s` },
     { name: "Log loss", right: true, of: (one) => { const folds = one.report.folds || []; return folds.length ? number(folds[folds.length - 1].log_loss, 4) : DASH; } },
-    { name: "Why", of: (one) => one.reason },
+    { name: "Why", full: true, of: (one) => one.reason },
   ];
   return html`<${Panel} title="Training runs" wide><${Shown} of=${held} empty="No model has been trained yet: about thirty trades, or a hundred phantoms, are needed.">
     ${(rows) => html`<${Table} columns=${columns} rows=${rows} label="Training runs" keyOf=${(one) => one.run_id} />`}</${Shown}></${Panel}>`;

@@ -1,29 +1,43 @@
 // How it stands at a glance, and what can be done at once.
 
-import { Act, Amount, Badge, Figure, Line, Panel, Shown, Table, html, useData, usePulse } from "../parts.js";
+import { Act, Amount, Badge, Figure, Panel, Select, Shown, Table, html, useData, usePulse, useState } from "../parts.js";
 import { order } from "../api.js";
-import { DASH, coin, lasted, moment, number, percent, price } from "../format.js";
+import { Curve } from "../curve.js";
+import { DASH, coin, lasted, moment, number, percent, price, words } from "../format.js";
 
 export function View({ session, signIn }) {
   const pulse = usePulse();
   return html`<div class="grid">
-    <${Money} pulse=${pulse} />
-    <${Controls} pulse=${pulse} session=${session} signIn=${signIn} />
+    <${Strip} pulse=${pulse} />
     <${Positions} pulse=${pulse} session=${session} />
-    <${Equity} />
+    <${Controls} pulse=${pulse} session=${session} signIn=${signIn} />
+    <${Equity} pulse=${pulse} />
     <${Today} />
     <${Parts} pulse=${pulse} />
   </div>`;
 }
 
-function Money({ pulse }) {
-  if (!pulse) return html`<${Panel} title="Money"><p class="quiet" role="status">Loading …</p></${Panel}>`;
-  return html`<${Panel} title="Money">
-    <dl class="figures">
+// Share of the equity that is in positions, at the prices of the moment, in percent.
+function exposure(pulse) {
+  const held = pulse.positions.reduce((sum, one) => sum + Number(one.qty) * Number(one.price), 0);
+  return Number(pulse.equity) ? (100 * held) / Number(pulse.equity) : null;
+}
+
+function Strip({ pulse }) {
+  const made = useData("/statistics", {}, { events: ["trade"] });
+  if (!pulse) return html`<${Panel} title="At a glance" wide><p class="quiet" role="status">Loading …</p></${Panel}>`;
+  const told = made.data;
+  const naked = pulse.naked.length;
+  return html`<${Panel} title="At a glance" wide>
+    <dl class="figures strip">
       <${Figure} name="Equity" value=${number(pulse.equity)} />
       <${Figure} name="Today" value=${html`<${Amount} value=${pulse.day_pnl} />`} />
-      <${Figure} name="Open profit" value=${html`<${Amount} value=${pulse.open_pnl} />`} />
-      <${Figure} name="Open" value=${pulse.open} note=${pulse.pending ? `${pulse.pending} pending` : ""} />
+      <${Figure} name="Open" value=${html`${pulse.open} · <${Amount} value=${pulse.open_pnl} />`} note=${pulse.pending ? `${pulse.pending} pending` : ""} />
+      <${Figure} name="Win rate" value=${told && told.total_trades ? percent(told.win_rate) : DASH} note=${told ? `${told.total_trades} trades` : ""} />
+      <${Figure} name="Profit factor" value=${told && told.profit_factor !== null ? number(told.profit_factor) : DASH} />
+      <${Figure} name="Max drawdown" value=${told ? number(told.slump) : DASH} />
+      <${Figure} name="Exposure" value=${percent(exposure(pulse), 0)} note="of the equity" />
+      <${Figure} name="Without a stop" value=${`${number(pulse.naked_seconds.max, 1)} s`} tone=${naked ? "bad" : ""} note=${naked ? `${naked} now` : "at most, none now"} />
       <${Figure} name="Market time" value=${moment(pulse.market_time)} />
     </dl>
   </${Panel}>`;
@@ -42,11 +56,11 @@ function outcome(one) {
 const noted = (text) => (told) => [text(told), told.unaudited].filter(Boolean).join(" ");
 
 function Controls({ pulse, session, signIn }) {
-  if (!session.running) return html`<${Panel} title="Trading"><p>No bot runs behind this page. It shows what is stored, and changes nothing.</p></${Panel}>`;
+  if (!session.running) return html`<${Panel} title="Trading" wide><p>No bot runs behind this page. It shows what is stored, and changes nothing.</p></${Panel}>`;
   const [tone, name] = SWITCH[pulse ? pulse.switch : ""] || ["", DASH];
   const turn = (state) => () => order("/switch", { state }).then(noted((told) => `Trading is ${told.switch}.`));
   const closed = noted((told) => told.outcomes.map(outcome).join(" ") || "Nothing was open.");
-  return html`<${Panel} title="Trading" aside=${html`<${Badge} tone=${tone}>${name}</${Badge}>`}>
+  return html`<${Panel} title="Trading" wide aside=${html`<${Badge} tone=${tone}>${name}</${Badge}>`}>
     ${session.signed_in
       ? html`<div class="row wrap">
           <${Act} name="Start" what="Signals lead to new positions again." act=${turn("running")} disabled=${pulse && pulse.switch === "running"} />
@@ -78,18 +92,18 @@ function Way({ row }) {
 function Positions({ pulse, session }) {
   const rows = pulse ? pulse.positions : [];
   const columns = [
-    { name: "Symbol", of: (one) => html`<a href=${`#charts?symbol=${encodeURIComponent(one.symbol)}`}>${coin(one.symbol)}</a>` },
+    { name: "Symbol", lead: true, of: (one) => html`<a href=${`#charts?symbol=${encodeURIComponent(one.symbol)}`}>${coin(one.symbol)}</a>` },
     { name: "Side", of: (one) => (one.side === "long" ? "↗ long" : "↘ short") },
-    { name: "Strategy", of: (one) => one.strategy },
+    { name: "Strategy", of: (one) => words(one.strategy) },
     { name: "Entry", right: true, of: (one) => (one.pending ? html`<em>pending</em>` : price(one.entry)) },
     { name: "Price", right: true, of: (one) => price(one.price) },
-    { name: "Stop ← price → target", of: (one) => html`<${Way} row=${one} />` },
-    { name: "Profit", right: true, of: (one) => html`<${Amount} value=${one.pnl} />` },
+    { name: "Stop ← price → target", full: true, of: (one) => html`<${Way} row=${one} />` },
+    { name: "Profit", right: true, lead: true, of: (one) => html`<${Amount} value=${one.pnl} />` },
     { name: "R", right: true, of: (one) => html`<${Amount} value=${one.r} />` },
     { name: "Since", of: (one) => moment(one.opened_at) },
   ];
   if (session.signed_in && session.running) {
-    columns.push({ name: "Action", of: (one) => html`<${Act} name="Close" title=${`Close ${coin(one.symbol)}`} tone="danger"
+    columns.push({ name: "Action", lead: true, of: (one) => html`<${Act} name="Close" title=${`Close ${coin(one.symbol)}`} tone="danger"
       what=${`${one.side} ${coin(one.symbol)} is closed at the market, at about ${price(one.price)}.`}
       act=${() => order("/forceexit", { what: one.id }).then(() => "It is being closed.")} />` });
   }
@@ -99,17 +113,26 @@ function Positions({ pulse, session }) {
   </${Panel}>`;
 }
 
-function Equity() {
-  const held = useData("/equity", {}, { events: ["trade"] });
-  return html`<${Panel} title="Net profit" wide>
-    <${Shown} of=${held} when=${() => false}>${(points) => html`<${Line} points=${points.map((p) => [p.time, Number(p.net)])} label="Net profit of closed trades" zero />`}</${Shown}>
+const RANGES = [["", "all time"], ["1", "1 day"], ["7", "7 days"], ["30", "30 days"], ["365", "a year"]];
+
+function Equity({ pulse }) {
+  const [days, setDays] = useState("");
+  const held = useData("/equity", { days }, { events: ["trade"] });
+  // the last point moves with prices: what is open belongs to it
+  const living = (points) => {
+    const last = points[points.length - 1];
+    return pulse && pulse.open && pulse.market_time > last[0] ? [...points, [pulse.market_time, last[1] + Number(pulse.open_pnl)]] : points;
+  };
+  return html`<${Panel} title="Net profit and drawdown" wide aside=${html`<${Select} label="Range" value=${days} options=${RANGES} onChange=${setDays} />`}>
+    <${Shown} of=${held} when=${(points) => points.length < 2} empty="There is nothing to draw yet: it begins with the second closed trade.">
+      ${(points) => html`<${Curve} points=${living(points.map((one) => [one.time, Number(one.net)]))} label="Net profit" />`}</${Shown}>
   </${Panel}>`;
 }
 
 function Today() {
   const held = useData("/results/day", { count: 7 }, { events: ["trade"] });
   const columns = [
-    { name: "Day", of: (one) => one.name },
+    { name: "Day", lead: true, of: (one) => one.name },
     { name: "Trades", right: true, of: (one) => one.trades },
     { name: "Won", right: true, of: (one) => (one.trades ? percent(one.win_rate, 0) : DASH) },
     { name: "Net", right: true, of: (one) => html`<${Amount} value=${one.pnl} />` },

@@ -56,9 +56,9 @@ function Newest({ symbol, strategy, gates }) {
   const columns = [
     { name: "Signal", of: (one) => moment(one.signal_time) },
     { name: "Symbol", of: (one) => coin(one.symbol) },
-    { name: "Strategy", of: (one) => one.strategy },
+    { name: "Strategy", of: (one) => words(one.strategy) },
     { name: "Side", of: (one) => (one.side === "long" ? "↗ long" : "↘ short") },
-    { name: "Became", of: (one) => (one.gate ? `refused: ${words(one.gate)}` : "taken") },
+    { name: "Became", full: true, of: (one) => (one.gate ? `refused: ${words(one.gate)}` : "taken") },
     { name: "Score", right: true, of: (one) => (one.score === null ? DASH : number(one.score, 0)) },
     { name: "Entry", right: true, of: (one) => price(one.entry) },
     { name: "Stop", right: true, of: (one) => price(one.stop) },

@@ -106,7 +106,7 @@ function Deeds() {
     { name: "Time", of: (one) => moment(one.time) },
     { name: "By", of: (one) => `${one.told} ${one.by || one.user || ""}` },
     { name: "What", of: (one) => one.what || one.command || DASH },
-    { name: "Details", of: (one) => Object.entries(one).filter(([name, value]) => !["time", "by", "what", "told", "command", "user"].includes(name) && value !== "").map(([name, value]) => `${name}: ${Array.isArray(value) ? value.join(" ") : value}`).join(", ") },
+    { name: "Details", full: true, of: (one) => Object.entries(one).filter(([name, value]) => !["time", "by", "what", "told", "command", "user"].includes(name) && value !== "").map(([name, value]) => `${name}: ${Array.isArray(value) ? value.join(" ") : value}`).join(", ") },
   ];
   return html`<${Panel} title="Who did what" wide><${Shown} of=${held} empty="Nobody has had anything done.">${(rows) => html`<${Table} columns=${columns} rows=${rows} label="Who did what" />`}</${Shown}></${Panel}>`;
 }

@@ -1,8 +1,8 @@
 // Closed trades: filtered, sorted, exported, each with its executions.
 
-import { Amount, Dialog, Panel, Select, Shown, Table, Trouble, html, useData, useState } from "../parts.js";
+import { Amount, Dialog, Figure, Panel, Select, Shown, Table, Trouble, html, useData, useState } from "../parts.js";
 import { query } from "../api.js";
-import { DASH, coin, moment, number, price, signed } from "../format.js";
+import { DASH, coin, lasted, moment, number, price, signed, words } from "../format.js";
 
 const PAGE = 50;
 
@@ -22,6 +22,7 @@ export function View() {
       <a class="button" href=${`/api/v1/trades.csv${query({ symbol: asked.symbol, strategy: asked.strategy, exit_reason: asked.exit_reason, side: asked.side, days: asked.days })}`} download>Export as CSV</a>
     </div>
     <${Panel} title=${`${data.total} trades, net ${signed(data.net)}`} wide>
+      <${Sum} rows=${data.trades} total=${data.total} />
       <${Table} columns=${columns(open)} rows=${data.trades} label="Closed trades" sort=${{ key: asked.sort, down: asked.descending }} onSort=${sorted}
         keyOf=${(one) => one.trade_id} empty=${data.symbols.length ? "No trade fits; take a filter away." : "No trade has ended yet."} />
       <${Pages} total=${data.total} offset=${asked.offset} go=${(offset) => ask({ ...asked, offset })} />
@@ -30,20 +31,39 @@ export function View() {
   </div>`}</${Shown}>`;
 }
 
+const onChart = (one) => `#charts?symbol=${encodeURIComponent(one.symbol)}&timeframe=${one.timeframe}&at=${Date.parse(one.entry_time)}`;
+
+// what the trades of the page made; the heading says what all of them did
+function Sum({ rows, total }) {
+  const sum = (name) => rows.reduce((all, one) => all + Number(one[name]), 0);
+  const won = rows.filter((one) => Number(one.pnl_usd) > 0).length;
+  if (!rows.length) return null;
+  return html`<dl class="figures">
+    <${Figure} name=${rows.length < total ? "Shown" : "Trades"} value=${rows.length} note=${`${won} won, ${rows.length - won} lost`} />
+    <${Figure} name="Net" value=${html`<${Amount} value=${sum("pnl_usd")} />`} />
+    <${Figure} name="R" value=${html`<${Amount} value=${sum("r_multiple")} />`} />
+    <${Figure} name="Fees" value=${number(sum("fees"))} />
+    <${Figure} name="Funding" value=${html`<${Amount} value=${sum("funding")} />`} />
+  </dl>`;
+}
+
 function columns(open) {
   return [
-    { name: "Exit", sort: "exit_time", of: (one) => moment(one.exit_time) },
-    { name: "Symbol", sort: "symbol", of: (one) => coin(one.symbol) },
+    { name: "Ended", sort: "exit_time", of: (one) => moment(one.exit_time) },
+    { name: "Symbol", sort: "symbol", lead: true, of: (one) => coin(one.symbol) },
     { name: "Side", sort: "side", of: (one) => (one.side === "long" ? "↗ long" : "↘ short") },
-    { name: "Strategy", sort: "strategy_name", of: (one) => one.strategy_name },
+    { name: "Strategy", sort: "strategy_name", wrap: true, of: (one) => words(one.strategy_name) },
+    { name: "Size", right: true, of: (one) => number(Number(one.quantity) * Number(one.entry_price), 0) },
+    { name: "Duration", right: true, of: (one) => lasted((new Date(one.exit_time) - new Date(one.entry_time)) / 1000) },
     { name: "Entry", right: true, of: (one) => price(one.entry_price) },
-    { name: "Exit at", right: true, of: (one) => price(one.exit_price) },
-    { name: "Net", right: true, sort: "pnl_usd", of: (one) => html`<${Amount} value=${one.pnl_usd} />` },
+    { name: "Exit", right: true, of: (one) => price(one.exit_price) },
+    { name: "Net", right: true, lead: true, sort: "pnl_usd", of: (one) => html`<${Amount} value=${one.pnl_usd} />` },
     { name: "R", right: true, sort: "r_multiple", of: (one) => html`<${Amount} value=${one.r_multiple} />` },
     { name: "Fees", right: true, sort: "fees", of: (one) => number(one.fees) },
     { name: "Score", right: true, sort: "score", of: (one) => (one.score === null ? DASH : number(one.score, 0)) },
-    { name: "Reason", sort: "exit_reason", of: (one) => (one.touched ? `${one.exit_reason} · by hand: ${one.touched.replaceAll("_", " ").replaceAll(",", ", ")}` : one.exit_reason) },
-    { name: "Details", of: (one) => html`<button type="button" aria-label=${`Details of the trade ${one.trade_id}`} onClick=${() => open(one.trade_id)}>Show</button>` },
+    { name: "Reason", sort: "exit_reason", wrap: true, of: (one) => (one.touched ? `${words(one.exit_reason)} · by hand: ${words(one.touched).replaceAll(",", ", ")}` : words(one.exit_reason)) },
+    { name: "Details", lead: true, of: (one) => html`<button type="button" aria-label=${`Details of the trade ${one.trade_id}`} onClick=${() => open(one.trade_id)}>Show</button>
+      <a aria-label=${`The trade in ${coin(one.symbol)}, ${moment(one.entry_time)}, on the chart`} href=${onChart(one)}>Chart</a>` },
   ];
 }
 

@@ -1,0 +1,70 @@
+"""What strategies have computed of bars, for a chart: their columns, a value for each bar."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from domain.candle import Bars, Series, timeframe_ms
+from engine.foreign_code import naming
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from strategies.strategy import Columns
+
+    Load = Callable[[Series, int, int], Bars]
+
+DIGITS = 8
+"""Significant digits of a value: more than a picture shows."""
+
+
+def columns_of(strategies: Iterable[Any], series: Series, before: int, count: int, load: Load) -> list[dict[str, Any]]:
+    """Return the columns of the strategies that decide on a series, for its newest bars before a time.
+
+    Args:
+        strategies: those in use.
+        series: whose bars are shown.
+        before: open time (UTC ms) that the bars are older than.
+        count: how many bars.
+        load: returns the newest bars of a series before a time, so many at most.
+
+    Raises:
+        BadData: when a strategy fails, with its name.
+        Unavailable: when bars cannot be had.
+    """
+    deciding = [one for one in strategies if one.timeframes[0] == series.timeframe]
+    return [row for one in deciding if (row := _row(one, series, before, count, load))]
+
+
+def _row(strategy: Any, series: Series, before: int, count: int, load: Load) -> dict[str, Any] | None:
+    frames = {name: _frame(strategy, Series(series.symbol, name), series, before, count, load)
+              for name in strategy.timeframes}  # fmt: skip
+    if not all(map(len, frames.values())):
+        return None
+    own = frames[series.timeframe]
+    with naming(strategy.name):
+        found: Columns = strategy.columns({name: held.read_only() for name, held in frames.items()})
+        lines = {name: _values(held[-count:]) for name, held in found.items() if _is_own(name, held, own)}
+    drawn = {name: held for name, held in lines.items() if held is not None}
+    return {"strategy": strategy.name, "times": own.open_time[-count:].tolist(), "columns": drawn}
+
+
+def _is_own(name: str, column: Any, bars: Bars) -> bool:
+    """Return whether a column is a value of each bar, and none that the bars themselves have."""
+    return len(column) == len(bars) and not np.array_equal(column, getattr(bars, name, ()))
+
+
+def _frame(strategy: Any, wanted: Series, shown: Series, before: int, count: int, load: Load) -> Bars:
+    spans = -(-count * timeframe_ms(shown.timeframe) // timeframe_ms(wanted.timeframe))
+    return load(wanted, before, spans + strategy.warmup_bars.get(wanted.timeframe, 0))
+
+
+def _values(column: Any) -> list[float | None] | None:
+    """Return a column as JSON can say it: nothing where it has no value; None for one that is no line of numbers."""
+    held = np.asarray(column)
+    if held.ndim != 1 or held.dtype.kind not in "fiu":
+        return None
+    numbers = held.astype(float).tolist()
+    return [float(f"{one:.{DIGITS}g}") if np.isfinite(one) else None for one in numbers]
