@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from domain.score_bins import score_bins
 from domain.sheet import cell
 from domain.trade import FIELDS, ZERO
+from domain.trade_page import Wanted, chosen  # noqa: F401  scripts know them by this name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
