@@ -85,7 +85,7 @@ def periods(period: Period, count: int, now: datetime) -> list[date]:
 
 def by_group(trades: Iterable[Trade], group: Group) -> list[Result]:
     """Return what each symbol, strategy, kind of exit or hour has made, the best first."""
-    key = _KEYS[group]
+    key = NAME_IN[group]
     groups: dict[str, list[Trade]] = {}
     for trade in trades:
         groups.setdefault(key(trade), []).append(trade)
@@ -132,7 +132,7 @@ def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values) if values else 0.0
 
 
-_KEYS: dict[Group, Callable[[Trade], str]] = {
+NAME_IN: dict[Group, Callable[[Trade], str]] = {
     Group.SYMBOL: lambda trade: trade.symbol,
     Group.STRATEGY: lambda trade: trade.strategy_name,
     Group.EXIT: lambda trade: trade.exit_reason,

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from domain.equity_curve import EquityCurve
-from domain.reports import Group, Period, Result, periods, start_of
+from domain.reports import NAME_IN, Group, Period, Result, periods, start_of
 from domain.statistics import TOP, Statistics, SymbolFigures
 from domain.trade import ZERO
 
@@ -86,8 +86,8 @@ class TradeSums:
         self._curve.add(trade)
         self.first, self.last = self.first or trade.exit_time, trade.exit_time
         self._all = self._all.plus(trade)
-        for group, name in zip(Group, (trade.symbol, trade.strategy_name, trade.exit_reason), strict=True):
-            held = self._groups[group]
+        for group, held in self._groups.items():
+            name = NAME_IN[group](trade)
             held[name] = held.get(name, NONE).plus(trade)
         day = trade.exit_time.date()
         self._days[day] = self._days.get(day, NONE).plus(trade)
@@ -105,7 +105,7 @@ class TradeSums:
         return other
 
     def names(self, group: Group) -> list[str]:
-        """Return the symbols, strategies or kinds of exit that there are."""
+        """Return the symbols, strategies, kinds of exit or hours that there are."""
         return sorted(self._groups[group])
 
     def total(self) -> Result:
@@ -117,7 +117,7 @@ class TradeSums:
         return self._curve.running()
 
     def by_group(self, group: Group) -> list[Result]:
-        """Return what each symbol, strategy or kind of exit has made, the best first."""
+        """Return what each symbol, strategy, kind of exit or hour has made, the best first."""
         found = [held.result(name) for name, held in self._groups[group].items()]
         return sorted(found, key=lambda one: (-one.pnl, one.name))
 
