@@ -8,20 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from broker.objections import objection
-from domain.account import (
-    LEVERAGE_SAME,
-    NOT_FOUND,
-    SAME_STOPS,
-    AccountState,
-    Event,
-    Execution,
-    SimulatedAccount,
-    VenueOrder,
-)
+from domain.account import AccountState, Event, Execution, SimulatedAccount, VenueOrder
 from domain.account_state import Payment
 from domain.candle import Bars, timeframe_ms
-from domain.errors import BadData, Rejected
+from domain.errors import BadData
 from domain.ids import parse_order_id
 from domain.order import (
     Balance,
@@ -36,6 +26,7 @@ from domain.order import (
 )
 from domain.order_book import OrderBooks
 from domain.records import Fill, Unread
+from domain.refusal import Reason, Refused
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -73,7 +64,7 @@ class PaperBroker:
 
     ``name`` makes its order ids unique. ``instruments`` are the real exchange's trading rules, ``fetch_instruments``
     asks for them anew. ``timeframe`` is the finest one in the feed, whose closed bars move resting orders. Funding is
-    charged at Bybit's base rate of 0.01 % per interval. With ``slices`` orders are filled by an order book made from
+    charged at the usual base rate of 0.01 % per interval. With ``slices`` orders are filled by an order book made from
     the last bar, in parts, some of them only after the next price.
     """
 
@@ -118,7 +109,7 @@ class PaperBroker:
 
     async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
         """Set the leverage of a symbol."""
-        self._tolerate(LEVERAGE_SAME, lambda: self._account.set_leverage(symbol, leverage, self._time))
+        self._tolerate(Reason.SAME_LEVERAGE, lambda: self._account.set_leverage(symbol, leverage, self._time))
 
     async def place(self, request: OrderRequest) -> None:
         """Accept an order; a market order fills at the last price of the feed."""
@@ -134,11 +125,11 @@ class PaperBroker:
     async def cancel(self, symbol: str, order_id: str) -> None:  # noqa: ARG002  the port names it
         """Cancel an order."""
         venue_id = self._account.state.link_ids.get(order_id, "")
-        self._tolerate(NOT_FOUND, lambda: self._account.cancel(venue_id, self._time))
+        self._tolerate(Reason.NOT_FOUND, lambda: self._account.cancel(venue_id, self._time))
 
     async def set_stop(self, symbol: str, stop: Decimal, target: Decimal | None, *, index: int = 0) -> None:  # noqa: ARG002  paper has one-way mode only
         """Move the stop of a position."""
-        self._tolerate(SAME_STOPS, lambda: self._account.set_stops(symbol, self._time, stop=stop, target=target))
+        self._tolerate(Reason.SAME_STOPS, lambda: self._account.set_stops(symbol, self._time, stop=stop, target=target))
 
     async def order(self, symbol: str, order_id: str) -> OrderReport:
         """Return what became of an order."""
@@ -234,12 +225,12 @@ class PaperBroker:
         if fills:
             self._out.put_nowait(fills)
 
-    def _tolerate(self, code: int | None, call: Callable[[], list[Event]]) -> None:
+    def _tolerate(self, reason: Reason | None, call: Callable[[], list[Event]]) -> None:
         try:
             self._apply(call())
-        except Rejected as error:
-            if error.code != code:
-                raise Rejected(str(error), error.code, objection(error.code, str(error))) from error
+        except Refused as error:
+            if error.reason is not reason:
+                raise
 
     def _load(self, wallet: Decimal) -> _Snapshot:
         content = self._file.read()

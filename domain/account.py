@@ -29,20 +29,10 @@ from domain.account_state import (
     turn_of,
 )
 from domain.direction import fated, planned
-from domain.errors import Rejected
 from domain.ids import name_uuid
 from domain.order import OrderKind, OrderSide
 from domain.order_book import AT_ONCE, NO_MAKER, POST_ONLY
-from domain.order_checks import (
-    BAD_REQUEST,
-    DUPLICATE,
-    LEVERAGE_SAME,
-    NO_MARGIN,
-    NOT_FOUND,
-    NOTIONAL,
-    REDUCE_ONLY,
-    SAME_STOPS,
-)
+from domain.refusal import Reason, Refused
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
@@ -55,7 +45,6 @@ if TYPE_CHECKING:
     from domain.order_book import OrderBooks
 
 __all__ = (
-    "BAD_REQUEST", "DUPLICATE", "LEVERAGE_SAME", "NOTIONAL", "NOT_FOUND", "NO_MARGIN", "REDUCE_ONLY", "SAME_STOPS",
     "AccountState", "ClosedPnl", "Event", "Execution", "SimulatedAccount", "VenueOrder", "VenuePosition", "executions",
 )  # fmt: skip
 SEVERAL = 2
@@ -108,7 +97,7 @@ class SimulatedAccount(AccountFacts):
         and closes on trigger stands for the whole position.
 
         Raises:
-            Rejected: with Bybit's code, when the exchange would refuse it.
+            Refused: with the reason, when an exchange would refuse it.
         """
         self._check(order)
         order.sequence = self._next()
@@ -132,7 +121,7 @@ class SimulatedAccount(AccountFacts):
         return self._drain()
 
     def cancel(self, order_id: str, now: int) -> list[Event]:
-        """Cancel an open order by exchange id; raises Rejected 110001 when there is none."""
+        """Cancel an open order by exchange id; raises Refused when there is none."""
         order = self._open_order(order_id)
         self._end(order, "Deactivated" if order.status == "Untriggered" else "Cancelled", now)
         return self._drain()
@@ -144,7 +133,7 @@ class SimulatedAccount(AccountFacts):
         """Change an open order's quantity or prices; ``at_once`` fills it when its new price crosses the market.
 
         Raises:
-            Rejected: when there is no such order, or nothing would change.
+            Refused: when there is no such order, or nothing would change.
         """
         order = self._open_order(order_id)
         wanted = {"qty": qty, "price": price, "trigger": trigger, "stop": stop, "target": target}
@@ -162,24 +151,24 @@ class SimulatedAccount(AccountFacts):
         """Set (or with zero remove) a position's stop and target; None leaves one as it is."""
         held = self.position(symbol)
         if not held.qty:
-            raise Rejected("can not set tp/sl/ts for zero position", BAD_REQUEST)
+            raise Refused("there is no position to protect", Reason.NO_POSITION)
         order_checks.check_tick(self._instruments[symbol], stop, target)
         new_stop = held.stop if stop is None else stop
         new_target = held.target if target is None else target
         if (new_stop, new_target) == (held.stop, held.target):
-            raise Rejected("not modified", SAME_STOPS)
+            raise Refused("stop and target are set already", Reason.SAME_STOPS)
         order_checks.check_sides(1 if held.qty > 0 else -1, self._marks.get(symbol), stop or ZERO, target or ZERO)
         self._protect(held, new_stop, new_target, now, "")
         self._emit(held)
         return self._drain()
 
     def set_leverage(self, symbol: str, leverage: Decimal, now: int) -> list[Event]:
-        """Set a symbol's leverage; raises Rejected 110043 when it is that already."""
+        """Set a symbol's leverage; raises Refused when it is that already."""
         held = self.position(symbol)
         if not 1 <= leverage <= self._instruments[symbol].max_leverage:
-            raise Rejected(f"leverage {leverage} invalid", 110013)
+            raise Refused(f"leverage {leverage} invalid", Reason.LEVERAGE)
         if held.leverage == leverage:
-            raise Rejected("leverage not modified", LEVERAGE_SAME)
+            raise Refused(f"leverage is {leverage} already", Reason.SAME_LEVERAGE)
         held.leverage, held.updated = leverage, now
         self._emit(held)
         return self._drain()
@@ -251,9 +240,9 @@ class SimulatedAccount(AccountFacts):
     def _check(self, order: VenueOrder) -> None:
         rules = self._instruments.get(order.symbol)
         if rules is None or not rules.trading:
-            raise Rejected(f"symbol invalid: {order.symbol}", BAD_REQUEST)
+            raise Refused(f"symbol invalid: {order.symbol}", Reason.UNKNOWN_SYMBOL)
         if order.link_id and order.link_id in self.state.link_ids:
-            raise Rejected("OrderLinkedID is duplicate", DUPLICATE)
+            raise Refused(f"order id {order.link_id} was used before", Reason.DUPLICATE)
         held = self.position(order.symbol)
         whole = order_checks.complete(order, held.qty, rules.max_qty)
         order_checks.check_size(order, rules, whole=whole)
@@ -264,7 +253,7 @@ class SimulatedAccount(AccountFacts):
         last = self._marks.get(order.symbol)
         free = self.available()
         if order_checks.initial_margin(order, rules, last, held.leverage) > free:
-            raise Rejected("ab not enough for new order", NO_MARGIN)
+            raise Refused("the available balance is too small", Reason.NO_MARGIN)
 
     def _fill_at_once(self, order: VenueOrder, now: int) -> None:
         reference = self._marks.get(order.symbol)
@@ -493,7 +482,7 @@ class SimulatedAccount(AccountFacts):
     def _open_order(self, order_id: str) -> VenueOrder:
         order = self.state.orders.get(order_id)
         if order is None:
-            raise Rejected("order not exists or too late to cancel", NOT_FOUND)
+            raise Refused("there is no such open order", Reason.NOT_FOUND)
         return order
 
     def _end(self, order: VenueOrder, status: str, now: int) -> None:

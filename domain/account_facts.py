@@ -1,12 +1,10 @@
-"""What can be asked of a simulated account beside its orders: legs, margin, and where a position is liquidated."""
+"""What can be asked of a simulated account beside its orders: margin, and where a position is liquidated."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from domain import margin
-from domain.errors import Rejected
-from domain.order_checks import BAD_REQUEST
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
@@ -104,14 +102,3 @@ class AccountFacts:
         if self.state.margin_mode == ISOLATED:
             return abs(held.qty) * held.avg_price / held.leverage + held.extra + self.profit(held), ZERO
         return self.equity(), self.all_maintenance() - self.maintenance(held)
-
-    def legs(self, symbol: str) -> list[VenuePosition]:
-        """Return what position/list shows of a symbol: one position, or both legs in hedge mode."""
-        return [leg for leg in self.state.legs if leg.symbol == symbol] or [self.position(symbol)]
-
-    def leg(self, symbol: str, index: int) -> VenuePosition:
-        """Return the position with a positionIdx; raises Rejected when the contract's position mode has none such."""
-        found = next((one for one in self.legs(symbol) if one.index == index), None)
-        if found is None:
-            raise Rejected("position idx not match position mode", BAD_REQUEST)
-        return found

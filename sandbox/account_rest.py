@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from domain.account import BAD_REQUEST
 from domain.errors import Rejected
 from sandbox import shapes
+from sandbox.codes import BAD_REQUEST
 from sandbox.parameters import Parameters
 from sandbox.routes import ALL, LINEAR, Reply, Result, Route, Routes
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from domain.account import BAD_REQUEST, AccountState, Event, VenueOrder
+from domain.account import AccountState, Event, VenueOrder
 from domain.candle import Bar, Bars, resample
 from domain.errors import Rejected
 from domain.fills import Costs
 from domain.order_book import Level, OrderBooks
 from sandbox.clock import MarketClock, wire_ms
+from sandbox.codes import BAD_REQUEST
 from sandbox.delays import Delays
 from sandbox.mark import BASIS_MS, MarkBar, mark_bars
 from sandbox.market import Market

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from domain.account import BAD_REQUEST
 from domain.errors import Rejected
+from sandbox.codes import BAD_REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,10 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from domain.account import BAD_REQUEST, Execution, VenueOrder
+from domain.account import Execution, VenueOrder
 from domain.errors import Rejected
 from domain.trade import ZERO
 from sandbox import shapes
+from sandbox.codes import BAD_REQUEST
 from sandbox.delays import HISTORY, OPEN, WORKING
 from sandbox.filters import OrderFilter, SymbolFilter, page
 from sandbox.parameters import FAR, Parameters

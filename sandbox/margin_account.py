@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from domain import fills, margin
-from domain.account import NO_MARGIN, ClosedPnl, Execution, SimulatedAccount, VenueOrder
+from domain.account import ClosedPnl, Execution, SimulatedAccount, VenueOrder
 from domain.account_facts import ISOLATED
 from domain.errors import Rejected
 from domain.order import OrderKind, OrderSide
 from domain.trade import ZERO
+from sandbox.codes import NO_MARGIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

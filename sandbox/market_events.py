@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from domain.account import BAD_REQUEST, Event
+from domain.account import Event
 from domain.errors import Rejected
 from domain.order import OrderSide
+from sandbox.codes import BAD_REQUEST
 from sandbox.market import CATEGORIES
 
 if TYPE_CHECKING:

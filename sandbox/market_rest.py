@@ -5,11 +5,11 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from domain.account import BAD_REQUEST
 from domain.errors import Rejected
 from sandbox import margin_shapes
 from sandbox import market_shapes as shapes
 from sandbox.clock import wire_ms
+from sandbox.codes import BAD_REQUEST
 from sandbox.exchange import FUNDING_RATE
 from sandbox.parameters import FAR, Parameters
 from sandbox.periods import INTERVALS, NAMES, closes, opens

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from domain.account import BAD_REQUEST
 from domain.errors import Rejected
 from domain.order_checks import TIMES_IN_FORCE
+from sandbox.codes import BAD_REQUEST
 
 if TYPE_CHECKING:
     from sandbox.parameters import Parameters

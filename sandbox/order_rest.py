@@ -7,11 +7,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from domain import margin
-from domain.account import BAD_REQUEST, NOT_FOUND, Event, VenueOrder
+from domain.account import Event, VenueOrder
 from domain.errors import Rejected
 from domain.ids import name_uuid
 from domain.order import OrderKind, OrderSide
 from domain.trade import ZERO
+from sandbox.codes import BAD_REQUEST, NOT_FOUND, code_of, words_of
 from sandbox.filters import OrderFilter
 from sandbox.limits import too_fast
 from sandbox.order_params import TRIGGERS, check_modes, in_force, missing
@@ -172,7 +173,7 @@ class OrderRest:
                     raise too_fast()
                 done = act(row) | extra
             except Rejected as error:
-                code, message = error.code, str(error)
+                code, message = code_of(error), words_of(error)
             results.append({"category": LINEAR, "symbol": row.peek("symbol"), **done})
             codes.append({"code": code, "msg": message})
         return Reply({"list": results}, {"list": codes})

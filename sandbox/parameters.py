@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from domain.account import BAD_REQUEST
 from domain.errors import Rejected
+from sandbox.codes import BAD_REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -5,11 +5,12 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from domain.account import BAD_REQUEST, SAME_STOPS, VenueOrder, VenuePosition
+from domain.account import VenueOrder, VenuePosition
 from domain.errors import Rejected
 from domain.order import OrderKind, OrderSide
 from domain.trade import ZERO
 from sandbox import shapes
+from sandbox.codes import BAD_REQUEST, SAME_STOPS, code_of
 from sandbox.order_params import check_modes
 from sandbox.parameters import Parameters
 from sandbox.practice_account import HAS_POSITION
@@ -98,7 +99,7 @@ class PositionRest:
             else:
                 events = account.set_stops(symbol, now, stop=stop, target=target)
         except Rejected as error:
-            if error.code == SAME_STOPS and also:
+            if code_of(error) == SAME_STOPS and also:
                 return
             raise
         self._publish(self._exchange.keep(events))

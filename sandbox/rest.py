@@ -6,10 +6,10 @@ import hashlib
 import hmac
 from typing import TYPE_CHECKING, Any
 
-from domain.account import BAD_REQUEST
 from domain.errors import Rejected
 from sandbox.account_rest import AccountRest
 from sandbox.clock import wire_ms
+from sandbox.codes import BAD_REQUEST
 from sandbox.dcp import Dcp
 from sandbox.history_rest import HistoryRest
 from sandbox.limits import Limits

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from domain.account import BAD_REQUEST, NOT_FOUND
 from domain.errors import Rejected
+from sandbox.codes import BAD_REQUEST, NOT_FOUND
 
 if TYPE_CHECKING:
     from collections.abc import Callable

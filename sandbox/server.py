@@ -20,6 +20,7 @@ from aiohttp import web
 from domain.errors import BadData, ConfigError, Rejected, of_system
 from sandbox.access import Access, kept_token, new_token
 from sandbox.clock import wire_ms
+from sandbox.codes import code_of, words_of
 from sandbox.exchange import Exchange, Terms
 from sandbox.faults import FaultDirector, Faults
 from sandbox.limits import Banned, Limits, too_fast
@@ -178,7 +179,7 @@ class Server:
         try:
             reply = self._answer(request, body, headers, canned.code if canned else 0)
         except Rejected as error:
-            reply = Reply({}, code=error.code, message=str(error))
+            reply = Reply({}, code=code_of(error), message=words_of(error))
         if not reply.code and self._faults.loses(request.path):
             if request.transport is not None:
                 request.transport.abort()
@@ -228,7 +229,7 @@ class Server:
                 self._streams.events(self._exchange.delist(venue_id))
                 self._streams.forget(venue_id)
         except Rejected as error:
-            return web.json_response({"error": str(error)}, status=400)
+            return web.json_response({"error": words_of(error)}, status=400)
         if change.drop:
             await asyncio.gather(self._streams.close(), self._trade.close())
         return web.json_response({"ok": True})

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import WSMsgType, web
 
-from domain.account import BAD_REQUEST
 from domain.errors import Rejected
 from sandbox.clock import wire_ms
+from sandbox.codes import BAD_REQUEST, code_of, words_of
 from sandbox.limits import too_fast
 from sandbox.parameters import Parameters
 from sandbox.rest import check_time
@@ -102,7 +102,7 @@ class TradeSocket:
         try:
             reply = self._act(connection, operation, frame, request_id, headers)
         except Rejected as error:
-            reply = Reply({}, code=error.code, message=str(error))
+            reply = Reply({}, code=code_of(error), message=words_of(error))
         answer |= {"retCode": reply.code, "retMsg": reply.message, "op": operation}
         if operation != "auth":
             answer |= {"data": reply.result, "retExtInfo": reply.extra, "header": headers}

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from domain.account import BAD_REQUEST, SAME_STOPS, Event, VenueOrder
+from domain.account import Event, VenueOrder
 from domain.errors import Rejected
 from domain.order import OrderKind, OrderSide
 from domain.trade import ZERO
+from sandbox.codes import BAD_REQUEST, SAME_STOPS
 
 if TYPE_CHECKING:
     from sandbox.exchange import Exchange

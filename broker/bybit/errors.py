@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from broker.objections import objection
+from broker.bybit.objections import objection
 from domain.errors import Rejected, Unavailable
 
 

@@ -10,17 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from broker.objections import objection
+from broker.bybit.objections import objection
 from broker.paper import fill_of
-from domain.account import (
-    LEVERAGE_SAME,
-    NOT_FOUND,
-    SAME_STOPS,
-    AccountState,
-    Execution,
-    VenueOrder,
-    VenuePosition,
-)  # fmt: skip
+from domain.account import AccountState, Execution, VenueOrder, VenuePosition
 from domain.account_facts import ISOLATED
 from domain.candle import Bar
 from domain.direction import Fate, Slicing
@@ -43,6 +35,8 @@ from domain.order import (
 )
 from domain.order_book import OrderBooks
 from domain.records import Fill, Unread
+from domain.refusal import Reason, Refused
+from sandbox.codes import code_of, words_of
 from sandbox.practice_account import PracticeAccount
 
 if TYPE_CHECKING:
@@ -294,7 +288,9 @@ class FlakyBroker:
 
     async def set_leverage(self, symbol: str, leverage: D) -> None:
         await self._change(
-            lambda: self._tolerate(LEVERAGE_SAME, lambda: self.v.account.set_leverage(symbol, leverage, self.v.now()))
+            lambda: self._tolerate(
+                Reason.SAME_LEVERAGE, lambda: self.v.account.set_leverage(symbol, leverage, self.v.now())
+            )
         )
 
     async def place(self, request: OrderRequest) -> None:
@@ -302,12 +298,14 @@ class FlakyBroker:
 
     async def cancel(self, symbol: str, order_id: str) -> None:
         venue_id = self.v.account.state.link_ids.get(order_id, "")
-        await self._change(lambda: self._tolerate(NOT_FOUND, lambda: self.v.account.cancel(venue_id, self.v.now())))
+        await self._change(
+            lambda: self._tolerate(Reason.NOT_FOUND, lambda: self.v.account.cancel(venue_id, self.v.now()))
+        )
 
     async def set_stop(self, symbol: str, stop: D, target: D | None, *, index: int = 0) -> None:
         await self._change(
             lambda: self._tolerate(
-                SAME_STOPS, lambda: self.v.account.set_stops(symbol, self.v.now(), stop=stop, target=target)
+                Reason.SAME_STOPS, lambda: self.v.account.set_stops(symbol, self.v.now(), stop=stop, target=target)
             )
         )
 
@@ -384,7 +382,8 @@ class FlakyBroker:
         try:
             act()
         except Rejected as error:
-            raise Rejected(str(error), error.code, objection(error.code, str(error))) from error
+            code = code_of(error)
+            raise Rejected(str(error), code, objection(code, words_of(error))) from error
         if self.v.hits():
             raise OutcomeUnknown("answer lost on the way back")
 
@@ -409,9 +408,9 @@ class FlakyBroker:
         )  # fmt: skip
         self.v.publish(self.v.account.place(order, self.v.now(), at_once=True))
 
-    def _tolerate(self, code: int, call) -> None:
+    def _tolerate(self, reason: Reason, call) -> None:
         try:
             self.v.publish(call())
         except Rejected as error:
-            if error.code != code:
+            if not isinstance(error, Refused) or error.reason is not reason:
                 raise

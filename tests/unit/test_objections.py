@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker.bybit.errors import CREATE, REFUSED, TRADING_STOP, UNKNOWN, WAIT, failure
-from broker.objections import CODES, objection
+from broker.bybit.objections import CODES, objection
 from domain.errors import Objection, Rejected
 
 

@@ -186,7 +186,7 @@ def test_an_order_that_the_exchange_rejects_is_a_refusal_with_a_name():
     outcome = played(bars, [long_of(signal, 0.9, 1.001)], rules=replace(RULES, tick=D(10)))
     (decision,) = outcome.decisions
     assert decision.gate == REJECTED
-    assert "TakeProfit" in decision.detail
+    assert "target" in decision.detail
     found = figures(outcome, {SYMBOL: bars.close}, 0, 40 * HOUR)
     assert found.refused == {REJECTED: 1}
     assert found.signals == 1
