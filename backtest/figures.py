@@ -12,6 +12,7 @@ import numpy as np
 
 from backtest.curve import Curve
 from backtest.outcome import OpenPosition
+from domain.durations import DAY_MS
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from domain.candle import Floats
     from domain.trade import Trade
 
-DAY_MS, YEAR_DAYS = 86_400_000, 365
+YEAR_DAYS = 365
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from backtest.outcome import REJECTED, Decision, Holdings, OpenPosition, Outcome
 from backtest.tape import first_touch
 from domain.account_state import Payment
 from domain.candle import ClosedBar, Series, decimal_of, timeframe_ms
+from domain.durations import DAY_MS
 from domain.errors import Rejected
 from domain.exits import widen, widen_last
 from domain.order import Cause, OrderState, Side
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from engine.position import Position
     from engine.trader import Trader
 
-DAY_MS = 86_400_000
 NEVER = 2**62
 NOBODY: frozenset[str] = frozenset()
 IDLE = frozenset({Refused, Remember})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from domain.coverage import Span
+from domain.durations import DAY_MS
 from domain.errors import BadData
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ def folds(span: Span, count: int) -> list[Fold]:
     """
     edges = np.linspace(span.start, span.end, count + 2).astype(np.int64)
     # midnights, so that no fold ends within a bar
-    edges = edges // 86_400_000 * 86_400_000
+    edges = edges // DAY_MS * DAY_MS
     edges[0], edges[-1] = span
     if (np.diff(edges) <= 0).any():
         raise BadData(f"the time is too short for {count} folds of a day at least")

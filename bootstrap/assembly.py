@@ -48,6 +48,7 @@ from broker.bybit.klines import BybitKlines
 from broker.bybit.preflight import arm
 from broker.paper import PaperBroker
 from domain.candle import Series, timeframe_ms
+from domain.durations import HOUR_MS
 from domain.errors import ConfigError, OutcomeUnknown, Rejected, Unavailable
 from domain.ids import Identity
 from domain.retention import BOT_TIMEFRAMES
@@ -97,7 +98,6 @@ log = structlog.get_logger(__name__)
 
 PATIENCE_S = 2.0
 STEP_GRACE_S = 60.0
-HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,9 @@ from bootstrap.rules import funding_told, rules_of
 from bootstrap.stored_bars import StoredBars, minute
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span
+from domain.durations import MINUTE_MS
 from domain.errors import ConfigError
-from domain.funding import LONGEST_MS, MINUTE_MS, FundingGap, base_rate, describe, gaps
+from domain.funding import LONGEST_MS, FundingGap, base_rate, describe, gaps
 from domain.ids import SHORT, Identity
 from domain.judgement import UNJUDGED
 from domain.signal import Signal

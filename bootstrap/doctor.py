@@ -15,6 +15,7 @@ from bootstrap.parts import database, exchange_of, in_use, known_rules, open_ven
 from bootstrap.polled import PolledMarket
 from domain.candle import Bars, Series
 from domain.coverage import Span, missing
+from domain.durations import HOUR_MS
 from domain.errors import ConfigError, Rejected, Unavailable
 from domain.finding import Finding, State
 from domain.source import Source
@@ -100,7 +101,7 @@ async def _check_telegram(settings: Settings) -> Finding:
 def check_data(settings: Settings) -> list[Finding]:
     """Try the way of a candle through the store: write, read back, change, judge, delete; one finding per step."""
     findings: list[Finding] = []
-    series, step, start = Series("DOCTOR/USDT", "1h"), 3_600_000, 1_704_067_200_000
+    series, step, start = Series("DOCTOR/USDT", "1h"), HOUR_MS, 1_704_067_200_000
     rows = [(start + i * step, 100.0 + i, 101.0 + i, 99.0 + i, 100.5 + i, 10.0, 1005.0) for i in range(24)]
     bars, span = Bars.of(rows), Span(start, start + 24 * step)
     main = database(settings)

@@ -29,6 +29,7 @@ from bootstrap.trainer import TrainingProcess
 from broker.paper import PaperBroker
 from domain.candle import Bars, timeframe_ms
 from domain.coverage import Span, cover
+from domain.durations import DAY_MS
 from domain.errors import BadData, RevenantError, Unavailable
 from domain.records import Adopted, Intent, PhantomClosed, PhantomOpened, Record, finished
 from domain.trade import newest
@@ -60,8 +61,6 @@ if TYPE_CHECKING:
     from persistence.database import Database
     from persistence.history import Entry
     from settings import Settings
-
-DAY_MS = 86_400_000
 
 
 class Known(NamedTuple):

@@ -16,6 +16,7 @@ from bootstrap.names import to_keep
 from bootstrap.pins import pins_of
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span
+from domain.durations import DAY_MS, HOUR_MS
 from domain.errors import RevenantError
 from domain.schedule import JobState
 from history import quality
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from settings import Settings
 
 
-HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 STALE = timedelta(hours=48)
 WINDOWS_DAYS = {"update": 2, "fill-gaps": 30, "validate": 90}
 COLLECTED_MS = 3 * HOUR_MS

@@ -25,6 +25,7 @@ from bootstrap.sources import Budgets, sources
 from bootstrap.user_strategies import NotLoaded, built, choices, exits_of, kind_of, origin, runs_on
 from broker.bybit.hosts import Hosts, hosts
 from domain.candle import timeframe_ms
+from domain.durations import MINUTE_MS
 from domain.errors import ConfigError
 from domain.exits import ExitPlan
 from domain.fills import Costs
@@ -32,7 +33,7 @@ from domain.ids import Identity
 from domain.instrument import Instrument
 from domain.source import Source
 from engine import universe
-from engine.protections import MINUTE_MS, Protection
+from engine.protections import Protection
 from engine.risk import RiskLimits
 from engine.trader import Plan
 from history.sources.dialects import Bybit

@@ -13,11 +13,12 @@ from backtest.signals import said
 from backtest.tape import Tape
 from bootstrap import user_strategies
 from domain.candle import Series, resample, timeframe_ms
+from domain.durations import MINUTE_MS
 from domain.errors import RevenantError
 from domain.order import Side
 from domain.signal import Leave, Signal
 from engine.foreign_code import Failure, attempt, naming
-from sandbox.tape import MINUTE_MS, GeneratedTape
+from sandbox.tape import GeneratedTape
 from sections import StrategyChoice
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, Yes, load, sho
 from commands.times import FOREVER, Days, Since, Timerange, Until, Years, told, window
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span, known_timeframe
+from domain.durations import DAY_MS
 from domain.errors import ConfigError, RevenantError
 from domain.source import Source
 from domain.symbols import in_full
@@ -138,7 +139,7 @@ def download(
     settings = load(config, trading=False)
     asked = window(since, until, timerange, days, years)
     if not asked.start:
-        asked = Span(int(time.time() * 1000) - settings.history.months * MONTH_DAYS * 86_400_000, asked.end)
+        asked = Span(int(time.time() * 1000) - settings.history.months * MONTH_DAYS * DAY_MS, asked.end)
     order = [source] if source is not None else list(settings.history.chain)
     with History(settings) as history:
         if top or core or everything:

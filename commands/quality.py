@@ -16,7 +16,7 @@ from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
 from commands.times import Days, Since, Timerange, Until, Years, told, window
 from domain.candle import Series
 from domain.coverage import Span
-from domain.funding import HOUR_MS
+from domain.durations import HOUR_MS
 from domain.source import MERGE_ORDER, Source
 from history import pictures
 from history import quality as judging

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from domain import dates
-from domain.dates import DAY_MS, age_ms
+from domain.dates import age_ms
+from domain.durations import DAY_MS
 from domain.errors import BadData, ConfigError
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import msgspec
 from matplotlib import dates
 from matplotlib.figure import Figure
 
+from domain.durations import DAY_MS
 from domain.picture import Chart, Curve, Picture
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT, DPI = 9.0, 6.0, 120
 UP, DOWN, INK, FAINT, BLUE, PHANTOM = "#1b9e77", "#d95f02", "#222222", "#bbbbbb", "#1f5fbf", "#7a5fa8"
-DAY_MS = 86_400_000
 LABELLED_MAX = 12
 """Marks that bear their label; more would hide each other."""
 

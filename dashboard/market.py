@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from dashboard import figures
 from dashboard.services import REFUSALS, Held, may_read
-from domain.candle import timeframe_ms
+from domain.candle import MAIN_TIMEFRAME, timeframe_ms
+from domain.durations import DAY_MS, HOUR_MS
 from domain.errors import BadData
 from domain.symbols import Symbols
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/api", tags=["market"], dependencies=[Depends(may_read)], responses=REFUSALS)
 
-HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 Limit = Annotated[int, Query(ge=1, le=500)]
 
 
@@ -25,7 +25,7 @@ Limit = Annotated[int, Query(ge=1, le=500)]
 async def market_summary(services: Held, limit: Limit = 20) -> list[dict[str, Any]]:
     """Return of each symbol its price, its change over an hour and a day, and its turnover, largest turnover first."""
     desk = services.desk
-    finest = min(desk.timeframes(), key=timeframe_ms, default="15m")
+    finest = min(desk.timeframes(), key=timeframe_ms, default=MAIN_TIMEFRAME)
     rows = [row for name in desk.symbols() if (row := await _summary(desk, name, finest))]
     return sorted(rows, key=lambda row: -row["turnover_24h"])[:limit]
 
@@ -40,7 +40,8 @@ async def recent_signals(services: Held, limit: Limit = 50) -> list[dict[str, An
 @router.get("/historical-data/{symbol:path}")
 async def historical_data(
     services: Held, symbol: Annotated[str, Path(max_length=80)],
-    timeframe: Annotated[str, Query(max_length=10)] = "15m", limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    timeframe: Annotated[str, Query(max_length=10)] = MAIN_TIMEFRAME,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
     source: Annotated[str, Query(max_length=40, description="Only what is stored of this source.")] = "",
 ) -> dict[str, Any]:  # fmt: skip
     """Return the newest closed bars of a symbol, oldest first: of one that is followed, else of one that is stored.

@@ -10,7 +10,7 @@ from starlette.responses import Response, StreamingResponse
 
 from dashboard import figures, models
 from dashboard.services import REFUSALS, Held, Services, may_read
-from domain.candle import timeframe_ms
+from domain.candle import MAIN_TIMEFRAME, timeframe_ms
 from domain.reports import Group, Period
 from domain.symbols import nearest
 from domain.trade import as_row
@@ -162,7 +162,8 @@ async def symbols(services: Held) -> dict[str, list[str]]:
 @router.get("/chart", response_model=models.ChartData)
 async def chart(
     services: Held, symbol: Annotated[str, Query(min_length=1, max_length=80)],
-    timeframe: Annotated[str, Query(max_length=10)] = "15m", count: Annotated[int, Query(ge=1, le=1_000)] = 300,
+    timeframe: Annotated[str, Query(max_length=10)] = MAIN_TIMEFRAME,
+    count: Annotated[int, Query(ge=1, le=1_000)] = 300,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the newest bars of a series with entries, exits, stops, targets and phantoms."""
     name, step = services.desk.symbol(symbol), timeframe_ms(timeframe)

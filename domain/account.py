@@ -14,11 +14,12 @@ import msgspec
 from domain import fills, order_checks
 from domain.account_facts import AccountFacts
 from domain.account_state import (
-    EXCHANGE_MADE,
     AccountState,
     ClosedPnl,
+    EndReason,
     Event,
     Execution,
+    OrderStatus,
     Payment,
     Slice,
     VenueOrder,
@@ -31,7 +32,7 @@ from domain.account_state import (
 from domain.direction import fated, planned
 from domain.ids import name_uuid
 from domain.order import OrderKind, OrderSide
-from domain.order_book import AT_ONCE, NO_MAKER, POST_ONLY
+from domain.order_book import AT_ONCE
 from domain.refusal import Reason, Refused
 from domain.trade import ZERO
 
@@ -105,10 +106,10 @@ class SimulatedAccount(AccountFacts):
         order.id = order.id or self._uuid(order.sequence)
         if order.link_id:
             self.state.link_ids[order.link_id] = order.id
-        order.status = "Untriggered" if order.trigger is not None else "New"
+        order.status = OrderStatus.UNTRIGGERED if order.trigger is not None else OrderStatus.NEW
         self.state.orders[order.id] = order
         self._emit(order)
-        asked = order.trigger is None and order.create_type not in EXCHANGE_MADE
+        asked = order.trigger is None and not order.forced
         fate = self.director.fate(order) if self.director is not None and asked else None
         if fate is not None:
             qty = self._executable(self.position(order.symbol), order)
@@ -123,7 +124,7 @@ class SimulatedAccount(AccountFacts):
     def cancel(self, order_id: str, now: int) -> list[Event]:
         """Cancel an open order by exchange id; raises Refused when there is none."""
         order = self._open_order(order_id)
-        self._end(order, "Deactivated" if order.status == "Untriggered" else "Cancelled", now)
+        self._end(order, order.cancelled, now)
         return self._drain()
 
     def amend(
@@ -233,7 +234,7 @@ class SimulatedAccount(AccountFacts):
                     id=self._uuid(number), sequence=number, time=due.time, order_id=self._uuid(-number), link_id="",
                     symbol=symbol, side=OrderSide.BUY if held.qty > 0 else OrderSide.SELL, order_type="UNKNOWN",
                     qty=abs(held.qty), price=mark, fee=paid, fee_rate=due.rate, maker=False, closed=ZERO, leaves=ZERO,
-                    order_qty=ZERO, kind="Funding", create_type="",
+                    order_qty=ZERO, kind="Funding",
                 )
             )  # fmt: skip
 
@@ -242,7 +243,7 @@ class SimulatedAccount(AccountFacts):
         if rules is None or not rules.trading:
             raise Refused(f"symbol invalid: {order.symbol}", Reason.UNKNOWN_SYMBOL)
         if order.link_id and order.link_id in self.state.link_ids:
-            raise Refused(f"order id {order.link_id} was used before", Reason.DUPLICATE)
+            raise Refused(f"order id {order.link_id} is a duplicate", Reason.DUPLICATE)
         held = self.position(order.symbol)
         whole = order_checks.complete(order, held.qty, rules.max_qty)
         order_checks.check_size(order, rules, whole=whole)
@@ -266,11 +267,11 @@ class SimulatedAccount(AccountFacts):
             best = reference if self.books is None else best
             crosses = order.side.sign * (order.price - best) >= 0
             if crosses and order.time_in_force == "PostOnly":
-                self._give_up(order, "Cancelled", POST_ONLY, now)
+                self._give_up(order, OrderStatus.CANCELLED, EndReason.POST_ONLY, now)
             elif crosses:
                 self._execute(order, best, now, maker=False)
             elif order.time_in_force in AT_ONCE:
-                self._give_up(order, "Cancelled", NO_MAKER, now)
+                self._give_up(order, OrderStatus.CANCELLED, EndReason.NO_MAKER, now)
         elif order.kind is OrderKind.MARKET:
             self._execute(order, best, now, maker=False)
         self._placing = False
@@ -303,14 +304,14 @@ class SimulatedAccount(AccountFacts):
             return
         if order.trigger is not None and order.price is not None and not order.stop_type.endswith(("Loss", "Profit")):
             # a triggered stop-limit goes on as a limit order
-            order.kind, order.trigger, order.status, order.updated = OrderKind.LIMIT, None, "New", now
+            order.kind, order.trigger, order.status, order.updated = OrderKind.LIMIT, None, OrderStatus.NEW, now
             self._emit(order)
             return
         held = self.position(order.symbol)
         qty = self._executable(held, order)
         if not qty:
-            self._end(order, "Cancelled", now)
-        elif (self.books is None and self.director is None) or order.create_type in EXCHANGE_MADE:
+            self._end(order, OrderStatus.CANCELLED, now)
+        elif (self.books is None and self.director is None) or order.forced:
             self._take(order, (Slice(qty, price),), now, maker=maker)
         else:
             self._match(order, qty, price, now, maker=maker)
@@ -373,9 +374,9 @@ class SimulatedAccount(AccountFacts):
         if order.rest is not None:
             self._events = merged(self._events)
         if order.filled >= order.qty or (order.reduce_only and not self._executable(held, order)):
-            self._end(order, "Filled" if order.filled else "Cancelled", now)
+            self._end(order, OrderStatus.FILLED if order.filled else OrderStatus.CANCELLED, now)
         else:
-            order.status, order.updated = "PartiallyFilled", now
+            order.status, order.updated = OrderStatus.PARTLY_FILLED, now
             self._emit(order)
         self._after_fill(held, order, now)
 
@@ -435,7 +436,11 @@ class SimulatedAccount(AccountFacts):
             for resting in self._waiting(held.symbol):
                 resting.attached = False
                 if resting.reduce_only:
-                    self._end(resting, "Deactivated" if resting.status == "Untriggered" else "Cancelled", now)
+                    self._end(
+                        resting,
+                        resting.cancelled,
+                        now,
+                    )
             held.stop = held.target = ZERO
         elif (order.stop or order.target) and not order.attached and held.qty * order.side.sign > 0:
             order.attached = True
@@ -459,7 +464,7 @@ class SimulatedAccount(AccountFacts):
                 continue
             level, _ = wanted[resting.stop_type]
             if resting.trigger != level or resting.side is not side:
-                self._end(resting, "Deactivated", now)
+                self._end(resting, OrderStatus.DEACTIVATED, now)
                 continue
             wanted.pop(resting.stop_type)
             if resting.qty != abs(held.qty):
@@ -472,8 +477,8 @@ class SimulatedAccount(AccountFacts):
             number = self._next()
             order = VenueOrder(
                 id=self._uuid(number), link_id="", symbol=held.symbol, side=side, kind=kind, qty=abs(held.qty),
-                trigger=level, reduce_only=True, created=now, updated=now, status="Untriggered", sequence=number,
-                stop_type=stop_type, create_type=f"CreateBy{stop_type}", parent_link_id=parent,
+                trigger=level, reduce_only=True, created=now, updated=now, sequence=number,
+                status=OrderStatus.UNTRIGGERED, stop_type=stop_type, parent_link_id=parent,
             )  # fmt: skip
             self.state.orders[order.id] = order
             self._emit(order)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from domain.account_state import AccountState, VenuePosition
     from domain.instrument import Instrument
 
-ISOLATED = "ISOLATED_MARGIN"
 PRICES = 20_000_000
 """How many ticks the highest price has that an instrument allows."""
 
@@ -99,6 +98,6 @@ class AccountFacts:
 
     def behind(self, held: VenuePosition) -> tuple[Decimal, Decimal]:
         """Return what stands behind a position, and what else it has to cover."""
-        if self.state.margin_mode == ISOLATED:
+        if self.state.isolated:
             return abs(held.qty) * held.avg_price / held.leverage + held.extra + self.profit(held), ZERO
         return self.equity(), self.all_maintenance() - self.maintenance(held)

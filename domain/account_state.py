@@ -1,8 +1,9 @@
-"""What a simulated account is made of: orders, positions, executions, closed profits; field values are Bybit's."""
+"""What a simulated account is made of: orders, positions, executions, closed profits."""
 
 from __future__ import annotations
 
 from decimal import Decimal
+from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
@@ -13,6 +14,27 @@ from domain.trade import ZERO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+class OrderStatus(StrEnum):
+    """How far an order has come; UNTRIGGERED waits for its trigger, DEACTIVATED ended before it came."""
+
+    NEW = "New"
+    UNTRIGGERED = "Untriggered"
+    PARTLY_FILLED = "PartiallyFilled"
+    FILLED = "Filled"
+    CANCELLED = "Cancelled"
+    DEACTIVATED = "Deactivated"
+
+
+class EndReason(StrEnum):
+    """Why an order ends unfilled: no maker is left, the price is out of its band, or the time in force asks for it."""
+
+    NONE = ""
+    NO_MAKER = "no_maker"
+    PRICE_BAND = "price_band"
+    POST_ONLY = "post_only"
+    NOT_WHOLE = "not_whole"
 
 
 class Slice(NamedTuple):
@@ -50,15 +72,13 @@ class Payment(NamedTuple):
     rate: Decimal
 
 
-EXCHANGE_MADE = ("CreateBySettle", "CreateByLiq", "CreateByAdl_PassThrough", "CreateByTakeOver_PassThrough")
-"""Orders of the exchange's own: it takes the position over, whatever a book holds."""
-
-
 class VenueOrder(msgspec.Struct, kw_only=True):
-    """An order on the exchange's side; ``status`` and the type names are Bybit's.
+    """An order on the exchange's side.
 
-    ``attached`` tells that its stop and target have been given to the position; ``rest`` is what is still to happen to
-    it while it is being filled.
+    ``forced`` tells that the exchange itself takes the position over, whatever a book holds;
+    ``create_type`` is what a venue calls an order's origin, where it has a name for it.
+    ``attached`` tells that its stop and target have been given to the position; ``rest`` is what is
+    still to happen to it while it is being filled.
     """
 
     id: str
@@ -74,14 +94,15 @@ class VenueOrder(msgspec.Struct, kw_only=True):
     target: Decimal = ZERO
     created: int = 0
     updated: int = 0
-    status: str = "New"
+    status: str = OrderStatus.NEW
     filled: Decimal = ZERO
     value: Decimal = ZERO
     fee: Decimal = ZERO
     stop_type: str = ""
-    create_type: str = "CreateByUser"
+    create_type: str = ""
+    forced: bool = False
     parent_link_id: str = ""
-    reject_reason: str = "EC_NoError"
+    reject_reason: str = EndReason.NONE
     sequence: int = 0
     index: int = 0
     cancel_type: str = ""
@@ -89,6 +110,11 @@ class VenueOrder(msgspec.Struct, kw_only=True):
     close_on_trigger: bool = False
     attached: bool = False
     rest: Remainder | None = None
+
+    @property
+    def cancelled(self) -> OrderStatus:
+        """What cancelling makes of it."""
+        return OrderStatus.DEACTIVATED if self.status == OrderStatus.UNTRIGGERED else OrderStatus.CANCELLED
 
     @property
     def level(self) -> Decimal | None:
@@ -113,7 +139,7 @@ class VenuePosition(msgspec.Struct, kw_only=True):
     created: int = 0
     updated: int = 0
     index: int = 0
-    status: str = "Normal"
+    status: str = ""
     extra: Decimal = ZERO
 
     def add(self, side: OrderSide, qty: Decimal, price: Decimal, fee: Decimal, now: int) -> None:
@@ -147,7 +173,7 @@ class Execution(msgspec.Struct, kw_only=True, frozen=True):
     order_qty: Decimal
     kind: str = "Trade"
     stop_type: str = ""
-    create_type: str = "CreateByUser"
+    create_type: str = ""
 
 
 class ClosedPnl(msgspec.Struct, kw_only=True, frozen=True):
@@ -171,8 +197,8 @@ class ClosedPnl(msgspec.Struct, kw_only=True, frozen=True):
 class AccountState(msgspec.Struct):
     """All that has to survive a restart; ``orders`` holds the open ones by exchange id, ``name`` seeds the ids.
 
-    ``legs`` are positions of hedge mode, which only the practice exchange knows, as it does ``margin_mode`` and whether
-    its terms for stocks and commodities were ``agreed`` to.
+    ``legs`` are positions of hedge mode, which only the practice exchange knows, as it does ``isolated`` margin and
+    whether its terms for stocks and commodities were ``agreed`` to.
     """
 
     wallet: Decimal
@@ -181,7 +207,7 @@ class AccountState(msgspec.Struct):
     orders: dict[str, VenueOrder] = {}
     sequence: int = 0
     link_ids: dict[str, str] = {}
-    margin_mode: str = "REGULAR_MARGIN"
+    isolated: bool = False
     legs: list[VenuePosition] = []
     agreed: bool = False
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from domain.durations import DAY_MS, HOUR_MS
 from domain.instrument import Instrument
 from domain.margin import tiers
 from domain.rule_history import RuleHistory
@@ -31,7 +32,6 @@ COARSE = Decimal(1_000)
 SLACK = 1e-10
 """Floats just below a power of ten, as multiplying leaves them, count as that power."""
 LOWEST_LIMIT = Decimal(50_000)
-DAY_MS = 86_400_000
 NEVER_MS = 2**62
 
 
@@ -87,7 +87,7 @@ def _rules(symbol: str, decade: int, turnover: Decimal) -> Instrument:
     return Instrument(
         symbol, base + rest.split(":")[0], Decimal(1).scaleb(decade - DIGITS + 1), step, step, step * STEPS_MAX,
         Decimal(5 if perpetual else 1), most, turnover_24h=turnover, shortable=perpetual,
-        funding_interval_ms=8 * 3_600_000 if perpetual else NEVER_MS,
+        funding_interval_ms=8 * HOUR_MS if perpetual else NEVER_MS,
         tiers=tiers(most, first_limit(turnover)) if perpetual else (), assumed=True,
     )  # fmt: skip
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
+from domain.durations import DAY_MS, HOUR_MS, MINUTE_MS, WEEK_MS
 from domain.errors import BadData
 
 if TYPE_CHECKING:
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
 PRICES = ("open", "high", "low", "close")
 COLUMNS = (*PRICES, "volume", "turnover")
 
-_UNIT_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+FAST_TIMEFRAME, MAIN_TIMEFRAME = "3m", "15m"
+"""What a bot always collects, for scalping and for all else; the second is meant where no timeframe is named."""
+
+_UNIT_MS = {"m": MINUTE_MS, "h": HOUR_MS, "d": DAY_MS, "w": WEEK_MS}
 
 
 @lru_cache(maxsize=64)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime, timedelta
 
+from domain.durations import DAY_MS, HOUR_MS, WEEK_MS
 from domain.errors import BadData
 
 EXAMPLE = "write 2024, 2024-01, 2024-01-31, 20240131, 2024-01-31T12:00, 30d (ago) or milliseconds since 1970, all UTC"
 EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
-DAY_MS = 86_400_000
-AGO = {"h": DAY_MS // 24, "d": DAY_MS, "w": 7 * DAY_MS, "y": 365 * DAY_MS}
+AGO = {"h": HOUR_MS, "d": DAY_MS, "w": WEEK_MS, "y": 365 * DAY_MS}
 """Milliseconds of what may follow a number: hours, days, weeks, years."""
 YEAR, MONTH, DAY = re.compile(r"\d{4}"), re.compile(r"\d{4}-?\d{2}"), re.compile(r"\d{8}")
 MILLISECONDS, AGE = re.compile(r"\d{12,}"), re.compile(r"(\d{1,6})\s*([hdwy])")

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from domain.coverage import Span
+from domain.durations import HOUR_MS, MINUTE_MS
 
 if TYPE_CHECKING:
     from domain.candle import Floats, Times
 
-HOUR_MS, MINUTE_MS = 3_600_000, 60_000
 LONGEST_MS = 8 * HOUR_MS
 """No exchange here leaves more than eight hours between two payments."""
 INTERVALS_MS = (HOUR_MS, 2 * HOUR_MS, 4 * HOUR_MS, LONGEST_MS)

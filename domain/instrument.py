@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, Decimal
 
 from domain.candle import decimal_of
+from domain.durations import HOUR_MS
 from domain.errors import BadData
 
 SIZES = ("tick", "step", "min_qty", "max_qty", "max_leverage")
@@ -48,7 +49,7 @@ class Instrument:
     max_leverage: Decimal
     trading: bool = True
     turnover_24h: Decimal = Decimal(0)
-    funding_interval_ms: int = 8 * 3_600_000
+    funding_interval_ms: int = 8 * HOUR_MS
     shortable: bool = True
     category: str = ""
     pre_listing: bool = False

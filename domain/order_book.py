@@ -14,7 +14,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from domain import fills
-from domain.account_state import Batch, Remainder, Slice
+from domain.account_state import Batch, EndReason, OrderStatus, Remainder, Slice
+from domain.durations import MINUTE_MS
 from domain.order import OrderKind, OrderSide
 from domain.order_checks import worst_price
 from domain.trade import ZERO
@@ -38,13 +39,9 @@ QUIET = 200
 """The first level holds at least so many times the smallest order's value, however little is traded."""
 QUIET_SHARE = Decimal("0.25")
 """... and at least this share of an average minute of the contract's day."""
-MINUTE_MS = 60_000
 
 AT_ONCE = ("IOC", "FOK")
 """Times in force that do not rest."""
-NO_MAKER, PRICE_BAND = "EC_NoImmediateQtyToFill", "EC_ReachMarketPriceLimit"
-POST_ONLY, NOT_WHOLE = "EC_PostOnlyWillTakeLiquidity", "EC_CancelForNoFullFill"
-"""Reasons that Bybit gives for an order's end (v5 enum rejectReason)."""
 
 
 class Level(NamedTuple):
@@ -98,24 +95,24 @@ class OrderBooks:
             worst = worst_price(order, first) if limit is None else limit
             taken = self.take(symbol, order.side, first, qty, worst=worst, key=key)
         if taken.left and order.time_in_force == "FOK":
-            taken = Taken([], qty, NOT_WHOLE)
+            taken = Taken([], qty, EndReason.NOT_WHOLE)
         batches = self.batches(symbol, taken.slices, now, key=key, spread=spread)
         rests = order.kind is OrderKind.LIMIT and order.time_in_force not in AT_ONCE
         if rests or not taken.left:
             return Remainder(batches, maker)
-        return Remainder(batches, maker, "Cancelled", taken.reason, batches[-1].due if batches else now)
+        return Remainder(batches, maker, OrderStatus.CANCELLED, taken.reason, batches[-1].due if batches else now)
 
     def take(
         self, symbol: str, side: OrderSide, first: Decimal, qty: Decimal, *, worst: Decimal, key: str
     ) -> Taken:  # fmt: skip
         """Return what an order gets that starts at the price ``first`` and accepts prices up to ``worst``."""
         slices: list[Slice] = []
-        left, reason = qty, NO_MAKER
+        left, reason = qty, EndReason.NO_MAKER
         for level in self._levels(symbol, side, first):
             if not left:
                 break
             if side.sign * (level.price - worst) > 0:
-                reason = PRICE_BAND
+                reason = EndReason.PRICE_BAND
                 break
             part = min(left, level.qty)
             slices += self._makers(symbol, level, part, f"{key}|{len(slices)}")

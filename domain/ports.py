@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from domain.candle import MAIN_TIMEFRAME
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
     from decimal import Decimal
@@ -32,7 +34,7 @@ class CandleStore(Protocol):
         """Store bars keyed by symbol or (symbol, timeframe); return the rows handed in. Idempotent."""
         ...
 
-    def load_candles(self, symbol: str, limit: int = 1_000, *, timeframe: str = "15m") -> Bars:
+    def load_candles(self, symbol: str, limit: int = 1_000, *, timeframe: str = MAIN_TIMEFRAME) -> Bars:
         """Return the newest ``limit`` bars, oldest first."""
         ...
 

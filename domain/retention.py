@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from domain.candle import timeframe_ms
+from domain.candle import FAST_TIMEFRAME, MAIN_TIMEFRAME, timeframe_ms
 from domain.coverage import Span, without
+from domain.durations import DAY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
     from domain.candle import Series
     from domain.source import Source
 
-DAY_MS = 86_400_000
-BOT_TIMEFRAMES = ("3m", "15m")
+BOT_TIMEFRAMES = (FAST_TIMEFRAME, MAIN_TIMEFRAME)
 """What a bot always collects; bars of all other timeframes are history that somebody has fetched."""
 
 

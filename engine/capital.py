@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from domain.durations import MINUTE_MS
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Commitments:
     ordered: int
 
 
-MINUTE_MS, ENTRIES_MAX = 60_000, 10_000
+ENTRIES_MAX = 10_000
 
 
 class Capital:

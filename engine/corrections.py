@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from domain.durations import DAY_MS
 from domain.order import Cause, OrderSide
 from domain.records import Adopted, Fill
 from domain.trade import ZERO
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-DAY_MS = 86_400_000
 LASTING_S = 30.0
 """A difference that lasts so long is not one of lists that are late."""
 

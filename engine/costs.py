@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from domain.candle import decimal_of
+from domain.durations import DAY_MS
 from domain.funding import BASE_RATE, LONGEST_MS
 from domain.order import Side
 from domain.trade import ZERO
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from domain.signal import Signal
     from engine.risk import RiskLimits
 
-DAY_MS = 86_400_000
 RATE = Decimal(repr(BASE_RATE))
 
 

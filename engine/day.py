@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from domain.candle import decimal_of
+from domain.durations import DAY_MS
 from domain.order import Cause, Side
 from domain.records import DayStarted
 from domain.trade import ZERO
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from domain.trade import Trade
     from engine.position import Position
 
-DAY_MS = 86_400_000
 
 BOOKED_MAX = 100_000
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from domain.durations import HOUR_MS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
@@ -19,7 +21,7 @@ class DeliveryTerms:
     """What is done ``before_ms`` before a contract is settled: told only, or its position closed as well."""
 
     close: bool = True
-    before_ms: int = 12 * 3_600_000
+    before_ms: int = 12 * HOUR_MS
 
 
 @dataclass(frozen=True, slots=True)

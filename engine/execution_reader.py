@@ -6,9 +6,10 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from domain.durations import DAY_MS, WEEK_MS
 from engine.executions import OVERLAP_MS, begins_in_the_midst
 from engine.memory import unremembered
-from engine.recovery import REACH_MS, WEEK_MS
+from engine.recovery import REACH_MS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from engine.position import Position
     from engine.trader import Trader
 
-DAY_MS = 86_400_000
 EXECUTIONS_MAX = 200_000
 BEGINNING_WEEKS = 12
 """How far back the beginning of a position is looked for whose end is the first that is seen of a symbol."""

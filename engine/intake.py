@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from domain import bounds
+from domain.durations import DAY_MS
 from domain.errors import Rejected, Unavailable
 from domain.ids import parse_order_id
 from domain.order import Cause, OrderReport, OrderState, PositionReport
@@ -46,7 +47,7 @@ ENDED_AFTER_S = 3.0
 
 PUBLISHED_MAX = 10_000
 
-AHEAD_MAX_MS = 86_400_000
+AHEAD_MAX_MS = DAY_MS
 """How far an execution may be ahead of all that the market has told, and of the host's clock.
 
 A feed may be silent for a while, and a practice exchange's market go much faster than clocks do.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from domain import ids
+from domain.durations import DAY_MS
 from domain.errors import Rejected, Unavailable
 from domain.order import Cause
 from domain.trade import Leg, Trade, with_funding
@@ -32,7 +33,6 @@ LOOKS = 13
 
 WAITING_MAX = 1_000
 STRANGERS_MAX = 10_000
-DAY_MS = 86_400_000
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from domain.durations import DAY_MS, WEEK_MS
 from engine import rebuild
 from engine.executions import OVERLAP_MS
 
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-DAY_MS = 86_400_000
-WINDOW_MS = 7 * DAY_MS
+WINDOW_MS = WEEK_MS
 """What Bybit answers for in one request (docs v5, "Get Trade History")."""
 
 REACH_MS = 2 * 365 * DAY_MS

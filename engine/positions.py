@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Any
 
 from domain import ids
+from domain.durations import HOUR_MS
 from domain.order import Cause, OrderKind, OrderState
 from domain.records import (
     Abandoned,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from domain.records import Opening
 
 NOBODY = ids.Identity("", "", "")
-ASKED_AGAIN_MS = 3_600_000
+ASKED_AGAIN_MS = HOUR_MS
 SEEN_MAX = 100_000
 """Execution ids remembered, so that a fact told twice counts once."""
 

@@ -11,6 +11,7 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from domain.durations import MINUTE_MS
 from domain.order import Cause
 from domain.trade import ZERO
 from engine.closed_trades import EVERY, ClosedTrades
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from domain.trade import Trade
 
-MINUTE_MS = 60_000
 STOPS = {Cause.STOP_LOSS.value, Cause.LIQUIDATION.value}
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from domain.candle import FAST_TIMEFRAME
+from domain.durations import DAY_MS
 from domain.errors import Rejected
 from domain.order import Cause, Side
 from domain.records import Fill, OrderFound
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-DAY_MS = 86_400_000
 TARGET_R = 2
 BOOKED_AFTER_S = 10.0
 """How long executions are waited for before what is booked as closed is taken in their place."""
@@ -64,7 +65,7 @@ class ReconcileTerms:
 
     policy: Policy = Policy.IGNORE
     protect_fraction: Decimal = Decimal("0.05")
-    timeframe: str = "3m"
+    timeframe: str = FAST_TIMEFRAME
     paper: bool = False
 
 

@@ -12,6 +12,7 @@ import structlog
 
 from domain.candle import TIME_MAX, Bars, ClosedBar, Series, join, timeframe_ms
 from domain.coverage import Span, missing, reach, without
+from domain.durations import DAY_MS, WEEK_MS
 from domain.errors import Rejected, Unavailable
 from domain.order import OrderReport, OrderState
 from domain.records import OrderEnded
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 REQUESTS_AT_ONCE = 8
-WEEK_MS = 7 * 86_400_000
-REACH_MS = 2 * 365 * 86_400_000
+REACH_MS = 2 * 365 * DAY_MS
 """How far the exchange's list of executions goes back."""
 
 LAST_MOMENTS_MS = 1_800_000

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from domain import ids
+from domain.durations import DAY_MS
 from domain.order import Cause
 from domain.trade import ZERO, Trade
 from engine.commands import PlaceOrder, Refused, SwitchedOff
-from engine.day import DAY_MS
 from engine.delivery import Nearing
 from engine.published import Entered, PartlyTaken
 

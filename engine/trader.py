@@ -14,6 +14,7 @@ import msgspec
 from domain import ids
 from domain.candle import Bars, ClosedBar, Series, decimal_of, timeframe_ms
 from domain.coverage import Span, density
+from domain.durations import DAY_MS
 from domain.judgement import UNJUDGED, Judgement
 from domain.order import Cause, OrderKind, OrderRequest, OrderState
 from domain.records import (
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from domain.signal import Signal
     from domain.trade import Trade
 
-DAY_MS, DAY_S = 86_400_000, 86_400
+DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True)

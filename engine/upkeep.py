@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from domain.durations import DAY_MS
 from domain.errors import Rejected, RevenantError, Unavailable
-from engine.day import DAY_MS
 from engine.delivery import Deliveries
 from engine.equity import EquityDoubt
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from domain.candle import Bars, timeframe_ms
 from domain.coverage import TIMEFRAMES
+from domain.durations import DAY_MS, HOUR_MS, MINUTE_MS
 from domain.errors import BadData
 from formats import tables
 from formats.container import BYTES_MAX, ROWS_MAX, UNREADABLE, from_archive, unpacked
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 KINDS = "feather, parquet, csv, csv.gz, Binance archive zip, exchanges' kline json or json.gz, or folders of them"
 SUFFIXES = ("feather", "parquet", "csv", "zip", "json")
-MINUTE_MS = 60_000
 
 
 def read(path: Path) -> Bars:
@@ -105,7 +105,7 @@ def spacing(bars: Bars) -> str:
     if len(times) < 2:  # noqa: PLR2004  two make a distance
         raise BadData("too few rows to tell the timeframe; give --timeframe")
     step = int(np.median(np.diff(times)))
-    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("m", MINUTE_MS)):
+    for unit, length in (("d", DAY_MS), ("h", HOUR_MS), ("m", MINUTE_MS)):
         if step % length == 0:
             return f"{step // length}{unit}"
     raise BadData(f"rows are {step} ms apart, which is no timeframe: are these trades?")

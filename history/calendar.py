@@ -10,6 +10,7 @@ import numpy as np
 
 from domain.candle import timeframe_ms
 from domain.coverage import Span, merged, without
+from domain.durations import DAY_MS
 from history.port import EQUITY, market_of
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 CALENDAR = "XNYS"
 """New York's: Nasdaq keeps the same days and hours."""
-DAY_MS = 86_400_000
 APART_MS = 5 * DAY_MS
 """Sessions nearer than this are asked for in one go: a long weekend lies between them at most."""
 

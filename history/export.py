@@ -15,6 +15,7 @@ import numpy as np
 
 from domain.candle import Bars, Series
 from domain.coverage import Span, cover, missing
+from domain.durations import HOUR_MS
 from domain.errors import BadData, Rejected
 from domain.funding import describe, gaps
 from formats import freqtrade
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from domain.funding import Told
 
 MANIFEST = "revenant-manifest.json"
-HOUR_MS = 3_600_000
 AT_ONCE = 2
 """Series that are read or packed at the same time: while the database or a packer works, Python has nothing to do."""
 

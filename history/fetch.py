@@ -12,6 +12,7 @@ import tenacity
 
 from domain.candle import timeframe_ms
 from domain.coverage import Span, bars_in, merged, missing, without
+from domain.durations import MINUTE_MS
 from domain.errors import Rejected, RevenantError, Unavailable
 from history.calendar import closed, together
 from history.deposit import deposit
@@ -27,7 +28,6 @@ log = structlog.get_logger(__name__)
 
 ATTEMPTS = 4
 PAUSE_MAX_S = 8.0
-MINUTE_MS = 60_000
 CONFIRMED_MAX = 500
 """Second askings in one go; holes beyond them wait for the next."""
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from domain.candle import Bars, Series, join, resample, timeframe_ms
 from domain.coverage import Span, missing
+from domain.durations import HOUR_MS
 from domain.errors import Unavailable
 from domain.sifting import sift
 from history.port import joined
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 ASKED_MAX = 1_000
 REST_MOST = 0.1
 """A rest of so much of what was told is not asked for at once: it may well be that there is nothing."""
-HOUR, HOUR_MS = "1h", 3_600_000
+HOUR = "1h"
 OPEN_END = 2**53
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from domain.candle import Bars, timeframe_ms
 from domain.coverage import parts
+from domain.durations import DAY_MS
 from domain.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def why_not(source: CandleSource, series: Series, now: int, span: Span) -> str:
     if series.timeframe not in terms.timeframes:
         return f"{name} has no bars of {series.timeframe}"
     if terms.reach_ms and span.end <= now - terms.reach_ms:
-        return f"{name} goes back {terms.reach_ms // 86_400_000} days only"
+        return f"{name} goes back {terms.reach_ms // DAY_MS} days only"
     return ""
 
 

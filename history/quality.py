@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from domain.coverage import Span, cover, merged
+from domain.durations import DAY_MS
 from domain.funding import FundingGap, describe, gaps
 from history.steps import steps
 
@@ -103,7 +104,7 @@ def examine(bars: Bars, window: Span, timeframe: str, absent: Sequence[Span], ot
 
 def by_period(bars: Bars, coverage: Coverage, timeframe: str, absent: Sequence[Span]) -> dict[str, float]:
     """Return the completeness of every month (``2024-03``) and of the last 30, 90 and 365 days of the window."""
-    window, day = coverage.window, 86_400_000
+    window, day = coverage.window, DAY_MS
     if window.end <= window.start:
         return {}
     first = np.datetime64(window.start, "ms").astype("datetime64[M]")

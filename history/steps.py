@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from domain.candle import timeframe_ms
+from domain.durations import DAY_MS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +23,7 @@ WHOLE_MOST = 0.03
 RATIOS = (1.5, 2.5, *range(2, 11), 15, 20, 25, 30, 40, 50, 100, 1_000, 10_000, 100_000, 1_000_000, 24_000)
 TOLD_MOST = 5
 """So many steps of a symbol are told; more make nobody wiser."""
-AWAY_MS = 5 * 86_400_000
+AWAY_MS = 5 * DAY_MS
 """No weekend is longer; whoever takes a ticker over begins later than that."""
 
 

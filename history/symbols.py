@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from domain.durations import DAY_MS
 from domain.errors import BadData
 from domain.symbols import base_of
 from history.port import PERPETUAL, market_of
@@ -59,7 +60,7 @@ def renamed_life(symbol: str) -> tuple[int | None, int | None]:
     """Return from when and until when a renamed coin's symbol can have bars (UTC ms), None where nothing is known."""
     base = base_of(symbol)
     since = next((_ms(one.since) for one in RENAMES if one.new == base), None)
-    until = next((_ms(one.until) + 86_400_000 for one in RENAMES if one.old == base), None)
+    until = next((_ms(one.until) + DAY_MS for one in RENAMES if one.old == base), None)
     return since, until
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from domain.candle import TIME_MAX, Bar, Bars, ClosedBar, Series, check_bar, timeframe_ms
+from domain.durations import DAY_MS
 from domain.errors import BadData
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 HELD_MAX = 2_000
 """Bars that wait behind a hole, per series; what comes after is asked for again later."""
 
-AHEAD_MS = 20 * 86_400_000
+AHEAD_MS = 20 * DAY_MS
 """How much later than the host's clock and than all that was told a bar may be: practice markets outrun clocks."""
 
 GIVEN_MAX = 1_000

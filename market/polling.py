@@ -12,6 +12,7 @@ import structlog
 
 from domain.candle import timeframe_ms
 from domain.coverage import Span, bars_in, without
+from domain.durations import DAY_MS
 from domain.errors import RevenantError
 from market.frames import Batches
 
@@ -26,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 AT_ONCE = 8
 RETRY_S = 5.0
-FORESEEN_MS = 10 * 86_400_000
+FORESEEN_MS = 10 * DAY_MS
 """Longer than any market closes."""
 BELIEVED_AFTER = 3
 """A bar that is not told so many times, while later ones are, was never there."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from domain.candle import Bars, timeframe_ms
+from domain.durations import DAY_MS
 from domain.technical import talib
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ HIGHER = {"1m": "5m", "3m": "15m", "5m": "15m", "15m": "1h", "30m": "2h", "1h": 
 
 ATR_BARS, LOOKED_BACK = 14, 100
 ROOM_MAX_R = 10.0
-DAY_MS = 86_400_000
 SIDE, PLAIN = "from the side", "as it is"
 
 

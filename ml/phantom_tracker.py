@@ -11,6 +11,7 @@ import msgspec
 
 from domain import ids
 from domain.candle import Series
+from domain.durations import DAY_MS
 from domain.errors import BadData
 from domain.leaves import Leaves
 from domain.phantom import LOSS, TIMEOUT, WIN, PhantomTrade, follow, open_phantom
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 COMPLETED_MAX = 1_000
 RATE_WINDOW = 200
 Vector = tuple[tuple[str, ...], "array[float]"]
-DAY_MS = 86_400_000
 
 
 class LearningRow(NamedTuple):

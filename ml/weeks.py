@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from scipy.special import ndtr, stdtrit
 
+from domain.durations import DAY_MS, WEEK_MS
+
 if TYPE_CHECKING:
     from domain.lesson import Flags, Floats, Times
 
@@ -14,8 +16,6 @@ WEEKS_MIN = 8
 """An interval needs so many weeks to draw from; with fewer there is none."""
 DRAWS = 1_000
 AT_ONCE = 50
-DAY_MS = 86_400_000
-WEEK_MS = 7 * DAY_MS
 OUTSIDE = 0.025
 """Chance that the truth lies below an interval, and that it lies above."""
 

@@ -10,6 +10,7 @@ import msgspec
 import sqlalchemy as sa
 import structlog
 
+from domain.durations import DAY_MS
 from domain.records import Phantom, PhantomClosed, PhantomOpened
 from persistence import schema
 from persistence.files import AtomicFile
@@ -28,7 +29,6 @@ ASK_S = 1.0
 IDS_MAX = 500
 LOAD_S = 30.0
 NEWEST = 2**62
-DAY_MS = 86_400_000
 OPENED, CLOSED = "opened", "closed"
 
 _decoder = msgspec.json.Decoder(PhantomOpened | PhantomClosed)

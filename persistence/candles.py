@@ -12,7 +12,7 @@ import sqlalchemy as sa
 import tenacity
 
 from domain import retention
-from domain.candle import COLUMNS, Bars, Series, ordered
+from domain.candle import COLUMNS, FAST_TIMEFRAME, MAIN_TIMEFRAME, Bars, Series, ordered
 from domain.coverage import Span
 from domain.errors import BadData, Rejected, Unavailable
 from domain.source import Source
@@ -64,13 +64,13 @@ class PostgresCandleStorage:
         self._newest: dict[Series, int] = {}
         self._saved = SavedBars()
 
-    def save_candles(self, symbol: str, df: Bars | pd.DataFrame, *, timeframe: str = "15m") -> int:
+    def save_candles(self, symbol: str, df: Bars | pd.DataFrame, *, timeframe: str = MAIN_TIMEFRAME) -> int:
         """Store bars of one symbol; return the rows handed in."""
         return self.save_all_frames({Series(symbol, timeframe): df})
 
     def save_candles_3m(self, symbol: str, df: Bars | pd.DataFrame) -> int:
         """Store 3-minute bars of one symbol; return the rows handed in."""
-        return self.save_candles(symbol, df, timeframe="3m")
+        return self.save_candles(symbol, df, timeframe=FAST_TIMEFRAME)
 
     def save_all_frames(self, frames: Frames) -> int:
         """Store bars of many series in one transaction; keys are symbols (15m) or (symbol, timeframe)."""
@@ -173,7 +173,7 @@ class PostgresCandleStorage:
             for start, end in zip(starts, ends, strict=True)
         }
 
-    def load_candles(self, symbol: str, limit: int = 1_000, *, timeframe: str = "15m") -> Bars:
+    def load_candles(self, symbol: str, limit: int = 1_000, *, timeframe: str = MAIN_TIMEFRAME) -> Bars:
         """Return the newest ``limit`` bars, oldest first; empty when there are none."""
         held, names = self._table.c, schema.series.c
         query = (
@@ -444,7 +444,7 @@ def _utc(stored: datetime | str | None) -> datetime | None:
 
 
 def _series(key: Series | tuple[str, str] | str) -> Series:
-    return Series(key, "15m") if isinstance(key, str) else Series(*key)
+    return Series(key, MAIN_TIMEFRAME) if isinstance(key, str) else Series(*key)
 
 
 def _bars(value: Bars | pd.DataFrame) -> Bars:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from domain.candle import Bars, Series, join
+from domain.candle import FAST_TIMEFRAME, MAIN_TIMEFRAME, Bars, Series, join
 from domain.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -31,13 +31,13 @@ class HealingCandleStorage:
         self.spilled = 0
         self.drained = 0
 
-    def save_candles(self, symbol: str, df: Bars | pd.DataFrame, *, timeframe: str = "15m") -> int:
+    def save_candles(self, symbol: str, df: Bars | pd.DataFrame, *, timeframe: str = MAIN_TIMEFRAME) -> int:
         """Store bars of one symbol; return the rows handed in."""
         return self.save_all_frames({Series(symbol, timeframe): df})
 
     def save_candles_3m(self, symbol: str, df: Bars | pd.DataFrame) -> int:
         """Store 3-minute bars of one symbol; return the rows handed in."""
-        return self.save_candles(symbol, df, timeframe="3m")
+        return self.save_candles(symbol, df, timeframe=FAST_TIMEFRAME)
 
     def save_all_frames(self, frames: Frames) -> int:
         """Store bars of many series, in the spill when the primary does not answer."""
@@ -52,7 +52,7 @@ class HealingCandleStorage:
         self.degraded = ""
         return saved
 
-    def load_candles(self, symbol: str, limit: int = 1_000, *, timeframe: str = "15m") -> Bars:
+    def load_candles(self, symbol: str, limit: int = 1_000, *, timeframe: str = MAIN_TIMEFRAME) -> Bars:
         """Return the newest bars of both storages together."""
         spilled = self._spill.load_candles(symbol, limit, timeframe=timeframe)
         try:

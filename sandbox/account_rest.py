@@ -42,7 +42,7 @@ class AccountRest:
 
     def _info(self, _: Parameters) -> Result:
         return {
-            "marginMode": self._exchange.account.state.margin_mode, "updatedTime": "0",
+            "marginMode": shapes.margin_mode(self._exchange.account.state), "updatedTime": "0",
             "unifiedMarginStatus": 5, "dcpStatus": "OFF", "timeWindow": 0, "smpGroup": 0, "isMasterTrader": False,
             "spotHedgingStatus": "OFF",
         }  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 
 from domain.account import AccountState, Event, VenueOrder
 from domain.candle import Bar, Bars, resample
+from domain.durations import DAY_MS
 from domain.errors import Rejected
 from domain.fills import Costs
 from domain.order_book import Level, OrderBooks
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from sandbox.tape import Tape
 
 FUNDING_RATE = Decimal("0.0001")
-WARMUP_MS = 12 * 86_400_000
+WARMUP_MS = 12 * DAY_MS
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +249,7 @@ class Exchange:
 
     def last_day(self, symbol: str) -> Bars:
         """Return the base bars of the last 24 hours."""
-        return self.tape.bars(symbol, self.processed_until - 86_400_000, self.processed_until)
+        return self.tape.bars(symbol, self.processed_until - DAY_MS, self.processed_until)
 
     def _price_all(self) -> None:
         for symbol, rules in self.tape.instruments.items():

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from domain.account import Execution, VenueOrder
+from domain.durations import DAY_MS
 from domain.errors import Rejected
 from domain.trade import ZERO
 from sandbox import shapes
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from sandbox.exchange import Exchange
 
-DAY_MS = 86_400_000
 RECENT = 500
 """Closed orders that are still among the open ones on demand. Source: docs, order/open-order."""
 

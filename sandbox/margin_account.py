@@ -8,7 +8,6 @@ import msgspec
 
 from domain import fills, margin
 from domain.account import ClosedPnl, Execution, SimulatedAccount, VenueOrder
-from domain.account_facts import ISOLATED
 from domain.errors import Rejected
 from domain.order import OrderKind, OrderSide
 from domain.trade import ZERO
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from domain.instrument import Instrument
     from sandbox.mark import MarkBar
 
-REGULAR = "REGULAR_MARGIN"
+REGULAR, ISOLATED = "REGULAR_MARGIN", "ISOLATED_MARGIN"
 RISK_LIMIT, ABOVE_LIMIT, WOULD_LIQUIDATE = 110090, 110013, 110011
 MARGIN_MODE, NOT_ISOLATED, NOTHING_HELD, NO_EXTRA = 3400045, 110015, 110033, 110014
 
@@ -61,14 +60,14 @@ class MarginAccount(SimulatedAccount):
         """Switch between isolated and shared margin; raises Rejected for any other mode, or none that differs."""
         if mode not in {ISOLATED, REGULAR}:
             raise Rejected("Set margin mode failed", MARGIN_MODE)
-        self.state.margin_mode = mode
+        self.state.isolated = mode == ISOLATED
 
     def set_leverage(self, symbol: str, leverage: Decimal, now: int) -> list[Event]:
         """Set a symbol's leverage, where the position's value and margin allow it."""
         held, rules = self.position(symbol), self._instruments[symbol]
         if leverage > rules.leverage_limit(abs(held.qty) * self.mark_price(held)):
             raise Rejected("Cannot set leverage due to risk limit level.", ABOVE_LIMIT)
-        if held.qty and self.state.margin_mode == ISOLATED and leverage > 0:
+        if held.qty and self.state.isolated and leverage > 0:
             left = abs(held.qty) * held.avg_price / leverage + held.extra + self.profit(held)
             if left <= self.maintenance(held):
                 raise Rejected("Liquidation will be triggered immediately by this adjustment", WOULD_LIQUIDATE)
@@ -77,7 +76,7 @@ class MarginAccount(SimulatedAccount):
     def add_margin(self, symbol: str, amount: Decimal, now: int) -> list[Event]:
         """Add margin to an isolated position, or take some of it back; raises Rejected when that cannot be."""
         held = self.position(symbol)
-        if self.state.margin_mode != ISOLATED:
+        if not self.state.isolated:
             raise Rejected("The position is in cross margin mode.", NOT_ISOLATED)
         if not held.qty:
             raise Rejected("You can't set margin without an open position", NOTHING_HELD)
@@ -122,7 +121,7 @@ class MarginAccount(SimulatedAccount):
 
     def _doomed(self) -> VenuePosition | None:
         held = sorted(self.open_positions(), key=self.profit)
-        if self.state.margin_mode == ISOLATED:
+        if self.state.isolated:
             return next((one for one in held if self.behind(one)[0] <= self.maintenance(one)), None)
         return held[0] if held and self.equity() <= self.all_maintenance() else None
 
@@ -131,7 +130,7 @@ class MarginAccount(SimulatedAccount):
 
         Source: Bybit's help center, "Trading Rules: Liquidation Process (Unified Trading Account)".
         """
-        rules, shared = self._instruments[held.symbol], self.state.margin_mode != ISOLATED
+        rules, shared = self._instruments[held.symbol], not self.state.isolated
         held.status = "Liq"
         self._emit(held)
         self.cancel_orders(None if shared else held.symbol, "CancelAllBeforeLiq", now)
@@ -157,7 +156,7 @@ class MarginAccount(SimulatedAccount):
         for order in list(self.state.orders.values()):
             if symbol in {None, order.symbol} and (stops or not order.stop_type):
                 order.cancel_type = cancel_type
-                self._end(order, "Deactivated" if order.status == "Untriggered" else "Cancelled", now)
+                self._end(order, order.cancelled, now)
 
     def force(
         self, held: VenuePosition, qty: Decimal, price: Decimal, now: int, kind: str, create_type: str, *,
@@ -172,7 +171,7 @@ class MarginAccount(SimulatedAccount):
         order = VenueOrder(
             id=self._uuid(number), link_id="", symbol=held.symbol, side=side, kind=OrderKind.MARKET, qty=qty,
             created=now, updated=now, status="Filled", sequence=number, create_type=create_type, index=held.index,
-            reduce_only=qty <= against, stop_type=stop_type,
+            reduce_only=qty <= against, stop_type=stop_type, forced=True,
         )  # fmt: skip
         self._settle_forced(
             held, order, price, now, kind, self._costs.fee(qty, price, maker=False) if fee is None else fee
@@ -217,7 +216,7 @@ class MarginAccount(SimulatedAccount):
                 f"{allowed} or below to increase the max. position limit",
                 RISK_LIMIT,
             )
-        isolated = self.state.margin_mode == ISOLATED
+        isolated = self.state.isolated
         free = self.state.wallet - self.margin() - self.order_margin()
         if isolated and order.qty * reference / held.leverage > free:
             raise Rejected("ab not enough for new order", NO_MARGIN)

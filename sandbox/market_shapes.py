@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from domain.durations import HOUR_MS
 from domain.order_checks import PRICE_LIMIT
 from sandbox import margin_shapes
 from sandbox.exchange import FUNDING_RATE
@@ -42,7 +43,7 @@ def ticker(exchange: Exchange, symbol: str) -> dict[str, Any]:
     last = exchange.account.last_price(symbol) or rules.tick
     day = exchange.last_day(symbol)
     first = Decimal(repr(float(day.open[0]))) if len(day) else last
-    hour = day.open[-(3_600_000 // exchange.tape.base_ms) :]
+    hour = day.open[-(HOUR_MS // exchange.tape.base_ms) :]
     interval = rules.funding_interval_ms
     book, interest = exchange.order_book(symbol, 1), open_interest(exchange, symbol)
     bid, ask = (side[0] if side else (Decimal(0), Decimal(0)) for side in book)
@@ -55,7 +56,7 @@ def ticker(exchange: Exchange, symbol: str) -> dict[str, Any]:
         "highPrice24h": text(day.high.max() if len(day) else last),
         "lowPrice24h": text(day.low.min() if len(day) else last),
         "turnover24h": f"{day.turnover.sum():.4f}", "volume24h": f"{day.volume.sum():.4f}",
-        "fundingRate": text(FUNDING_RATE), "fundingIntervalHour": str(interval // 3_600_000), "fundingCap": "0.005",
+        "fundingRate": text(FUNDING_RATE), "fundingIntervalHour": str(interval // HOUR_MS), "fundingCap": "0.005",
         "nextFundingTime": str((exchange.processed_until // interval + 1) * interval),
         "tickDirection": "ZeroPlusTick", "bid1Price": text(bid[0]), "bid1Size": text(bid[1]),
         "ask1Price": text(ask[0]), "ask1Size": text(ask[1]), "basis": "", "basisRate": "",

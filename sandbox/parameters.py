@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from domain.durations import WEEK_MS
 from domain.errors import Rejected
 from sandbox.codes import BAD_REQUEST
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
 FAR = 2**62
-WEEK_MS = 7 * 86_400_000
 TEXT_MAX, DIGITS_MAX = 1_000, 30
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from aiohttp import web
 
+from domain.durations import DAY_MS
 from domain.errors import BadData, ConfigError, Rejected, of_system
 from sandbox.access import Access, kept_token, new_token
 from sandbox.clock import wire_ms
@@ -316,7 +317,7 @@ def _tape(options: Options, store: SandboxStore) -> Tape:
     store.put("tape", made_of)
     if options.replay:
         return replay(options.replay)
-    start = int(store.get("tape_start") or wire_ms() - 13 * 86_400_000)
+    start = int(store.get("tape_start") or wire_ms() - 13 * DAY_MS)
     store.put("tape_start", str(start))
     return GeneratedTape(options.seed, options.symbols, start, options.quiet)
 

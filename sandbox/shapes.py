@@ -6,11 +6,12 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from domain import margin
-from domain.account_facts import ISOLATED
+from domain.account_state import EndReason
 from domain.order import OrderKind, OrderSide
+from sandbox.margin_account import ISOLATED, REGULAR
 
 if TYPE_CHECKING:
-    from domain.account import ClosedPnl, Execution, VenueOrder, VenuePosition
+    from domain.account import AccountState, ClosedPnl, Execution, VenueOrder, VenuePosition
     from sandbox.practice_account import PracticeAccount
 
 CLOSED_KINDS = {"Trade", "BustTrade", "Settle", "MovePosition", "CorporateAction"}
@@ -22,8 +23,27 @@ LOG_TYPES = {
 }  # fmt: skip
 """Executions as the transaction log names them. Source: docs, enum, type(uta-translog)."""
 
+STOPS = ("StopLoss", "TakeProfit")
 LEAST_TAKER_FEE = Decimal("0.00055")
 OPEN = {"New", "Untriggered", "PartiallyFilled"}
+
+NO_ERROR = "EC_NoError"
+REASONS: dict[str, str] = {
+    EndReason.NONE: NO_ERROR, EndReason.NO_MAKER: "EC_NoImmediateQtyToFill",
+    EndReason.PRICE_BAND: "EC_ReachMarketPriceLimit", EndReason.POST_ONLY: "EC_PostOnlyWillTakeLiquidity",
+    EndReason.NOT_WHOLE: "EC_CancelForNoFullFill",
+}  # fmt: skip
+"""Why an order ended, as v5 has it (enum rejectReason)."""
+
+
+def created_by(held: VenueOrder | Execution) -> str:
+    """Return what Bybit calls the origin of an order: its own name for it, the stop or target, else the user."""
+    return held.create_type or (f"CreateBy{held.stop_type}" if held.stop_type in STOPS else "CreateByUser")
+
+
+def margin_mode(state: AccountState) -> str:
+    """Return the margin mode as Bybit names it."""
+    return ISOLATED if state.isolated else REGULAR
 
 
 def text(value: Decimal | float) -> str:
@@ -36,13 +56,14 @@ def order(held: VenueOrder, venue_id: str) -> dict[str, Any]:
     """Return an order as /v5/order/realtime and the order topic show it."""
     rises = (held.side is OrderSide.BUY) == (held.kind is OrderKind.STOP)
     limit, leaves = held.price is not None, held.qty - held.filled if held.status in OPEN else Decimal(0)
-    by_user = held.status == "Cancelled" and held.reject_reason == "EC_NoError"
+    reason = REASONS.get(held.reject_reason, held.reject_reason)
+    by_user = held.status == "Cancelled" and reason == NO_ERROR
     return {
         "category": "linear", "symbol": venue_id, "orderId": held.id, "orderLinkId": held.link_id,
         "parentOrderLinkId": held.parent_link_id, "blockTradeId": "", "side": held.side.value,
         "positionIdx": held.index, "orderStatus": held.status,
         "cancelType": held.cancel_type or ("CancelByUser" if by_user else "UNKNOWN"),
-        "rejectReason": held.reject_reason,
+        "rejectReason": reason,
         "timeInForce": held.time_in_force if limit else "IOC", "isLeverage": "",
         "price": text(held.price or Decimal(0)), "qty": text(held.qty),
         "avgPrice": text(round(held.value / held.filled, 12)) if held.filled else "",
@@ -55,7 +76,7 @@ def order(held: VenueOrder, venue_id: str) -> dict[str, Any]:
         else "", "triggerDirection": (1 if rises else 2) if held.trigger is not None else 0,
         "triggerBy": "LastPrice" if held.trigger is not None else "", "lastPriceOnCreated": "", "smpType": "None",
         "reduceOnly": held.reduce_only, "closeOnTrigger": held.close_on_trigger or bool(held.stop_type),
-        "placeType": "", "smpGroup": 0, "smpOrderId": "", "createType": held.create_type, "feeCurrency": "USDT",
+        "placeType": "", "smpGroup": 0, "smpOrderId": "", "createType": created_by(held), "feeCurrency": "USDT",
         "slippageToleranceType": "UNKNOWN", "slippageTolerance": "", "extraFees": "", "closedPnl": "0",
         "marketUnit": "", "rpiTakerAccess": False, "rpiMatchedQty": "0",
         "createdTime": str(held.created), "updatedTime": str(held.updated),
@@ -67,7 +88,8 @@ def execution(held: Execution, venue_id: str) -> dict[str, Any]:
     return {
         "category": "linear", "symbol": venue_id, "orderId": held.order_id, "orderLinkId": held.link_id,
         "side": held.side.value, "orderPrice": "0", "orderQty": text(held.order_qty), "leavesQty": text(held.leaves),
-        "createType": held.create_type, "orderType": held.order_type, "stopOrderType": held.stop_type or "UNKNOWN",
+        "createType": created_by(held) if held.kind == "Trade" else held.create_type, "orderType": held.order_type,
+        "stopOrderType": held.stop_type or "UNKNOWN",
         "execFee": text(held.fee), "execId": held.id, "execPrice": text(held.price), "execQty": text(held.qty),
         "execType": held.kind, "execValue": text(held.qty * held.price), "execTime": str(held.time),
         "feeCurrency": "USDT", "isMaker": held.maker, "feeRate": text(held.fee_rate), "tradeIv": "", "markIv": "",
@@ -116,7 +138,7 @@ def position(
         "category": "linear", "positionIdx": held.index, "symbol": venue_id,
         "side": "" if not held.qty else "Buy" if held.qty > 0 else "Sell", "size": text(abs(held.qty)),
         price_key: text(round(held.avg_price, 12) if held.qty else Decimal(0)), "positionValue": text(value),
-        "tradeMode": 0, "autoAddMargin": 0, "positionStatus": held.status, "adlRankIndicator": 0,
+        "tradeMode": 0, "autoAddMargin": 0, "positionStatus": held.status or "Normal", "adlRankIndicator": 0,
         "leverage": text(held.leverage), "positionBalance": "0", "bustPrice": "", "tpslMode": "Full",
         "takeProfit": text(held.target), "stopLoss": text(held.stop), "trailingStop": text(trailing),
         "sessionAvgPrice": "", "curRealisedPnl": text(held.realised), "cumRealisedPnl": text(held.realised),
@@ -153,7 +175,7 @@ def wallet(account: PracticeAccount) -> dict[str, Any]:
     positions, maintenance = account.margin(), text(round(account.all_maintenance(), 8))
     initial = positions + ordered
     # what concerns the whole account is not told when margin is isolated
-    free = "" if account.state.margin_mode == ISOLATED else text(max(Decimal(0), equity - initial))
+    free = "" if account.state.isolated else text(max(Decimal(0), equity - initial))
     rates = [text(round(one / equity, 4)) if equity > 0 else "0" for one in (initial, account.all_maintenance())]
     return {
         "accountType": "UNIFIED", "accountIMRate": rates[0], "accountMMRate": rates[1], "accountLTV": "0",

@@ -9,6 +9,7 @@ import msgspec
 
 from domain.account import AccountState, ClosedPnl, Event, Execution, VenueOrder
 from domain.errors import ConfigError, Unavailable, of_system
+from sandbox.margin_account import ISOLATED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +31,10 @@ CREATE INDEX IF NOT EXISTS executions_by_time ON executions (time);
 CREATE TABLE IF NOT EXISTS closed_pnl (
     sequence INTEGER PRIMARY KEY, symbol TEXT NOT NULL, time INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
 """
+
+
+class _Older(msgspec.Struct):
+    margin_mode: str = ""
 
 
 class SandboxStore:
@@ -68,6 +73,8 @@ class SandboxStore:
         if body is None:
             return None
         state = msgspec.json.decode(body, type=AccountState)
+        # files of 0.1.0 name the mode instead
+        state.isolated |= msgspec.json.decode(body, type=_Older).margin_mode == ISOLATED
         state.link_ids = dict(self._db.execute("SELECT link_id, id FROM orders WHERE link_id <> ''").fetchall())
         return state
 

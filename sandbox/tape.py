@@ -10,12 +10,12 @@ import numpy as np
 
 from domain.assumed_rules import first_limit, fitting
 from domain.candle import Bars, join
+from domain.durations import MINUTE_MS
 from domain.errors import ConfigError
 from domain.instrument import Instrument, unified_symbol
 from domain.margin import tiers
 from sandbox.silence import quieten, silences
 
-MINUTE_MS = 60_000
 BLOCK = 360
 """Minutes that share one market regime."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from domain.candle import MAIN_TIMEFRAME
 from domain.errors import BadData
 from domain.reports import Group, Period
 from domain.statistics import describe
@@ -263,7 +264,7 @@ async def chart(ask: Ask) -> Answer:
     """Draw a series with entries, exits, stops, targets and phantoms."""
     ask.only(2)
     frames = ask.desk.timeframes()
-    usual = frames[-1] if frames else "15m"
+    usual = frames[-1] if frames else MAIN_TIMEFRAME
     if not ask.arguments:
         first = [one["symbol"] for one in ask.desk.status()["positions"]]
         names = list(dict.fromkeys([*first, *ask.desk.symbols()]))[:SHOWN_BUTTONS]

@@ -31,6 +31,7 @@ from broker.bybit.messages import (
     wallet_shape,
 )
 from broker.bybit.stream import PrivateStream
+from domain.durations import WEEK_MS
 from domain.errors import BadData, Objection, Rejected, Unavailable
 from domain.ids import parse_order_id
 from domain.order import (
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-WINDOW_MS = 7 * 86_400_000
+WINDOW_MS = WEEK_MS
 AT_ONCE = 8
 ORDER_PAGES_MAX = 50
 """Pages that the lists may have about one order: 2,500 executions."""

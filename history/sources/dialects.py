@@ -9,6 +9,7 @@ import numpy as np
 
 from domain.candle import Bars, timeframe_ms
 from domain.coverage import TIMEFRAMES
+from domain.durations import HOUR_MS
 from domain.errors import Unavailable
 from domain.source import Source
 from history.port import EQUITY, PERPETUAL, SPOT, Terms
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from domain.coverage import Span
-
-DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ class Okx:
 
     def request(self, market: str, venue_id: str, timeframe: str, span: Span) -> Request:  # noqa: ARG002  see Dialect
         """See Dialect; bars after ``before`` and before ``after``, both outside."""
-        long = timeframe_ms(timeframe) >= 6 * 3_600_000
+        long = timeframe_ms(timeframe) >= 6 * HOUR_MS
         bar = timeframe if timeframe.endswith("m") else timeframe.upper()
         params = {
             "instId": venue_id, "bar": f"{bar}utc" if long else bar, "before": span.start - 1, "after": span.end,

@@ -13,6 +13,7 @@ from domain.answers import MEGABYTE, limited
 from domain.assumed_rules import NEVER_MS, STEPS_MAX, assumed
 from domain.candle import Series
 from domain.coverage import Span, parts
+from domain.durations import DAY_MS, HOUR_MS
 from domain.errors import Rejected, RevenantError, Unavailable
 from domain.instrument import Instrument
 from domain.reach import unreachable
@@ -33,8 +34,7 @@ ANSWER_BYTES_MAX = 32 * MEGABYTE
 """The longest answers are lists of all markets."""
 PATIENCE_S = 60.0
 BANNED_S = 600.0
-DAY_MS, HOUR_MS = 86_400_000, 3_600_000
-EIGHT_HOURS_MS = 8 * 3_600_000
+EIGHT_HOURS_MS = 8 * HOUR_MS
 PRICE_DAYS = 10
 """So many days back a price is looked for: stocks rest over holidays."""
 BEGINNING_MS = 1_420_070_400_000

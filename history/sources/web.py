@@ -18,6 +18,7 @@ import numpy as np
 
 from domain.candle import Bars, join, timeframe_ms
 from domain.coverage import TIMEFRAMES, Span, parts
+from domain.durations import DAY_MS
 from domain.errors import BadData, Rejected, Unavailable
 from domain.reach import unreachable
 from domain.source import Source
@@ -51,7 +52,6 @@ JSON_BYTES_MAX = 32 * 1024**2
 
 BAN_S_MAX = 3_600.0
 IDS_S = 86_400.0
-DAY_MS = 86_400_000
 MONTH_DAYS_MIN, DAY_BARS_MIN = 10, 288
 """A month's archive is worth fetching for so many days of it, a day's for so many bars."""
 MONTH_LATE_MS = 10 * DAY_MS

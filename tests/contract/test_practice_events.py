@@ -365,7 +365,7 @@ def test_a_restart_finds_positions_marks_and_legs_as_they_were(tmp_path):
     store.close()
     store = SandboxStore(tmp_path / "x.sqlite")
     again = Exchange(GeneratedTape(3, 4, START), store, Terms(step=True))
-    assert again.account.state.margin_mode == "ISOLATED_MARGIN"
+    assert again.account.state.isolated
     assert again.by_venue_id["BTCUSDT"].delivery_time == START + 10**12
     assert [one.qty for one in again.account.open_positions()] == [2, -1]
     store.close()

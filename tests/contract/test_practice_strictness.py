@@ -11,9 +11,9 @@ from decimal import Decimal
 import pytest
 
 from domain.account import Execution
+from domain.durations import WEEK_MS
 from domain.order import OrderSide
 from sandbox.limits import Limits
-from sandbox.parameters import WEEK_MS
 from sandbox.rest import Rest
 from tests.practice import practice
 

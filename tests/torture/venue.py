@@ -13,7 +13,6 @@ import msgspec
 from broker.bybit.objections import objection
 from broker.paper import fill_of
 from domain.account import AccountState, Execution, VenueOrder, VenuePosition
-from domain.account_facts import ISOLATED
 from domain.candle import Bar
 from domain.direction import Fate, Slicing
 from domain.errors import OutcomeUnknown, Rejected, Unavailable
@@ -221,7 +220,7 @@ class Venue:
             held.symbol, held.qty, held.avg_price, held.stop, held.target, held.leverage,
             self.account.last_price(held.symbol) or held.avg_price, D(0),
             liquidation=self.account.liquidation_price(held) or D(0),
-            isolated=self.account.state.margin_mode == ISOLATED,
+            isolated=self.account.state.isolated,
         )  # fmt: skip
 
 

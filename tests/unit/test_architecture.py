@@ -135,6 +135,49 @@ def test_the_feed_knows_no_exchange():
     assert named == []
 
 
+VENUE_WORDS = re.compile(
+    r"ret(Code|Msg)|order(Link)?Id|positionIdx|avgPrice|cumExec(Qty|Fee|Value)|leavesQty|exec(Id|Qty|Fee|Time|Type)|"
+    r"reduceOnly|closeOnTrigger|timeInForce|(take|stop)(Profit|Loss)|trigger(Price|Direction)|tpslMode|closedSize|"
+    r"(created|updated)Time|rejectReason|orderStatus|createType|stopOrderType|marginMode|settleCoin|walletBalance|"
+    r"EC_[A-Z]\w+|CreateBy\w+|CancelBy\w+|(REGULAR|ISOLATED|PORTFOLIO)_MARGIN|"
+    r"(?<![\d.])(100(0[1-9]|[12]\d)|1100\d\d|1101\d\d|1701\d\d|1702\d\d|3400\d|34004[0-9]|3400\d{3})(?![\d.])"
+)
+"""Field names, values and return codes of one exchange."""
+
+
+def test_one_folder_knows_the_venue():
+    """All else has words of its own; the practice exchange plays the venue, and knows it from its own side."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in FILES
+        if package(path) != "sandbox" and not str(path.relative_to(ROOT)).startswith("broker/bybit/")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if VENUE_WORDS.search(line)
+    ]
+    assert wrong == []
+
+
+def test_timeframes_have_names():
+    """A strategy names the bars it reads, a table lists what there is; all else means FAST or MAIN_TIMEFRAME."""
+    wrong = []
+    for path, tree in TREES.items():
+        if package(path) in {"strategies", "sandbox"} or path == ROOT / "domain/candle.py":
+            continue
+        tables = (node for node in ast.walk(tree) if isinstance(node, ast.Tuple | ast.List | ast.Dict))
+        listed = {
+            part
+            for table in tables
+            for part in ast.iter_child_nodes(table)
+            if len(list(ast.iter_child_nodes(table))) > 3
+        }
+        wrong += [
+            f"{path.relative_to(ROOT)}:{node.lineno}"
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Constant) and node.value in {"3m", "15m"} and node not in listed
+        ]
+    assert wrong == []
+
+
 def test_every_package_has_a_row_and_every_row_a_package():
     assert {package(path) for path in FILES} == set(MAY_IMPORT)
 

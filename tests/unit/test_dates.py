@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from bootstrap.moments import milliseconds
 from commands import times
 from commands.times import window
-from domain.dates import DAY_MS, moment
+from domain.dates import moment
+from domain.durations import DAY_MS
 from domain.errors import BadData, ConfigError
 from settings import Settings
 

@@ -9,12 +9,13 @@ import msgspec
 import pytest
 
 from domain import ids
+from domain.durations import WEEK_MS
 from domain.order import Cause, OrderSide
 from domain.records import Fill
 from engine.execution_reader import LATE_S, OVERLAP_MAX_MS, QUIET_WEEKS, Asked, ExecutionReader, ReadMark
 from engine.executions import OVERLAP_MS
 from engine.market_clock import MarketClock
-from engine.recovery import LAST_MOMENTS_MS, WEEK_MS, asking_start
+from engine.recovery import LAST_MOMENTS_MS, asking_start
 from engine.tasks import Tasks
 from tests.torture.episodes import BAR_S, SYMBOLS, Life, Market, rules
 from tests.torture.venue import FlakyBroker, Venue, loop_time

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from domain import fills
 from domain.account import AccountState, ClosedPnl, Execution, SimulatedAccount, VenueOrder, VenuePosition, executions
+from domain.account_state import EndReason
 from domain.candle import Bar
 from domain.direction import Fate, Slicing, equal_slices
 from domain.errors import Rejected
@@ -121,7 +122,7 @@ def test_a_market_order_walks_and_what_finds_no_maker_is_cancelled():
     held = account(THIN)
     events = [*held.place(order(qty="50000"), 1, at_once=True), *finish(held)]
     ended = [one for one in events if isinstance(one, VenueOrder)][-1]
-    assert (ended.status, ended.reject_reason) == ("Cancelled", "EC_NoImmediateQtyToFill")
+    assert (ended.status, ended.reject_reason) == ("Cancelled", EndReason.NO_MAKER)
     assert 0 < ended.filled == held.position(SYMBOL).qty < ended.qty
     assert held.state.orders == {}
 
@@ -130,7 +131,7 @@ def test_what_the_exchange_itself_closes_is_closed_whole_however_thin_the_book()
     held = account(THIN)
     held.state.positions[SYMBOL] = VenuePosition(symbol=SYMBOL, qty=D(90_000), avg_price=D(100))
     held.director = ends(Fate(D(0), "Cancelled", "EC_Others"))
-    closing = order(SELL, qty="90000", reduce_only=True, create_type="CreateBySettle")
+    closing = order(SELL, qty="90000", reduce_only=True, forced=True)
     (fill,) = executions(held.place(closing, 0, at_once=True))
     assert (fill.qty, held.position(SYMBOL).qty) == (D(90_000), 0)
 
@@ -152,7 +153,7 @@ def test_slices_of_one_moment_are_one_closed_profit_that_adds_up():
 def test_a_price_band_stops_a_market_order():
     made = books(THIN)
     taken = made.take(SYMBOL, BUY, D("100.1"), D(5_000), worst=D(101), key="")
-    assert taken.reason == "EC_ReachMarketPriceLimit"
+    assert taken.reason == EndReason.PRICE_BAND
     assert all(one.price <= D(101) for one in taken.slices)
 
 
@@ -293,13 +294,13 @@ def test_a_resting_order_that_filled_in_part_is_cancelled_with_what_it_has():
 @pytest.mark.parametrize(
     ("price", "force", "status", "reason"),
     [
-        (D("100.5"), "PostOnly", "Cancelled", "EC_PostOnlyWillTakeLiquidity"),
-        (D(99), "PostOnly", "New", "EC_NoError"),
-        (D(99), "IOC", "Cancelled", "EC_NoImmediateQtyToFill"),
-        (D(99), "FOK", "Cancelled", "EC_NoImmediateQtyToFill"),
-        (D("100.5"), "IOC", "Filled", "EC_NoError"),
-        (D("100.5"), "FOK", "Filled", "EC_NoError"),
-        (D("100.5"), "GTC", "Filled", "EC_NoError"),
+        (D("100.5"), "PostOnly", "Cancelled", EndReason.POST_ONLY),
+        (D(99), "PostOnly", "New", EndReason.NONE),
+        (D(99), "IOC", "Cancelled", EndReason.NO_MAKER),
+        (D(99), "FOK", "Cancelled", EndReason.NO_MAKER),
+        (D("100.5"), "IOC", "Filled", EndReason.NONE),
+        (D("100.5"), "FOK", "Filled", EndReason.NONE),
+        (D("100.5"), "GTC", "Filled", EndReason.NONE),
     ],
 )
 def test_time_in_force_is_honoured(turnover, price, force, status, reason):
@@ -331,9 +332,9 @@ def test_a_book_too_thin_fills_an_ioc_in_part_and_a_fok_not_at_all_and_leaves_th
         ended[force] = (last.status, last.reject_reason, 0 < last.filled < 500)
         assert all(one.price <= D("100.1") for one in executions(events))
     assert ended == {
-        "IOC": ("Cancelled", "EC_ReachMarketPriceLimit", True),
-        "FOK": ("Cancelled", "EC_CancelForNoFullFill", False),
-        "GTC": ("PartiallyFilled", "EC_NoError", True),
+        "IOC": ("Cancelled", EndReason.PRICE_BAND, True),
+        "FOK": ("Cancelled", EndReason.NOT_WHOLE, False),
+        "GTC": ("PartiallyFilled", EndReason.NONE, True),
     }
 
 
@@ -409,13 +410,13 @@ def test_an_order_amended_to_cross_the_market_fills_at_once_or_is_cancelled_when
 @pytest.mark.parametrize(("share", "status"), [("0", "Cancelled"), ("0.4", "Cancelled"), ("0.4", "Rejected")])
 def test_an_accepted_order_ends_as_directed(turnover, share, status):
     held = account(turnover)
-    held.director = ends(Fate(D(share), status, "EC_ReachMarketPriceLimit", 2_000))
+    held.director = ends(Fate(D(share), status, EndReason.PRICE_BAND, 2_000))
     held.place(order(stop=D(95)), 0, at_once=True)
     working = next(one for one in held.state.orders.values() if not one.stop_type)
     assert (working.filled, held.position(SYMBOL).qty) == (10 * D(share), 10 * D(share))
     assert finish(held, 1_999) == []
     (ended,) = finish(held, 2_000)
-    assert (ended.status, ended.reject_reason, ended.filled) == (status, "EC_ReachMarketPriceLimit", 10 * D(share))
+    assert (ended.status, ended.reject_reason, ended.filled) == (status, EndReason.PRICE_BAND, 10 * D(share))
     stops = [one.qty for one in held.state.orders.values()]
     assert stops == ([10 * D(share)] if D(share) else [])
 
@@ -424,7 +425,7 @@ def test_a_stop_that_the_exchange_ends_is_gone_from_the_position():
     held = account()
     held.place(order(stop=D(95), target=D(110)), 0, at_once=True)
     finish(held)
-    held.director = ends(Fate(D("0.3"), "Cancelled", "EC_NoImmediateQtyToFill"))
+    held.director = ends(Fate(D("0.3"), "Cancelled", EndReason.NO_MAKER))
     events = held.on_bar(SYMBOL, bar(100, 101, 94, 96), 2 * MINUTE)
     assert sum(one.qty for one in executions(events)) == 3
     position = held.position(SYMBOL)

@@ -9,11 +9,12 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from domain.durations import MINUTE_MS
 from domain.records import Adjusted
 from domain.trade import Trade
 from engine.adjustments import EVERYTHING, Adjustments
 from engine.closed_trades import ClosedTrades
-from engine.protections import MINUTE_MS, Lock, Protection, blocked, locks
+from engine.protections import Lock, Protection, blocked, locks
 from engine.risk import RiskLimits
 
 METHODS = ("CooldownPeriod", "StoplossGuard", "MaxDrawdown", "LowProfitPairs")

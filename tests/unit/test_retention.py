@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from domain.candle import Series
 from domain.coverage import Span
-from domain.retention import DAY_MS, Pin, due
+from domain.durations import DAY_MS
+from domain.retention import Pin, due
 from domain.source import Source
 
 MINUTES = Series("BTC/USDT", "1m")
