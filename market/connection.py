@@ -13,7 +13,7 @@ import structlog
 from aiohttp import ClientError, ClientSession, ClientTimeout, ClientWSTimeout, WSMsgType
 
 from domain.backoff import Backoff
-from market.allowance import Allowance
+from domain.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ class Connection:
     async def run(self) -> None:
         """Keep the socket open until cancelled."""
         backoff, failures, hosts = Backoff(*self._limits.backoff_s), 1, itertools.cycle(self._urls)
-        allowance = Allowance(self._limits.connects_max, CONNECT_WINDOW_S)
+        allowance = TokenBucket(self._limits.connects_max, CONNECT_WINDOW_S)
         while True:
             if wait := allowance.take(_now()):
                 log.error("feed has used up its connection attempts: waiting", seconds=round(wait))

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from domain.token_bucket import TokenBucket
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
 STRANGERS_MAX = 1_000
-BURST, A_SECOND = 10.0, 1.0
+BURST, A_SECOND = 10, 1.0
 
 
 class Gate:
@@ -41,11 +43,8 @@ class Flood:
     """Allows each person so many commands at once, and then one a second."""
 
     def __init__(self) -> None:
-        self._left: dict[int, tuple[float, float]] = {}
+        self._buckets: dict[int, TokenBucket] = {}
 
     def allows(self, user: int, now: float) -> bool:
         """Take one command off a person's allowance at host time ``now`` (seconds); False when there is none left."""
-        left, at = self._left.get(user, (BURST, now))
-        left = min(BURST, left + (now - at) * A_SECOND)
-        self._left[user] = (max(0.0, left - 1) if left >= 1 else left, now)
-        return left >= 1
+        return self._buckets.setdefault(user, TokenBucket(BURST, BURST / A_SECOND)).allows(now)
