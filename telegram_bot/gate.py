@@ -43,8 +43,8 @@ class Flood:
     """Allows each person so many commands at once, and then one a second."""
 
     def __init__(self) -> None:
-        self._buckets: dict[int, TokenBucket] = {}
+        self._left: dict[int, TokenBucket] = {}
 
     def allows(self, user: int, now: float) -> bool:
         """Take one command off a person's allowance at host time ``now`` (seconds); False when there is none left."""
-        return self._buckets.setdefault(user, TokenBucket(BURST, BURST / A_SECOND)).allows(now)
+        return self._left.setdefault(user, TokenBucket(BURST, BURST / A_SECOND)).allows(now)

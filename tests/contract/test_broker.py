@@ -552,7 +552,9 @@ async def test_a_leverage_whose_outcome_is_unknown_lets_the_start_wait(bybit):
 async def test_an_order_that_is_gone_is_cancelled(bybit, code):
     exchange, broker = bybit
     await exchange.faults(answer={"path": "/v5/order/cancel", "code": code})
-    await broker.cancel(BTC, order_id(DIGEST, "e", 0, paper=False))
+    gone = order_id(DIGEST, "e", 0, paper=False)
+    await broker.cancel(BTC, gone)
+    assert (await broker.order(BTC, gone)).state is OrderState.NOT_FOUND
 
 
 async def test_paper_in_slices_fills_by_the_book_and_goes_on_with_the_next_price(tmp_path):

@@ -69,6 +69,9 @@ async def test_the_hosts_own_count_lowers_ours(tmp_path):
 async def test_a_costly_request_waits_for_a_full_bucket_and_then_goes_out(tmp_path):
     held = SharedBudget(tmp_path / "host.rate", 100, 1.0)
     await asyncio.wait_for(held.take(1_000), 10)
+    slow = SharedBudget(tmp_path / "slow.rate", 100, 10_000.0)
+    await slow.take(1_000)
+    assert slow._try(1_000, 0) > 0
 
 
 async def test_another_boots_or_a_torn_file_starts_afresh(tmp_path):

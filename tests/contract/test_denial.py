@@ -132,6 +132,7 @@ async def test_who_asks_and_does_not_read_is_let_go(tmp_path, monkeypatch):
                 while served.hub.pages:
                     served.hub.publish("trade", {"x": "y" * 50_000})
                     await asyncio.sleep(0.001)
+            assert not served.hub.pages
 
 
 async def test_a_flood_of_requests_and_wrong_secrets_leave_the_owner_free(tmp_path):

@@ -64,6 +64,7 @@ async def test_clients_that_name_the_exchange_itself_as_origin_are_served(tmp_pa
         for name in ("127.0.0.1", "localhost"):
             place = f"{name}:{exchange.port}"
             socket = await session.ws_connect(f"ws://{place}/v5/public/linear", origin=f"http://{place}")
+            assert not socket.closed
             await socket.close()
 
 

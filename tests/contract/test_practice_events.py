@@ -208,6 +208,7 @@ async def test_a_subscribed_contract_that_is_delivered_breaks_no_stream(tmp_path
                 frame = json.loads(await socket.recv())
                 if frame.get("topic") == "kline.1.ETHUSDT" and frame["data"][0]["start"] > start:
                     break
+        assert "BTCUSDT" not in exchange.exchange.by_venue_id
 
 
 async def test_splits_transfers_and_deleveraging_are_executions_of_their_kind(tmp_path):

@@ -477,6 +477,8 @@ async def test_a_chat_that_blocks_the_bot_holds_up_nobody_else(server):
         talk.bot.notices.put(Notice.ENTRY, "lost")
         talk.bot.notices.put(Notice.ENTRY, "and the next")
         await until(lambda: not talk.bot.notices.waiting, "the queues to empty")
+        talk.bot.notices.put(Notice.ENTRY, "after that")
+        assert await talk.answered("after that")
 
 
 @pytest.mark.parametrize("fault", [lambda: too_many(1), bad_gateway], ids=["429", "502"])
@@ -486,6 +488,7 @@ async def test_faults_of_the_server_cost_time_but_no_message(server, fault):
         server.fail = [["sendMessage", fault, 2]]
         talk.bot.notices.put(Notice.EXIT, "closed")
         await talk.answered("closed", seconds=30)
+        assert sum("closed" in text for text in server.texts()) == 1
         server.fail = [["getUpdates", fault, 2], ["sendMessage", fault, 1]]
         await talk.ask("/version", "0.1.0", seconds=30)
 
@@ -520,6 +523,7 @@ async def test_a_token_that_is_withdrawn_later_ends_the_chat_alone(server):
         server.fail = [["*", lambda: _error(401, "Unauthorized"), -1]]
         server.write("wake up")
         await until(lambda: talk.bot.state == "refused", "the refusal")
+        assert talk.desk.done == []
 
 
 async def test_telegram_may_be_away_at_the_start(server):
@@ -587,11 +591,11 @@ JSON = st.recursive(
 @given(JSON)
 @settings(max_examples=300, deadline=None)
 def test_updates_of_any_shape_make_sense_or_are_passed_over(raw):
-    from telegram_bot.update import deed
+    from telegram_bot.update import Deed, deed
 
-    deed(raw)
-    deed({"update_id": 1, "message": raw})
-    deed({"update_id": 1, "callback_query": raw})
+    for update in (raw, {"update_id": 1, "message": raw}, {"update_id": 1, "callback_query": raw}):
+        understood = deed(update)
+        assert understood is None or isinstance(understood, Deed)
 
 
 async def test_fifty_thousand_fuzzed_updates_neither_break_anything_nor_do_anything(server):

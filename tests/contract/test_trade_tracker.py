@@ -332,6 +332,7 @@ def test_the_last_trades_before_a_stop_reach_the_copies(database_url, own_redis,
         lambda: {row["trade_id"] for row in json.loads(snapshot.read() or b"[]")} == {"t0", "t1", "t2"}, "the snapshot"
     )
     until(lambda: {held.trade_id for held in tracker.mirror.load()} == {"t0", "t1", "t2"}, "the copy in Redis")
+    assert {held.trade_id for held in tracker.table.load()} == {"t0", "t1", "t2"}
 
 
 def test_the_copies_hold_the_newest_trades_and_heal(database_url, own_redis, tmp_path):

@@ -200,3 +200,45 @@ def test_money_adds_up_whatever_happens(actions):
     for one in resting:
         assert one.qty == abs(position.qty)
         assert one.side.sign == (-1 if position.qty > 0 else 1)
+
+
+def resting(held: SimulatedAccount) -> dict[str, D]:
+    """Return the levels of what protects the position, by its kind."""
+    return {one.stop_type: one.trigger for one in held.state.orders.values() if one.stop_type}
+
+
+def test_stop_and_target_set_later_protect_as_those_of_the_entry_do():
+    held = account()
+    held.place(order(), 1, at_once=True)
+    held.set_stops(SYMBOL, 2, stop=D(95), target=None)
+    assert resting(held) == {"StopLoss": D(95)}
+    held.set_stops(SYMBOL, 3, stop=None, target=D(110))
+    assert resting(held) == {"StopLoss": D(95), "TakeProfit": D(110)}
+    position = held.position(SYMBOL)
+    assert (position.stop, position.target) == (95, 110)
+    held.set_stops(SYMBOL, 4, stop=D(0), target=D(111))
+    assert resting(held) == {"TakeProfit": D(111)}
+    assert executions(held.on_bar(SYMBOL, bar(100, 112, 90, 100), 120_000))[0].price == D(111)
+
+
+@pytest.mark.parametrize(("level", "kind"), [({"stop": "95"}, "StopLoss"), ({"target": "105"}, "TakeProfit")])
+def test_a_stop_or_a_target_alone_protects(level, kind):
+    held = account()
+    held.place(order(**level), 1, at_once=True)
+    assert resting(held).keys() == {kind}
+    (closed,) = executions(held.on_bar(SYMBOL, bar(100, 106, 94, 100), 120_000))
+    assert (closed.stop_type, held.position(SYMBOL).qty) == (kind, 0)
+
+
+def test_realised_profit_counts_both_fees_and_funding():
+    held = account(Costs(taker=D("0.001"), maker=D(0), half_spread=D(0), slippage=D(0)))
+    held.place(order(), 1, at_once=True)
+    held.on_funding(SYMBOL, D("0.0001"), 100)
+    position = held.position(SYMBOL)
+    assert position.realised == D("-0.1")
+    held.mark(SYMBOL, D(110))
+    (part,) = [one for one in held.place(order(OrderSide.SELL, qty="4", reduce_only=True), 2, at_once=True)
+               if isinstance(one, ClosedPnl)]  # fmt: skip
+    # four of ten: 40 of profit, 0.4 of the opening fee of 1, 0.44 to close
+    assert (part.pnl, part.open_fee, part.close_fee) == (D("39.16"), D("0.4"), D("0.44"))
+    assert (position.realised, position.open_fee) == (D("39.06"), D("0.6"))

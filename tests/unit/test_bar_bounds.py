@@ -139,7 +139,11 @@ def test_no_source_can_make_rules_that_nothing_can_be_rounded_by(name, size):
 
 
 def test_the_bounds_are_no_narrower_than_what_is_traded():
-    check_bar(Bar(0, 1e-9, 1e-9, 1e-9, 1e-9, 1e16, 1e7), STEP)
+    cheap = Bar(0, 1e-9, 1e-9, 1e-9, 1e-9, 1e16, 1e7)
+    check_bar(cheap, STEP)
+    for beyond in (cheap._replace(volume=1e22), cheap._replace(high=1e13)):
+        with pytest.raises(BadData, match="no market has"):
+            check_bar(beyond, STEP)
 
 
 LISTED = NOW + STEP // 2

@@ -284,8 +284,9 @@ def test_who_only_reads_waits_for_nobody_that_holds_a_file(tmp_path):
 def test_what_a_start_reads_is_read_while_somebody_holds_the_file(tmp_path, reads):
     main = Database(f"sqlite:///{tmp_path / 'held.sqlite'}")
     main.check()
+    before = repr(reads(main))
     held = sqlite3.connect(tmp_path / "held.sqlite", isolation_level=None)
     held.execute("BEGIN EXCLUSIVE")
-    reads(main)
+    assert repr(reads(main)) == before
     held.close()
     main.close()

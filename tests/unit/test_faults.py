@@ -101,5 +101,6 @@ def test_anything_else_is_refused_or_understood(body):
         made = director(**body)
     except BadData:
         return
-    made.fate(order())
-    made.slicing(order())
+    fate, slicing = made.fate(order()), made.slicing(order())
+    assert fate is None or 0 <= fate.share <= 1
+    assert slicing is None or slicing.parts >= 1

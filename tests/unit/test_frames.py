@@ -146,3 +146,20 @@ def test_a_window_filled_at_once_is_as_one_that_was_appended_to(count, more):
         filled.append(row)
         appended.append(row)
     assert list(filled.bars().rows()) == list(appended.bars().rows())
+
+
+@pytest.mark.parametrize("started", [0.0, 1e6])
+def test_grace_counts_from_the_first_bar_whatever_the_clock_says(started):
+    batches = Batches([THREE, FIFTEEN], 2.0)
+    closed = ClosedBar(THREE, bar(4))
+    batches.add([closed], started)
+    assert batches.wait_s(started + 0.5) == 1.5
+    assert batches.due(started + 1.9) == []
+    assert batches.due(started + 2.0) == [[closed]]
+
+
+@pytest.mark.parametrize(("seen", "hole"), [(2, None), (3, (2, 3)), (5, (2, 5))])
+def test_the_bar_that_comes_next_leaves_no_hole_before_it(seen, hole):
+    frames = Frames({THREE: 10})
+    frames.seed(THREE, Bars.of([bar(number) for number in range(2)]))
+    assert frames.hole(THREE, seen * STEP) == (hole and (hole[0] * STEP, hole[1] * STEP))

@@ -125,3 +125,4 @@ def test_one_in_a_hurry_does_not_wait_for_its_turn():
     box.hurry()
     until(lambda: sink.there == ["t1"], "the trade")
     box.close()
+    assert sink.there == ["t1"]

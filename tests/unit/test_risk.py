@@ -255,3 +255,21 @@ def test_the_nearer_the_stop_the_more_of_the_risk_is_cost(entry, away):
     fine = replace(RULES, tick=D("0.000001"))
     near, far = (signal(entry, entry * (1 - one), entry * 2) for one in (away, away * 1.5))
     assert cost_r(near, fine, COSTLY, ExitPlan()) > cost_r(far, fine, COSTLY, ExitPlan()) > 0
+
+
+def test_a_size_that_margin_limits_leaves_room_for_fees_and_slippage():
+    account = msgspec.structs.replace(ACCOUNT, available=D(1_000))
+    # 200 stay in reserve; at leverage 5 a unit of value takes 0.2, two fees and the slippage
+    assert weigh(signal(), RULES, LIMITS, account).qty == RULES.floor_qty(800 / D("0.2014") / 100)
+
+
+@pytest.mark.parametrize(("most", "qty"), [("0.3", 30), ("0.1", 10)])
+def test_no_position_is_worth_more_than_its_share_of_the_equity(most, qty):
+    assert weigh(signal(), RULES, replace(LIMITS, max_position=D(most)), ACCOUNT).qty == qty
+
+
+@pytest.mark.parametrize(("exposure", "verdict"), [(39_000, 10), (39_001, "exposure")])
+def test_a_quarter_of_the_wanted_size_is_just_worth_its_fees(exposure, verdict):
+    limits = replace(LIMITS, max_position=D("0.4"))
+    weighed = weigh(signal(), RULES, limits, msgspec.structs.replace(ACCOUNT, exposure=D(exposure)))
+    assert (weighed.qty if isinstance(weighed, Approved) else weighed.gate) == verdict
