@@ -101,10 +101,11 @@ class PaperBroker:
         """Return the paper positions."""
         return [
             PositionReport(
-                held.symbol, held.qty, held.avg_price, held.stop, held.target, held.leverage,
-                self._account.last_price(held.symbol) or held.avg_price, self._account.unrealised(held.symbol),
+                position.symbol, position.qty, position.avg_price, position.stop, position.target, position.leverage,
+                self._account.last_price(position.symbol) or position.avg_price,
+                self._account.unrealised(position.symbol),
             )
-            for held in self._account.state.positions.values() if held.qty
+            for position in self._account.state.positions.values() if position.qty
         ]  # fmt: skip
 
     async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
@@ -159,10 +160,10 @@ class PaperBroker:
         """Return the working orders that carry an id of ours."""
         return [
             OpenOrder(
-                held.link_id, held.symbol, held.side, held.qty, held.filled, held.price or Decimal(0),
-                held.reduce_only, held.created,
+                order.link_id, order.symbol, order.side, order.qty, order.filled, order.price or Decimal(0),
+                order.reduce_only, order.created,
             )
-            for held in self._account.state.orders.values() if parse_order_id(held.link_id)
+            for order in self._account.state.orders.values() if parse_order_id(order.link_id)
         ]  # fmt: skip
 
     async def stream(self) -> AsyncIterator[Sequence[Told]]:

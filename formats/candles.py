@@ -39,8 +39,8 @@ def read(path: Path) -> Bars:
     try:
         return _read(path)
     except (*UNREADABLE, BadData) as error:
-        said = " ".join(str(error).split())[:300]
-        raise BadData(f"{path.name}: {said or type(error).__name__}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise BadData(f"{path.name}: {reason or type(error).__name__}") from error
 
 
 def _read(path: Path) -> Bars:
@@ -90,9 +90,9 @@ def read_funding(path: Path) -> tuple[Times, Floats]:
 def _from_arrow(path: Path, kind: str) -> pd.DataFrame:
     from pyarrow import dataset  # noqa: PLC0415  half a second that only files need to pay
 
-    held: Any = dataset.dataset(path, format=kind)
+    rows: Any = dataset.dataset(path, format=kind)
     # a table of one value repeated takes a few bytes however long it is
-    if held.count_rows() > ROWS_MAX:
+    if rows.count_rows() > ROWS_MAX:
         raise BadData(f"has more than {ROWS_MAX} rows; split it")
     import pandas as pd  # noqa: PLC0415  see above
 
@@ -118,18 +118,22 @@ def timeframe_of(bars: Bars, said: str) -> str:
         BadData: when they contradict it, or are spaced by none in which history is kept.
     """
     spaced = _usual_step(bars)
-    found = said or spacing(bars)
-    if found not in TIMEFRAMES:
-        raise BadData(f"rows are {found} apart, and bars of {found} are not kept; there are {', '.join(TIMEFRAMES)}")
-    if spaced is None:
-        return found
-    step = timeframe_ms(found)
-    if spaced != step:
-        told = next((one for one in TIMEFRAMES if timeframe_ms(one) == spaced), f"{spaced / MINUTE_MS:g} minutes")
+    timeframe = said or spacing(bars)
+    if timeframe not in TIMEFRAMES:
         raise BadData(
-            f"is said to have bars of {found}, but its rows are {told} apart; name it so, or give --timeframe"
+            f"rows are {timeframe} apart, and bars of {timeframe} are not kept; there are {', '.join(TIMEFRAMES)}"
         )
-    return found
+    if spaced is None:
+        return timeframe
+    step = timeframe_ms(timeframe)
+    if spaced != step:
+        measured = next(
+            (known for known in TIMEFRAMES if timeframe_ms(known) == spaced), f"{spaced / MINUTE_MS:g} minutes"
+        )
+        raise BadData(
+            f"is said to have bars of {timeframe}, but its rows are {measured} apart; name it so, or give --timeframe"
+        )
+    return timeframe
 
 
 def _usual_step(bars: Bars) -> int | None:

@@ -35,10 +35,10 @@ def from_archive(path: Path) -> bytes:
     """Return the csv in a zip, whose checksum must be right where a file beside it tells one. Raises BadData."""
     beside = path.with_name(f"{path.name}.CHECKSUM")
     if beside.is_file():
-        said = [*beside.read_text(errors="replace").split(), ""][0].lower()
-        found = hashlib.sha256(path.read_bytes()).hexdigest()
-        if said != found:
-            raise BadData(f"its sha256 is {found[:16]}..., its checksum file says {said[:16]}...; fetch it again")
+        expected = [*beside.read_text(errors="replace").split(), ""][0].lower()
+        actual = hashlib.sha256(path.read_bytes()).hexdigest()
+        if expected != actual:
+            raise BadData(f"its sha256 is {actual[:16]}..., its checksum file says {expected[:16]}...; fetch it again")
     with zipfile.ZipFile(path) as packed:
         inside = [entry for entry in packed.infolist() if entry.filename.lower().endswith(".csv")]
         if len(inside) != 1:

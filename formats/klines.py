@@ -23,11 +23,11 @@ def of_json(raw: bytes) -> Bars:
     Raises:
         BadData: when there are no rows in it. ValueError, RecursionError: when it is no JSON.
     """
-    found = _listed(json.loads(raw), DEPTH_MAX)
-    if isinstance(found, dict) or (found and isinstance(found[0], dict)):
-        rows = Rows(_of_names(found), None)
-    elif found and isinstance(found[0], list):
-        rows = _of_values(found)
+    body = _listed(json.loads(raw), DEPTH_MAX)
+    if isinstance(body, dict) or (body and isinstance(body[0], dict)):
+        rows = Rows(_of_names(body), None)
+    elif body and isinstance(body[0], list):
+        rows = _of_values(body)
     else:
         raise BadData("is no list of kline rows")
     bars, finished = rows
@@ -41,12 +41,12 @@ def _listed(body: Any, depth: int) -> list[Any] | dict[str, Any]:
     if isinstance(body, list):
         return body
     if isinstance(body, dict) and depth:
-        columns = [one for one in body.values() if isinstance(one, list) and len(one) > 1]
-        if len(columns) > 5 and len({len(one) for one in columns}) == 1:  # noqa: PLR2004  a time, prices, a volume
-            return {name: one for name, one in body.items() if isinstance(one, list)}
+        columns = [value for value in body.values() if isinstance(value, list) and len(value) > 1]
+        if len(columns) > 5 and len({len(value) for value in columns}) == 1:  # noqa: PLR2004  a time, prices, a volume
+            return {name: value for name, value in body.items() if isinstance(value, list)}
         inner = [body[name] for name in INSIDE if body.get(name)]
         # some have them under the name of the market
-        inner = inner or [one for one in body.values() if isinstance(one, dict | list) and one]
+        inner = inner or [value for value in body.values() if isinstance(value, dict | list) and value]
         if inner:
             return _listed(inner[0], depth - 1)
     raise BadData("is no list of kline rows")

@@ -70,15 +70,15 @@ def bars_of(values: np.ndarray, times: np.ndarray) -> Rows:
     Raises:
         BadData: when they make sense in no layout, or in one only if what they say of volume is left aside.
     """
-    found = [(layout, _fit(layout, values)) for layout in LAYOUTS if values.shape[1] in layout.columns]
-    if not found:
+    scored = [(layout, _fit(layout, values)) for layout in LAYOUTS if values.shape[1] in layout.columns]
+    if not scored:
         raise BadData(
             f"has rows of {values.shape[1]} values and no names for them; none of the known kinds has so many"
         )
-    best = max(score for _, score in found)
-    layout = next(layout for layout, score in found if score == best)
+    best = max(score for _, score in scored)
+    layout = next(layout for layout, score in scored if score == best)
     if best < FITS_LEAST:
-        known = ", ".join(layout.name for layout, _ in found)
+        known = ", ".join(layout.name for layout, _ in scored)
         raise BadData(f"its rows make sense in no order that is known ({known}); add a header that names the columns")
     return Rows(_read(layout, values, times), values[:, layout.confirmed] != 0 if layout.confirmed >= 0 else None)
 
@@ -101,7 +101,7 @@ def _fit(layout: Layout, values: np.ndarray) -> float:
     values = values[np.isfinite(values[:, used]).all(axis=1)]
     if not len(values):
         # nothing speaks against the usual order
-        return float(layout is next(one for one in LAYOUTS if one.columns[0] == layout.columns[0]))
+        return float(layout is next(candidate for candidate in LAYOUTS if candidate.columns[0] == layout.columns[0]))
     opened, high, low, close, volume = (values[:, place] for place in layout[3:8])
     good = (high >= np.maximum(opened, close)) & (low <= np.minimum(opened, close)) & (volume >= 0)
     with np.errstate(all="ignore"):

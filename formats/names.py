@@ -29,9 +29,9 @@ def market_of(name: str) -> tuple[str, str]:
     """
     whole = name.partition(".")[0]
     stem, spot = re.sub(r"^(bybit|binance|okx)_((spot|um|TESTNET)_)?", "", whole), "_spot_" in whole
-    found = re.search(r"(?<![A-Za-z0-9])(\d{1,2}[mhd])(?![A-Za-z0-9])", stem)
+    match = re.search(r"(?<![A-Za-z0-9])(\d{1,2}[mhd])(?![A-Za-z0-9])", stem)
     # "60m" is somebody's word for 1h: what is not a timeframe here is left to the rows to tell
-    timeframe = found[1] if found and found[1] in TIMEFRAMES else ""
+    timeframe = match[1] if match and match[1] in TIMEFRAMES else ""
     if underlined := re.match(r"([0-9A-Z]+)_(USDT|USDC|USD|BTC|ETH|EUR)(_[A-Z]+)?(?![0-9A-Za-z])", stem):
         base, quote, settle = underlined.groups()
         return f"{base}/{quote}" + (f":{settle[1:]}" if settle else ""), timeframe

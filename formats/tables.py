@@ -115,11 +115,11 @@ def _renamed(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the table with our names. Raises BadData where two columns say one thing differently."""
     known = {alias: name for name, aliases in ALIASES.items() for alias in aliases}
     names = [re.sub(r"[^a-z0-9]+", "_", str(name).lower()).strip("_") for name in frame.columns]
-    told = [_of_volume(name) or known.get(name, name) for name in names]
+    columns = [_of_volume(name) or known.get(name, name) for name in names]
     # a name of our own beats another's word for it
-    told = [plain if name != plain and name in names else name for name, plain in zip(told, names, strict=True)]
+    columns = [plain if name != plain and name in names else name for name, plain in zip(columns, names, strict=True)]
     kept: dict[str, Any] = {}
-    for place, name in enumerate(told):
+    for place, name in enumerate(columns):
         column = frame.iloc[:, place]
         if name in kept and name in {*PRICES, "volume", "turnover"} and not _same(kept[name], column):
             raise BadData(f"says {name} twice, with different values")
@@ -130,10 +130,10 @@ def _renamed(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _of_volume(name: str) -> str:
     """Return what ``volume_btc`` and ``volume_usdt`` are: base and quote volume; "" for other names."""
-    found = re.fullmatch(r"volume_([a-z0-9]+)", name)
-    if found is None or found[1] in {"base", "quote", "traded", "usd_futures"}:
+    match = re.fullmatch(r"volume_([a-z0-9]+)", name)
+    if match is None or match[1] in {"base", "quote", "traded", "usd_futures"}:
         return ""
-    return "turnover" if found[1] in QUOTES else "volume"
+    return "turnover" if match[1] in QUOTES else "volume"
 
 
 def _same(one: pd.Series[Any], other: pd.Series[Any]) -> bool:

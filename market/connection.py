@@ -105,10 +105,10 @@ class Connection:
 
     def cut(self) -> None:
         """End the connection without waiting for the other side; it is opened again."""
-        held = self._socket.get_extra_info("socket") if self._socket is not None else None
-        if held is not None:
+        raw_socket = self._socket.get_extra_info("socket") if self._socket is not None else None
+        if raw_socket is not None:
             with contextlib.suppress(OSError):
-                held.shutdown(socket.SHUT_RDWR)
+                raw_socket.shutdown(socket.SHUT_RDWR)
 
     async def _session(self, url: str) -> None:
         async with ClientSession(timeout=ClientTimeout(total=None)) as client:

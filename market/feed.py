@@ -62,7 +62,9 @@ class Feed:
 
     def follow(self, series: Sequence[Series]) -> None:
         """Stream more series, whose windows are there already; at once when others are being streamed."""
-        names = {self._protocol.kline_topic(self._venue_ids[one.symbol], one.timeframe): one for one in series}
+        names = {
+            self._protocol.kline_topic(self._venue_ids[wanted.symbol], wanted.timeframe): wanted for wanted in series
+        }
         self._batches.follow(series)
         limits = self._limits
         groups = split_topics(list(names), count_max=limits.topics_per_connection, chars_max=limits.args_chars)
@@ -108,16 +110,16 @@ class Feed:
         now, longest = _now(), self._limits.stale_s
         # a push that the watch has not seen yet is news all the same
         return [
-            one.series for one in self._streams.values()
-            if one.pushes == one.pushes_seen and one.silence.lasts(now) > longest
+            stream.series for stream in self._streams.values()
+            if stream.pushes == stream.pushes_seen and stream.silence.lasts(now) > longest
         ]  # fmt: skip
 
     def ages(self) -> dict[Series, float]:
         """Return of each series how many seconds ago it was heard last; one that never was is left out."""
         now = _now()
         return {
-            one.series: 0.0 if one.pushes != one.pushes_seen else round(now - one.silence.heard, 1)
-            for one in self._streams.values() if one.pushes
+            stream.series: 0.0 if stream.pushes != stream.pushes_seen else round(now - stream.silence.heard, 1)
+            for stream in self._streams.values() if stream.pushes
         }  # fmt: skip
 
     def connected(self) -> bool:
@@ -127,7 +129,9 @@ class Feed:
     def refused(self) -> dict[Series, str]:
         """Return the series that the exchange does not stream, with its words."""
         kept = (shard.subscription.refused for shard in self._shards)
-        return self._dropped | {self._by_topic[topic].series: words for one in kept for topic, words in one.items()}
+        return self._dropped | {
+            self._by_topic[topic].series: words for by_topic in kept for topic, words in by_topic.items()
+        }
 
     def _take(self, shard: Shard, frame: bytes) -> None:
         shard.connection.frames += 1
@@ -162,8 +166,8 @@ class Feed:
     def _refuse(self, stream: Stream, start: int) -> None:
         """Believe nothing of a bar from the future, least of all its price; tell it once for each stream and second."""
         self._frames.counters.invalid += 1
-        if stream.claimed != (told := int(_now())):
-            stream.claimed = told
+        if stream.claimed != (now := int(_now())):
+            stream.claimed = now
             log.warning("bar from the future refused", series=stream.series, start=start)
 
     def _take_whole(self, shard: Shard, frame: bytes) -> None:
@@ -185,13 +189,13 @@ class Feed:
 
     def _take_ack(self, shard: Shard, message: Ack) -> None:
         subscription, now = shard.subscription, _now()
-        before, told = set(subscription.acked), subscription.refused.copy()
+        before, refused_before = set(subscription.acked), subscription.refused.copy()
         answered = subscription.take(message)
         for topic in subscription.acked - before:
             # what the exchange has agreed to send has its time to come: no bar, no decision
             if stream := self._by_topic.get(topic):
                 stream.silence.heard = stream.silence.heard or now
-        fresh = [*answered.dropped, *(topic for topic in subscription.refused if topic not in told)]
+        fresh = [*answered.dropped, *(topic for topic in subscription.refused if topic not in refused_before)]
         if fresh or answered.requests:
             log.error("exchange refused a subscription", reason=message.message, topics=fresh,
                       way_out="check trading.symbols")  # fmt: skip
@@ -300,7 +304,7 @@ class Feed:
             elif shard.connection.open:
                 for topic in shard.subscription.topics:
                     self._inspect(self._by_topic[topic], now)
-        self._batches.excuse(one.series for one in self._streams.values() if self._quiet(one, now))
+        self._batches.excuse(stream.series for stream in self._streams.values() if self._quiet(stream, now))
         if now - self._retried > self._limits.refused_s:
             self._retried = now
             self._ask_again()

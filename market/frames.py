@@ -142,8 +142,8 @@ class Frames:
 
     def _listed_at(self, symbol: str) -> int:
         # one that has yet to be listed has no bars at all: what says so, beside bars, is not believed
-        told = self._listed.get(symbol, 0)
-        return told if told <= self._now() + self._ahead_ms else 0
+        since = self._listed.get(symbol, 0)
+        return since if since <= self._now() + self._ahead_ms else 0
 
     def offer(self, series: Series, bar: Bar) -> list[ClosedBar]:
         """Take a closed bar and return the bars that became contiguous with it, oldest first.
@@ -301,17 +301,17 @@ class Batches:
         return max(0.0, self._first_seen[oldest] + self._grace_s - now_s)
 
     def _complete(self, time: int) -> bool:
-        held = self._pending[time]
+        arrived = self._pending[time]
         due = sum(time % step == 0 for step in self._steps.values())
-        if len(held) >= due:
+        if len(arrived) >= due:
             return True
-        missing = (series for series, step in self._steps.items() if time % step == 0 and series not in held)
+        missing = (series for series, step in self._steps.items() if time % step == 0 and series not in arrived)
         return self._excused.issuperset(missing)
 
 
 def coarsest_parts(followed: Iterable[Series]) -> dict[Series, Series]:
     """Return of each series that others can be put together to, the one of these with the longest bars."""
-    steps = {one: timeframe_ms(one.timeframe) for one in followed}
+    steps = {series: timeframe_ms(series.timeframe) for series in followed}
     parts: dict[Series, Series] = {}
     for part in sorted(steps, key=steps.__getitem__):
         for whole, step in steps.items():

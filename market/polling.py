@@ -106,8 +106,8 @@ class PollingFeed:
         recent = int((self._limits.settle_s + self._limits.stale_s) * 1000)
         if last is None or self._now() - self._empty.get(series, -recent) > recent:
             return False
-        others = (self._frames.last_time(one) for one in self._frames.series
-                  if one.timeframe == series.timeframe and one.symbol != series.symbol)  # fmt: skip
+        others = (self._frames.last_time(other) for other in self._frames.series
+                  if other.timeframe == series.timeframe and other.symbol != series.symbol)  # fmt: skip
         newest = max((time for time in others if time is not None), default=last)
         return newest > last and self._now() - newest - timeframe_ms(series.timeframe) <= (
             recent + timeframe_ms(series.timeframe)
@@ -116,10 +116,10 @@ class PollingFeed:
     def ages(self) -> dict[Series, float]:
         """Return of each series how many seconds ago its newest bar closed."""
         now = self._now()
-        held = {series: self._frames.last_time(series) for series in self._frames.series}
+        last_times = {series: self._frames.last_time(series) for series in self._frames.series}
         return {
             series: round((now - last - timeframe_ms(series.timeframe)) / 1000, 1)
-            for series, last in held.items() if last is not None
+            for series, last in last_times.items() if last is not None
         }  # fmt: skip
 
     def connected(self) -> bool:

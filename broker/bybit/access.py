@@ -112,26 +112,26 @@ class Access:
         for where in ("", path):
             if self._refused.pop(where, None) is not None:
                 log.info("the exchange accepts the API key again", path=path)
-                self._said = {told for told in self._said if told[0] != where}
+                self._said = {report for report in self._said if report[0] != where}
         self._blocked = ""
 
     def obstacles(self) -> list[str]:
         """Return what keeps us out, in words for the operator."""
-        said = [text for text, _ in self._current()]
+        texts = [text for text, _ in self._current()]
         if self._ban_left() > 0:
-            said.append(self._ban_text())
-        return [*said, *(one for one in (self._closed(), self._blocked, self.clock_off or self.clock_note) if one)]
+            texts.append(self._ban_text())
+        return [*texts, *(one for one in (self._closed(), self._blocked, self.clock_off or self.clock_note) if one)]
 
     def barred(self) -> str:
         """Return why no entry may be sent, empty when entries may be: a clock that is made up for keeps none back."""
-        return next((one for one in self.obstacles() if one != self.clock_note), "")
+        return next((obstacle for obstacle in self.obstacles() if obstacle != self.clock_note), "")
 
     def _closed(self) -> str:
         return CLOSED if self._closed_since else ""
 
     def _current(self) -> list[tuple[str, float]]:
         now = self._now()
-        return [held for where, held in self._refused.items() if not where or now - held[1] < FORGET_S]
+        return [refusal for where, refusal in self._refused.items() if not where or now - refusal[1] < FORGET_S]
 
     def _say(self, what: tuple[str, int], text: str) -> None:
         if what not in self._said:

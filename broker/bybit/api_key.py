@@ -60,8 +60,8 @@ def ends(key: Mapping[str, Any]) -> datetime | None:
     Raises:
         ValueError: when the time cannot be read.
     """
-    told = str(key.get("expiredAt") or "")
-    end = datetime.fromisoformat(told) if told else None
+    expiry = str(key.get("expiredAt") or "")
+    end = datetime.fromisoformat(expiry) if expiry else None
     # a time without a zone is UTC, as all times of the exchange are
     end = end.replace(tzinfo=end.tzinfo or UTC) if end is not None else None
     # Bybit tells 1970 of keys that do not end

@@ -86,24 +86,24 @@ class BybitBroker(Rows):
         tickers = page_of("tickers", await self._client.get("v5/market/tickers", {"category": "linear"}))
         with reading("tickers"):
             turnover = {row["symbol"]: number(row, "turnover24h") for row in tickers}
-        held: dict[str, Instrument] = {}
+        by_symbol: dict[str, Instrument] = {}
         async for page in self._client.pages("v5/market/instruments-info", {"category": "linear", "limit": 1000}):
             for row in page:
                 try:
                     name = row.get("symbol", "")
-                    found = instrument(row, turnover.get(name, ZERO), self._tiers.get(name, ()))
+                    rules = instrument(row, turnover.get(name, ZERO), self._tiers.get(name, ()))
                 except (*UNREADABLE, BadData) as error:
                     self.malformed += 1
                     log.warning("trading rules cannot be read: symbol left out",
                                 symbol=shown(name, 40), row=shown(row, 80), reason=repr(error))  # fmt: skip
                     continue
-                if found is not None:
-                    held[found.symbol] = found
-        self._by_symbol = held
-        self._by_venue_id = {one.venue_id: one for one in held.values()}
+                if rules is not None:
+                    by_symbol[rules.symbol] = rules
+        self._by_symbol = by_symbol
+        self._by_venue_id = {contract.venue_id: contract for contract in by_symbol.values()}
         if self._tiers and asyncio.get_running_loop().time() - self._learned > TIERS_S:
-            await self.learn_tiers([one.symbol for one in held.values() if one.tiers])
-        return held
+            await self.learn_tiers([contract.symbol for contract in by_symbol.values() if contract.tiers])
+        return by_symbol
 
     async def learn_tiers(self, symbols: Sequence[str]) -> dict[str, Instrument]:
         """Fetch the margin tiers of some symbols and keep them; return the rules of those whose tiers are known now.
@@ -127,11 +127,11 @@ class BybitBroker(Rows):
             for symbol in symbols:
                 group.create_task(fetch(symbol))
         for symbol in symbols:
-            held, tiers = self._by_symbol.get(symbol), self._tiers.get(self._venue_id(symbol))
-            if held is not None and tiers:
-                fresh[symbol] = dataclasses.replace(held, tiers=tiers)
+            rules, tiers = self._by_symbol.get(symbol), self._tiers.get(self._venue_id(symbol))
+            if rules is not None and tiers:
+                fresh[symbol] = dataclasses.replace(rules, tiers=tiers)
         self._by_symbol |= fresh
-        self._by_venue_id |= {one.venue_id: one for one in fresh.values()}
+        self._by_venue_id |= {contract.venue_id: contract for contract in fresh.values()}
         return fresh
 
     async def balance(self) -> Balance:
@@ -157,13 +157,13 @@ class BybitBroker(Rows):
 
     async def positions(self) -> list[PositionReport]:
         """Return all open USDT positions, every page of them; each leg of a hedge-mode position by itself."""
-        held: list[PositionReport] = []
+        reports: list[PositionReport] = []
         query = {"category": "linear", "settleCoin": COIN, "limit": 200}
         async for page in self._client.pages("v5/position/list", query):
             with reading("positions"):
-                held += [position for row in page if (position := self._position(row)).qty]
+                reports += [position for row in page if (position := self._position(row)).qty]
         isolated = self._margin_mode == ISOLATED
-        return [dataclasses.replace(position, isolated=isolated) for position in held]
+        return [dataclasses.replace(position, isolated=isolated) for position in reports]
 
     async def set_leverage(self, symbol: str, leverage: Decimal) -> None:
         """Set the leverage of a symbol; setting it to what it is already is no error."""
@@ -260,7 +260,7 @@ class BybitBroker(Rows):
                 raise
             rows = []
         if not rows and await self._delisted(symbol):
-            return symbol not in {held.symbol for held in await self.positions()}
+            return symbol not in {position.symbol for position in await self.positions()}
         with reading("position"):
             return bool(rows) and all(str(row["size"]) != "" and not number(row, "size") for row in rows)
 
@@ -271,12 +271,12 @@ class BybitBroker(Rows):
 
     async def fills_since(self, time: int, until: int, symbol: str = "") -> list[Fill]:
         """Return every execution with a time in [time, until], oldest first, in windows of seven days."""
-        held: dict[str, Fill] = {}
+        fills: dict[str, Fill] = {}
         # no execType: every kind of execution is asked for, those included that nobody knows yet
         async for page in self._windows("v5/execution/list", time, until, symbol):
-            held |= {fill.exec_id: fill for fill in self._fills(page) if symbol in {"", fill.symbol}}
+            fills |= {fill.exec_id: fill for fill in self._fills(page) if symbol in {"", fill.symbol}}
         # pages come newest first: turned round, executions of one moment keep their order
-        turned = [*held.values()][::-1]
+        turned = [*fills.values()][::-1]
         return sorted(turned, key=lambda fill: fill.time)
 
     async def closed_since(self, time: int, until: int, symbol: str) -> list[ClosedPart]:
@@ -312,16 +312,16 @@ class BybitBroker(Rows):
 
     async def open_orders(self) -> list[OpenOrder]:
         """Return every working order that carries an id of ours."""
-        held: list[OpenOrder] = []
+        orders: list[OpenOrder] = []
         query = {"category": "linear", "settleCoin": COIN, "openOnly": 0, "limit": 50}
         async for page in self._client.pages("v5/order/realtime", query):
             with reading("open orders"):
                 ours = [row for row in page if parse_order_id(str(row.get("orderLinkId", "")))]
-                held += [
+                orders += [
                     self._open_order(row) for row in ours
                     if STATES.get(row["orderStatus"], OrderState.WORKING) is OrderState.WORKING
                 ]  # fmt: skip
-        return held
+        return orders
 
     @property
     def private_stream(self) -> StreamStatus:
@@ -331,7 +331,10 @@ class BybitBroker(Rows):
     def obstacles(self) -> list[str]:
         """Return what keeps the account from being traded at this moment."""
         stream = self._stream.obstacle() if self._stream is not None else ""
-        return [*self._client.access.obstacles(), *(one for one in (stream, self._unknown_margin()) if one)]
+        return [
+            *self._client.access.obstacles(),
+            *(obstacle for obstacle in (stream, self._unknown_margin()) if obstacle),
+        ]
 
     def barred(self) -> str:
         """Return why no entry may be sent."""
@@ -388,7 +391,7 @@ class BybitBroker(Rows):
 
 def _rights(key: dict[str, Any]) -> dict[str, list[str]]:
     """Return what a key may do, by product; raise a TypeError when that cannot be read."""
-    held = key.get("permissions") or {}
-    if not isinstance(held, dict) or not all(isinstance(rights, list) for rights in held.values()):
+    permissions = key.get("permissions") or {}
+    if not isinstance(permissions, dict) or not all(isinstance(rights, list) for rights in permissions.values()):
         raise TypeError("permissions are no lists by product")
-    return {str(product): [str(right) for right in rights] for product, rights in held.items()}
+    return {str(product): [str(right) for right in rights] for product, rights in permissions.items()}

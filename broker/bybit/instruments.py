@@ -38,15 +38,15 @@ def instrument(row: dict[str, Any], turnover: Decimal, tiers: tuple[RiskTier, ..
 
 def risk_tiers(rows: Sequence[dict[str, Any]]) -> dict[str, tuple[RiskTier, ...]]:
     """Return each contract's margin tiers, smallest positions first, by the exchange's name."""
-    held: dict[str, list[RiskTier]] = {}
+    by_symbol: dict[str, list[RiskTier]] = {}
     for row in rows:
         leverage, initial = _size(row, "maxLeverage"), number(row, "initialMargin")
         scale = 100 if initial * leverage > PERCENT_FROM else 1
-        held.setdefault(str(row["symbol"]), []).append(RiskTier(
+        by_symbol.setdefault(str(row["symbol"]), []).append(RiskTier(
             _size(row, "riskLimitValue"), number(row, "maintenanceMargin") / scale, leverage,
             number(row, "mmDeduction"),
         ))  # fmt: skip
-    return {name: tuple(sorted(tiers, key=lambda tier: tier.limit)) for name, tiers in held.items()}
+    return {name: tuple(sorted(tiers, key=lambda tier: tier.limit)) for name, tiers in by_symbol.items()}
 
 
 def _size(row: dict[str, Any], name: str) -> Decimal:

@@ -103,7 +103,7 @@ class Rows:
         if topic == "execution":
             return [*self._fills(rows)]
         read = self._report if topic == "order" else self._moved
-        return [told for row in rows if (told := self._read(topic, read, row)) is not None]
+        return [message for row in rows if (message := self._read(topic, read, row)) is not None]
 
     def _fills(self, rows: Sequence[Any]) -> list[Fill]:
         return [fill for row in rows if (fill := self._read("execution", self._fill, row)) is not None]
@@ -124,8 +124,8 @@ class Rows:
         self._kept[text] = None
         if len(self._kept) > 5 * UNREAD_MAX:
             self._kept.popitem(last=False)
-        held = row if isinstance(row, dict) else {}
-        venue_id, time = held.get("symbol"), shown(held.get("execTime") or held.get("updatedTime") or "", 20)
+        fields = row if isinstance(row, dict) else {}
+        venue_id, time = fields.get("symbol"), shown(fields.get("execTime") or fields.get("updatedTime") or "", 20)
         self._unread.append(Unread(
             time=int(time) if time.isascii() and time.isdecimal() and len(time) <= TIME_DIGITS_MAX else 0,
             symbol=self._symbol(venue_id) if isinstance(venue_id, str) and venue_id else "", what=what, row=text,
@@ -213,12 +213,12 @@ class Rows:
         """Return the unified name of a contract: what was delisted, or is none of ours, has no rules but a name."""
         if not venue_id:
             raise ValueError("a contract without a name")
-        found = self._by_venue_id.get(venue_id)
-        return found.symbol if found is not None else _symbol_of(venue_id)
+        rules = self._by_venue_id.get(venue_id)
+        return rules.symbol if rules is not None else _symbol_of(venue_id)
 
     def _venue_id(self, symbol: str) -> str:
-        found = self._by_symbol.get(symbol)
-        return found.venue_id if found is not None else symbol.removesuffix(SETTLED).replace("/", "")
+        rules = self._by_symbol.get(symbol)
+        return rules.venue_id if rules is not None else symbol.removesuffix(SETTLED).replace("/", "")
 
 
 def report(row: dict[str, Any], order_id: str, symbol: str) -> OrderReport:
@@ -227,7 +227,7 @@ def report(row: dict[str, Any], order_id: str, symbol: str) -> OrderReport:
     reasons = [str(row.get(name) or "") for name in ("rejectReason", "cancelType")]
     # an order that filled while it was being cancelled carries the refusal of that
     ended = state in {OrderState.CANCELLED, OrderState.REJECTED}
-    reason = next((one for one in reasons if one not in NO_REASON), "") if ended else ""
+    reason = next((candidate for candidate in reasons if candidate not in NO_REASON), "") if ended else ""
     return OrderReport(order_id, symbol, state, number({"cumExecQty": row["cumExecQty"]}, "cumExecQty"), reason[:100])
 
 
@@ -241,19 +241,19 @@ def closed_part(row: dict[str, Any], symbol: str) -> ClosedPart:
 
 def together(parts: Sequence[ClosedPart]) -> list[ClosedPart]:
     """Return one part for each closing order: quantities and fees added up, the price weighed by quantity."""
-    held: dict[str, ClosedPart] = {}
+    parts_by_order: dict[str, ClosedPart] = {}
     for part in parts:
-        known = held.get(part.venue_order_id)
+        known = parts_by_order.get(part.venue_order_id)
         if known is None:
-            held[part.venue_order_id] = part
+            parts_by_order[part.venue_order_id] = part
             continue
         qty = known.qty + part.qty
         value = known.qty * known.exit_price + part.qty * part.exit_price
-        held[part.venue_order_id] = ClosedPart(
+        parts_by_order[part.venue_order_id] = ClosedPart(
             part.venue_order_id, part.symbol, part.side, qty, value / qty if qty else part.exit_price,
             known.fee + part.fee, max(known.time, part.time),
         )  # fmt: skip
-    return list(held.values())
+    return list(parts_by_order.values())
 
 
 def balance(account: dict[str, Any], margin_mode: str) -> Balance:

@@ -52,12 +52,12 @@ async def arm(broker: BybitBroker, confirm: str, symbols: Sequence[str], leverag
     facts = await broker.account_facts()
     against = [check.cure for check in key_checks(facts, confirm) if not check.good]
     if not against:
-        held = {position.symbol for position in await broker.positions()}
+        open_symbols = {position.symbol for position in await broker.positions()}
         modes = await broker.position_modes(symbols)
         wanted = _wanted(broker, symbols, leverage)
-        against = against_modes(modes, wanted, {*held, *wanted})
+        against = against_modes(modes, wanted, {*open_symbols, *wanted})
         if not against:
-            against = await _set_leverages(broker, modes, wanted, held)
+            against = await _set_leverages(broker, modes, wanted, open_symbols)
     if against:
         raise ConfigError("live trading is not armed:\n  - " + "\n  - ".join(against))
     return str(facts["uid"])
@@ -98,7 +98,7 @@ async def _set_leverages(
 
 def key_checks(facts: Mapping[str, Any], confirm: str) -> list[Check]:
     """Return what has to hold for an account and its API key, each with whether it does."""
-    rights = [str(right).lower() for held in facts["permissions"].values() for right in held]
+    rights = [str(right).lower() for product in facts["permissions"].values() for right in product]
     contract = facts["permissions"].get("ContractTrade") or ()
     missing = [shown for right, shown in CONTRACT_RIGHTS.items() if right not in contract]
     return [

@@ -370,10 +370,10 @@ def _settings(endpoint: Endpoint) -> dict[str, Any]:
 
 def _translated(error: Exception, path: str, heard: _Heard | None = None) -> RevenantError:
     text = str(error)
-    found = re.search(r'"retCode":\s*(-?\d+)', text)
-    said = re.search(r'"retMsg":\s*"([^"]*)"', text)
-    if found:
-        return failure(int(found[1]), said[1] if said else text[:200], path)
+    code = re.search(r'"retCode":\s*(-?\d+)', text)
+    message = re.search(r'"retMsg":\s*"([^"]*)"', text)
+    if code:
+        return failure(int(code[1]), message[1] if message else text[:200], path)
     status = heard.status if heard is not None else 0
     if status in {FORBIDDEN, 418, 429}:
         return NotAccepted(f"{path}: HTTP {status}")

@@ -92,11 +92,11 @@ class PrivateStream:
                 early = await self._log_in(session, host)
                 self._note(connected=True, reason="")
                 yield []
-                for told in early:
-                    yield told
+                for messages in early:
+                    yield messages
                 while True:
-                    if told := self._take(await session.frame()):
-                        yield told
+                    if messages := self._take(await session.frame()):
+                        yield messages
             except (OSError, ClientError, TimeoutError) as error:
                 self._lost(host, str(error) or type(error).__name__)
             finally:
@@ -128,8 +128,8 @@ class PrivateStream:
             for operation, args in (("auth", [self._key, expires, signed]), ("subscribe", list(TOPICS))):
                 await session.send(operation, args)
                 while (frame := await session.frame()).get("op") != operation:
-                    if (told := self._take(frame)) and len(early) < EARLY_MAX:
-                        early.append(told)
+                    if (messages := self._take(frame)) and len(early) < EARLY_MAX:
+                        early.append(messages)
                 if frame.get("success") is not True:
                     raise ConnectionError(f"{operation} refused: {str(frame.get('ret_msg'))[:200]}")
         return early
