@@ -79,8 +79,8 @@ def calibrate(means: Floats, won: Flags) -> Calibrator:
     if won.all() or not won.any():
         rate = (won.sum() + 1) / (len(won) + 2)
         return Calibrator("sigmoid", (0.0,), (float(np.log(rate / (1 - rate))),))
-    held = np.clip(means, 1e-6, 1 - 1e-6)
-    odds = np.log(held / (1 - held))[:, None]
+    clipped = np.clip(means, 1e-6, 1 - 1e-6)
+    odds = np.log(clipped / (1 - clipped))[:, None]
     fitted = LogisticRegression(C=1.0).fit(odds, won)
     return Calibrator("sigmoid", (float(fitted.coef_[0, 0]),), (float(fitted.intercept_[0]),))
 

@@ -128,15 +128,15 @@ def _verdict(weeks: int, *, skill: bool, edge: bool) -> str:
 
 
 def _notes(seen: Seen, weeks: Weeks) -> list[str]:
-    said = []
+    notes = []
     if len(seen.p) < ENOUGH:
-        said.append(f"only {len(seen.p)} unseen signals: fewer than {ENOUGH} say little")
+        notes.append(f"only {len(seen.p)} unseen signals: fewer than {ENOUGH} say little")
     if len(np.unique(seen.p)) == 1:
-        said.append("the score is the same for every signal")
+        notes.append("the score is the same for every signal")
     if not seen.passed.any():
-        said.append("the gate lets nothing through")
+        notes.append("the gate lets nothing through")
     elif int(seen.passed.sum()) < PASSED_MIN:
-        said.append(f"the gate lets only {int(seen.passed.sum())} through: fewer than {PASSED_MIN} show no edge")
+        notes.append(f"the gate lets only {int(seen.passed.sum())} through: fewer than {PASSED_MIN} show no edge")
     elif (count := weeks.of(seen.passed)) < WEEKS_MIN:
-        said.append(f"what the gate lets through is from {count} weeks only: fewer than {WEEKS_MIN} show no edge")
-    return said
+        notes.append(f"what the gate lets through is from {count} weeks only: fewer than {WEEKS_MIN} show no edge")
+    return notes

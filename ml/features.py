@@ -117,9 +117,9 @@ def vector(named: dict[str, float]) -> Column:
 def _until(bars: Bars, bar_start: int, step: int) -> Bars | None:
     """Return the window that ends with the signal's bar, None when it is not whole."""
     end = int(np.searchsorted(bars.open_time, bar_start, side="right"))
-    held = bars[max(0, end - WINDOW) : end]
-    whole = len(held) == WINDOW and int(held.open_time[-1]) == bar_start
-    return held if whole and int(held.open_time[0]) == bar_start - (WINDOW - 1) * step else None
+    window = bars[max(0, end - WINDOW) : end]
+    whole = len(window) == WINDOW and int(window.open_time[-1]) == bar_start
+    return window if whole and int(window.open_time[0]) == bar_start - (WINDOW - 1) * step else None
 
 
 class _Newest:
@@ -171,7 +171,7 @@ def _momentum(own: Bars, newest: _Newest, atr: float, side: int) -> dict[str, fl
     histogram = talib.MACD(own.close, 12, 26, 9)[2]
     close, recent = newest.close, newest.close[-20:]
     mean = sum(recent) / 20
-    spread = math.sqrt(sum((one - mean) ** 2 for one in recent) / 20)
+    spread = math.sqrt(sum((value - mean) ** 2 for value in recent) / 20)
     return {
         "return_1": side * (close[-1] - close[-2]) / atr,
         "return_5": side * (close[-1] - close[-6]) / atr,
@@ -230,7 +230,7 @@ def _levels(own: _Newest, signal: Signal, atr: float, fee: float) -> dict[str, f
     extreme = max(own.high[-100:]) if side > 0 else min(own.low[-100:])
     near = 0.3 * atr
     return {
-        "level_touches": sum(abs(one - level) <= near for one in turns) / 75,
+        "level_touches": sum(abs(turn - level) <= near for turn in turns) / 75,
         "room_r": min(ROOM_MAX_R, max(0.0, side * (extreme - signal.entry) / signal.risk)),
         "stop_atr": signal.risk / atr,
         "cost_r": 2 * fee * signal.entry / signal.risk,
@@ -269,7 +269,7 @@ def _line(values: list[float]) -> tuple[float, float]:
 def _streak(closes: list[float]) -> float:
     """Return how many of the newest moves went one way, negative for down."""
     moves = [(after > before) - (after < before) for before, after in itertools.pairwise(closes)][::-1]
-    same = next((place for place, one in enumerate(moves) if one != moves[0]), len(moves))
+    same = next((place for place, move in enumerate(moves) if move != moves[0]), len(moves))
     return float(moves[0] * same)
 
 

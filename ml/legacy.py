@@ -47,19 +47,19 @@ def convert(
     """
     try:
         tree = msgspec.json.decode(text)
-        listed = [one for held in tree.values() for one in (held if isinstance(held, list) else [held])]
+        listed = [row for rows in tree.values() for row in (rows if isinstance(rows, list) else [rows])]
     except (msgspec.MsgspecError, AttributeError) as error:
         return [], [f"it is no JSON of phantoms by symbol: {error}"]
-    found: dict[str, PhantomTrade] = {}
+    phantoms: dict[str, PhantomTrade] = {}
     wrong = []
-    for one in listed:
+    for row in listed:
         try:
-            phantom = _phantom(one, who, strategies, unified, costs)
+            phantom = _phantom(row, who, strategies, unified, costs)
         except (BadData, KeyError, TypeError, ValueError, InvalidOperation, AttributeError) as error:
-            wrong.append(f"{str(one)[:80]}: {error!r}")
+            wrong.append(f"{str(row)[:80]}: {error!r}")
             continue
-        found.setdefault(phantom.phantom_id, phantom)
-    return list(found.values()), wrong
+        phantoms.setdefault(phantom.phantom_id, phantom)
+    return list(phantoms.values()), wrong
 
 
 def _phantom(
@@ -72,9 +72,9 @@ def _phantom(
         raise BadData(f"no strategy {name} or no symbol {one['symbol']} here")
     timeframe, plan = strategies[name]
     step = timeframe_ms(timeframe)
-    told = datetime.fromisoformat(one["signal_time"])
+    signal_time = datetime.fromisoformat(one["signal_time"])
     # times without a zone were UTC by intention
-    at = int((told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp() * 1000)
+    at = int((signal_time if signal_time.tzinfo else signal_time.replace(tzinfo=UTC)).timestamp() * 1000)
     closed = at - at % step
     side, entry = Side(str(one["side"]).lower()), Decimal(str(one["entry_price"]))
     stop, target = Decimal(str(one["stop_loss"])), Decimal(str(one["take_profit"]))

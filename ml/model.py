@@ -33,8 +33,8 @@ class Calibrator(msgspec.Struct, frozen=True):
     def __call__(self, mean: float) -> float:
         """Return the probability of a gain."""
         if self.kind == "sigmoid":
-            held = min(max(mean, 1e-6), 1 - 1e-6)
-            value = 1 / (1 + math.exp(-(self.x[0] * math.log(held / (1 - held)) + self.y[0])))
+            clipped = min(max(mean, 1e-6), 1 - 1e-6)
+            value = 1 / (1 + math.exp(-(self.x[0] * math.log(clipped / (1 - clipped)) + self.y[0])))
         else:
             value = self._between(mean)
         return min(max(value, LOW), HIGH)

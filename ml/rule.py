@@ -44,9 +44,9 @@ RULES = {
 
 def points(strategy: str, features: dict[str, float]) -> float:
     """Return the points of a signal, 0 to 100; a strategy of which nothing is known is judged by its costs alone."""
-    held = START
+    total = START
     for fact in (*RULES.get(strategy, ()), *COSTLY):
         value = features[fact.feature]
         if value >= fact.level if fact.how == UP else value <= fact.level:
-            held += fact.points
-    return min(max(held, 0.0), 100.0)
+            total += fact.points
+    return min(max(total, 0.0), 100.0)

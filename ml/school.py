@@ -177,8 +177,12 @@ class School:
         scorer = self._judge.scorers.get(strategy)
         if scorer is None:
             return None
-        told = {name: getattr(scorer.model, name) for name in SAID}
-        return {**told, "calibrator": scorer.model.calibrator.kind, "heads": [head.name for head in scorer.model.heads]}
+        facts = {name: getattr(scorer.model, name) for name in SAID}
+        return {
+            **facts,
+            "calibrator": scorer.model.calibrator.kind,
+            "heads": [head.name for head in scorer.model.heads],
+        }
 
     def _scorer(self, strategy: str, blob: bytes) -> Scorer:
         from ml.scorer import Scorer  # noqa: PLC0415  onnxruntime is for those who have a model

@@ -49,8 +49,8 @@ class Scorer:
     def probability(self, features: dict[str, float]) -> float:
         """Return the calibrated probability of a gain, as ``probabilities`` does of many, and sooner."""
         scaled = ((vector(features) - self._mean) / self._scale).astype(np.float32)[None, :]
-        told = [session.run(WANTED, {name: scaled})[0].item(1) for session, name in self._heads]
-        return self.model.calibrator(sum(told) / len(told))
+        chances = [session.run(WANTED, {name: scaled})[0].item(1) for session, name in self._heads]
+        return self.model.calibrator(sum(chances) / len(chances))
 
     def means(self, vectors: Grid) -> Floats:
         """Return the uncalibrated mean of the heads for each row."""

@@ -80,8 +80,8 @@ def refusal(lessons: Lessons, terms: Terms) -> str:
 
 def leaking(lessons: Lessons) -> list[str]:
     """Return the features that know the outcome."""
-    found = [auc(lessons.won, lessons.vectors[:, i]) for i in range(lessons.vectors.shape[1])]
-    return [NAMES[i] for i, value in enumerate(found) if max(value, 1 - value) > LEAK_AUC]
+    aucs = [auc(lessons.won, lessons.vectors[:, i]) for i in range(lessons.vectors.shape[1])]
+    return [NAMES[i] for i, value in enumerate(aucs) if max(value, 1 - value) > LEAK_AUC]
 
 
 def folds(lessons: Lessons, count: int, embargo_ms: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -120,7 +120,7 @@ def train(
             NOT_TRAINED, "too few lessons: the earlier folds hold gains or losses only, or end too late", None, report
         )
     judged = judge(lessons, trials, terms.embargo_ms)
-    report["folds"] = [one.report for one in judged]
+    report["folds"] = [fold.report for fold in judged]
     progress(terms.folds, steps, "importance")
     calibrator, latest = _calibrator(lessons, trials), judged[-1]
     gain_r, loss_r = _average_r(lessons, terms)
@@ -183,26 +183,26 @@ def judge(lessons: Lessons, trials: list[Trial], embargo_ms: int) -> list[Judged
 
     Purged as ``folds`` are: on what had ended, embargo included, when the trial began.
     """
-    found = []
+    judged = []
     for i, trial in enumerate(trials[1:], 1):
-        won, earlier = lessons.won[trial.rows], np.concatenate([one.rows for one in trials[:i]])
+        won, earlier = lessons.won[trial.rows], np.concatenate([before.rows for before in trials[:i]])
         known = lessons.exit_time[earlier] + embargo_ms <= lessons.signal_time[trial.rows[0]]
-        means = np.concatenate([one.mean for one in trials[:i]])
+        means = np.concatenate([before.mean for before in trials[:i]])
         calibrator = ensemble.calibrate(means[known], lessons.won[earlier][known])
         p = np.array([calibrator(float(mean)) for mean in trial.mean])
         base = min(max(trial.base, LOW), HIGH)
-        told = {
+        report = {
             "from": int(lessons.signal_time[trial.rows[0]]), "until": int(lessons.signal_time[trial.rows[-1]]),
             "trained_on": trial.trained, "tried_on": len(trial.rows),
             **{name: round(value, 5) for name, value in summary(won, p, base).items()},
         }  # fmt: skip
-        found.append(Judged(trial.rows, won, p, base, told))
-    return found
+        judged.append(Judged(trial.rows, won, p, base, report))
+    return judged
 
 
 def _calibrator(lessons: Lessons, trials: list[Trial]) -> Calibrator:
-    seen = np.concatenate([one.rows for one in trials])
-    return ensemble.calibrate(np.concatenate([one.mean for one in trials]), lessons.won[seen])
+    seen = np.concatenate([trial.rows for trial in trials])
+    return ensemble.calibrate(np.concatenate([trial.mean for trial in trials]), lessons.won[seen])
 
 
 def _average_r(lessons: Lessons, terms: Terms) -> tuple[float, float]:
@@ -232,20 +232,20 @@ def _verdict(
 ) -> tuple[str, str]:
     latest = judged[-1]
     scores = latest.report
-    losses = [np.concatenate(held) for held in zip(*(_losses(one) for one in judged), strict=True)]
+    losses = [np.concatenate(parts) for parts in zip(*(_losses(fold) for fold in judged), strict=True)]
     skill = advantage(*losses)
     report["skill"] = round(skill, 3)
     drift = _drift(lessons, current, terms, report) if current is not None else ""
     worse = DEMOTED if drift else REJECTED
     if scores["log_loss"] >= scores["base_log_loss"] or scores["brier"] >= scores["base_brier"]:
-        said = "no better than the base rate on the latest fold"
+        reason = "no better than the base rate on the latest fold"
     elif skill < SIGNIFICANT:
-        said = f"better than the base rate by {skill:.2f} standard errors only; {SIGNIFICANT} are asked for"
+        reason = f"better than the base rate by {skill:.2f} standard errors only; {SIGNIFICANT} are asked for"
     elif current is not None and not drift and not _beats(lessons, latest, current, report):
-        said = "no better than the model in use on the latest fold"
+        reason = "no better than the model in use on the latest fold"
     else:
         return PROMOTED, f"log loss {scores['log_loss']:.4f} against the base rate's {scores['base_log_loss']:.4f}"
-    return worse, f"{drift}; {said}" if drift else said
+    return worse, f"{drift}; {reason}" if drift else reason
 
 
 def _losses(one: Judged) -> tuple[Floats, Floats]:
@@ -289,17 +289,17 @@ def _importance(lessons: Lessons, fitted: ensemble.Fitted, calibrator: Calibrato
         # one call for all: a forest's prediction costs by the call more than by the row
         means = fitted.means(np.concatenate(variants)).reshape(len(variants), -1)
         p = [np.array([calibrator(float(mean)) for mean in row]) for row in means]
-        return np.array([np.mean(log_losses(lessons.won, one)) for one in p])
+        return np.array([np.mean(log_losses(lessons.won, chances)) for chances in p])
 
     def shuffled(column: int) -> Grid:
         vectors = lessons.vectors.copy()
         vectors[:, column] = chance.permutation(vectors[:, column])
         return vectors
 
-    usual, found = losses([lessons.vectors])[0], {}
+    usual, importance = losses([lessons.vectors])[0], {}
     for begin in range(0, len(NAMES), AT_ONCE):
         columns = range(begin, min(begin + AT_ONCE, len(NAMES)))
         grown = losses([shuffled(column) for column in columns for _ in range(REPEATS)]) - usual
         for column, some in zip(columns, grown.reshape(-1, REPEATS), strict=True):
-            found[NAMES[column]] = round(float(some.mean()), 6)
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
+            importance[NAMES[column]] = round(float(some.mean()), 6)
+    return dict(sorted(importance.items(), key=lambda item: -item[1]))

@@ -64,14 +64,14 @@ class Weeks:
         gains, losses = np.zeros((2, self.count, len(values)))
         np.add.at(gains, (self._place[won], rank[won]), 1)
         np.add.at(losses, (self._place[~won], rank[~won]), 1)
-        found = []
+        parts = []
         for start in range(0, len(self._times), AT_ONCE):
             times = self._times[start : start + AT_ONCE]
             above, below = times @ gains, times @ losses
             beaten = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
             pairs = above.sum(axis=1) * below.sum(axis=1)
-            found.append(np.where(pairs > 0, beaten / np.maximum(pairs, 1), 0.5))
-        return np.concatenate(found)
+            parts.append(np.where(pairs > 0, beaten / np.maximum(pairs, 1), 0.5))
+        return np.concatenate(parts)
 
     def interval(self, figures: Floats, inside: Flags) -> Interval:
         """Return figures that are made of some of the signals as one with its interval.

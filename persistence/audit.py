@@ -83,16 +83,17 @@ def link(head: Head, body: str) -> Head:
 
 def columns(record: Phantom) -> dict[str, Any]:
     """Return what a row shows of its body, for queries."""
-    one = record.phantom
+    phantom = record.phantom
     return {
-        "phantom_id": one.phantom_id, "kind": kind_of(record), "symbol": one.symbol, "side": one.side.value,
-        "strategy_name": one.strategy_name, "timeframe": one.timeframe, "gate": one.gate,
-        "was_executed": one.was_executed, "ml_score": one.ml_score, "signal_time": one.signal_time,
-        "entry_price": one.bracket.entry, "stop_loss": one.bracket.first_stop, "take_profit": one.bracket.target,
-        "outcome": one.outcome, "exit_time": one.exit_time, "exit_reason": one.exit_reason,
-        "exit_price": one.exit_price, "realized_rr": one.realized_rr, "pnl_percent": one.pnl_percent,
-        "features": None if one.features is None else msgspec.json.encode(one.features).decode(),
-        "schema": one.schema,
+        "phantom_id": phantom.phantom_id, "kind": kind_of(record), "symbol": phantom.symbol, "side": phantom.side.value,
+        "strategy_name": phantom.strategy_name, "timeframe": phantom.timeframe, "gate": phantom.gate,
+        "was_executed": phantom.was_executed, "ml_score": phantom.ml_score, "signal_time": phantom.signal_time,
+        "entry_price": phantom.bracket.entry, "stop_loss": phantom.bracket.first_stop,
+        "take_profit": phantom.bracket.target,
+        "outcome": phantom.outcome, "exit_time": phantom.exit_time, "exit_reason": phantom.exit_reason,
+        "exit_price": phantom.exit_price, "realized_rr": phantom.realized_rr, "pnl_percent": phantom.pnl_percent,
+        "features": None if phantom.features is None else msgspec.json.encode(phantom.features).decode(),
+        "schema": phantom.schema,
     }  # fmt: skip
 
 
@@ -223,12 +224,12 @@ class AuditTable:
         query = sa.select(table.c.body).where(*self._mine(table, until), wanted).order_by(*self._latest(table))
         with self._database.reading(BULK_S) as connection:
             records = [decode(body) for body in connection.execute(query).scalars()][::-1]
-        opened: list[Phantom] = [one for one in records if isinstance(one, PhantomOpened)]
-        return [*opened, *(one for one in records if isinstance(one, PhantomClosed))]
+        opened: list[Phantom] = [record for record in records if isinstance(record, PhantomOpened)]
+        return [*opened, *(record for record in records if isinstance(record, PhantomClosed))]
 
     def outcomes(self, strategies: Collection[str], count: int, until: int = NEWEST) -> dict[str, list[str]]:
         """Return the newest so many outcomes of each strategy, newest first, without those that ran out of time."""
-        table, found = schema.phantom_trades_live, {}
+        table, by_strategy = schema.phantom_trades_live, {}
         with self._database.reading(LOAD_S) as connection:
             for name in strategies:
                 query = (
@@ -237,17 +238,17 @@ class AuditTable:
                            table.c.outcome != "timeout")
                     .order_by(*self._latest(table)).limit(count)
                 )  # fmt: skip
-                found[name] = list(connection.execute(query).scalars())
-        return found
+                by_strategy[name] = list(connection.execute(query).scalars())
+        return by_strategy
 
     def refusals(self, until: int = NEWEST) -> dict[tuple[int, str], int]:
         """Return how many signals were refused, by (any time of the UTC day, strategy)."""
-        held = schema.phantom_trades_live.c
-        day = held.signal_time.op("/")(DAY_MS)
+        columns = schema.phantom_trades_live.c
+        day = columns.signal_time.op("/")(DAY_MS)
         query = (
-            sa.select(sa.func.min(held.signal_time), held.strategy_name, sa.func.count())
-            .where(*self._mine(schema.phantom_trades_live, until), held.kind == OPENED, held.gate != "")
-            .group_by(day, held.strategy_name)
+            sa.select(sa.func.min(columns.signal_time), columns.strategy_name, sa.func.count())
+            .where(*self._mine(schema.phantom_trades_live, until), columns.kind == OPENED, columns.gate != "")
+            .group_by(day, columns.strategy_name)
         )  # fmt: skip
         with self._database.reading(LOAD_S) as connection:
             return {(time, name): count for time, name, count in connection.execute(query)}
@@ -273,16 +274,16 @@ class AuditTable:
             sa.select(put_away.until_n, put_away.hash).where(put_away.chain == self.chain)
             .order_by(put_away.until_n.desc()).limit(1)
         )  # fmt: skip
-        found = connection.execute(query).first() or connection.execute(archived).first()
-        return Head(self.chain, found[0], found[1]) if found else Head(self.chain)
+        row = connection.execute(query).first() or connection.execute(archived).first()
+        return Head(self.chain, row[0], row[1]) if row else Head(self.chain)
 
     def _there(self, connection: sa.Connection, records: Collection[Phantom]) -> set[tuple[str, str]]:
         """Return what of these is there already, in the table or in a file that rows have been put away in."""
         table = schema.phantom_trades_live
-        gone = [one for one in archives(connection) if one.head.chain.startswith(chains_of(self._who))]
-        until = max((one.until for one in gone), default=-1)
-        late = {name for one in gone for name in one.still_open}
-        found = {
+        gone = [part for part in archives(connection) if part.head.chain.startswith(chains_of(self._who))]
+        until = max((part.until for part in gone), default=-1)
+        late = {name for part in gone for name in part.still_open}
+        keys = {
             key_of(record) for record in records
             if record.time <= until and not (isinstance(record, PhantomClosed) and record.phantom.phantom_id in late)
         }  # fmt: skip
@@ -291,8 +292,8 @@ class AuditTable:
             query = sa.select(table.c.phantom_id, table.c.kind).where(
                 *self._mine(table), table.c.phantom_id.in_(wanted[start : start + IDS_MAX])
             )
-            found |= {(row[0], row[1]) for row in connection.execute(query)}
-        return found
+            keys |= {(row[0], row[1]) for row in connection.execute(query)}
+        return keys
 
     def _latest(self, table: Any) -> list[Any]:
         """Return the order of arrival, newest first; chains of journals that were lost come before ours."""
@@ -312,8 +313,10 @@ def chains_of(who: Identity) -> str:
 
 def archives(connection: sa.Connection) -> list[Archived]:
     """Return where each chain was cut last."""
-    held = schema.audit_archives.c
-    query = sa.select(held.chain, held.until_n, held.hash, held.until_time, held.still_open).order_by(held.until_n)
+    columns = schema.audit_archives.c
+    query = sa.select(columns.chain, columns.until_n, columns.hash, columns.until_time, columns.still_open).order_by(
+        columns.until_n
+    )
     rows = connection.execute(query)
     return list({row[0]: Archived(Head(*row[:3]), row[3], set(msgspec.json.decode(row[4]))) for row in rows}.values())
 

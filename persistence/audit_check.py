@@ -79,8 +79,8 @@ def verify(database: Database, who: Identity, folder: Path, journaled: Iterable[
     verdict.journaled = len(told)
     there: set[tuple[str, str]] = set()
     with database.reading(VERIFY_S) as connection:
-        put_away = {one.head.chain: one for one in archives(connection)}
-        verdict.archived = sum(one.head.n for one in put_away.values())
+        put_away = {part.head.chain: part for part in archives(connection)}
+        verdict.archived = sum(part.head.n for part in put_away.values())
         names = set(connection.execute(sa.select(schema.phantom_trades_live.c.chain).distinct()).scalars())
         if noted is not None and noted.n:
             names.add(noted.chain)
@@ -117,7 +117,7 @@ def archive(database: Database, before: int, file: Path) -> int:
     lines: list[bytes] = []
     heads: list[Archived] = []
     with database.transaction(VERIFY_S) as connection:
-        put_away = {one.head.chain: one for one in archives(connection)}
+        put_away = {part.head.chain: part for part in archives(connection)}
         chains = connection.execute(sa.select(schema.phantom_trades_live.c.chain).distinct()).scalars()
         for chain in sorted(chains):
             start = put_away.get(chain, Archived(Head(chain), 0, set()))

@@ -60,8 +60,8 @@ def create(
     path = target / f"revenant-{made:%Y%m%dT%H%M%S}{SUFFIX}"
     left_out: list[str] = []
     rows: dict[str, int] = {}
-    with tempfile.TemporaryDirectory(prefix=".making-", dir=target) as held:
-        stage, files = Path(held), dict[str, Entry]()
+    with tempfile.TemporaryDirectory(prefix=".making-", dir=target) as making:
+        stage, files = Path(making), dict[str, Entry]()
         sources = [
             *_dumped(database, stage, rows),
             *_files(folder, database, left_out, strategies),
@@ -117,8 +117,8 @@ def restore(
     """
     _refuse_full(database, folder)
     left: list[str] = []
-    with tempfile.TemporaryDirectory(prefix=".restoring-", dir=folder) as held:
-        stage = Path(held)
+    with tempfile.TemporaryDirectory(prefix=".restoring-", dir=folder) as restoring:
+        stage = Path(restoring)
         manifest = backup_file.contents(path, stage)
         if key is not None:
             manifest.check_seal(key, path)
@@ -167,19 +167,19 @@ def _check_databases(path: Path, manifest: Manifest, stage: Path) -> None:
 
 def _columns(path: Path) -> list[str]:
     """Return the columns of a table's file. Raises BadData when one is not the table's."""
-    with path.open("rb") as held:
-        said = held.readline(HEADER_MAX).decode(errors="replace").strip().split(",")
+    with path.open("rb") as file:
+        names = file.readline(HEADER_MAX).decode(errors="replace").strip().split(",")
     known = {column.name for column in schema.metadata.tables[path.stem].columns}
-    strange = [name for name in said if name not in known or said.count(name) > 1]
+    strange = [name for name in names if name not in known or names.count(name) > 1]
     if strange:
         raise BadData(f"{path.name}: {strange[0][:80]!r} is no column of {path.stem}")
-    return said
+    return names
 
 
 def prune(target: Path, keep: int) -> list[Path]:
     """Delete all but the newest backups of a folder; return those that are gone."""
-    held = sorted(target.glob(f"revenant-*{SUFFIX}"))
-    gone = held[: max(0, len(held) - keep)]
+    backups = sorted(target.glob(f"revenant-*{SUFFIX}"))
+    gone = backups[: max(0, len(backups) - keep)]
     for path in gone:
         path.unlink()
     return gone
@@ -218,18 +218,18 @@ def _postgres_rows(cursor: Any, table: str) -> int:
 
 def _sqlite_rows(path: Path) -> dict[str, int]:
     """Return how many rows each of the program's tables has in a file."""
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as held:
-        there = {name for (name,) in held.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+        there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         return {
-            table.name: held.execute(f'SELECT count(*) FROM "{table.name}"').fetchone()[0]  # noqa: S608  our own names
+            table.name: connection.execute(f'SELECT count(*) FROM "{table.name}"').fetchone()[0]  # noqa: S608  our own names
             for table in schema.metadata.sorted_tables if table.name in there
         }  # fmt: skip
 
 
 def _brought(strategies: Path | None) -> Iterator[tuple[str, Path]]:
-    found = sorted(strategies.glob("*.py")) if strategies is not None and strategies.is_dir() else []
+    files = sorted(strategies.glob("*.py")) if strategies is not None and strategies.is_dir() else []
     yield from (
-        (name, path) for path in found if backup_file.written(name := f"{STRATEGIES}/{path.name}") and path.is_file()
+        (name, path) for path in files if backup_file.written(name := f"{STRATEGIES}/{path.name}") and path.is_file()
     )
 
 
@@ -239,8 +239,8 @@ def _files(
     main = None if database.is_postgres else Path(str(database.url.database)).resolve()
     # segments move from the journal into its archive, never back: the archive is read after it; and an exchange always
     # knows more than its bot, the practice one too
-    found = sorted(folder.rglob("*"), key=lambda path: (_practice(path, folder), "archive" in path.parts, path))
-    for path in found:
+    paths = sorted(folder.rglob("*"), key=lambda path: (_practice(path, folder), "archive" in path.parts, path))
+    for path in paths:
         inner = path.relative_to(folder)
         left = inner.parts[0].startswith(LEFT_FOLDERS) or inner.parts[0].startswith(".") or path.name in LEFT
         left = left or (strategies is not None and path.is_relative_to(strategies))
@@ -256,9 +256,9 @@ def _copied(source: Path, target: Path) -> Path | None:
     if source.suffix == ".sqlite":
         return _sqlite_copy(source, target)
     try:
-        with source.open("rb") as held, target.open("wb") as out:
-            left = os.fstat(held.fileno()).st_size
-            while left and (chunk := held.read(min(CHUNK, left))):
+        with source.open("rb") as file, target.open("wb") as out:
+            left = os.fstat(file.fileno()).st_size
+            while left and (chunk := file.read(min(CHUNK, left))):
                 out.write(chunk)
                 left -= len(chunk)
     except FileNotFoundError:
@@ -269,8 +269,8 @@ def _copied(source: Path, target: Path) -> Path | None:
 def _sqlite_copy(source: Path, target: Path) -> Path:
     target.unlink(missing_ok=True)
     address = f"{source.resolve().as_uri()}?mode=rw"
-    with closing(sqlite3.connect(address, uri=True)) as held, closing(sqlite3.connect(target)) as copy:
-        held.backup(copy, pages=1_000)
+    with closing(sqlite3.connect(address, uri=True)) as original, closing(sqlite3.connect(target)) as copy:
+        original.backup(copy, pages=1_000)
     return target
 
 
@@ -308,8 +308,8 @@ def _filled(connection: sa.Connection, parts: Path, manifest: Manifest) -> None:
         if not path.exists():
             continue
         names = ", ".join(f'"{name}"' for name in _columns(path))
-        with path.open("rb") as held:
-            cursor.copy_expert(f'COPY "{table.name}" ({names}) FROM STDIN (FORMAT csv, HEADER)', held)
+        with path.open("rb") as file:
+            cursor.copy_expert(f'COPY "{table.name}" ({names}) FROM STDIN (FORMAT csv, HEADER)', file)
         for column in table.columns:
             if column.autoincrement is True:
                 newest = f"SELECT max({column.name}) FROM {table.name}"  # noqa: S608  our own names
@@ -325,5 +325,5 @@ def _practice(path: Path, folder: Path) -> bool:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as held:
-        return hashlib.file_digest(held, "sha256").hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

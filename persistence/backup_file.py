@@ -156,9 +156,9 @@ def _members(path: Path) -> Iterator[Found]:
             plain = member.type in {tarfile.REGTYPE, tarfile.AREGTYPE} and member.sparse is None
             if not plain or member.size < 0 or number >= MEMBERS_MAX:
                 raise BadData(f"{path}: {member.name[:200]!r} does not belong into a backup")
-            held = archive.extractfile(member)
-            assert held is not None
-            yield Found(member.name, member.size, iter(functools.partial(held.read, CHUNK), b""))
+            content = archive.extractfile(member)
+            assert content is not None
+            yield Found(member.name, member.size, iter(functools.partial(content.read, CHUNK), b""))
             # the list of what was seen is for those who look twice
             archive.members = []  # type: ignore[attr-defined]
 
@@ -181,7 +181,7 @@ def _manifest(path: Path, size: int, body: Iterator[bytes]) -> Manifest:
 
 
 def _kept(path: Path, size: int, body: Iterator[bytes], target: Path | None) -> Entry:
-    held, length = hashlib.sha256(), 0
+    digest, length = hashlib.sha256(), 0
     with contextlib.ExitStack() as stack:
         out: IO[bytes] | None = None
         if target is not None:
@@ -190,11 +190,11 @@ def _kept(path: Path, size: int, body: Iterator[bytes], target: Path | None) -> 
                 raise BadData(f"{path}: {size} bytes of {target.name} do not fit on the disk of {target.parent}")
             out = stack.enter_context(target.open("xb"))
         for chunk in body:
-            held.update(chunk)
+            digest.update(chunk)
             length += len(chunk)
             if out is not None:
                 out.write(chunk)
-    return Entry(length, held.hexdigest())
+    return Entry(length, digest.hexdigest())
 
 
 def _compare(path: Path, told: Mapping[str, Entry], seen: Mapping[str, Entry]) -> None:
@@ -207,8 +207,8 @@ def compare_rows(where: str, told: Mapping[str, int], seen: Mapping[str, int]) -
     """Raise BadData, naming tables, unless there are as many rows of each as a manifest tells."""
     wrong = sorted({name for name in told.keys() | seen.keys() if told.get(name, 0) != seen.get(name, 0)})
     if wrong:
-        said = ", ".join(f"{name[:64]} {seen.get(name, 0)} of {told.get(name, 0)}" for name in wrong[:10])
-        raise BadData(f"{where}: not all rows are there: {said}")
+        counts = ", ".join(f"{name[:64]} {seen.get(name, 0)} of {told.get(name, 0)}" for name in wrong[:10])
+        raise BadData(f"{where}: not all rows are there: {counts}")
 
 
 class Records:

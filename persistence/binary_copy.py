@@ -30,14 +30,14 @@ _ROW = _row(("series_id", "open_time", *COLUMNS))
 
 def encoded(frames: Mapping[int, Bars]) -> bytes:
     """Return bars by the number of their series, ready for ``COPY ... FROM STDIN (FORMAT binary)``."""
-    held = list(frames.values())
-    counts = [len(bars) for bars in held]
+    all_bars = list(frames.values())
+    counts = [len(bars) for bars in all_bars]
     rows = np.empty(sum(counts), _ROW)
     rows["fields"], rows["size_series_id"], rows["size_open_time"] = 8, 4, 8
     rows["series_id"] = np.repeat(list(frames), counts)
-    rows["open_time"] = np.concatenate([bars.open_time for bars in held])
+    rows["open_time"] = np.concatenate([bars.open_time for bars in all_bars])
     for name in COLUMNS:
-        rows[f"size_{name}"], rows[name] = 8, np.concatenate([getattr(bars, name) for bars in held])
+        rows[f"size_{name}"], rows[name] = 8, np.concatenate([getattr(bars, name) for bars in all_bars])
     return _HEADER + rows.tobytes() + _TRAILER
 
 

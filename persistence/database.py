@@ -223,8 +223,8 @@ class Database:
             connection.execution_options(**{READING: True})
             if not sa.inspect(connection).has_table(VERSIONS.name):
                 return None
-            found: str | None = connection.scalar(sa.select(VERSIONS.c.version_num))
-            return found
+            version: str | None = connection.scalar(sa.select(VERSIONS.c.version_num))
+            return version
 
     def size_mb(self) -> float:
         """Return the size of the database in megabytes."""
@@ -242,11 +242,11 @@ class Database:
         with self._lock:
             if self._current:
                 return
-            found = self.version()
-            if found is not None and found not in migration.revisions():
-                raise ConfigError(f"{self}: schema version {found} is newer than this program; update the program")
-            if found != self.head():
-                self._make_anew(found) if self._was_current else self.migrate()
+            version = self.version()
+            if version is not None and version not in migration.revisions():
+                raise ConfigError(f"{self}: schema version {version} is newer than this program; update the program")
+            if version != self.head():
+                self._make_anew(version) if self._was_current else self.migrate()
             self._current = self._was_current = True
 
     def _make_anew(self, found: str | None) -> None:
@@ -305,11 +305,11 @@ class Database:
         return Unavailable(self._away(text))
 
     def _away(self, text: str) -> str:
-        found = _UNREACHED.search(text)
-        if found is None or "FATAL:" in text:
+        match = _UNREACHED.search(text)
+        if match is None or "FATAL:" in text:
             return f"{self}: {text[:300]}"
         host = self.url.host or self.url.query.get("host")
-        return f"cannot reach {host}:{self.url.port or POSTGRES_PORT} (DATABASE_URL): {found['why'][:200]}"
+        return f"cannot reach {host}:{self.url.port or POSTGRES_PORT} (DATABASE_URL): {match['why'][:200]}"
 
 
 def _is_operational(error: DBAPIError) -> bool:

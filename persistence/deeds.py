@@ -44,10 +44,10 @@ class Deeds:
         """Return the newest so many deeds of the present file, oldest first; a torn line is passed over."""
         if not self.path.exists():
             return []
-        found = []
+        rows = []
         for line in self.path.read_text(errors="replace").splitlines()[-count:]:
             try:
-                found.append(json.loads(line))
+                rows.append(json.loads(line))
             except ValueError:
                 continue
-        return found
+        return rows

@@ -28,12 +28,12 @@ def sync_folder(path: Path) -> None:
 
 def durable_folder(path: Path) -> None:
     """Make a folder, and those above it that are not there, names on disk: what is synced in it is worth as much."""
-    missing = [one for one in (path, *path.parents) if not one.exists()]
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
-    for one in reversed(missing):
+    for folder in reversed(missing):
         # one that may be entered and not read cannot be synced
         with contextlib.suppress(PermissionError):
-            sync_folder(one.parent)
+            sync_folder(folder.parent)
 
 
 def refused(place: str, path: Path, error: OSError, advice: str) -> ConfigError | Unavailable:
@@ -42,16 +42,16 @@ def refused(place: str, path: Path, error: OSError, advice: str) -> ConfigError 
     Raises nothing: where even looking fails, what the operating system said first is told.
     """
     with contextlib.suppress(OSError):
-        for one in (path, *path.parents):
-            if one.is_symlink() and not one.exists():
+        for part in (path, *path.parents):
+            if part.is_symlink() and not part.exists():
                 return Unavailable(
-                    f"{place}: {one} leads to {one.readlink()}, which is not there; is its disk mounted?"
+                    f"{place}: {part} leads to {part.readlink()}, which is not there; is its disk mounted?"
                 )
-            if error.errno in {errno.EACCES, errno.EPERM} and one.exists():
-                owner, us = one.stat().st_uid, os.geteuid()
+            if error.errno in {errno.EACCES, errno.EPERM} and part.exists():
+                owner, us = part.stat().st_uid, os.geteuid()
                 if owner != us:
                     return ConfigError(
-                        f"{place}: {error.strerror}; {one} belongs to user {owner}, and this runs as user {us}: "
+                        f"{place}: {error.strerror}; {part} belongs to user {owner}, and this runs as user {us}: "
                         f"run it as that one, or give the folder to this one (chown -R {us})"
                     )
                 break
@@ -72,10 +72,10 @@ def make_private(folder: Path, ours: Callable[[str], bool]) -> None:
 
 
 def _make_private(path: Path) -> None:
-    found = path.lstat()
-    mode = stat.S_IMODE(found.st_mode)
+    status = path.lstat()
+    mode = stat.S_IMODE(status.st_mode)
     # a link's own mode says nothing, and what it leads to may be somebody else's
-    if mode & OTHERS and found.st_uid == os.geteuid() and not stat.S_ISLNK(found.st_mode):
+    if mode & OTHERS and status.st_uid == os.geteuid() and not stat.S_ISLNK(status.st_mode):
         path.chmod(mode & ~OTHERS)
 
 

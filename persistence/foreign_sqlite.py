@@ -26,40 +26,40 @@ def check_schema(path: Path, scratch: Path) -> None:
     Raises:
         BadData: when a table, column, view or trigger is not the program's, or the file is damaged.
     """
-    with closing(_opened(path)) as held:
-        found, version = _objects(held, path), _version(held, path)
+    with closing(_opened(path)) as connection:
+        objects, version = _objects(connection, path), _version(connection, path)
         if version is None:
-            if found:
+            if objects:
                 raise BadData(f"{path.name}: it says no version of its tables, so they are not this program's")
             return
         made = _model(version, scratch / f"model-{version}.sqlite")
-        for (kind, name), shape in found.items():
+        for (kind, name), shape in objects.items():
             if made.get((kind, name)) is None or not shape <= made[kind, name]:
                 raise BadData(f"{path.name}: {kind} {name[:80]!r} is not one that this program makes")
 
 
 def check_passive(path: Path) -> None:
     """Raise BadData when an SQLite file is damaged, or holds something that acts by itself."""
-    with closing(_opened(path)) as held:
-        acting = [name for kind, name in _objects(held, path) if kind in ACTING]
+    with closing(_opened(path)) as connection:
+        acting = [name for kind, name in _objects(connection, path) if kind in ACTING]
         if acting:
             raise BadData(f"{path.name}: {acting[0][:80]!r} is not one that this program makes")
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    held = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
     for pragma in ("trusted_schema=OFF", "cell_size_check=ON"):
-        held.execute(f"PRAGMA {pragma}")
-    return held
+        connection.execute(f"PRAGMA {pragma}")
+    return connection
 
 
 def _objects(held: sqlite3.Connection, path: Path) -> dict[tuple[str, str], frozenset[str]]:
     """Return what a file holds: of tables their columns, of what acts its whole text."""
     try:
-        said = str(held.execute("PRAGMA quick_check(1)").fetchone()[0])
-        if said != "ok":
-            raise BadData(f"{path.name}: damaged: {said[:200]}")
-        found = {}
+        verdict = str(held.execute("PRAGMA quick_check(1)").fetchone()[0])
+        if verdict != "ok":
+            raise BadData(f"{path.name}: damaged: {verdict[:200]}")
+        shapes = {}
         for kind, name, text in held.execute("SELECT type, name, sql FROM sqlite_master").fetchall():
             if kind == "table":
                 # virtual tables and generated columns run code of their own
@@ -69,10 +69,10 @@ def _objects(held: sqlite3.Connection, path: Path) -> dict[tuple[str, str], froz
             else:
                 shape = frozenset([str(text)] if kind in ACTING else [])
             if not str(name).startswith(OWN_TABLES):
-                found[str(kind), str(name)] = shape
+                shapes[str(kind), str(name)] = shape
     except sqlite3.Error as error:
         raise BadData(f"{path.name}: cannot be read as a database: {error}") from error
-    return found
+    return shapes
 
 
 def _version(held: sqlite3.Connection, path: Path) -> str | None:

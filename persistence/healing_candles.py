@@ -56,23 +56,23 @@ class HealingCandleStorage:
         """Return the newest bars of both storages together."""
         spilled = self._spill.load_candles(symbol, limit, timeframe=timeframe)
         try:
-            held = self._primary.load_candles(symbol, limit, timeframe=timeframe)
+            stored = self._primary.load_candles(symbol, limit, timeframe=timeframe)
         except Unavailable as error:
             self.degraded = str(error)
             return spilled
-        return join([held, spilled])[-limit:]
+        return join([stored, spilled])[-limit:]
 
     def load_frames(self, wanted: Mapping[Series, int]) -> dict[Series, Bars]:
         """Return the newest so many bars of each series, of both storages together; none of those without any."""
         spilled = self._spill.load_frames(wanted)
         try:
-            held = self._primary.load_frames(wanted)
+            frames = self._primary.load_frames(wanted)
         except Unavailable as error:
             self.degraded = str(error)
             return spilled
         for series, bars in spilled.items():
-            held[series] = join([held[series], bars])[-wanted[series] :] if series in held else bars
-        return held
+            frames[series] = join([frames[series], bars])[-wanted[series] :] if series in frames else bars
+        return frames
 
     def cleanup_old_candles(self, days_to_keep: int) -> int:
         """Delete a bot's old bars from the primary; pinned ranges and history stay."""

@@ -88,13 +88,13 @@ class CandleHistory:
 
     def entries(self, source: Source | None = None) -> list[Entry]:
         """Return every series that has a row or ever had one, in order of source, symbol and timeframe."""
-        held = schema.series.c
+        columns = schema.series.c
         names = [name for name in Entry._fields if name not in {"source", "series"}]
-        query = sa.select(held.source, held.symbol, held.timeframe, *(held[name] for name in names))
+        query = sa.select(columns.source, columns.symbol, columns.timeframe, *(columns[name] for name in names))
         if source is not None:
-            query = query.where(held.source == source.value)
+            query = query.where(columns.source == source.value)
         with self._database.reading(BOOKS_S) as connection:
-            rows = connection.execute(query.order_by(held.source, held.symbol, held.timeframe)).all()
+            rows = connection.execute(query.order_by(columns.source, columns.symbol, columns.timeframe)).all()
         return [Entry(Source(row[0]), Series(row[1], row[2]), *row[3:]) for row in rows]
 
     def entry(self, source: Source, series: Series) -> Entry | None:
@@ -103,11 +103,11 @@ class CandleHistory:
 
     def note_life(self, source: Source, series: Series, listed: int | None, delisted: int | None) -> None:
         """Keep when a market began and ended; None leaves what is known."""
-        told = {name: time for name, time in (("listed", listed), ("delisted", delisted)) if time is not None}
-        if told:
+        times = {name: time for name, time in (("listed", listed), ("delisted", delisted)) if time is not None}
+        if times:
             with self._database.transaction() as connection:
                 number = named_id(connection, source, series)
-                connection.execute(sa.update(schema.series).where(schema.series.c.id == number).values(told))
+                connection.execute(sa.update(schema.series).where(schema.series.c.id == number).values(times))
 
     def absent(self, source: Source, series: Series) -> list[Span]:
         """Return the spans that the source was confirmed not to have."""
@@ -143,10 +143,10 @@ class CandleHistory:
             return
         now, table = datetime.now(UTC), schema.candle_quarantine
         rows = [
-            {"source": source.value, "symbol": series.symbol, "timeframe": series.timeframe, "open_time": one.open_time,
-             "body": (body := json.dumps(one.row)), "reason": one.reason, "found_at": now,
-             "digest": hashlib.sha256(f"{body} {one.reason}".encode()).hexdigest()[:32]}
-            for one in refused
+            {"source": source.value, "symbol": series.symbol, "timeframe": series.timeframe, "open_time": row.open_time,
+             "body": (body := json.dumps(row.row)), "reason": row.reason, "found_at": now,
+             "digest": hashlib.sha256(f"{body} {row.reason}".encode()).hexdigest()[:32]}
+            for row in refused
         ]  # fmt: skip
         from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415  two dialects, one spelling
 
@@ -186,10 +186,12 @@ class CandleHistory:
 
     def sync_counts(self) -> list[dict[str, Any]]:
         """Return how often each source was asked within the log's time, by how it ended."""
-        held = schema.data_sync_log.c
-        query = sa.select(held.source, held.status, sa.func.count().label("times")).group_by(held.source, held.status)
+        columns = schema.data_sync_log.c
+        query = sa.select(columns.source, columns.status, sa.func.count().label("times")).group_by(
+            columns.source, columns.status
+        )
         with self._database.reading() as connection:
-            return [dict(row) for row in connection.execute(query.order_by(held.source, held.status)).mappings()]
+            return [dict(row) for row in connection.execute(query.order_by(columns.source, columns.status)).mappings()]
 
     def judge(self, source: Source, series: Series, coverage: Coverage, anomalies: dict[str, int]) -> None:
         """Keep how complete and how plausible a series was found to be, now."""
@@ -207,6 +209,10 @@ class CandleHistory:
 
     @staticmethod
     def _absent(connection: sa.Connection, number: int) -> list[Span]:
-        held = schema.absent_bars.c
-        query = sa.select(held.start_time, held.end_time).where(held.series_id == number).order_by(held.start_time)
+        columns = schema.absent_bars.c
+        query = (
+            sa.select(columns.start_time, columns.end_time)
+            .where(columns.series_id == number)
+            .order_by(columns.start_time)
+        )
         return [Span(*row) for row in connection.execute(query)]

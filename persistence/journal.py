@@ -478,8 +478,8 @@ def _moment(line: Line) -> tuple[int, int]:
 
 
 def _header_of(path: Path) -> Header | None:
-    with path.open("rb") as held:
-        body = _unseal(held.readline().rstrip(b"\n"))
+    with path.open("rb") as file:
+        body = _unseal(file.readline().rstrip(b"\n"))
     if body is None:
         return None
     try:

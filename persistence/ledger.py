@@ -110,9 +110,9 @@ class RedisRefuge:
     def held(self) -> list[Kept]:
         """Return everything kept; values that are not ours are left alone."""
         with self._redis.translated():
-            found = self._redis.client.hgetall(self._name)
+            rows = self._redis.client.hgetall(self._name)
         kept = []
-        for key, value in found.items():
+        for key, value in rows.items():
             after, _, rest = value.partition(b" ")
             place, _, body = rest.partition(b" ")
             if after.isdigit() and place.isdigit():
@@ -288,16 +288,16 @@ class LayeredLedger:
             breaker.succeeded()
 
     def _write_all(self, kept: list[Kept], done: Callable[[str], object]) -> None:
-        for one in kept:
+        for entry in kept:
             try:
-                record = _decoder.decode(one.body)
+                record = _decoder.decode(entry.body)
             except msgspec.MsgspecError as error:
-                log.error("a record in a refuge cannot be read: left there", key=one.key, reason=str(error))
+                log.error("a record in a refuge cannot be read: left there", key=entry.key, reason=str(error))
                 continue
             try:
-                self._journal.write(one.body, (one.after, one.place))
+                self._journal.write(entry.body, (entry.after, entry.place))
             except OSError:
                 return
-            if not one.key.startswith(self._life):
+            if not entry.key.startswith(self._life):
                 self._late.append(record)
-            done(one.key)
+            done(entry.key)

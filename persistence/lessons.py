@@ -34,18 +34,18 @@ class LessonBook:
 
     def counts(self) -> dict[str, Counts]:
         """Return how many lessons there are of each strategy."""
-        told = schema.phantom_trades_live.c
+        columns = schema.phantom_trades_live.c
         query = (
-            sa.select(told.strategy_name, told.was_executed, sa.func.count())
-            .where(told.source == self._source, told.kind == CLOSED, told.schema == self._version)
-            .group_by(told.strategy_name, told.was_executed)
+            sa.select(columns.strategy_name, columns.was_executed, sa.func.count())
+            .where(columns.source == self._source, columns.kind == CLOSED, columns.schema == self._version)
+            .group_by(columns.strategy_name, columns.was_executed)
         )
-        found: dict[str, Counts] = {}
+        by_strategy: dict[str, Counts] = {}
         with self._database.reading(LOAD_S) as connection:
             for name, executed, count in connection.execute(query):
-                held = found.get(name, Counts())
-                found[name] = held._replace(executed=count) if executed else held._replace(phantoms=count)
-        return found
+                before = by_strategy.get(name, Counts())
+                by_strategy[name] = before._replace(executed=count) if executed else before._replace(phantoms=count)
+        return by_strategy
 
     def load(self, strategy: str, most: int) -> Lessons:
         """Return the newest so many lessons of a strategy, oldest first.

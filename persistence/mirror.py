@@ -106,10 +106,10 @@ class SnapshotFile:
 
 
 def _decoded(bodies: Iterable[bytes]) -> list[Trade]:
-    found = []
+    trades = []
     for body in bodies:
         try:
-            found.append(msgspec.json.decode(body, type=Trade))
+            trades.append(msgspec.json.decode(body, type=Trade))
         except (msgspec.MsgspecError, ValueError) as error:
             log.warning("copy of a trade cannot be read: passed over", reason=str(error))
-    return found
+    return trades

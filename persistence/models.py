@@ -123,11 +123,11 @@ class ModelStore:
             bodies = self._redis.items(key) if self._redis is not None else []
         except Rejected:
             return {}
-        told = []
+        outcomes = []
         for body in bodies:
             with contextlib.suppress(msgspec.MsgspecError):
-                told.append(msgspec.json.decode(body, type=_Outcome).outcome)
-        return {"legacy_trades": len(told), "legacy_wins": sum(told)} if told else {}
+                outcomes.append(msgspec.json.decode(body, type=_Outcome).outcome)
+        return {"legacy_trades": len(outcomes), "legacy_wins": sum(outcomes)} if outcomes else {}
 
     def _refuse(self, key: str) -> None:
         blob = self._text(key)

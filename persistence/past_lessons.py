@@ -44,9 +44,9 @@ class PastLessons:
         if content is None:
             return None
         try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as held:
-                version = str(held["version"])
-                kept = Lessons(**{name: held[name] for name in COLUMNS})
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                version = str(arrays["version"])
+                kept = Lessons(**{name: arrays[name] for name in COLUMNS})
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise BadData(f"{self._file}: unreadable ({error}); run ml bootstrap again") from error
         if version != self._version:

@@ -65,8 +65,8 @@ class PhantomMirror:
         """Take rows of the audit; those that it is made of already change nothing."""
         self._claim()
         image = self._current()
-        fresh = [one for one in told if one.copy == self._copy and one.n > image.n]
-        changes = [change for one in fresh for change in _take(image, one)]
+        fresh = [event for event in told if event.copy == self._copy and event.n > image.n]
+        changes = [change for event in fresh for change in _take(image, event)]
         self._apply(_all(image, self._state) if self._whole else changes)
 
     def rest(self) -> None:
@@ -82,8 +82,8 @@ class PhantomMirror:
             return []
         active = _decoded(self._state.fields(ACTIVE).values())
         ended = _decoded(reversed(self._state.items(COMPLETED)))
-        opened: list[Phantom] = [PhantomOpened(time=one.signal_time, phantom=one) for one in active]
-        return [*opened, *(PhantomClosed(time=one.exit_time, phantom=one) for one in ended)]
+        opened: list[Phantom] = [PhantomOpened(time=phantom.signal_time, phantom=phantom) for phantom in active]
+        return [*opened, *(PhantomClosed(time=phantom.exit_time, phantom=phantom) for phantom in ended)]
 
     def legacy(self) -> bytes | None:
         """Return the open phantoms that an earlier program left as one string, until they are ``converted``."""
@@ -141,13 +141,13 @@ class PhantomMirror:
         return there == (image.active.keys(), [*reversed(image.completed)], named)
 
     def _claim(self) -> None:
-        held = self._state.get(OWNER)
-        if held not in {None, self._owner}:
+        owner = self._state.get(OWNER)
+        if owner not in {None, self._owner}:
             raise Unavailable(
-                f"{self._state.name}: {(held or b'').decode(errors='replace')} keeps its phantoms there; give this bot "
-                "a database of its own, as in redis://host:6379/1"
+                f"{self._state.name}: {(owner or b'').decode(errors='replace')} keeps its phantoms there; give this "
+                "bot a database of its own, as in redis://host:6379/1"
             )
-        if held is None:
+        if owner is None:
             self._move_strings()
             self._whole = True
 
@@ -210,10 +210,10 @@ def _won(outcome: str) -> bytes:
 
 
 def _decoded(bodies: object) -> list[PhantomTrade]:
-    found = []
+    phantoms = []
     for body in bodies:  # type: ignore[attr-defined]
         try:
-            found.append(msgspec.json.decode(body, type=PhantomTrade))
+            phantoms.append(msgspec.json.decode(body, type=PhantomTrade))
         except msgspec.MsgspecError as error:
             log.warning("a phantom in the state cannot be read: passed over", reason=str(error))
-    return found
+    return phantoms

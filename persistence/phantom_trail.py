@@ -80,12 +80,12 @@ class PhantomTrail:
         sources: list[Callable[[], list[Phantom]]] = [lambda: self.audit.newest(COMPLETED_MAX), self.mirror.load]
         for source in sources:
             try:
-                found = source()
+                phantoms = source()
             except RevenantError as error:
                 log.warning("phantoms cannot be brought back from there", reason=str(error))
                 continue
-            if found:
-                return found
+            if phantoms:
+                return phantoms
         return []
 
     def legacy(self) -> list[Phantom]:
@@ -101,7 +101,7 @@ class PhantomTrail:
             log.warning("a phantom of an earlier program cannot be followed: passed over", reason=reason)
         if text is not None and not phantoms:
             self.converted()
-        return [PhantomOpened(time=one.signal_time, phantom=one) for one in phantoms]
+        return [PhantomOpened(time=phantom.signal_time, phantom=phantom) for phantom in phantoms]
 
     def converted(self) -> None:
         """Put away what ``legacy`` told of: the journal has it."""
@@ -124,14 +124,14 @@ class PhantomTrail:
 
     def tiers(self) -> dict[str, dict[str, Any]]:
         """Return of each tier its state, what waits for it, and how long the oldest has been waiting."""
-        return {one.name: one.report() for one in (self._settling, self._mirroring)}
+        return {outbox.name: outbox.report() for outbox in (self._settling, self._mirroring)}
 
     def _arrived(self, told: list[Told]) -> None:
-        self._mirroring.put({f"{one.copy} {one.n}": one for one in told})
+        self._mirroring.put({f"{event.copy} {event.n}": event for event in told})
 
 
 def _journaled(folder: Path) -> Iterator[list[Phantom]]:
     """Yield what a journal tells of phantoms, a piece at a time."""
     for records in read_pieces(folder):
-        told = [record for record in records if isinstance(record, PhantomOpened | PhantomClosed)]
-        yield from (told[start : start + BATCH] for start in range(0, len(told), BATCH))
+        phantoms = [record for record in records if isinstance(record, PhantomOpened | PhantomClosed)]
+        yield from (phantoms[start : start + BATCH] for start in range(0, len(phantoms), BATCH))

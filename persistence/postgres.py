@@ -103,9 +103,9 @@ def _in_force(made: Any) -> bool:
     made.autocommit = True
     with made.cursor() as cursor:
         cursor.execute(_IN_FORCE)
-        found = cursor.fetchone()
+        limits = cursor.fetchone()
     made.autocommit = False
-    return tuple(found) == tuple(LIMITS.values())
+    return tuple(limits) == tuple(LIMITS.values())
 
 
 def _opened(_connection: Any, record: Any) -> None:

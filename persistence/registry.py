@@ -30,29 +30,30 @@ class Registry:
 
     def runs(self, strategy: str, most: int = 20) -> list[TrainingRun]:
         """Return the newest runs of a strategy, newest first."""
-        held = schema.ml_runs.c
+        columns = schema.ml_runs.c
         query = (
-            sa.select(*(held[name] for name in TrainingRun._fields))
-            .where(held.source == self._source, held.strategy == strategy)
-            .order_by(held.trained_at.desc(), held.run_id).limit(most)
+            sa.select(*(columns[name] for name in TrainingRun._fields))
+            .where(columns.source == self._source, columns.strategy == strategy)
+            .order_by(columns.trained_at.desc(), columns.run_id).limit(most)
         )  # fmt: skip
         with self._database.reading() as connection:
             return [_run(row) for row in connection.execute(query)]
 
     def standing(self, strategy: str) -> TrainingRun | None:
         """Return the run that put the model in use to use, or let the last one go; None when there was none."""
-        held = schema.ml_runs.c
+        columns = schema.ml_runs.c
         query = (
-            sa.select(*(held[name] for name in TrainingRun._fields))
-            .where(held.source == self._source, held.strategy == strategy, held.verdict.in_((PROMOTED, DEMOTED)))
-            .order_by(held.trained_at.desc()).limit(1)
+            sa.select(*(columns[name] for name in TrainingRun._fields))
+            .where(columns.source == self._source, columns.strategy == strategy)
+            .where(columns.verdict.in_((PROMOTED, DEMOTED)))
+            .order_by(columns.trained_at.desc()).limit(1)
         )  # fmt: skip
         with self._database.reading() as connection:
-            found = connection.execute(query).first()
-        return None if found is None else _run(found)
+            row = connection.execute(query).first()
+        return None if row is None else _run(row)
 
 
 def _run(row: Any) -> TrainingRun:
     values = dict(zip(TrainingRun._fields, row, strict=True))
-    told = {"verdict": understood(values["verdict"]), "report": msgspec.json.decode(values["report"])}
-    return TrainingRun(**{**values, **told})
+    decoded = {"verdict": understood(values["verdict"]), "report": msgspec.json.decode(values["report"])}
+    return TrainingRun(**{**values, **decoded})

@@ -46,15 +46,15 @@ class RulesArchive:
 
     def add(self, rules: Mapping[str, Instrument], since: int) -> list[str]:
         """Keep rules that are in force since a time (UTC ms); return the symbols that had none or others before."""
-        held = self.load()
+        history = self.load()
         changed = [
-            symbol for symbol, one in rules.items()
-            if symbol not in held or _plain(held[symbol][-1][1]) != _plain(one)
+            symbol for symbol, contract in rules.items()
+            if symbol not in history or _plain(history[symbol][-1][1]) != _plain(contract)
         ]  # fmt: skip
         for symbol in changed:
-            held.setdefault(symbol, []).append((since, rules[symbol]))
+            history.setdefault(symbol, []).append((since, rules[symbol]))
         if changed:
-            AtomicFile(self._path).write(msgspec.json.encode(held))
+            AtomicFile(self._path).write(msgspec.json.encode(history))
         return changed
 
 

@@ -90,16 +90,16 @@ class SavedBars:
         That is said of series of which a window was saved, as though nobody else had written to them since: look at
         ``others``. All windows count as saved from now on: ``forget`` them when they could not be.
         """
-        found = {}
+        missing = {}
         for series, bars in frames.items():
-            held = self._windows.get(series)
-            fresh = self._take(series, bars, held)
-            if held is None:
+            window = self._windows.get(series)
+            fresh = self._take(series, bars, window)
+            if window is None:
                 # whatever its mark says: nothing is known of its bars
                 self._marks.pop(series, None)
             elif len(fresh):
-                found[series] = fresh
-        return found
+                missing[series] = fresh
+        return missing
 
     def _take(self, series: Series, bars: Bars, held: Window | None) -> Bars:
         if held is not None and len(bars) >= LEAST and (known := held.follow(bars)):

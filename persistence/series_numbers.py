@@ -51,11 +51,13 @@ class SeriesNumbers:
 
     def check(self, rows: Iterable[Any], numbers: Iterable[int]) -> None:
         """Raise Rejected unless the rows of ``listing`` say that the numbers are those of the series they were."""
-        found = {row[0]: (row[1], row[2]) for row in rows}
+        names_now = {row[0]: (row[1], row[2]) for row in rows}
         for number in numbers:
-            if found.get(number) != self._names[number]:
+            if names_now.get(number) != self._names[number]:
                 symbol, timeframe = self._names[number]
-                raise Rejected(f"number {number} is no longer that of {symbol} {timeframe}: it is {found.get(number)}")
+                raise Rejected(
+                    f"number {number} is no longer that of {symbol} {timeframe}: it is {names_now.get(number)}"
+                )
 
     def forget(self) -> None:
         """Know nothing."""

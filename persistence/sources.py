@@ -42,22 +42,22 @@ class Copied(NamedTuple):
 
 def overview(database: Database) -> list[dict[str, Any]]:
     """Return of every source whether its table exists, and what is in it."""
-    held = schema.series.c
+    columns = schema.series.c
     query = (
         sa.select(
-            held.source, sa.func.sum(held.rows), sa.func.count(held.symbol.distinct()), sa.func.count(),
-            sa.func.min(held.earliest), sa.func.max(held.latest),
+            columns.source, sa.func.sum(columns.rows), sa.func.count(columns.symbol.distinct()), sa.func.count(),
+            sa.func.min(columns.earliest), sa.func.max(columns.latest),
         )
-        .where(held.rows > 0).group_by(held.source)
+        .where(columns.rows > 0).group_by(columns.source)
     )  # fmt: skip
     with database.reading() as connection:
         # PostgreSQL's sums are decimals
-        found = {row[0]: (int(row[1]), *row[2:]) for row in connection.execute(query)}
+        counts = {row[0]: (int(row[1]), *row[2:]) for row in connection.execute(query)}
         tables = set(sa.inspect(connection).get_table_names())
     names = ("rows", "symbols", "series", "earliest", "latest")
     return [
         {"source": source.value, "table": (table := schema.candles[source].name), "exists": table in tables,
-         "made_up": source.made_up, **dict(zip(names, found.get(source.value, (0, 0, 0, None, None)), strict=True))}
+         "made_up": source.made_up, **dict(zip(names, counts.get(source.value, (0, 0, 0, None, None)), strict=True))}
         for source in Source
     ]  # fmt: skip
 
@@ -99,7 +99,7 @@ def copy(
 
 
 def _copy_series(database: Database, store: CandleHistory, entry: Entry, target: Source) -> Copied:
-    one, other = schema.candles[entry.source].name, schema.candles[target].name
+    table, other = schema.candles[entry.source].name, schema.candles[target].name
     store.note_life(target, entry.series, entry.listed, entry.delisted)
     columns = ", ".join(COLUMNS)
     origin, kept = "", ""
@@ -109,10 +109,10 @@ def _copy_series(database: Database, store: CandleHistory, entry: Entry, target:
     inside = f"series_id = :number AND open_time >= :start AND open_time < :end{where}"
     differs = " OR ".join(f"a.{name} <> b.{name}" for name in COLUMNS)
     statements = {
-        "asked": f"SELECT count(*) FROM {one} WHERE {inside}",
+        "asked": f"SELECT count(*) FROM {table} WHERE {inside}",
         "copied": f"INSERT INTO {other} (series_id, open_time, {columns}{origin}) SELECT :target, open_time, "
-        f"{columns}{kept} FROM {one} WHERE {inside} ON CONFLICT (series_id, open_time) DO NOTHING",
-        "differing": f"SELECT count(*) FROM {one} a JOIN {other} b ON b.open_time = a.open_time "
+        f"{columns}{kept} FROM {table} WHERE {inside} ON CONFLICT (series_id, open_time) DO NOTHING",
+        "differing": f"SELECT count(*) FROM {table} a JOIN {other} b ON b.open_time = a.open_time "
         f"AND b.series_id = :target WHERE a.series_id = :number AND a.open_time >= :start AND a.open_time < :end"
         f"{where.replace('origin', 'a.origin')} AND ({differs})",
     }
@@ -175,12 +175,12 @@ def empty(database: Database, source: Source, entries: Sequence[Entry]) -> int:
 
 def delete(database: Database, source: Source, series: Series, span: Span) -> int:
     """Delete the rows of a span, piece by piece, keeping the series' span and count true; return how many."""
-    gone, held = 0, schema.candles[source].c
+    gone, columns = 0, schema.candles[source].c
     for piece in parts(span, PIECE_MS):
         with database.transaction(COPY_S) as connection:
             number = series_id(connection, source, series)
             old = sa.delete(schema.candles[source]).where(
-                held.series_id == number, held.open_time >= piece.start, held.open_time < piece.end
+                columns.series_id == number, columns.open_time >= piece.start, columns.open_time < piece.end
             )
             gone += connection.execute(old).rowcount
             _recount(connection, source, number)
@@ -188,10 +188,10 @@ def delete(database: Database, source: Source, series: Series, span: Span) -> in
 
 
 def _recount(connection: sa.Connection, source: Source, number: int | None) -> None:
-    held = schema.candles[source].c
+    columns = schema.candles[source].c
     count, first, last = connection.execute(
-        sa.select(sa.func.count(), sa.func.min(held.open_time), sa.func.max(held.open_time)).where(
-            held.series_id == number
+        sa.select(sa.func.count(), sa.func.min(columns.open_time), sa.func.max(columns.open_time)).where(
+            columns.series_id == number
         )
     ).one()
     names = {"rows": count, "earliest": first, "latest": last}

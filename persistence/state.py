@@ -117,8 +117,8 @@ class RedisState:
     def fields(self, key: str) -> dict[str, bytes]:
         """Return the hash under a key."""
         with self._redis.translated():
-            found = self._redis.client.hgetall(key)
-        return {name.decode(errors="replace"): value for name, value in found.items()}
+            values = self._redis.client.hgetall(key)
+        return {name.decode(errors="replace"): value for name, value in values.items()}
 
     def items(self, key: str) -> list[bytes]:
         """Return the list under a key, newest first."""
@@ -161,16 +161,20 @@ class TableState:
 
     def keys(self, pattern: str) -> list[str]:
         """Return the keys that begin with ``pattern``."""
-        held = schema.state.c
-        query = sa.select(held.key).distinct().where(
-            held.space == self._space, held.key.startswith(pattern, autoescape=True), self._fresh()
+        columns = schema.state.c
+        query = sa.select(columns.key).distinct().where(
+            columns.space == self._space, columns.key.startswith(pattern, autoescape=True), self._fresh()
         )  # fmt: skip
         with self._database.reading() as connection:
             return sorted(connection.execute(query).scalars())
 
     def _rows(self, key: str) -> list[tuple[str, bytes]]:
-        held = schema.state.c
-        query = sa.select(held.field, held.value).where(*self._at(key), self._fresh()).order_by(held.place, held.field)
+        columns = schema.state.c
+        query = (
+            sa.select(columns.field, columns.value)
+            .where(*self._at(key), self._fresh())
+            .order_by(columns.place, columns.field)
+        )
         with self._database.reading() as connection:
             return [(name, bytes(value)) for name, value in connection.execute(query)]
 

@@ -29,7 +29,7 @@ class SymbolRegistry:
         table, now = schema.symbols, datetime.now(UTC)
         names = ("symbol", "listed", "delisted", "active", "rank")
         same = {"source": source.value, "refreshed_at": now}
-        rows = [same | dict(zip(names, one, strict=True)) for one in markets]
+        rows = [same | dict(zip(names, market, strict=True)) for market in markets]
         from sqlalchemy.dialects import postgresql, sqlite  # noqa: PLC0415  two dialects, one spelling
 
         insert: Any = (postgresql if self._database.is_postgres else sqlite).insert(table)
@@ -42,19 +42,19 @@ class SymbolRegistry:
 
     def load(self, source: Source) -> list[tuple[Any, ...]]:
         """Return a source's markets: (symbol, listed, delisted, active, rank), the highest rank first."""
-        held = schema.symbols.c
+        columns = schema.symbols.c
         query = (
-            sa.select(held.symbol, held.listed, held.delisted, held.active, held.rank)
-            .where(held.source == source.value)
-            .order_by(held.rank.is_(None), held.rank, held.symbol)
+            sa.select(columns.symbol, columns.listed, columns.delisted, columns.active, columns.rank)
+            .where(columns.source == source.value)
+            .order_by(columns.rank.is_(None), columns.rank, columns.symbol)
         )
         with self._database.reading() as connection:
             return [tuple(row) for row in connection.execute(query)]
 
     def fresh(self, source: Source) -> bool:
         """Say whether a source was asked in the last 24 hours."""
-        held = schema.symbols.c
-        query = sa.select(sa.func.max(held.refreshed_at)).where(held.source == source.value)
+        columns = schema.symbols.c
+        query = sa.select(sa.func.max(columns.refreshed_at)).where(columns.source == source.value)
         with self._database.reading() as connection:
             newest: datetime | None = connection.scalar(query)
         if newest is None:
