@@ -532,7 +532,7 @@ async def test_telegram_may_be_away_at_the_start(server):
         talk.bot.notices.put(Notice.STARTUP, "back")
         await until(lambda: server.calls["getMe"] >= 2, "attempts")
         server.down = False
-        await talk.answered("back", seconds=60)
+        assert await talk.answered("back", seconds=60)
         await talk.ask("/version", "0.1.0")
 
 

@@ -62,7 +62,9 @@ def test_a_status_of_the_page_is_one_too():
 def test_a_status_fits_whatever_is_in_it(word, symbol, number, reasons):
     row = {"id": word, "symbol": symbol, "side": "short", "pnl": str(number), "r": "1", "entry": str(number), "price": number,
            "stop": word, "target": "None", "strategy": word * 3, "pending": False}  # fmt: skip
-    fits(summary.status_lines(seen(positions=[row, {**row, "pending": True}], reasons=reasons, ghosts=[word, symbol])))
+    assert fits(
+        summary.status_lines(seen(positions=[row, {**row, "pending": True}], reasons=reasons, ghosts=[word, symbol]))
+    )
 
 
 @given(WORDS, MONEY, MONEY)
