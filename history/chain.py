@@ -147,10 +147,10 @@ class Chain:
                 self._resting[number] = time.monotonic() + REST_S
         else:
             self._failures[number] = 0
-        said = "; ".join(filter(None, [fetched.error, *sorted(fetched.reasons), source.terms.lacks]))
+        message = "; ".join(filter(None, [fetched.error, *sorted(fetched.reasons), source.terms.lacks]))
         status = "COMPLETED" if not fetched.error else "PARTIAL" if len(fetched.told) else "FAILED"
         span = Span(spans[0].start, spans[-1].end) if spans else Span(0, 0)
-        await asyncio.to_thread(self._log_sync, kind, source.source, series, span, status, fetched, said, started)
+        await asyncio.to_thread(self._log_sync, kind, source.source, series, span, status, fetched, message, started)
         return fetched
 
     async def _believe(self, source: CandleSource, series: Series, fetched: Fetched) -> None:
@@ -245,11 +245,11 @@ def _count(filled: Filled, source: CandleSource, fetched: Fetched, *, primary: b
 def statistics(results: Sequence[Filled], failed: int = 0) -> dict[str, Any]:
     """Return the totals of a run: symbols, how many succeeded and failed, records, and what each source gave."""
     used: dict[str, int] = {}
-    for one in results:
-        for name, count in one.used.items():
+    for result in results:
+        for name, count in result.used.items():
             used[name] = used.get(name, 0) + count
-    good = sum(one.complete for one in results)
+    good = sum(result.complete for result in results)
     return {
-        "total_symbols": len({one.series.symbol for one in results}) + failed, "successful": good,
+        "total_symbols": len({result.series.symbol for result in results}) + failed, "successful": good,
         "failed": len(results) - good + failed, "total_records": sum(used.values()), "sources_used": used,
     }  # fmt: skip

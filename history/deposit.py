@@ -32,7 +32,7 @@ def deposit(store: Store, source: Source, series: Series, rows: Bars, now: int, 
     sifted = sift(rows, timeframe_ms(series.timeframe), now, asked)
     store.quarantine(source, series, sifted.refused)
     _, added, updated = store.save(source, series, sifted.bars)
-    reasons = tuple(sorted({one.reason for one in sifted.refused}))
+    reasons = tuple(sorted({refusal.reason for refusal in sifted.refused}))
     return Deposit(
         len(rows), added, updated, len(sifted.refused), sifted.unfinished, sifted.repeated, sifted.bars, reasons
     )

@@ -187,9 +187,9 @@ def _files(one: Material, kind: str) -> list[tuple[str, bytes, Written]]:
         content = freqtrade.encode_funding(*one.funding, kind)
         unpaid = gaps(*one.funding, one.window, one.due)
         lacking = sum(gap.missing for gap in unpaid)
-        told = (f"funding of {symbol}: {describe(one.funding[0], unpaid)}",) if unpaid else ()
+        warnings = (f"funding of {symbol}: {describe(one.funding[0], unpaid)}",) if unpaid else ()
         written = _written(name, extra, one.funding[0], content, lacking, 0)
-        files.append((name, content, replace(written, warnings=told)))
+        files.append((name, content, replace(written, warnings=warnings)))
     return files
 
 

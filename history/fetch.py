@@ -101,12 +101,12 @@ class Fetch:
             with attempt:
                 rows = await self._pages.ask(self._series, part)
         kept = await asyncio.to_thread(deposit, self._store, self._source.source, self._series, rows, self._now(), part)
-        held = self.result
-        held.processed += kept.processed
-        held.added += kept.added
-        held.updated += kept.updated
-        held.refused += kept.refused
-        held.reasons |= set(kept.reasons)
+        result = self.result
+        result.processed += kept.processed
+        result.added += kept.added
+        result.updated += kept.updated
+        result.refused += kept.refused
+        result.reasons |= set(kept.reasons)
         if kept.processed and kept.refused == kept.processed:
             late = elsewhere(rows, self._step) / MINUTE_MS
             raise Rejected(
@@ -118,8 +118,8 @@ class Fetch:
         return kept.bars.open_time
 
     async def _ask_again(self, asked: Sequence[Span]) -> None:
-        told = self._times()
-        holes = [hole for span in asked for hole in missing(told, span, self._step)]
+        times = self._times()
+        holes = [hole for span in asked for hole in missing(times, span, self._step)]
         if holes:
             holes = without(holes, closed(self._series, Span(holes[0].start, holes[-1].end)))
         page = self._source.terms.page * self._step
@@ -128,9 +128,9 @@ class Fetch:
             pieces = [Span(at, min(around.end, at + page)) for at in range(around.start, around.end, page)]
             # of a hole that fills many pages only the two ends are asked for
             again = [await self._ask(piece) for piece in dict.fromkeys((pieces[0], pieces[-1]))]
-            found = np.unique(np.concatenate(again))
+            rows = np.unique(np.concatenate(again))
             for hole in group:
-                self._judge(hole, found, told)
+                self._judge(hole, rows, times)
 
     def _judge(self, hole: Span, found: Times, told: Times) -> None:
         """Conclude from a second asking what a hole is; ``told`` are the times of the first."""

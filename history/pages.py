@@ -40,30 +40,30 @@ class Pages:
         if not off or off % HOUR_MS or step % HOUR_MS or HOUR not in self._source.terms.timeframes:
             return rows
         hours = Series(series.symbol, HOUR)
-        found = [await self._all(hours, part) for part in self._source.parts(hours, span)]
-        whole = join([Bars.empty(), *(sift(one, HOUR_MS, OPEN_END, span).bars for one in found)])
+        pages = [await self._all(hours, part) for part in self._source.parts(hours, span)]
+        whole = join([Bars.empty(), *(sift(page, HOUR_MS, OPEN_END, span).bars for page in pages)])
         # where hours without trades are not told, those that are not told had none
         made = resample(whole, step, HOUR_MS, [span] if self._source.terms.trades_only else ())
         return made if len(made) else rows
 
     async def _all(self, series: Series, span: Span) -> Bars:
         """Ask again for what a page may have cut off, at either end of the span."""
-        found, empty = [await self._source.bars(series, span)], set[Span]()
+        pages, empty = [await self._source.bars(series, span)], set[Span]()
         # an archive has no pages, and those that leave out what was not traded tell where theirs go on
         while self._source.terms.authority and not self._source.terms.trades_only:
-            longest = max(self._longest.get(series.timeframe, 0), *map(len, found), 0)
+            longest = max(self._longest.get(series.timeframe, 0), *map(len, pages), 0)
             self._longest[series.timeframe] = longest
-            rest = _rest(joined(found).open_time, span, timeframe_ms(series.timeframe), empty)
+            rest = _rest(joined(pages).open_time, span, timeframe_ms(series.timeframe), empty)
             # a host that has told more at once has cut nothing off
-            if rest is None or 0 < len(found[-1]) < longest:
+            if rest is None or 0 < len(pages[-1]) < longest:
                 break
-            if len(found) >= ASKED_MAX:
+            if len(pages) >= ASKED_MAX:
                 raise Unavailable(f"{self._source.source}: {series.symbol} {series.timeframe}: its pages have no end")
             more = await self._source.bars(series, rest)
             if not len(more):
                 empty.add(rest)
-            found.append(more)
-        return joined(found)
+            pages.append(more)
+        return joined(pages)
 
 
 def elsewhere(rows: Bars, step: int) -> int:

@@ -20,8 +20,8 @@ SHOWN_LEAST = 1.5
 
 def draw_coverage(path: Path, series: Mapping[str, Coverage]) -> None:
     """Draw one line per series over their common span: there, missing (red, crossed), outside of the asked window."""
-    start = min((one.window.start for one in series.values()), default=0)
-    end = max((one.window.end for one in series.values()), default=1)
+    start = min((coverage.window.start for coverage in series.values()), default=0)
+    end = max((coverage.window.end for coverage in series.values()), default=1)
     scale = (WIDTH - LEFT - 90) / max(1, end - start)
     height = TOP + ROW * len(series) + 30
     head = f"""<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}"
@@ -33,15 +33,18 @@ def draw_coverage(path: Path, series: Mapping[str, Coverage]) -> None:
 <rect x="10" y="30" width="14" height="10" fill="#2e7d32"/><text x="30" y="39">stored</text>
 <rect x="90" y="30" width="14" height="10" fill="url(#gap)"/><text x="110" y="39">missing</text>"""
     out = [head]
-    for place, (name, one) in enumerate(series.items()):
+    for place, (name, coverage) in enumerate(series.items()):
         y = TOP + ROW * place
-        left, wide = LEFT + (one.window.start - start) * scale, (one.window.end - one.window.start) * scale
+        left, wide = (
+            LEFT + (coverage.window.start - start) * scale,
+            (coverage.window.end - coverage.window.start) * scale,
+        )
         out.append(f'<text x="10" y="{y + 15}">{escape(name)}</text>')
         out.append(f'<rect x="{left:.1f}" y="{y + 3}" width="{max(wide, 1):.1f}" height="16" fill="#2e7d32"/>')
-        for span in one.missing:
+        for span in coverage.missing:
             x, w = LEFT + (span.start - start) * scale, max(SHOWN_LEAST, (span.end - span.start) * scale)
             out.append(f'<rect x="{x:.1f}" y="{y + 3}" width="{w:.1f}" height="16" fill="url(#gap)"/>')
-        out.append(f'<text x="{WIDTH - 82}" y="{y + 15}">{one.completeness:.3f}%</text>')
+        out.append(f'<text x="{WIDTH - 82}" y="{y + 15}">{coverage.completeness:.3f}%</text>')
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         x = LEFT + share * (end - start) * scale
         day = _day(start + share * (end - start))

@@ -59,9 +59,9 @@ def distance(
     for one in sorted(near, key=lambda one: _farness(one, series, source)):
         length = timeframe_ms(one.series.timeframe)
         window = Span(first - length, min(end, first + COMPARED_MAX * max(step, length)))
-        found = _compared(bars, step, load(one, window), length)
-        if found is not None:
-            return Distance(*found, one)
+        measured = _compared(bars, step, load(one, window), length)
+        if measured is not None:
+            return Distance(*measured, one)
     return None
 
 

@@ -135,7 +135,7 @@ def joined(pages: Sequence[Bars]) -> Bars:
     """Return the rows of several answers one after the other, as they came."""
     if len(pages) == 1:
         return pages[0]
-    return Bars(*(np.concatenate(columns) for columns in zip(*(one.columns() for one in pages), strict=True)))
+    return Bars(*(np.concatenate(columns) for columns in zip(*(page.columns() for page in pages), strict=True)))
 
 
 def over_by(bars: Bars, series: Series, said: str | None, late_ms: int = 0) -> Bars:

@@ -84,7 +84,7 @@ class Quality:
     @property
     def counts(self) -> dict[str, int]:
         """Anomalies by kind."""
-        kinds = [one.kind for one in self.anomalies]
+        kinds = [anomaly.kind for anomaly in self.anomalies]
         return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
 
@@ -144,11 +144,11 @@ def spikes(bars: Bars, step: int) -> list[Anomaly]:
     usual = _rolling_median(np.abs(np.diff(logs[0])), AROUND_BARS)[1:]
     came_back = np.abs(logs[0][2:] - logs[0][:-2]) < away / 3
     near = np.diff(bars.open_time)
-    found = (away > SPIKE_LEAST) & (away > SPIKE_TIMES * usual) & came_back & (near[1:] == step) & (near[:-1] == step)
+    spiking = (away > SPIKE_LEAST) & (away > SPIKE_TIMES * usual) & came_back & (near[1:] == step) & (near[:-1] == step)
     return [
         _at(bars, i + 1, step, "spike", f"{np.expm1(away[i]):.1%} from its neighbours, which is "
             f"{away[i] / max(usual[i], 1e-9):.0f} times the usual move")
-        for i in np.flatnonzero(found).tolist()
+        for i in np.flatnonzero(spiking).tolist()
     ]  # fmt: skip
 
 
@@ -207,7 +207,7 @@ def foreign(bars: Bars, other: Bars, step: int) -> list[Anomaly]:
     equal = np.array([(differ[i : i + COMPARED_BARS] == 0).mean() for i in edges])
     far = medians > DISAGREEMENT
     spliced = ~far & (equal < 0.5) & (bool((equal > 0.95).any()))  # noqa: PLR2004  mostly different; nearly all equal
-    found = []
+    anomalies = []
     for kind, which, why in (
         ("wrong_market", far, "closes differ by"),
         ("spliced", spliced, "bars equal elsewhere, here"),
@@ -218,21 +218,23 @@ def foreign(bars: Bars, other: Bars, step: int) -> list[Anomaly]:
         )  # fmt: skip
         for span in spans:
             inside = (bars.open_time[mine] >= span.start) & (bars.open_time[mine] < span.end)
-            found.append(Anomaly(kind, span, f"{why} {np.median(differ[inside]):.3%} (median)"))
-    return found
+            anomalies.append(Anomaly(kind, span, f"{why} {np.median(differ[inside]):.3%} (median)"))
+    return anomalies
 
 
 def as_rows(quality: Quality) -> dict[str, Any]:
     """Return what was found as plain values."""
-    held = quality.coverage
+    coverage = quality.coverage
     return {
-        "window": held.window._asdict(), "expected": held.expected, "actual": held.actual, "absent": held.absent,
-        "missing": held.lacking, "completeness": round(held.completeness, 4),
-        "missing_ranges": [[span.start, span.end, (span.end - span.start) // held.step] for span in held.missing],
+        "window": coverage.window._asdict(), "expected": coverage.expected, "actual": coverage.actual,
+        "absent": coverage.absent, "missing": coverage.lacking, "completeness": round(coverage.completeness, 4),
+        "missing_ranges": [
+            [span.start, span.end, (span.end - span.start) // coverage.step] for span in coverage.missing
+        ],
         "anomalies": quality.counts,
         "anomaly_list": [
-            {"kind": one.kind, "start": one.span.start, "end": one.span.end, "detail": one.detail}
-            for one in quality.anomalies
+            {"kind": anomaly.kind, "start": anomaly.span.start, "end": anomaly.span.end, "detail": anomaly.detail}
+            for anomaly in quality.anomalies
         ],
         "periods": {name: round(value, 4) for name, value in quality.periods.items()},
         "agreement": asdict(quality.agreement) if quality.agreement else None,
@@ -242,15 +244,15 @@ def as_rows(quality: Quality) -> dict[str, Any]:
 
 def payments_of(times: Times, rates: Floats, window: Span, due: Told = ()) -> Payments:
     """Judge funding payments (UTC ms, ascending) of a window; ``due`` is what the source said of their intervals."""
-    found = gaps(times, rates, window, due)
-    told = describe(times, found) if len(times) else "none is stored"
-    return Payments(len(times), found, told)
+    absent = gaps(times, rates, window, due)
+    summary = describe(times, absent) if len(times) else "none is stored"
+    return Payments(len(times), absent, summary)
 
 
 def _as_row(found: Payments) -> dict[str, Any]:
     return {
-        "stored": found.stored, "missing": sum(one.missing for one in found.gaps), "said": found.told,
-        "missing_ranges": [[*one.span, one.missing, one.interval] for one in found.gaps],
+        "stored": found.stored, "missing": sum(gap.missing for gap in found.gaps), "said": found.told,
+        "missing_ranges": [[*gap.span, gap.missing, gap.interval] for gap in found.gaps],
     }  # fmt: skip
 
 

@@ -66,18 +66,18 @@ def describe(held: Mapping[Series, Bars]) -> list[str]:
 
     Of a symbol with several timeframes the finest bars tell, and coarser ones of the time before those begin.
     """
-    found: dict[str, list[str]] = {}
+    by_symbol: dict[str, list[str]] = {}
     begins: dict[str, int] = {}
     for series in sorted(held, key=lambda one: (one.symbol, timeframe_ms(one.timeframe))):
         bars, symbol = held[series], series.symbol
         for step in steps(bars, timeframe_ms(series.timeframe)):
             opened = int(bars.open_time[step.at])
             if opened <= begins.get(symbol, opened):
-                found.setdefault(symbol, []).append(f"{step.kind} in {symbol} at {_minute(opened)}: {step.detail}")
+                by_symbol.setdefault(symbol, []).append(f"{step.kind} in {symbol} at {_minute(opened)}: {step.detail}")
         if len(bars):
             begins[symbol] = min(begins.get(symbol, 2**62), int(bars.open_time[0]))
     return [
-        line for symbol, lines in found.items()
+        line for symbol, lines in by_symbol.items()
         for line in (*lines[:TOLD_MOST], *_more(symbol, len(lines) - TOLD_MOST))
     ]  # fmt: skip
 
@@ -102,8 +102,8 @@ def _named(at: int, jump: float, silent: int, *, away: bool) -> Step:
     near = min(RATIOS, key=lambda ratio: abs(np.log(ratio) - abs(jump)))
     whole = abs(np.log(near) - abs(jump)) <= WHOLE_MOST
     if away:
-        said = f"after {silent} bars without trades prices are {factor:.4g} times {word}: another coin of this name?"
-        return Step("reused_ticker", at, said)
+        detail = f"after {silent} bars without trades prices are {factor:.4g} times {word}: another coin of this name?"
+        return Step("reused_ticker", at, detail)
     if whole:
         return Step("split", at, f"prices are {near:g} times {word} from here on: a split or a redenomination")
     return Step("step", at, f"prices are {factor:.4g} times {word} from here on, from one bar to the next")

@@ -59,19 +59,21 @@ class Market(NamedTuple):
 def renamed_life(symbol: str) -> tuple[int | None, int | None]:
     """Return from when and until when a renamed coin's symbol can have bars (UTC ms), None where nothing is known."""
     base = base_of(symbol)
-    since = next((_ms(one.since) for one in RENAMES if one.new == base), None)
-    until = next((_ms(one.until) + DAY_MS for one in RENAMES if one.old == base), None)
+    since = next((_ms(rename.since) for rename in RENAMES if rename.new == base), None)
+    until = next((_ms(rename.until) + DAY_MS for rename in RENAMES if rename.old == base), None)
     return since, until
 
 
 def hint(symbol: str) -> str:
     """Return what somebody who asks for a symbol should know of its other name, "" when it has none."""
     base = base_of(symbol)
-    for one in RENAMES:
-        if one.old == base:
-            return f"{symbol} ended on {one.until}; it goes on as {one.new} from {one.since}{_exchange(one)}"
-        if one.new == base:
-            return f"{symbol} began on {one.since}; before it was {one.old}{_exchange(one)}"
+    for rename in RENAMES:
+        if rename.old == base:
+            return (
+                f"{symbol} ended on {rename.until}; it goes on as {rename.new} from {rename.since}{_exchange(rename)}"
+            )
+        if rename.new == base:
+            return f"{symbol} began on {rename.since}; before it was {rename.old}{_exchange(rename)}"
     return ""
 
 
@@ -81,8 +83,8 @@ def _exchange(one: Rename) -> str:
 
 def ranked(markets: Iterable[Market], ranks: Mapping[str, int]) -> list[Market]:
     """Return the markets with their coins' ranks, the highest first, those without a rank last."""
-    held = [market._replace(rank=ranks.get(base_of(market.symbol))) for market in markets]
-    return sorted(held, key=lambda one: (one.rank is None, one.rank or 0, one.symbol))
+    ranked_markets = [market._replace(rank=ranks.get(base_of(market.symbol))) for market in markets]
+    return sorted(ranked_markets, key=lambda one: (one.rank is None, one.rank or 0, one.symbol))
 
 
 def choose(
@@ -96,19 +98,21 @@ def choose(
         BadData: when there is none.
     """
     markets = list(markets)
-    fits = [one for one in markets if one.active and _is(one, kind, quote)]
+    fits = [market for market in markets if market.active and _is(market, kind, quote)]
     if core:
-        found = [one for one in fits if base_of(one.symbol) in CORE]
-        found += [one for one in markets if _was_core(one.symbol) and _is(one, kind, quote)]
+        chosen = [market for market in fits if base_of(market.symbol) in CORE]
+        chosen += [market for market in markets if _was_core(market.symbol) and _is(market, kind, quote)]
     elif top is None:
-        found = fits
+        chosen = fits
     else:
         # a coin has one rank however many contracts there are on it
-        found = list({base_of(one.symbol): one for one in reversed(fits) if one.rank is not None}.values())[::-1]
-        found = found[:top]
-    if not found:
+        chosen = list(
+            {base_of(market.symbol): market for market in reversed(fits) if market.rank is not None}.values()
+        )[::-1]
+        chosen = chosen[:top]
+    if not chosen:
         raise BadData(f"no active {kind} market against {quote} is known; refresh with data symbols --refresh")
-    return found
+    return chosen
 
 
 def unlisted(found: Iterable[Market]) -> list[str]:
@@ -119,7 +123,7 @@ def unlisted(found: Iterable[Market]) -> list[str]:
 
 
 def _was_core(symbol: str) -> bool:
-    return any(base_of(symbol) == one.old and one.new in CORE for one in RENAMES)
+    return any(base_of(symbol) == rename.old and rename.new in CORE for rename in RENAMES)
 
 
 def _is(market: Market, kind: str, quote: str) -> bool:

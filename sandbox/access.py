@@ -48,8 +48,10 @@ class Access:
         if origin is not None and _place(origin) != host:
             return web.Response(status=403, text="practice exchange: it is for programs, no web page may ask it")
         if request.path.startswith(CONTROL) and not self._permits(request.headers.get("Authorization", "")):
-            said = "practice exchange: send Authorization: Bearer <token>; the token is in endpoint.json in its folder"
-            return web.json_response({"error": said}, status=401)
+            message = (
+                "practice exchange: send Authorization: Bearer <token>; the token is in endpoint.json in its folder"
+            )
+            return web.json_response({"error": message}, status=401)
         return await handler(request)
 
     def _permits(self, said: str) -> bool:

@@ -55,10 +55,10 @@ class AccountRest:
         return {"list": [{**wallet, "coin": [row for row in wallet["coin"] if row["coin"] in coins]}]}
 
     def _fee_rate(self, params: Parameters) -> Result:
-        costs, held = self._exchange.terms.costs, self._exchange.by_venue_id
+        costs, contracts = self._exchange.terms.costs, self._exchange.by_venue_id
         if "symbol" in params:
             self._exchange.instrument_symbol(params.text("symbol"))
-        names = [params.text("symbol")] if "symbol" in params else sorted(held)
+        names = [params.text("symbol")] if "symbol" in params else sorted(contracts)
         maker, taker = shapes.text(costs.maker), shapes.text(costs.taker)
         return {"list": [{"symbol": name, "takerFeeRate": taker, "makerFeeRate": maker} for name in names]}
 

@@ -130,9 +130,9 @@ class SandboxProcess:
             )
         deadline = asyncio.get_running_loop().time() + START_S
         while asyncio.get_running_loop().time() < deadline:
-            found = await self._running()
-            if found is not None:
-                return found
+            address = await self._running()
+            if address is not None:
+                return address
             if self._process.poll() is not None:
                 break
             await asyncio.sleep(POLL_S)

@@ -102,16 +102,16 @@ class Exchange:
 
     def instrument_symbol(self, venue_id: str) -> str:
         """Return the unified symbol of an exchange id; raises Rejected 10001 for an unknown one."""
-        found = self.by_venue_id.get(venue_id)
-        if found is None:
+        rules = self.by_venue_id.get(venue_id)
+        if rules is None:
             raise Rejected(f"params error: Symbol Invalid {venue_id}", BAD_REQUEST)
-        return found.symbol
+        return rules.symbol
 
     def advance(self) -> list[Event]:
         """Close the next base bar: match every symbol on it, pay funding when due."""
         start, end = self.processed_until, self.processed_until + self.tape.base_ms
         busy = {order.symbol for order in self.account.state.orders.values()}
-        busy |= {held.symbol for held in self.account.open_positions()}
+        busy |= {position.symbol for position in self.account.open_positions()}
         events: list[Event] = []
         for symbol in sorted(self.tape.instruments):
             bars = self.tape.bars(symbol, start, end)
@@ -258,8 +258,8 @@ class Exchange:
                 self.account.mark(symbol, rules.price(float(bars.close[-1])))
                 last = bars.row(len(bars) - 1)
                 self.books.on_bar(symbol, last.open_time, self.tape.base_ms, last.turnover)
-        for held in self.account.open_positions():
-            self.account.take_mark(held.symbol, self.mark_price(held.symbol))
+        for position in self.account.open_positions():
+            self.account.take_mark(position.symbol, self.mark_price(position.symbol))
 
     @staticmethod
     def _birth(store: SandboxStore) -> str:

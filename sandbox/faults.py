@@ -184,8 +184,8 @@ class Faults:
 
     def canned(self, path: str) -> Answer | None:
         """Take a canned answer for a path, if one is left."""
-        found: Answer | None = _take(self.answers, path)
-        return found
+        answer: Answer | None = _take(self.answers, path)
+        return answer
 
     def loses(self, path: str) -> bool:
         """Take the order to lose an answer to a path, if one is left."""
@@ -202,12 +202,12 @@ class FaultDirector:
 
     def fate(self, order: VenueOrder) -> Fate | None:
         """Return what an order must come to, and count it."""
-        for one in self._faults.ends:
-            if one.matches(order, self._venue_id(order.symbol)):
-                one.times -= 1
-                if one.times <= 0:
-                    self._faults.ends.remove(one)
-                return Fate(Decimal(repr(one.share)), one.status, one.reason, self._market_ms(one.after_ms))
+        for ending in self._faults.ends:
+            if ending.matches(order, self._venue_id(order.symbol)):
+                ending.times -= 1
+                if ending.times <= 0:
+                    self._faults.ends.remove(ending)
+                return Fate(Decimal(repr(ending.share)), ending.status, ending.reason, self._market_ms(ending.after_ms))
         return None
 
     def slicing(self, order: VenueOrder) -> Slicing | None:  # noqa: ARG002  all orders alike

@@ -83,12 +83,12 @@ def page(
 
     ``fetch`` returns a chunk of rows with numbers below its first argument, newest first, at most its second many.
     """
-    found = list[T]()
+    kept = list[T]()
     while chunk := fetch(before, CHUNK):
         for row in chunk:
             if keeps(row):
-                if len(found) == limit:
-                    return found, str(number(found[-1]))
-                found.append(row)
+                if len(kept) == limit:
+                    return kept, str(number(kept[-1]))
+                kept.append(row)
         before = number(chunk[-1])
-    return found, ""
+    return kept, ""

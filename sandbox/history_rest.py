@@ -63,8 +63,8 @@ class HistoryRest:
         wanted, now = OrderFilter.of(params, self._exchange), self._exchange.now()
         start, end = params.window(now)
         if "orderId" in params or "orderLinkId" in params:
-            found = [one for one in self._named(params, HISTORY) if one.status not in WORKING]
-            return self._orders([one for one in found if wanted.symbols.keeps(one.symbol)], "")
+            ended = [one for one in self._named(params, HISTORY) if one.status not in WORKING]
+            return self._orders([one for one in ended if wanted.symbols.keeps(one.symbol)], "")
 
         def keeps(order: VenueOrder) -> bool:
             kept = bool(order.filled) or order.status == "Filled" or order.updated > now - DAY_MS
@@ -75,14 +75,14 @@ class HistoryRest:
     def _named(self, params: Parameters, path: str) -> list[VenueOrder]:
         """Return the order with an id as a list shows it by now, nothing when it does not yet."""
         order_id, link_id = params.text("orderId"), params.text("orderLinkId")
-        found = self._exchange.store.order(order_id=order_id, link_id="" if order_id else link_id)
-        shown = self._exchange.delays.order(path, found)
+        stored = self._exchange.store.order(order_id=order_id, link_id="" if order_id else link_id)
+        shown = self._exchange.delays.order(path, stored)
         return [shown] if shown else []
 
     def _open(self, params: Parameters, wanted: OrderFilter) -> Result:
         """List the working orders; a late list has what has ended since, and not what is new."""
-        held = sorted(self._exchange.account.state.orders.values(), key=lambda one: -one.sequence)
-        shown = self._exchange.delays.open_orders(held, "")
+        orders = sorted(self._exchange.account.state.orders.values(), key=lambda one: -one.sequence)
+        shown = self._exchange.delays.open_orders(orders, "")
 
         def fetch(before: int, limit: int) -> list[VenueOrder]:
             return [one for one in shown if one.sequence < before][:limit]
@@ -105,7 +105,7 @@ class HistoryRest:
         return self._orders(*page(fetch, lambda one: one.sequence, keeps, cursor, params.limit(20, 50)))
 
     def _orders(self, rows: list[VenueOrder], more: str) -> Result:
-        shown = [shapes.order(held, self._venue_id(held.symbol)) for held in rows]
+        shown = [shapes.order(order, self._venue_id(order.symbol)) for order in rows]
         return {"category": LINEAR, "list": shown, "nextPageCursor": more}
 
     def _executions(self, params: Parameters) -> Result:
@@ -142,7 +142,7 @@ class HistoryRest:
             lambda row: symbols.keeps(row[1].symbol) and bool(delays.closed([row])), params.integer("cursor", FAR),
             params.limit(50, 100),
         )  # fmt: skip
-        shown = [shapes.closed_pnl(held, self._venue_id(held.symbol)) for _, held in rows]
+        shown = [shapes.closed_pnl(part, self._venue_id(part.symbol)) for _, part in rows]
         return {"category": LINEAR, "list": shown, "nextPageCursor": more}
 
     def _ledger(self, params: Parameters) -> Result:
@@ -166,27 +166,27 @@ class HistoryRest:
         """Yield every execution since a time, newest first, with its line in the ledger."""
         opened, balance, before = self._opened_at(start), self._exchange.account.state.wallet, FAR
         sizes = dict[str, Decimal]()
-        for one in self._exchange.account.open_positions():
-            sizes[one.symbol] = sizes.get(one.symbol, ZERO) + one.qty
+        for position in self._exchange.account.open_positions():
+            sizes[position.symbol] = sizes.get(position.symbol, ZERO) + position.qty
         fetch = self._fetch(start, FAR)
         while chunk := fetch(before, RECENT):
-            for held in chunk:
-                entry = opened.get((held.order_id, held.time), held.price)
-                flow = held.closed * held.side.sign * (entry - held.price)
-                size = sizes.get(held.symbol, ZERO)
-                yield held, shapes.ledger_row(held, self._venue_id(held.symbol), flow, balance, size)
-                balance -= flow - held.fee
-                if held.kind != "Funding":
-                    sizes[held.symbol] = size - held.side.sign * held.qty
+            for execution in chunk:
+                entry = opened.get((execution.order_id, execution.time), execution.price)
+                flow = execution.closed * execution.side.sign * (entry - execution.price)
+                size = sizes.get(execution.symbol, ZERO)
+                yield execution, shapes.ledger_row(execution, self._venue_id(execution.symbol), flow, balance, size)
+                balance -= flow - execution.fee
+                if execution.kind != "Funding":
+                    sizes[execution.symbol] = size - execution.side.sign * execution.qty
             before = chunk[-1].sequence
 
     def _opened_at(self, start: int) -> dict[tuple[str, int], Decimal]:
         """Return the entry prices of what orders closed, by order and time."""
-        found, before = dict[tuple[str, int], Decimal](), FAR
+        prices, before = dict[tuple[str, int], Decimal](), FAR
         while chunk := self._exchange.store.closed_pnl("", start, FAR, before=before, limit=RECENT):
-            found |= {(held.order_id, held.time): held.entry_price for _, held in chunk}
+            prices |= {(part.order_id, part.time): part.entry_price for _, part in chunk}
             before = chunk[-1][0]
-        return found
+        return prices
 
     def _venue_id(self, symbol: str) -> str:
         return self._exchange.tape.instruments[symbol].venue_id

@@ -54,7 +54,7 @@ class MarginAccount(SimulatedAccount):
     def margin(self) -> Decimal:
         """Return the initial margin of all positions, with what was added to them."""
         legs = sum((abs(leg.qty) * leg.avg_price / leg.leverage for leg in self.state.legs), ZERO)
-        return super().margin() + legs + sum((one.extra for one in self.open_positions()), ZERO)
+        return super().margin() + legs + sum((position.extra for position in self.open_positions()), ZERO)
 
     def set_margin_mode(self, mode: str) -> None:
         """Switch between isolated and shared margin; raises Rejected for any other mode, or none that differs."""
@@ -114,8 +114,8 @@ class MarginAccount(SimulatedAccount):
     def _stopped_before(self, held: VenuePosition, level: Decimal) -> bool:
         sign, size = (1 if held.qty > 0 else -1), abs(held.qty)
         resting = [held.stop] if held.index else [
-            one.trigger for one in self._waiting(held.symbol)
-            if one.reduce_only and one.kind is OrderKind.STOP and one.qty >= size
+            order.trigger for order in self._waiting(held.symbol)
+            if order.reduce_only and order.kind is OrderKind.STOP and order.qty >= size
         ]  # fmt: skip
         return any(trigger and sign * (trigger - level) > 0 for trigger in resting)
 

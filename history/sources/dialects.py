@@ -174,9 +174,9 @@ class Okx:
 
     def rows(self, market: str, venue_id: str, body: Any) -> Bars:  # noqa: ARG002  see Dialect
         """See Dialect; rows that OKX has not confirmed yet are left out."""
-        told = [row for row in _inside(body, "data") if not (isinstance(row, list) and str(row[-1]) == "0")]
+        complete = [row for row in _inside(body, "data") if not (isinstance(row, list) and str(row[-1]) == "0")]
         # spot has its volume in base units where swaps have contracts
-        return table(told, lambda row: (*row[:5], row[6] if market == PERPETUAL else row[5], row[7]))
+        return table(complete, lambda row: (*row[:5], row[6] if market == PERPETUAL else row[5], row[7]))
 
     def following(self, body: Any) -> dict[str, Any]:  # noqa: ARG002  see Dialect
         """Answers have one page: what is left of a span is asked for by its times."""
@@ -229,8 +229,8 @@ class OkxMarks(Okx):
 
     def rows(self, market: str, venue_id: str, body: Any) -> Bars:  # noqa: ARG002  see Dialect
         """See Dialect."""
-        told = [row for row in _inside(body, "data") if not (isinstance(row, list) and str(row[-1]) == "0")]
-        return table(told, lambda row: (*row[:5], 0.0, 0.0))
+        complete = [row for row in _inside(body, "data") if not (isinstance(row, list) and str(row[-1]) == "0")]
+        return table(complete, lambda row: (*row[:5], 0.0, 0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +263,10 @@ def payments(source: Source, body: Any) -> list[tuple[int, float]]:
     )
     try:
         # hosts tell payments some milliseconds after the minute that they belong to
-        found = [(int(one[time_name]) // 60_000 * 60_000, float(one[rate_name])) for one in listed]
+        payments = [(int(row[time_name]) // 60_000 * 60_000, float(row[rate_name])) for row in listed]
     except (LookupError, TypeError, ValueError) as error:
         raise Unavailable(f"unreadable answer {str(body)[:120]}") from error
-    return sorted(found)
+    return sorted(payments)
 
 
 class Alpaca:

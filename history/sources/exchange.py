@@ -90,9 +90,9 @@ class ExchangeSource:
         """Return every market of a kind that the exchange lists."""
         client = await self._listed(kind)
         return [
-            Market(one["symbol"], _time(one.get("created")), _time(one.get("expiry")), one.get("active") is not False)
-            for one in client.markets.values()
-            if market_of(one["symbol"]) == kind and not one.get("option")
+            Market(row["symbol"], _time(row.get("created")), _time(row.get("expiry")), row.get("active") is not False)
+            for row in client.markets.values()
+            if market_of(row["symbol"]) == kind and not row.get("option")
         ]
 
     @property
@@ -125,10 +125,10 @@ class ExchangeSource:
 
     async def _last_price(self, symbol: str) -> float:
         now = self._client(market_of(symbol)).milliseconds()
-        told = await self.bars(Series(symbol, "1d"), Span(now - PRICE_DAYS * DAY_MS, now))
-        if not len(told):
+        days = await self.bars(Series(symbol, "1d"), Span(now - PRICE_DAYS * DAY_MS, now))
+        if not len(days):
             raise Rejected(f"{self.source}: no price of {symbol} is known")
-        return float(told.close[np.argmax(told.open_time)])
+        return float(days.close[np.argmax(days.open_time)])
 
     def parts(self, series: Series, span: Span) -> Iterator[Span]:
         """Cut a span into pages."""
@@ -138,14 +138,14 @@ class ExchangeSource:
         """Return the rows told for a span, as they came."""
         kind, venue_id = market_of(series.symbol), (await self._market(series.symbol))["id"]
         asked = self._dialect.request(kind, venue_id, series.timeframe, span)
-        told, more = [], dict[str, Any]()
+        pages, more = [], dict[str, Any]()
         for _ in range(PAGES_MAX):
             body = await self._call(kind, asked.method, asked.params | more, asked.cost)
             date = _header(self._client(kind), "date")
-            told.append(over_by(on_days(self._rows(kind, venue_id, body, series), series), series, date))
+            pages.append(over_by(on_days(self._rows(kind, venue_id, body, series), series), series, date))
             following = self._dialect.following(body)
             if not following or following == more:
-                return joined(told)
+                return joined(pages)
             more = following
         raise Unavailable(f"{self.source}: {series.symbol} {series.timeframe}: its pages have no end")
 
@@ -154,9 +154,9 @@ class ExchangeSource:
             return self._dialect.rows(kind, venue_id, body)
         except Unavailable as error:
             whole = str(body).encode()
-            said = str(error) if hidden(whole, self._keys.values()) == whole else "an answer with our key in it"
+            message = str(error) if hidden(whole, self._keys.values()) == whole else "an answer with our key in it"
             # what it was raised from has the answer in it
-            raise Unavailable(f"{self.source}: {series.symbol} {series.timeframe}: {said}") from None
+            raise Unavailable(f"{self.source}: {series.symbol} {series.timeframe}: {message}") from None
 
     async def funding(self, symbol: str, span: Span) -> AsyncIterator[list[tuple[int, float]]]:
         """Yield the funding payments in a span, page by page, oldest first: (UTC ms, rate).
@@ -180,9 +180,9 @@ class ExchangeSource:
             return self._first_days[symbol]
         client = self._client(market_of(symbol))
         for start in range(BEGINNING_MS, client.milliseconds(), self.terms.page * DAY_MS):
-            told = await self.bars(Series(symbol, "1d"), Span(start, start + self.terms.page * DAY_MS))
-            if len(told):
-                self._first_days[symbol] = int(told.open_time.min())
+            days = await self.bars(Series(symbol, "1d"), Span(start, start + self.terms.page * DAY_MS))
+            if len(days):
+                self._first_days[symbol] = int(days.open_time.min())
                 break
         return self._first_days.setdefault(symbol, None)
 
@@ -191,10 +191,10 @@ class ExchangeSource:
             return {"id": symbol}
         kind = market_of(symbol)
         client = await self._listed(kind)
-        found: dict[str, Any] | None = client.markets.get(symbol)
-        if found is None or market_of(found["symbol"]) != kind:
+        listed: dict[str, Any] | None = client.markets.get(symbol)
+        if listed is None or market_of(listed["symbol"]) != kind:
             raise Rejected(f"{self.source}: has no {kind} market {symbol}; write it like {next(iter(client.markets))}")
-        return found
+        return listed
 
     async def _listed(self, kind: str) -> Any:
         """Return the client for a kind of market, its markets loaded."""
@@ -236,8 +236,8 @@ class ExchangeSource:
 
     def _translated(self, error: Exception, kind: str, what: str) -> RevenantError:
         ccxt, text = _ccxt(), hidden(" ".join(str(error).split()).encode(), self._keys.values()).decode()
-        found = re.search(r"https?://\S+ (\d{3}) ", f"{text} ")
-        status = int(found[1]) if found else 0
+        match = re.search(r"https?://\S+ (\d{3}) ", f"{text} ")
+        status = int(match[1]) if match else 0
         message = f"{self.source}: {what}: {unreachable(error) or text[-200:]}"
         client = self._client(kind)
         headers = {name.lower(): value for name, value in (client.last_response_headers or {}).items()}
@@ -276,8 +276,8 @@ def _exact(told: Any) -> Decimal | None:
 
 def _funding_interval(market: Mapping[str, Any]) -> int:
     """Return what Bybit says in minutes (v5 instruments-info, fundingInterval); others do not say it there."""
-    told = str((market.get("info") or {}).get("fundingInterval") or "")
-    return int(told) * 60_000 if told.isdecimal() and int(told) else EIGHT_HOURS_MS
+    minutes = str((market.get("info") or {}).get("fundingInterval") or "")
+    return int(minutes) * 60_000 if minutes.isdecimal() and int(minutes) else EIGHT_HOURS_MS
 
 
 def _time(told: Any) -> int | None:
@@ -298,5 +298,5 @@ def _seconds(text: str | None, otherwise: float) -> float:
 
 def _moved(urls: Any, address: str) -> Any:
     if isinstance(urls, dict):
-        return {name: _moved(one, address) for name, one in urls.items()}
+        return {name: _moved(part, address) for name, part in urls.items()}
     return re.sub(r"^https?://[^/]+", address, urls) if isinstance(urls, str) else urls

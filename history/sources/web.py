@@ -106,8 +106,8 @@ class Web:
                 while len(body) <= bytes_max and (more := await answer.content.readany()):
                     body += more
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            said = unreachable(error, self._address) or f"{self._host.name}: no answer ({type(error).__name__})"
-            raise Unavailable(said) from error
+            message = unreachable(error, self._address) or f"{self._host.name}: no answer ({type(error).__name__})"
+            raise Unavailable(message) from error
         if len(body) > bytes_max:
             raise Rejected(f"{self._host.name}: sends more than {bytes_max} bytes for {path}")
         shown = hidden(bytes(body), self._headers.values())
@@ -136,17 +136,17 @@ class Web:
     def _judged(self, status: int, retry_after: str | None, body: bytes, path: str) -> bytes | None:
         if status == HTTPStatus.OK:
             return body
-        said = f"{self._host.name}: {path}: {status} {body[:120].decode(errors='replace')}"
+        message = f"{self._host.name}: {path}: {status} {body[:120].decode(errors='replace')}"
         if status in {HTTPStatus.TOO_MANY_REQUESTS, BANNED}:
-            told = retry_after and retry_after.isdecimal()
-            seconds = min(BAN_S_MAX, float(retry_after)) if told and retry_after else PATIENCE_S
+            numeric = retry_after and retry_after.isdecimal()
+            seconds = min(BAN_S_MAX, float(retry_after)) if numeric and retry_after else PATIENCE_S
             self._budgets(self._host).ban(seconds)
             raise Throttled(f"{self._host.name}: asks us to wait {seconds:.0f} s ({status})", seconds)
         if status == HTTPStatus.NOT_FOUND:
             return None
         if 400 <= status < 500:  # noqa: PLR2004  the client's fault, by HTTP
-            raise Rejected(said)
-        raise Unavailable(said)
+            raise Rejected(message)
+        raise Unavailable(message)
 
 
 class Cache(Protocol):
@@ -229,10 +229,10 @@ class CoinGecko:
     async def _id(self, symbol: str) -> str:
         base, _, quote = symbol.partition("/")
         known = await self._known()
-        found = next((coin.id for coin in known if coin.ticker == base), None)
-        if found is None or quote not in {"USD", "USDT", "USDC"}:
+        coin_id = next((coin.id for coin in known if coin.ticker == base), None)
+        if coin_id is None or quote not in {"USD", "USDT", "USDC"}:
             raise Rejected(f"coingecko: has no coin {symbol} among the 250 largest, against dollars")
-        return found
+        return coin_id
 
     async def _known(self) -> list[Coin]:
         """Return the largest coins, the largest first: those that were told within a day, to whichever process."""
@@ -291,10 +291,10 @@ class CryptoCompare:
             "limit": max(1, (span.end - span.start) // step - 1),
         })  # fmt: skip
         if isinstance(body, dict) and body.get("Response") == "Error":
-            said = str(body.get("Message"))[:150]
-            if "rate limit" in said.lower():
-                raise Throttled(f"cryptocompare: {said}", PATIENCE_S)
-            raise Rejected(f"cryptocompare: {series.symbol}: {said}")
+            message = str(body.get("Message"))[:150]
+            if "rate limit" in message.lower():
+                raise Throttled(f"cryptocompare: {message}", PATIENCE_S)
+            raise Rejected(f"cryptocompare: {series.symbol}: {message}")
         return over_by(self.rows(body), series, date)
 
     @staticmethod
@@ -304,9 +304,9 @@ class CryptoCompare:
         listed = data.get("Data") if isinstance(data, dict) else data
         if not isinstance(listed, list):
             raise Unavailable(f"cryptocompare: unreadable answer {str(body)[:120]}")
-        told = [row for row in listed if isinstance(row, dict) and (row.get("close") or row.get("volumeto"))]
+        complete = [row for row in listed if isinstance(row, dict) and (row.get("close") or row.get("volumeto"))]
         names = ("open", "high", "low", "close", "volumefrom", "volumeto")
-        return table(told, lambda row: (int(row["time"]) * 1000, *(row[name] for name in names)))
+        return table(complete, lambda row: (int(row["time"]) * 1000, *(row[name] for name in names)))
 
 
 class Polygon:
@@ -357,10 +357,10 @@ class Polygon:
             pages.append(over_by(on_days(rows, series), series, date))
             # it is followed on the host that we ask, which alone is shown our key
             following = urlsplit(str(body.get("next_url") or ""))
-            found = following.path, dict(parse_qsl(following.query))
-            if not following.path or found == (path, params):
+            next_page = following.path, dict(parse_qsl(following.query))
+            if not following.path or next_page == (path, params):
                 return joined(pages)
-            path, params = found
+            path, params = next_page
         raise Unavailable(f"polygon: {series.symbol}: its pages have no end")
 
 
@@ -402,27 +402,27 @@ class BinanceArchive:
 
     async def bars(self, series: Series, span: Span) -> Bars:
         """Return the rows of every archive that the span touches; what is not archived is left out."""
-        told = [Bars.empty()]
+        parts = [Bars.empty()]
         for month in _months(span):
             part = Span(max(span.start, _ms(month)), min(span.end, _ms(month + 1)))
             whole = await self._file(series, "monthly", str(month)) if span.end - span.start > DAY_MS else None
             if whole is not None:
-                told.append(whole)
+                parts.append(whole)
             elif span.end - span.start <= DAY_MS or self._now() < _ms(month + 1) + MONTH_LATE_MS:
-                told += await self._days(series, part)
-        rows = join(told)
+                parts += await self._days(series, part)
+        rows = join(parts)
         inside = (rows.open_time >= span.start) & (rows.open_time < span.end)
         return Bars(*(column[inside] for column in rows.columns()))
 
     async def _days(self, series: Series, span: Span) -> list[Bars]:
         """Return the rows of every day's archive up to the first that is not there: after it there are none either."""
-        told: list[Bars] = []
+        days: list[Bars] = []
         for day in range(span.start // DAY_MS, -(-span.end // DAY_MS)):
             of_day = await self._file(series, "daily", str(np.datetime64(day, "D")))
             if of_day is None:
                 break
-            told.append(of_day)
-        return told
+            days.append(of_day)
+        return days
 
     async def _file(self, series: Series, period: str, date: str) -> Bars | None:
         market = "futures/um" if market_of(series.symbol) == PERPETUAL else "spot"
@@ -433,8 +433,8 @@ class BinanceArchive:
         if packed is None:
             return None
         checksum = await self._web.get(f"{path}.CHECKSUM")
-        told = checksum.decode(errors="replace").split()[0].lower() if checksum else ""
-        if hashlib.sha256(packed).hexdigest() != told:
+        expected = checksum.decode(errors="replace").split()[0].lower() if checksum else ""
+        if hashlib.sha256(packed).hexdigest() != expected:
             raise Unavailable(f"binance archive {name}: does not have its checksum; it is not used")
         return await asyncio.to_thread(_unzipped, packed, name)
 
@@ -460,10 +460,10 @@ def on_grid(points: Bars, step: int) -> Bars:
     ends = (points.open_time + step // 2) // step * step
     away = np.abs(points.open_time - ends)
     good = (points.open_time >= 0) & (away <= NEAR_MS)
-    held, times, away = points.where(good), ends[good] - step, away[good]
+    grid, times, away = points.where(good), ends[good] - step, away[good]
     order = np.lexsort((away, times))
     first = np.r_[True, np.diff(times[order]) != 0] if len(times) else np.zeros(0, bool)
-    bars = Bars(times[order][first], *(column[order][first] for column in held.columns()[1:]))
+    bars = Bars(times[order][first], *(column[order][first] for column in grid.columns()[1:]))
     return joined([bars, points.where(points.open_time < 0)])
 
 
@@ -478,11 +478,11 @@ def _ms(month: np.datetime64) -> int:
 
 def _unzipped(packed: bytes, name: str) -> Bars:
     try:
-        with zipfile.ZipFile(io.BytesIO(packed)) as held:
-            first = next(iter(held.infolist()))
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            first = next(iter(archive.infolist()))
             # zipfile unpacks no more of a member than it says that it has
             if first.file_size <= MEMBER_BYTES_MAX:
-                return candles.of_csv(held.read(first))
+                return candles.of_csv(archive.read(first))
     except (zipfile.BadZipFile, StopIteration, BadData, ValueError) as error:
         raise Unavailable(f"binance archive {name}: {error}") from error
     raise Unavailable(f"binance archive {name}: unpacks to more than {MEMBER_BYTES_MAX} bytes")
