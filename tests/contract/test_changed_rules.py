@@ -12,13 +12,13 @@ from decimal import Decimal as D
 import pytest
 
 from domain import ids
-from domain.account_facts import ISOLATED
 from domain.account_state import VenueOrder
 from domain.errors import Objection, Rejected
 from domain.order import Cause, OrderKind, OrderSide
 from domain.records import SwitchState, Touch
 from engine.guard import UNGUARDED_S
 from engine.tasks import Tasks
+from sandbox.margin_account import ISOLATED
 from tests.torture.episodes import BAR_S, SYMBOLS, Life, Market, rules
 from tests.torture.venue import Venue
 from tests.torture.virtual import run_virtually

@@ -15,6 +15,7 @@ import ccxt
 import pytest
 import websockets
 
+from domain.account import AccountState
 from domain.candle import Bars
 from domain.errors import Rejected
 from sandbox.clock import wire_ms
@@ -369,4 +370,15 @@ def test_a_restart_finds_positions_marks_and_legs_as_they_were(tmp_path):
     assert again.account.state.isolated
     assert again.by_venue_id["BTCUSDT"].delivery_time == START + 10**12
     assert [one.qty for one in again.account.open_positions()] == [2, -1]
+    store.close()
+
+
+@pytest.mark.parametrize(("mode", "isolated"), [("ISOLATED_MARGIN", True), ("REGULAR_MARGIN", False)])
+def test_a_file_of_an_earlier_version_keeps_its_margin_mode(tmp_path, mode, isolated):
+    store = SandboxStore(tmp_path / "x.sqlite")
+    store.commit(AccountState(wallet=D(1)), [], 0)
+    account = json.loads(store.get("account"))
+    del account["isolated"]
+    store.put("account", json.dumps({**account, "margin_mode": mode}))
+    assert store.load_state().isolated is isolated
     store.close()
