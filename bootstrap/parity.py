@@ -81,10 +81,12 @@ def compare(settings: Settings, progress: Progress = lambda *_: None) -> Parity:
         settings.source, tuple(symbols_of(settings, rules)), span=span, always=had, ml=backtest.ON, who=who
     )
     result = backtest.run(settings, request, progress)
-    live = [trade for trade in made if _ms(trade) <= span.end]
     # a bot that was stopped may not have recorded yet what ended in its last moment
     begun = _begun(records) - {trade.trade_id for trade in made}
     again = [t for t in result.outcome.trades if not (t.trade_id in begun and _ms(t) > span.end - finest)]
+    # and an exit that the close of the last bar decided has no bar left in the backtest to fill in
+    both = {trade.trade_id for trade in again}
+    live = [trade for trade in made if _ms(trade) < span.end or (_ms(trade) == span.end and trade.trade_id in both)]
     told = {signal: gate for signal, gate in told.items() if signal[2] <= span.end}
     return _compared(Parity(span), told, live, again, result)
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Query
 
 from dashboard import models
 from dashboard.services import REFUSALS, Held, may_read
-from domain.candle import timeframe_ms
+from domain.candle import MAIN_TIMEFRAME, timeframe_ms
 
 router = APIRouter(prefix="/api/v1/chart", tags=["chart"], dependencies=[Depends(may_read)], responses=REFUSALS)
 
@@ -29,7 +29,7 @@ async def timeframes(services: Held, symbol: Symbol) -> list[str]:
 
 @router.get("/older", response_model=models.OlderBars)
 async def older(
-    services: Held, symbol: Symbol, before: Before, timeframe: Timeframe = "15m", count: Count = 1_000
+    services: Held, symbol: Symbol, before: Before, timeframe: Timeframe = MAIN_TIMEFRAME, count: Count = 1_000
 ) -> dict[str, Any]:
     """Return stored bars before a time with what was done within them; no bars where history begins."""
     desk = services.desk
@@ -48,7 +48,7 @@ async def older(
 
 @router.get("/columns", response_model=list[models.StrategyColumns])
 async def columns(
-    services: Held, symbol: Symbol, timeframe: Timeframe = "15m", count: Count = 400, before: Before = NEVER
+    services: Held, symbol: Symbol, timeframe: Timeframe = MAIN_TIMEFRAME, count: Count = 400, before: Before = NEVER
 ) -> list[dict[str, Any]]:
     """Return what the strategies that decide on a timeframe have computed of its bars, a value for each bar."""
     name, _ = services.desk.symbol(symbol), timeframe_ms(timeframe)
