@@ -18,6 +18,9 @@ RENEW_S = 5.0
 ALONE_S = 600.0
 """How long entries go on while nobody can say who has the right: both senders would use the same order ids."""
 
+STILL_S = 10.0
+"""A process that runs asks more often than this. One that has not was frozen, and another may have taken over since."""
+
 SILENT_S = 60.0
 SILENT = ", no sign of life for a minute: nobody may be sending, restart this one if that is so"
 """What is told of a successor that may be gone."""
@@ -80,6 +83,7 @@ class Fence:
         self._right, self._tier = right, tier
         self._heard_at: float | None = None
         self._reachable = True
+        self._still_s = 0.0
         self._owner = ""
         self._left = False
         self.epoch = 0
@@ -119,9 +123,7 @@ class Fence:
                 else:
                     await self._note(await self._tier.call(self._right.renew, self.epoch))
             except (Unavailable, Rejected, ConfigError) as error:
-                if self._reachable:
-                    log.warning("nobody can say whether another instance is running", reason=str(error))
-                self._reachable = False
+                self._lose_touch(error)
 
     async def stand_by(self) -> None:
         """Take the right again if the successor has handed it back, else look whether there still is one.
@@ -153,18 +155,22 @@ class Fence:
 
         Raises:
             Rejected: when a newer instance has taken over, or, for what raises the risk, when nobody has been able
-                to tell for ten minutes.
+                to tell for ten minutes, or since this process was frozen.
         """
         if self._reachable and self.epoch and not self.superseded:
             try:
                 await self._note(await self._tier.call(self._right.holder))
             except (Unavailable, Rejected, ConfigError) as error:
-                self._reachable = False
-                log.warning("nobody can say whether another instance is running", reason=str(error))
+                self._lose_touch(error)
         if self._left:
             raise Rejected("this instance has stopped: it sends nothing any more")
         if self.superseded:
             raise Rejected(f"another instance has taken over ({self.successor}): this one sends nothing")
+        if not leaving and not self._reachable and self._still_s:
+            raise Rejected(
+                f"this process stood still for up to {self._still_s:.0f} s, and nobody can say whether another "
+                "instance has taken over since"
+            )
         if not leaving and not self._reachable and self._alone_s() > ALONE_S:
             raise Rejected(f"for {self._alone_s():.0f} s nobody could say whether another instance is running")
 
@@ -172,6 +178,13 @@ class Fence:
         """Return how things stand."""
         word = "lost" if self.superseded else "held" if self.epoch and self._reachable else "unknown"
         return {"state": word, "epoch": self.epoch, "successor": self.successor, "silent_s": round(self._alone_s(), 1)}
+
+    def _lose_touch(self, error: Exception) -> None:
+        if self._reachable:
+            alone_s = self._alone_s()
+            self._still_s = alone_s if alone_s > STILL_S else 0.0
+            log.warning("nobody can say whether another instance is running", reason=str(error))
+        self._reachable = False
 
     def _alone_s(self) -> float:
         return 0.0 if self._heard_at is None else asyncio.get_running_loop().time() - self._heard_at

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from domain.errors import Rejected, Unavailable
-from engine.fence import ALONE_S, Fence
+from engine.fence import ALONE_S, RENEW_S, STILL_S, Fence
 from engine.watchdog import FROZEN_CODE, Watchdog
 from persistence.lease import Holder
 from tests.torture.virtual import run_virtually
@@ -243,3 +243,33 @@ def test_a_process_whose_loop_freezes_ends_with_its_stacks_told():
     assert done.returncode == FROZEN_CODE
     assert "in stuck" in done.stderr
     assert "event loop frozen" in done.stderr
+
+
+def test_whoever_stood_still_makes_no_entry_before_somebody_has_answered():
+    """Found by a bot that was stopped while another took over: it woke, its question had timed out, and it entered."""
+
+    async def story(loop):
+        right = Right()
+        held, keeper = fence(right), None
+        await held.take()
+        keeper = asyncio.ensure_future(held.keep())
+        # a database that goes away under a bot that runs is no reason yet
+        await asyncio.sleep(3 * RENEW_S)
+        right.away = True
+        await held.check(leaving=False)
+        right.away = False
+        await asyncio.sleep(2 * RENEW_S)
+        loop.jump(STILL_S + 1)
+        right.away = True
+        await held.check(leaving=True)
+        with pytest.raises(Rejected, match="stood still"):
+            await held.check(leaving=False)
+        await asyncio.sleep(3 * RENEW_S)
+        with pytest.raises(Rejected, match="stood still"):
+            await held.check(leaving=False)
+        right.away = False
+        await asyncio.sleep(2 * RENEW_S)
+        await held.check(leaving=False)
+        keeper.cancel()
+
+    run_virtually(story)
