@@ -7,9 +7,8 @@ from decimal import Decimal
 import msgspec
 
 from domain.candle import decimal_of
+from domain.durations import MINUTE_MS
 from domain.order import Cause, Side
-
-MINUTE_MS = 60_000
 
 
 class ExitPlan(msgspec.Struct, frozen=True):
