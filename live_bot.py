@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 import settings as settings_module
-from bootstrap import live, parts
+from bootstrap import parts
+from daemon import live
 from domain.errors import ConfigError, Unavailable
 from domain.version import VERSION
 

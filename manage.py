@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from bootstrap.place import refuse_if_held
 from commands import demo, init, outcome, reconciling, running, summary
 from commands.deferred import deferred
 from commands.shared import DEGRADED, FAILED, OK, SYMBOLS, AsJson, Config, Version, load, show
@@ -33,16 +34,16 @@ from domain.trade import Trade, as_row, as_tree
 
 if TYPE_CHECKING:
     import settings as settings_module
-    from bootstrap import control, inspection, log_setup, records
-    from bootstrap import doctor as examination
+    from app import control
+    from app import doctor as examination
+    from bootstrap import inspection, log_setup, records
     from domain import records as kinds
     from persistence import files, journal
 else:
     # a plain look needs few of them, and --help none
-    settings_module, examination = lazily("settings"), lazily("bootstrap.doctor")
-    control, inspection, log_setup, records = (
-        lazily(f"bootstrap.{name}") for name in ("control", "inspection", "log_setup", "records")
-    )
+    settings_module, examination = lazily("settings"), lazily("app.doctor")
+    control = lazily("app.control")
+    inspection, log_setup, records = (lazily(f"bootstrap.{name}") for name in ("inspection", "log_setup", "records"))
     kinds, files, journal = (lazily(name) for name in ("domain.records", "persistence.files", "persistence.journal"))
 
 POLL_S = 0.2
@@ -134,7 +135,7 @@ def dashboard(
     """Print a link that signs a browser in at the running bot; with --source, serve what is stored, read only."""
     settings = load(config, trading=False)
     if source is not None:
-        from bootstrap.stored_desk import serve  # noqa: PLC0415  the page's libraries take a second to load
+        from daemon.stored_desk import serve  # noqa: PLC0415  the page's libraries take a second to load
 
         log_setup.configure_logging(settings)
         asyncio.run(serve(settings_module.for_reading(settings, source, port)))
@@ -203,7 +204,7 @@ def panic(
     place = running.acting(settings, "panic")
     body = running.order(settings, "/panic", reason=reason, foreign=foreign)
     if body is None:
-        control.refuse_if_held(settings, "panic")
+        refuse_if_held(settings, "panic")
         body = asyncio.run(control.panic(settings, seconds, foreign=foreign))
     else:
         body |= _wait_flat(settings, seconds, foreign=foreign)
@@ -396,7 +397,7 @@ def _switch(settings: settings_module.Settings, state: kinds.SwitchState, reason
     place = running.acting(settings, state.value)
     body = running.order(settings, "/switch", state=state.value, reason=reason)
     if body is None:
-        control.refuse_if_held(settings, state.value)
+        refuse_if_held(settings, state.value)
         control.turn_switch(settings, state, reason)
         body = {"switch": state.value, "running": False, "note": "kept for the next start"}
     show({**place.as_row(), **body}, as_json)

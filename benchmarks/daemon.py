@@ -169,7 +169,7 @@ def _imported(bot: Bot) -> list[str]:
     told = (
         "import sys, os, sysconfig, runpy, json\n"
         "site = sysconfig.get_paths()['purelib']\n"
-        "import live_bot, bootstrap.live, bootstrap.page, telegram_bot.port\n"
+        "import live_bot, daemon.live, daemon.page, telegram_bot.port\n"
         "held = [n for n, m in list(sys.modules.items()) if (getattr(m, '__file__', None) or '').startswith(site)]\n"
         "print(json.dumps(sorted(held)))\n"
     )

@@ -17,7 +17,6 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.bar_close import STEP, history
 from benchmarks.measured import Measured, compared, in_turns, took
-from bootstrap.trainer import TrainingProcess
 from domain.candle import Bars
 from domain.order import Side
 from domain.signal import Signal
@@ -33,6 +32,7 @@ from persistence.lessons import LessonBook
 from persistence.models import ModelStore
 from persistence.registry import Registry
 from persistence.state import TableState
+from processes.trainer import TrainingProcess
 from tests.unit.test_learning import TERMS, teach
 from tests.unit.test_training import NOW, market
 

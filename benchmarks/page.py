@@ -19,11 +19,11 @@ import sqlalchemy as sa
 import uvicorn
 from msgspec.structs import replace
 
+from app.desk import Desk
 from benchmarks.lag import P99_MS, idle, probe
 from benchmarks.measured import Measured, compared
 from benchmarks.stores import with_postgres
-from bootstrap.desk import Desk
-from bootstrap.live import TURN_S
+from daemon.live import TURN_S
 from dashboard.access import Access
 from dashboard.app import build
 from dashboard.metrics import Exposed

@@ -1,1 +1,1 @@
-"""The composition root: the only package that names concrete classes and ties them together."""
+"""Builds the parts of a bot from its settings and ties them together."""

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from bootstrap.job_process import JobProcess, job_book
 from bootstrap.learning import judge_of, school
 from bootstrap.parts import (
     InUse,
@@ -41,7 +40,6 @@ from bootstrap.parts import (
     windows,
 )
 from bootstrap.polled import PolledMarket, SourceKlines
-from bootstrap.trainer import TrainingProcess
 from broker.bybit import public_messages
 from broker.bybit.api_key import KeyWatch
 from broker.bybit.klines import BybitKlines
@@ -78,6 +76,8 @@ from persistence.files import AtomicFile, durable_folder, make_private, refused
 from persistence.healing_candles import HealingCandleStorage
 from persistence.latches import Latches
 from persistence.lease import Lease
+from processes.job_process import JobProcess, job_book
+from processes.trainer import TrainingProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

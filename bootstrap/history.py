@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Self
 
 import structlog
 
-from bootstrap import control, parts
+from bootstrap import parts
+from bootstrap.place import refuse_if_held
 from bootstrap.rules import funding_told
 from bootstrap.sources import Budgets, sources
 from domain import retention
@@ -204,7 +205,7 @@ def spans_to_prune(settings: Settings, entry: Entry, pins: Sequence[retention.Pi
 def bot_runs(settings: Settings) -> bool:
     """Say whether a bot holds the data folder."""
     try:
-        control.refuse_if_held(settings, "this")
+        refuse_if_held(settings, "this")
     except RevenantError:
         return True
     return False

@@ -25,7 +25,6 @@ from bootstrap.parts import (
     plans,
     state_database,
 )
-from bootstrap.trainer import TrainingProcess
 from broker.paper import PaperBroker
 from domain.candle import Bars, timeframe_ms
 from domain.coverage import Span, cover
@@ -47,6 +46,7 @@ from persistence.journal import read_records
 from persistence.mirror import RedisMirror
 from persistence.registry import Registry
 from persistence.trade_table import TradeTable
+from processes.trainer import TrainingProcess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from domain.errors import Rejected
+from domain.errors import ConfigError, Rejected
 from domain.ids import Identity
 from domain.lean import lazily
 
@@ -73,6 +73,15 @@ def holder(folder: Path) -> str | None:
         except BlockingIOError:
             return lock.read().strip() or "unknown"
     return None
+
+
+def refuse_if_held(settings: Settings, why: str) -> None:
+    """Raise ConfigError when a bot that does not answer holds the folder; the text says which process that is."""
+    pid = holder(settings.data_dir)
+    if pid is not None:
+        raise ConfigError(
+            f"{why}: process {pid} holds {settings.data_dir} and does not answer; end it (kill -9 {pid}), then again"
+        )
 
 
 def _noted(settings: Settings, process: str) -> Identity | None:

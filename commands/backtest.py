@@ -13,14 +13,14 @@ import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
+from app import backtest as building
+from app import parity as comparing
+from app import results
+from app import sweep as sweeping
+from app.names import to_read
+from app.sweep import OBJECTIVES
 from backtest.trials import choices, trials
-from bootstrap import backtest as building
-from bootstrap import parity as comparing
-from bootstrap import results
-from bootstrap import sweep as sweeping
 from bootstrap.history import History
-from bootstrap.names import to_read
-from bootstrap.sweep import OBJECTIVES
 from commands.chosen import Symbols, several
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show, show_table
 from commands.times import Days, Since, Timerange, Until, told, window
@@ -91,7 +91,7 @@ def run(
 def _scores(settings: Settings, request: building.Request, progress: building.Progress) -> building.Scores | None:
     if request.ml != building.WALK_FORWARD:
         return None
-    from bootstrap import evaluation  # noqa: PLC0415  scikit-learn takes a second
+    from app import evaluation  # noqa: PLC0415  scikit-learn takes a second
 
     return evaluation.forward_scores(settings, request, progress)
 
@@ -154,7 +154,7 @@ def sweep(
 def _workers(settings: Settings, jobs: int, *, celery: bool) -> sweeping.Pool:
     if not celery:
         return sweeping.Processes(jobs)
-    from bootstrap.cluster import Cluster  # noqa: PLC0415  Celery takes half a second
+    from workers.cluster import Cluster  # noqa: PLC0415  Celery takes half a second
 
     return Cluster(settings)
 

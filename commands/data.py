@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from bootstrap import jobs as working
+from app import jobs as working
+from app.names import to_fetch
 from bootstrap.history import History, spans_to_prune
-from bootstrap.names import to_fetch
 from bootstrap.pins import pins_of
 from commands.chosen import OneSource, Symbols, Timeframes, Top, highest, several, window_of
 from commands.chosen import chosen as chosen_series

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     import settings as settings_module
-    from bootstrap import initial_settings
+    from app import initial_settings
 else:
-    settings_module, initial_settings = lazily("settings"), lazily("bootstrap.initial_settings")
+    settings_module, initial_settings = lazily("settings"), lazily("app.initial_settings")
 
 SOURCES = [one.value for one in Source if one.practice or one.tradable or one.polled]
 FOLDER = Path("user/strategies")

@@ -17,7 +17,7 @@ from commands.times import Days, Since, Timerange, Until, window
 from domain.source import Source
 
 if TYPE_CHECKING:
-    from bootstrap.evaluation import Asked
+    from app.evaluation import Asked
 
 Whose = Annotated[Source | None, typer.Option("-s", "--source", help=WHOSE)]
 
@@ -35,7 +35,7 @@ def evaluate(
     allow_gaps: AllowGaps = False,
 ) -> None:
     """Ask of stored candles whether the score tells gains from losses on signals that it has never seen."""
-    from bootstrap import evaluation, evaluation_page  # noqa: PLC0415  scikit-learn takes a second
+    from app import evaluation, evaluation_page  # noqa: PLC0415  scikit-learn takes a second
 
     settings = load(config, trading=False)
     span = window(since, until, timerange, days)
@@ -70,7 +70,7 @@ def bootstrap(
     allow_gaps: AllowGaps = False,
 ) -> None:
     """Train first models on the signals of stored candles, so that a new bot has a score on its first day."""
-    from bootstrap import first_model  # noqa: PLC0415  scikit-learn takes a second
+    from app import first_model  # noqa: PLC0415  scikit-learn takes a second
 
     settings = load(config, trading=False)
     span = window(since, until, timerange, days)
@@ -103,7 +103,7 @@ def _finite(value: Any) -> Any:
 
 
 def _tell(one: Asked) -> None:
-    from bootstrap.evaluation_page import lines, told  # noqa: PLC0415  see above
+    from app.evaluation_page import lines, told  # noqa: PLC0415  see above
 
     held = one.evaluation
     if held is None:

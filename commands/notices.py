@@ -37,7 +37,7 @@ def send_test(
 
 
 async def _tried(settings: Settings, name: str) -> list[dict[str, Any]]:
-    from bootstrap.announcer import outlets  # noqa: PLC0415  other commands need none of what it loads
+    from daemon.announcer import outlets  # noqa: PLC0415  other commands need none of what it loads
     from notices.announcement import Announcement  # noqa: PLC0415  as above
 
     recipients, threads = outlets(settings)

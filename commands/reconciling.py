@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bootstrap.place import refuse_if_held
 from commands import running
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
 from commands.times import DATES, moment
 from domain.lean import lazily
 
 if TYPE_CHECKING:
-    from bootstrap import control
+    from app import control
 else:
-    control = lazily("bootstrap.control")
+    control = lazily("app.control")
 
 RECONCILE_S, REBUILD_S = 60.0, 600.0
 
@@ -44,7 +45,7 @@ def _compare(config: Config, what: str, since: int | None, seconds: float, as_js
     asked: dict[str, Any] = {} if since is None else {"since": str(since)}
     body = running.order(settings, "/reconcile", seconds, reason="operator", **asked)
     if body is None:
-        control.refuse_if_held(settings, what)
+        refuse_if_held(settings, what)
         body = asyncio.run(control.reconcile(settings, since))
     show({**place.as_row(), **body}, as_json)
     raise typer.Exit(FAILED if "error" in body else DEGRADED if body["ghosts"] else OK)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from app.names import to_fetch
 from bootstrap.history import History
-from bootstrap.names import to_fetch
 from bootstrap.rules import reported_rules
 from commands.chosen import OneSource, Symbols, several
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show

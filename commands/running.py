@@ -13,8 +13,8 @@ from urllib.parse import urlencode
 
 from rich.console import Console
 
-from bootstrap.control_socket import connect
 from bootstrap.place import Place, holder, place_of
+from daemon.control_socket import connect
 from domain.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from bootstrap import scaffold, user_strategies
+from app import scaffold
+from bootstrap import user_strategies
 from commands.shared import FAILED, OK, AsJson, Config, load, show
 from domain.errors import ConfigError
 
@@ -75,7 +76,7 @@ def check(
     as_json: AsJson = False,
 ) -> None:
     """Examine a strategy on made-up markets: look-ahead, warm-up, chance, speed, both sides, numbers that are none."""
-    from bootstrap import strategy_check  # noqa: PLC0415  the practice market takes a while to load
+    from app import strategy_check  # noqa: PLC0415  the practice market takes a while to load
 
     settings = load(config, trading=False)
     path = Path(what)

@@ -1,1 +1,1 @@
-"""What others see of the bot: health now, the page later."""
+"""The page, its API, metrics, health and the log."""

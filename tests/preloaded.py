@@ -82,7 +82,7 @@ def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     # what manage.py would load late comes before it
     late = [f"commands.{name}" for name in ("backtest", "backup", "data", "ml", "sources", "strategies")]
-    parts = ["live_bot", "bootstrap.control", "bootstrap.inspection", *late, "manage"]
+    parts = ["live_bot", "app.control", "bootstrap.inspection", *late, "manage"]
     context.set_forkserver_preload([__name__, *parts, "broker.bybit", "persistence.migration"])
     return context
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from bootstrap.control_socket import listen
+from daemon.control_socket import listen
 from dashboard import connections
 from dashboard.forwarded import Forwarded
 from dashboard.server import CONNECTIONS_MAX, OF_ONE_MAX, Server

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from bootstrap.celery_app import make_app
 from bootstrap.parts import keyvalue
 from domain.errors import Unavailable
 from settings import load
+from workers.celery_app import make_app
 
 ROOT_NAME = "a platform"
 

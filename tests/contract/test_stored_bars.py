@@ -7,10 +7,10 @@ import mmap
 import numpy as np
 import pytest
 
-from bootstrap import stored_bars
+from app import stored_bars
+from app.mapped_bars import mapped
+from app.stored_bars import StoredBars
 from bootstrap.history import History
-from bootstrap.mapped_bars import mapped
-from bootstrap.stored_bars import StoredBars
 from domain.candle import Bars, Series, resample
 from domain.coverage import Span
 from domain.errors import BadData, Unavailable

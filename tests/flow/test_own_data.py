@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from app.parity import _had
 from bootstrap.history import History
-from bootstrap.parity import _had
 from commands.backtest import request_of
 from domain.candle import Bars, Series, resample
 from domain.coverage import Span

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from bootstrap.celery_app import make_app
 from domain.candle import Series
 from domain.errors import ConfigError
 from domain.source import Source
@@ -24,6 +23,7 @@ from settings import load
 from tests.bot import PATIENCE, until
 from tests.commands import Commands, candle_files
 from tests.venues import served, walk
+from workers.celery_app import make_app
 
 ROOT = Path(__file__).parents[2]
 STEP = 900_000

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import live_bot
-from bootstrap import live
+from daemon import live
 from tests.torture import world
 
 FROZEN = struct.Struct("=d")

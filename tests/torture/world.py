@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import settings as settings_module
-from bootstrap import inspection, live, parts
+from bootstrap import inspection, parts
+from daemon import live
 from dashboard.logs import Recent
 from domain.ids import parse_order_id
 from domain.records import Level

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import settings
-from bootstrap import going_live
+from app import going_live
 from domain.finding import State
 
 ROOT = Path(__file__).parents[2]

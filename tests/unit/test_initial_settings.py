@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bootstrap.initial_settings import SHIPPED, Answers, assigned, beaten, checked, draft, edited, variables_of, write
+from app.initial_settings import SHIPPED, Answers, assigned, beaten, checked, draft, edited, variables_of, write
 from domain.errors import ConfigError
 
 TEXT = SHIPPED.read_text()

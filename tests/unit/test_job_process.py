@@ -4,11 +4,11 @@ import json
 
 import pytest
 
-from bootstrap import job_process
-from bootstrap.job_process import JobProcess
 from domain.errors import Unavailable
 from domain.schedule import Judged
 from history.jobs import named
+from processes import job_process
+from processes.job_process import JobProcess
 
 
 def answering(folder, body: str, code: int = 0) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bootstrap.going_live import key_end
+from app.going_live import key_end
 from broker.bybit.api_key import KeyWatch, ends
 from domain.errors import Unavailable
 from domain.finding import State

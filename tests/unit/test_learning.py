@@ -12,8 +12,6 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from bootstrap import trainer
-from bootstrap.trainer import TrainingProcess
 from domain.errors import Unavailable
 from domain.lesson import Counts
 from domain.records import PhantomClosed, PhantomOpened
@@ -27,6 +25,8 @@ from persistence.database import Database
 from persistence.past_lessons import PastLessons
 from persistence.phantom_trail import PhantomTrail
 from persistence.state import TableState
+from processes import trainer
+from processes.trainer import TrainingProcess
 from tests.bot import until
 from tests.contract.test_audit import carry
 from tests.torture.episodes import Inline
@@ -295,21 +295,22 @@ async def test_the_process_reads_its_lessons_and_answers_with_a_sealed_model(tmp
     ],
 )
 async def test_a_process_that_dies_hangs_or_talks_nonsense_is_told_of(monkeypatch, tmp_path, program, says):
-    (tmp_path / "bootstrap").mkdir()
-    (tmp_path / "bootstrap" / "training.py").write_text(program)
+    (tmp_path / "processes").mkdir()
+    (tmp_path / "processes" / "training.py").write_text(program)
     monkeypatch.setattr(trainer, "ROOT", tmp_path)
     with pytest.raises(Unavailable, match=says):
         await TrainingProcess(2)(b"x" * 1_000_000)
 
 
 async def test_the_process_ends_with_whoever_waits_for_it(monkeypatch, tmp_path):
-    (tmp_path / "bootstrap").mkdir()
+    (tmp_path / "processes").mkdir()
     program = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
-    (tmp_path / "bootstrap" / "training.py").write_text(program)
+    (tmp_path / "processes" / "training.py").write_text(program)
     monkeypatch.setattr(trainer, "ROOT", tmp_path)
     task = asyncio.ensure_future(TrainingProcess(60)(b"{}"))
-    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-        await asyncio.sleep(0.02)
+    async with asyncio.timeout(30):
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            await asyncio.sleep(0.02)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

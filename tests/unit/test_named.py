@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from app.names import to_fetch, to_keep, to_read
 from bootstrap.history import History
-from bootstrap.names import to_fetch, to_keep, to_read
 from bootstrap.parts import known_rules
 from bootstrap.pins import pins_of
 from bootstrap.polled import PolledMarket

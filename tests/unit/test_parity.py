@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bootstrap import parity
+from app import parity
 from bootstrap.parts import database
 from domain.candle import Bar, Bars, Series
 from domain.records import Switch, SwitchState

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bootstrap.control_socket import PATH_MAX, connect, listen
 from commands import running
+from daemon.control_socket import PATH_MAX, connect, listen
 from domain.errors import ConfigError, Unavailable
 from settings import Settings
 

@@ -13,7 +13,7 @@ from sklearn.calibration import calibration_curve
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
-from bootstrap.evaluation_page import told
+from app.evaluation_page import told
 from dashboard.figures import deciles
 from domain.score_bins import score_bins
 from ml.evaluation import Seen, evaluate

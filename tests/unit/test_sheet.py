@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 import manage
-from bootstrap.results import write_trades
+from app.results import write_trades
 from dashboard.figures import as_csv
 from domain.sheet import FORMULA, cell
 from domain.trade import as_row

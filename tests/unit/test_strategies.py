@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import settings
-from bootstrap.backtest import chosen_plans
+from app.backtest import chosen_plans
 from bootstrap.parts import plans
 from domain.candle import Bars, resample, timeframe_ms
 from domain.errors import ConfigError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bootstrap.strategy_columns import columns_of
+from app.strategy_columns import columns_of
 from domain.candle import Bar, Bars, Series
 from domain.errors import BadData
 

@@ -8,8 +8,8 @@ import pytest
 import typer.core
 import typer.main
 
+from app.stored import StoredData, Watched
 from bootstrap.history import History
-from bootstrap.stored import StoredData, Watched
 from commands.shared import SYMBOLS
 from domain.candle import Bars, Series
 from domain.errors import BadData

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from app.sweep import OBJECTIVES, Trial
 from backtest.curve import Closes, curve, until_used_up
 from backtest.figures import deepest, figures
 from backtest.outcome import REJECTED, Funding, Holdings, OpenPosition, Outcome
@@ -20,7 +21,6 @@ from backtest.runner import Runner
 from backtest.signals import Replayed
 from backtest.tape import Tape
 from backtest.venue import Venue
-from bootstrap.sweep import OBJECTIVES, Trial
 from domain.account import AccountState, SimulatedAccount, VenueOrder, executions
 from domain.account_state import Payment
 from domain.assumed_rules import assumed

@@ -9,10 +9,11 @@ import msgspec
 import pytest
 
 import settings as settings_module
-from bootstrap import scaffold, strategy_check, user_strategies
-from bootstrap.backtest import chosen_plans
+from app import scaffold, strategy_check
+from app.backtest import chosen_plans
+from app.sweep import setting_of
+from bootstrap import user_strategies
 from bootstrap.parts import in_use, plans
-from bootstrap.sweep import setting_of
 from bootstrap.user_strategies import NotLoaded
 from domain.errors import ConfigError
 from domain.source import Source

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from bootstrap import backtest
+from app import backtest
 from bootstrap.history import History
 from bootstrap.parts import database, journal_folder, known_owner, known_rules, plans, symbols_of, tracker, windows
 from domain.candle import timeframe_ms
@@ -17,7 +17,7 @@ from domain.retention import BOT_TIMEFRAMES
 from persistence.journal import read_records
 
 if TYPE_CHECKING:
-    from bootstrap.backtest import Progress, Result
+    from app.backtest import Progress, Result
     from domain.ids import Identity
     from domain.records import Record
     from domain.trade import Trade

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from bootstrap.assembly import assemble, stand, take_folder
 from bootstrap.parts import database, known_owner, ledger_of, lived, sandbox_process
-from bootstrap.place import holder
 from domain.errors import ConfigError, Rejected, RevenantError, Unavailable
 from domain.records import Switch, SwitchState
 from engine.readiness import RECOVERING as RECOVERING  # noqa: PLC0414  what manage.py looks for
@@ -123,12 +122,3 @@ def _figures(bot: Bot) -> dict[str, Any]:
     figures = bot.snapshot()
     names = ("open", "pending", "positions", "closed", "foreign_positions", "adopted", "rebuilt", "ghosts", "tiers")
     return {name: figures[name] for name in names}
-
-
-def refuse_if_held(settings: Settings, why: str) -> None:
-    """Raise ConfigError when a bot that does not answer holds the folder; the text says which process that is."""
-    pid = holder(settings.data_dir)
-    if pid is not None:
-        raise ConfigError(
-            f"{why}: process {pid} holds {settings.data_dir} and does not answer; end it (kill -9 {pid}), then again"
-        )

@@ -24,7 +24,7 @@ _decoder = msgspec.json.Decoder(Message)
 
 
 class TrainingProcess:
-    """Starts ``bootstrap.training`` for each job; ``deadline_s`` is the longest that one may take."""
+    """Starts ``processes.training`` for each job; ``deadline_s`` is the longest that one may take."""
 
     def __init__(self, deadline_s: float) -> None:
         self._deadline_s = deadline_s
@@ -36,7 +36,7 @@ class TrainingProcess:
             Unavailable: when it took too long, or the process ended without an outcome.
         """
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "bootstrap.training", cwd=ROOT, limit=LINE_MAX, stdin=asyncio.subprocess.PIPE,
+            sys.executable, "-m", "processes.training", cwd=ROOT, limit=LINE_MAX, stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bootstrap.mapped_bars import mapped
+from app.mapped_bars import mapped
 from domain.candle import Bars, Series, resample, timeframe_ms
 from domain.coverage import Span, cover, parts
 from domain.errors import BadData

@@ -16,7 +16,7 @@ TEST = '''"""{title} looks at no bar to come, forgets what it says it forgets, a
 
 from pathlib import Path
 
-from bootstrap.strategy_check import check_file
+from app.strategy_check import check_file
 
 HERE = Path(__file__).parent
 

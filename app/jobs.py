@@ -9,10 +9,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from app.names import to_keep
 from bootstrap.history import History, spans_to_prune
-from bootstrap.job_process import job_book
 from bootstrap.keys import backup_key
-from bootstrap.names import to_keep
 from bootstrap.pins import pins_of
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span
@@ -24,6 +23,7 @@ from history.calendar import closed
 from history.jobs import ALL
 from persistence import backup
 from persistence import sources as tables
+from processes.job_process import job_book
 
 if TYPE_CHECKING:
     from domain.schedule import Job

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from bootstrap.backtest import Request
+from app.backtest import Request
+from app.sweep import Trial, attempt
 from bootstrap.history import History
-from bootstrap.sweep import Trial, attempt
 from settings import with_sections
 
 if TYPE_CHECKING:

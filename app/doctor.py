@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 import settings as settings_module
-from bootstrap import going_live
+from app import going_live
 from bootstrap.parts import database, exchange_of, in_use, known_rules, open_venue, symbols_of
 from bootstrap.polled import PolledMarket
 from domain.candle import Bars, Series

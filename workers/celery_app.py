@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery, chord
 from celery.schedules import crontab
 
-from bootstrap import jobs
+from app import jobs
 from bootstrap.history import History
-from bootstrap.shared_trial import work_off
 from domain.candle import Series
 from domain.coverage import Span
 from domain.errors import ConfigError, RevenantError, Unavailable
 from history.jobs import JOBS, named
 from persistence.jobs import JobBook
+from workers.shared_trial import work_off
 
 if TYPE_CHECKING:
     from domain.schedule import Job

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from bootstrap.control_socket import listen
-from bootstrap.stored import StoredData, Watched
-from bootstrap.works import WorkProcesses
+from app.stored import StoredData, Watched
+from daemon.control_socket import listen
 from dashboard.access import Access
 from dashboard.app import build
 from dashboard.forwarded import ANY
@@ -20,6 +19,7 @@ from dashboard.stream import Hub
 from domain.errors import Unavailable
 from engine.threads import Tier
 from persistence.deeds import Deeds
+from processes.works import WorkProcesses
 
 if TYPE_CHECKING:
     from dashboard.port import Desk

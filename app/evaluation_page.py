@@ -12,7 +12,7 @@ from backtest.charts import LEFT, RIGHT, STYLE, WIDTH, Frame, table
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from bootstrap.evaluation import Asked
+    from app.evaluation import Asked
     from ml.evaluation import Evaluation, Group, Seen
     from ml.weeks import Interval
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import settings as settings_module
-from bootstrap import charting, inspection, parts
-from bootstrap.drawer import DrawingProcess
+from app import charting
+from bootstrap import inspection, parts
 from domain import ids, trade_page
 from domain.candle import Bars, Series, timeframe_ms
 from domain.errors import BadData
@@ -19,6 +19,7 @@ from domain.version import VERSION
 from engine import universe
 from engine.adjustments import EVERYTHING
 from engine.threads import Tier
+from processes.drawer import DrawingProcess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from bootstrap import control
-from bootstrap.evaluation import past_lessons, terms_of
+from app.evaluation import past_lessons, terms_of
 from bootstrap.keys import model_key
 from bootstrap.learning import judge_of, past_file, school
 from bootstrap.parts import database, keyvalue, plans, state_database
+from bootstrap.place import refuse_if_held
 from domain.candle import Bars
 from domain.errors import Rejected
 from ml import envelope, training
@@ -21,7 +21,7 @@ from persistence.past_lessons import PastLessons
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from bootstrap.backtest import Progress, Request
+    from app.backtest import Progress, Request
     from domain.lesson import Lessons
     from domain.training_run import TrainingRun
     from engine.trader import Plan
@@ -48,7 +48,7 @@ def teach(settings: Settings, request: Request, progress: Progress = lambda *_: 
         Rejected: while a bot runs here, or when made-up bars were to teach about a real market.
         BadData: when bars are missing. ConfigError: for a strategy that is none.
     """
-    control.refuse_if_held(settings, "ml bootstrap")
+    refuse_if_held(settings, "ml bootstrap")
     if request.source.made_up and not settings.source.made_up:
         raise Rejected(f"ml bootstrap: bars of {request.source} are made up; {settings.source} is a real market")
     found = past_lessons(settings, request, progress)

@@ -10,7 +10,7 @@ from domain.errors import ConfigError, RevenantError, Unavailable
 from persistence.deeds import Deeds
 
 if TYPE_CHECKING:
-    from bootstrap.desk import Desk
+    from app.desk import Desk
     from engine.threads import Tier
     from settings import Settings
     from telegram_bot.bot import TelegramBot

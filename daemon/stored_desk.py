@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import structlog
 
 import settings as settings_module
-from bootstrap import charting, inspection
-from bootstrap.page import Page
+from app import charting
+from app.stored import Watched
+from bootstrap import inspection
 from bootstrap.parts import database, journal_folder, known_owner, phantom_tracker, plans
-from bootstrap.stored import Watched
+from daemon.page import Page
 from domain import reports, trade_page
 from domain.candle import timeframe_ms
 from domain.equity_curve import EquityCurve, RunningProfit

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from bootstrap.announcer import Announcer, announcer
+from app.desk import Desk
+from app.stored import Watched
 from bootstrap.assembly import Bot, Ground, assemble, stand
-from bootstrap.banner import banner
-from bootstrap.desk import Desk
-from bootstrap.page import Page
 from bootstrap.parts import plans
-from bootstrap.stored import Watched
+from daemon.announcer import Announcer, announcer
+from daemon.banner import banner
+from daemon.page import Page
 from engine.lag import measure
 from engine.tasks import Tasks
 from persistence.checkup import check_disk

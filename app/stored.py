@@ -6,10 +6,11 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bootstrap import inspection, jobs
+from app import jobs
+from app.strategy_columns import columns_of
+from bootstrap import inspection
 from bootstrap.history import History
 from bootstrap.parts import plans
-from bootstrap.strategy_columns import columns_of
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span, cover
 from domain.errors import BadData

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from app.backtest import during
 from backtest.page import page
-from bootstrap.backtest import during
 from domain.errors import BadData
 from domain.sheet import cell
 from domain.trade import as_tree
@@ -18,7 +18,7 @@ from persistence.files import AtomicFile
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from bootstrap.backtest import Result
+    from app.backtest import Result
     from domain.trade import Trade
     from settings import Settings
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import structlog
 
+from app.stored_bars import StoredBars, minute
 from backtest import signals as finding
 from backtest.causality import MORE_HISTORY, Causality, examine
 from backtest.curve import Closes, curve, until_used_up
@@ -25,7 +26,6 @@ from bootstrap.history import History
 from bootstrap.learning import judge_of, open_models
 from bootstrap.parts import costs, in_use, limits, windows
 from bootstrap.rules import funding_told, rules_of
-from bootstrap.stored_bars import StoredBars, minute
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span
 from domain.durations import MINUTE_MS

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import structlog
 
+from app.backtest import chosen_plans, prepare
 from backtest import past
-from bootstrap.backtest import chosen_plans, prepare
 from bootstrap.learning import EMBARGO_BARS, describer
 from bootstrap.parts import costs
 from domain.candle import timeframe_ms
@@ -22,7 +22,7 @@ from ml.job import Terms
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bootstrap.backtest import Ground, Progress, Request
+    from app.backtest import Ground, Progress, Request
     from domain.lesson import Lessons
     from domain.phantom import PhantomTrade
     from engine.trader import Plan

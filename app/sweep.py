@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 import numpy as np
 import structlog
 
+from app import backtest
 from backtest.figures import Figures, daily_returns
 from backtest.trials import Fold, deflated_sharpe, folds
-from bootstrap import backtest
 from bootstrap.user_strategies import origin
 from domain.coverage import Span
 from domain.errors import BadData, RevenantError
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from concurrent.futures import Future
 
-    from bootstrap.backtest import Request
+    from app.backtest import Request
 
 OBJECTIVES = ("sharpe", "sortino", "calmar", "profit_percent", "expectancy_r", "profit_factor")
 

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Self
 
 import msgspec
 
-from bootstrap.backtest import SHOWN
-from bootstrap.celery_app import make_app
-from bootstrap.shared_trial import seen
-from bootstrap.sweep import Trial
+from app.backtest import SHOWN
+from app.sweep import Trial
 from domain.errors import ConfigError, Unavailable
+from workers.celery_app import make_app
+from workers.shared_trial import seen
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from celery.result import AsyncResult
 
-    from bootstrap.backtest import Request
+    from app.backtest import Request
     from settings import Settings
 
 TASK = "revenant.trial"

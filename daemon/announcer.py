@@ -7,7 +7,7 @@ import contextlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from bootstrap.chat import chat
+from daemon.chat import chat
 from domain.notice import Loudness, Notice
 from engine.threads import Tier
 from notices.announcement import Announcement, values_of
@@ -23,7 +23,7 @@ from telegram_bot.watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bootstrap.desk import Desk
+    from app.desk import Desk
     from engine.reports import Reporter
     from engine.tasks import Tasks
     from settings import Settings

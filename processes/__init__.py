@@ -1,0 +1,1 @@
+"""Work in processes of its own, so that the event loop never waits for it."""

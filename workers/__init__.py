@@ -1,0 +1,1 @@
+"""History jobs and sweeps on Celery, for several machines."""
