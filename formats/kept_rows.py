@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 from typing import TYPE_CHECKING
 
 from domain.candle import COLUMNS, Bar, Bars, Series
+from domain.errors import BadData
+from formats.container import UNREADABLE, unpacked
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,13 +24,19 @@ def read(path: Path) -> dict[Series, Bars] | None:
         return None
     by_series: dict[Series, list[Bar]] = {}
     try:
-        with gzip.open(path, "rt", newline="") as file:
-            rows = csv.reader(file)
-            if tuple(next(rows, ())) != HEADER:
-                return None
-            for symbol, timeframe, time, *values in rows:
-                by_series.setdefault(Series(symbol, timeframe), []).append(Bar(int(time), *map(float, values)))
-    except (OSError, EOFError, ValueError, TypeError):
+        if not _begins_as_one(path):
+            return None
+        rows = csv.reader(io.StringIO(unpacked(path).decode()))
+        next(rows)
+        for symbol, timeframe, time, *values in rows:
+            by_series.setdefault(Series(symbol, timeframe), []).append(Bar(int(time), *map(float, values)))
+    except (*UNREADABLE, csv.Error, BadData):
         # the reader of candle files says in words what is wrong with it
         return None
     return {series: Bars.of(sorted(bars)) for series, bars in by_series.items()}
+
+
+def _begins_as_one(path: Path) -> bool:
+    header = ",".join(HEADER).encode()
+    with gzip.open(path) as packed:
+        return packed.readline(len(header) + 2).rstrip() == header

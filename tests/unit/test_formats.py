@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -10,10 +11,12 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domain.candle import Bars
 from domain.errors import BadData
-from formats import candles
+from formats import candles, container, kept_rows
 from formats.names import market_of
 from tests.venues import walk
 
@@ -134,3 +137,29 @@ def test_an_archive_must_have_its_checksum(tmp_path):
 def test_too_few_rows_do_not_tell_a_timeframe():
     with pytest.raises(BadData, match="give --timeframe"):
         candles.spacing(Bars.empty())
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    rows = [",".join(kept_rows.HEADER)]
+    rows += [f"BTC/USDT,1h,{START + n * 3_600_000},1,2,0.5,1.5,10,15" for n in range(50)]
+    whole = gzip.compress("\n".join(rows).encode())
+    return whole, tmp_path_factory.mktemp("kept") / "kept.csv.gz"
+
+
+@given(at=st.integers(0, 10_000), byte=st.integers(0, 255), cut=st.booleans())
+def test_a_damaged_packed_file_is_read_or_refused_whichever_byte_is_wrong(kept, at, byte, cut):
+    whole, path = kept
+    at %= len(whole)
+    path.write_bytes(whole[:at] if cut else whole[:at] + bytes([byte]) + whole[at + 1 :])
+    kept_rows.read(path)
+    with contextlib.suppress(BadData):
+        candles.read(path)
+
+
+def test_a_packed_file_of_any_size_is_looked_at_within_a_bound(kept, monkeypatch):
+    whole, path = kept
+    path.write_bytes(whole)
+    assert {series.symbol: len(bars) for series, bars in kept_rows.read(path).items()} == {"BTC/USDT": 50}
+    monkeypatch.setattr(container, "BYTES_MAX", 500)
+    assert kept_rows.read(path) is None
