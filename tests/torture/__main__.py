@@ -50,12 +50,12 @@ def parts(base: Path, quick: bool, seed: int) -> dict[str, tuple[int, Callable[[
     def size(small: int, full: int) -> int:
         return small if quick else full
 
-    cycles, stops = size(110, 10_000), size(20, 200)
+    cycles, stops = size(72, 10_000), size(14, 200)
     return {
         "kills": (cycles, lambda told: kills.run(base / "kills", cycles, seed, told=told)),
         "trouble": (cycles, lambda told: kills.run(base / "trouble", cycles, seed, troubled=True, told=told)),
         "sigterm": (stops, lambda told: sigterm.run(base / "sigterm", stops, seed, told=told)),
-        "episodes": (size(700, 10_000), lambda told: episodes.run(size(700, 10_000), seed, told=told)),
+        "episodes": (size(500, 10_000), lambda told: episodes.run(size(500, 10_000), seed, told=told)),
         "memory": (size(24, 100 * 24), lambda told: memory.lives(size(4, 1), size(4, 100), seed, told=told)),
         "machine": (1, lambda _: machine.run(size(200, 5_000))),
         "corruption": (1, lambda _: syscalls.corruption(size(4, 1))),
