@@ -333,6 +333,7 @@ class Dashboard(Section):
         viewer_password: what lets people, Prometheus and Grafana look, and do nothing.
         session_h: hours after which who signed in has to sign in again.
         requests_per_s: requests that one address may make in a second, over ten of them.
+        cors_origins: origins of other pages that may use freqtrade's API, such as FreqUI's http://localhost:3000.
         proxies: addresses of reverse proxies whose word on where a request comes from is taken, "*" for any.
     """
 
@@ -343,6 +344,7 @@ class Dashboard(Section):
     session_h: float = Field(12.0, gt=0, le=720)
     requests_per_s: float = Field(50.0, ge=1, le=10_000)
     proxies: tuple[str, ...] = ()
+    cors_origins: tuple[str, ...] = ()
 
     @property
     def local(self) -> bool:
@@ -355,6 +357,14 @@ class Dashboard(Section):
     @classmethod
     def _text(cls, value: Any) -> Any:
         return str(value) if isinstance(value, int) else value
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not re.fullmatch(r"https?://[^/*\s@]+", one):
+                raise ValueError(f"{one!r} is no origin: scheme, host and port, as in http://localhost:3000")
+        return value
 
     @model_validator(mode="after")
     def _guarded(self) -> Dashboard:

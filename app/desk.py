@@ -76,6 +76,11 @@ class Desk:
         return datetime.fromtimestamp(self._bot.runtime.market_time() / 1000, UTC)
 
     @property
+    def started(self) -> datetime:
+        """When the bot was started."""
+        return self._started
+
+    @property
     def loudness(self) -> dict[Notice, Loudness]:
         """How each kind of event is told."""
         return self.settings.telegram.loudness

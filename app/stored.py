@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import jobs
@@ -95,6 +97,10 @@ class StoredData:
         """Return what the strategies in use computed of those bars. Raises BadData, ConfigError, Unavailable."""
         return await self._strategies.call(self._columns, Series(symbol, timeframe), before, count)
 
+    async def strategy(self, name: str) -> dict[str, str]:
+        """Return a strategy in use: name, timeframe, code. Raises BadData, ConfigError, Unavailable."""
+        return await self._strategies.call(self._strategy, name)
+
     async def jobs(self) -> list[dict[str, Any]]:
         """Return the regular jobs with their last and next runs. Raises Unavailable."""
         return await self._tier.call(lambda: jobs.listed(self._opened()))
@@ -110,6 +116,14 @@ class StoredData:
     async def deeds(self, count: int) -> list[dict[str, Any]]:
         """Return what people had done lately, by page or chat, newest first."""
         return await self._tier.call(self._deeds, count)
+
+    def _strategy(self, name: str) -> dict[str, str]:
+        held = plans(self._settings)
+        if name not in held:
+            raise BadData(f"no strategy {name[:80]!r} is in use; there are {', '.join(held)}")
+        strategy = held[name].strategy
+        code = Path(inspect.unwrap(type(strategy).step).__code__.co_filename).read_text()
+        return {"strategy": name, "timeframe": strategy.timeframes[0], "code": code}
 
     def _opened(self) -> History:
         if self._history is None:

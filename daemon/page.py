@@ -55,7 +55,7 @@ class Page:
         services = Services(desk, self._stored, self._works, access, self._hub, self._audit)
         self._exposed = Exposed(desk, self._stored, self._hub)
         hosts = (*NAMES, held.host) if held.local else ()
-        self._app = build(services, self._exposed, hosts, held.requests_per_s)
+        self._app = build(services, self._exposed, hosts, held.requests_per_s, held.cors_origins)
 
     async def start(self) -> str:
         """Listen; return the address. Raises ConfigError."""

@@ -33,6 +33,8 @@ from persistence.journal import read_records
 from persistence.trade_table import TradeTable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from domain.candle import Bars, Series
     from domain.phantom import PhantomTrade
     from domain.picture import Mark
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from domain.trade import Trade
     from domain.trade_page import Wanted
     from engine.operations import ExitOutcome
+    from engine.protections import Lock
     from settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -77,6 +80,16 @@ class StoredDesk:
     def mode(self) -> str:
         """What is shown: the source's records."""
         return self._settings.mode.upper()
+
+    @property
+    def market_time(self) -> datetime:
+        """When the last trade ended."""
+        return self._now()
+
+    @property
+    def started(self) -> datetime:
+        """When this was started."""
+        return self._started
 
     @property
     def recorded(self) -> list[Trade]:
@@ -150,6 +163,18 @@ class StoredDesk:
         legs = list(found[0].legs) or await self._tier.call(self._legs, found[0].trade_id)
         rows = [(one.time, one.cause, one.qty, one.price, one.fee) for one in legs]
         return {"id": found[0].trade_id, "trade": found[0], "fills": rows}
+
+    async def locks(self) -> list[Lock]:
+        """Return no locks: nothing is traded."""
+        return []
+
+    def banned(self) -> list[str]:
+        """Return no symbols: nothing is traded."""
+        return []
+
+    def meant(self, names: Sequence[str]) -> list[str]:
+        """Return every symbol that somebody means. Raises BadData."""
+        return [self.symbol(name) for name in names]
 
     def symbols(self) -> list[str]:
         """Return the symbols of which bars are stored."""
@@ -231,6 +256,30 @@ class StoredDesk:
     async def reconcile(self, since: int | None = None) -> dict[str, Any]:
         """Refuse."""
         self._refuse(since)
+
+    async def balance(self) -> dict[str, Any]:
+        """Refuse."""
+        self._refuse()
+
+    async def unlock(self, symbol: str, reason: str) -> None:
+        """Refuse."""
+        self._refuse(symbol, reason)
+
+    async def ban(self, names: Sequence[str], reason: str) -> list[str]:
+        """Refuse."""
+        self._refuse(names, reason)
+
+    async def unban(self, names: Sequence[str], reason: str) -> list[str]:
+        """Refuse."""
+        self._refuse(names, reason)
+
+    async def changes(self) -> tuple[Any, list[str], list[str]]:
+        """Refuse."""
+        self._refuse()
+
+    async def reload(self, fresh: Any, reason: str) -> None:
+        """Refuse."""
+        self._refuse(fresh, reason)
 
     def _refuse(self, *_: object) -> NoReturn:
         raise Rejected(AT_REST)

@@ -156,18 +156,25 @@ class Access:
         if origin is not None and origin.partition("://")[2] != request.headers.get("host", ""):
             raise HTTPException(403, "this comes from another site's page")
 
+    def opens(self, secret: str, address: str, said: str = "that is not the password") -> bool:
+        """Return whether a password or the token of this machine lets somebody act, not only look.
+
+        Raises:
+            HTTPException: 401 for a wrong secret, 429 after five of them in five minutes.
+        """
+        if self._known(secret, self._token) or self._opens(secret, self._password, address):
+            return True
+        if self._opens(secret, self._viewer, address):
+            return False
+        raise self._wrong(address, said)
+
     def _bears(self, request: Request, *, acts: bool) -> bool:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not given:
             return False
-        address = address_of(request)
-        if self._known(given, self._token) or self._opens(given, self._password, address):
-            return True
-        if self._opens(given, self._viewer, address):
-            if acts:
-                raise HTTPException(403, ONLY_LOOKS)
-            return True
-        raise self._wrong(address, "that token is not known here")
+        if not self.opens(given, address_of(request), "that token is not known here") and acts:
+            raise HTTPException(403, ONLY_LOOKS)
+        return True
 
     def _opens(self, secret: str, password: str, address: str) -> bool:
         # the right secret is looked at first, so that nobody's five wrong ones lock out who shares their address; a

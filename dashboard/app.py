@@ -11,6 +11,9 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from dashboard import actions, charts, data, market, metrics, reports, session
+from dashboard.freqtrade.app import build as build_freqtrade
+from dashboard.freqtrade.door import Door
+from dashboard.freqtrade.tokens import Tokens
 from dashboard.guard import Guard
 from dashboard.services import REFUSED, Services, refused
 from domain.version import VERSION
@@ -34,7 +37,9 @@ class PageFiles(StaticFiles):
         return response
 
 
-def build(services: Services, exposed: metrics.Exposed, hosts: Collection[str], per_s: float) -> FastAPI:
+def build(
+    services: Services, exposed: metrics.Exposed, hosts: Collection[str], per_s: float, origins: Collection[str] = ()
+) -> FastAPI:
     """Return the application.
 
     Args:
@@ -42,6 +47,7 @@ def build(services: Services, exposed: metrics.Exposed, hosts: Collection[str], 
         exposed: what is measured.
         hosts: host names that requests may give, empty for any.
         per_s: requests of one address in a second.
+        origins: origins of other pages, such as FreqUI's, that may use freqtrade's API.
     """
     app = FastAPI(
         title="Revenant", version=VERSION, openapi_url="/api/v1/openapi.json", docs_url=None, redoc_url=None,
@@ -58,6 +64,7 @@ def build(services: Services, exposed: metrics.Exposed, hosts: Collection[str], 
     app.mount("/page", PageFiles(directory=PAGE), name="page")
     app.add_exception_handler(REFUSED, refused)
     app.add_exception_handler(RequestValidationError, _wrong)
+    app.add_middleware(Door, freqtrade=build_freqtrade(services, Tokens(), origins), origins=origins)
     app.add_middleware(Guard, hosts=hosts, per_s=per_s)
     return app
 

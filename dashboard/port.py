@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from domain.candle import Bars
     from domain.equity_curve import RunningProfit
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from domain.trade import Trade
     from domain.trade_page import Wanted
     from engine.operations import ExitOutcome
+    from engine.protections import Lock
 
 
 class Desk(Protocol):
@@ -25,6 +27,16 @@ class Desk(Protocol):
     @property
     def mode(self) -> str:
         """SYNTHETIC, PAPER or LIVE."""
+        ...
+
+    @property
+    def market_time(self) -> datetime:
+        """The newest time that the market has told."""
+        ...
+
+    @property
+    def started(self) -> datetime:
+        """When the process that answers was started."""
         ...
 
     @property
@@ -74,6 +86,42 @@ class Desk(Protocol):
 
     async def order(self, name: str) -> dict[str, Any]:
         """Return a position or trade with its executions."""
+        ...
+
+    async def balance(self) -> dict[str, Any]:
+        """Return the account's money, asked of the exchange now."""
+        ...
+
+    async def locks(self) -> Sequence[Lock]:
+        """Return which protections forbid entries."""
+        ...
+
+    async def unlock(self, symbol: str, reason: str) -> None:
+        """Lift the protections of a symbol, or of all."""
+        ...
+
+    def banned(self) -> list[str]:
+        """Return the symbols that take no new entries."""
+        ...
+
+    def meant(self, names: Sequence[str]) -> list[str]:
+        """Return every symbol that somebody means; names may be patterns."""
+        ...
+
+    async def ban(self, names: Sequence[str], reason: str) -> list[str]:
+        """Let no new entries into symbols; return them."""
+        ...
+
+    async def unban(self, names: Sequence[str], reason: str) -> list[str]:
+        """Let entries into symbols again; return them."""
+        ...
+
+    async def changes(self) -> tuple[Any, list[str], list[str]]:
+        """Read the configuration anew; return it, what can be taken on at once, and what needs a restart."""
+        ...
+
+    async def reload(self, fresh: Any, reason: str) -> None:
+        """Take on what can be taken on of a new configuration."""
         ...
 
     def symbols(self) -> list[str]:
@@ -186,6 +234,10 @@ class Stored(Protocol):
 
     async def columns(self, symbol: str, timeframe: str, before: int, count: int) -> list[dict[str, Any]]:
         """Return what strategies computed of the newest bars before a time (UTC ms), see ``models.StrategyColumns``."""
+        ...
+
+    async def strategy(self, name: str) -> dict[str, str]:
+        """Return a strategy in use: name, timeframe that it decides on, and its code."""
         ...
 
     async def jobs(self) -> list[dict[str, Any]]:

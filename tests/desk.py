@@ -74,6 +74,7 @@ class FakeDesk:
         self.loudness = dict(USUAL)
         self.mode = "SYNTHETIC"
         self.market_time = NOW
+        self.started = NOW - timedelta(days=2)
         self.overrides: dict[str, Any] = {}
         self.models = {"trend_pullback": MODEL, "scalp": {**MODEL, "model": None, "last_result": None}}
 

@@ -139,6 +139,11 @@ class MadeUpStored:
         times = held.open_time.tolist()
         return [{"strategy": "scalp", "times": times, "columns": {"band": [100.0] * len(times)}}]
 
+    async def strategy(self, name: str) -> dict[str, str]:
+        if name not in {"scalp", "trend_pullback"}:
+            raise BadData(f"no strategy {name[:80]!r} is in use")
+        return {"strategy": name, "timeframe": "15m", "code": f"class {name}: ..."}
+
     async def jobs(self) -> list[dict[str, Any]]:
         return [{"job": "update", "does": "fetches", "last_run": "", "status": "", "failures": 0,
                  "next_run": "2026-11-18 13:00", "said": ""}]  # fmt: skip
@@ -183,8 +188,9 @@ class Served:
     """The page on made-up answers; ``deeds`` is what came into the audit, ``full`` why it takes no more."""
 
     def __init__(
-        self, *, password: str = "", viewer: str = "", per_s: float = 1_000.0, clock: Any = None, stored: Any = None
-    ) -> None:
+        self, *, password: str = "", viewer: str = "", per_s: float = 1_000.0, clock: Any = None, stored: Any = None,
+        origins: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         self.desk, self.works, self.deeds = PageDesk(), MadeUpWorks(), list[dict[str, Any]]()
         self.full = ""
         times = {} if clock is None else {"now": clock}
@@ -194,7 +200,7 @@ class Served:
         self.exposed = Exposed(self.desk, stored, self.hub)
         services = Services(self.desk, stored, self.works, self.access, self.hub, self._audit)
         hosts = () if password else ("localhost", "127.0.0.1")
-        self.app: FastAPI = build(services, self.exposed, hosts, per_s)
+        self.app: FastAPI = build(services, self.exposed, hosts, per_s, origins)
 
     def client(self, **headers: str) -> httpx.AsyncClient:
         transport = httpx.ASGITransport(self.app, client=("10.0.0.9", 5000))
