@@ -85,6 +85,10 @@ class Connection(H11Protocol):
         """Whether no request is being answered here."""
         return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
+    def _unsupported_upgrade_warning(self) -> None:
+        # web sockets are not served: FreqUI asks for one every few seconds, and who asks could fill the log
+        pass
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection in, if there is room and the peer is welcome."""
         super().connection_made(transport)

@@ -154,7 +154,7 @@ async def balance(services: Held) -> dict[str, Any]:
     start = figures.Money(total, float(seen["open_pnl"])).start(made)
     ratio = total / start - 1 if start > 0 else 0.0
     shown = [
-        _owned(stake, free, total, total - free, stake, total, position=0.0, side="long"),
+        _owned(stake, free, total, total - free, stake, free, position=0.0, side="long"),
         *(_owned(one["pair"], 0.0, 0.0, 0.0, stake, one["stake_amount"], position=one["amount"],
                  side="short" if one["is_short"] else "long") for one in held),
     ]  # fmt: skip

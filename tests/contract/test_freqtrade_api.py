@@ -11,6 +11,7 @@ import pytest
 from dashboard.access import ONLY_LOOKS
 from dashboard.freqtrade.numbers import beginning, number_of
 from dashboard.freqtrade.tokens import Tokens, Visitor
+from dashboard.server import Server
 from tests.desk import POSITION, SYMBOLS, trade
 from tests.page_desk import NOW_MS, PASSWORD, TOKEN, Served
 
@@ -328,6 +329,21 @@ async def test_candles_have_the_columns_that_are_asked_for_and_those_that_a_char
             assert answer.status_code == 404, answer.text
         params = {"pair": "BTC", "timeframe": "15m", "timerange": "yesterday"}
         assert (await client.get("/api/v1/pair_history", params=params)).status_code == 422
+
+
+async def test_a_web_socket_is_refused_without_a_line_in_the_log(caplog):
+    server = Server(("127.0.0.1", 0), None)
+    port = await server.start(served().app, lambda: None)
+    upgrade = {
+        "Connection": "Upgrade",
+        "Upgrade": "websocket",
+        "Sec-WebSocket-Key": "eA==",
+        "Sec-WebSocket-Version": "13",
+    }
+    async with httpx.AsyncClient(headers=upgrade) as client:
+        answer = await client.get(f"http://127.0.0.1:{port}/api/v1/message/ws?token=x")
+    await server.stop()
+    assert (answer.status_code, caplog.records) == (404, [])
 
 
 async def test_a_page_without_a_bot_tells_what_is_stored_and_does_nothing():
