@@ -198,7 +198,7 @@ class Served:
         self.hub = Hub(self.desk.pulse)
         stored = stored or MadeUpStored()
         self.exposed = Exposed(self.desk, stored, self.hub)
-        services = Services(self.desk, stored, self.works, self.access, self.hub, self._audit)
+        self.services = services = Services(self.desk, stored, self.works, self.access, self.hub, self._audit)
         hosts = () if password else ("localhost", "127.0.0.1")
         self.app: FastAPI = build(services, self.exposed, hosts, per_s, origins)
 

@@ -25,6 +25,7 @@ SIGNALS = ("enter_long", "exit_long", "enter_short", "exit_short")
 NEAR = (0.8, 1.25)
 """What stays within so much of the price belongs over the candles."""
 MOST = 0.9
+TIME_MAX = 10_000_000_000_000
 
 Pair = Annotated[str, Query(min_length=1, max_length=80)]
 Timeframe = Annotated[str, Query(min_length=1, max_length=10)]
@@ -124,9 +125,12 @@ def _span(text: str) -> tuple[int, int]:
     begin, _, end = text.partition("-")
     now = int(datetime.now(UTC).timestamp() * 1000)
     try:
-        return _time(begin) if begin else 0, _time(end) if end else now
+        span = _time(begin) if begin else 0, _time(end) if end else now
     except ValueError:
-        raise HTTPException(422, f"timerange {text!r}: give it as 20240101-20240201, 20240101- or -20240201") from None
+        span = (0, -1)
+    if not 0 <= span[0] <= span[1] <= TIME_MAX:
+        raise HTTPException(422, f"timerange {text!r}: give it as 20240101-20240201, 20240101- or -20240201")
+    return span
 
 
 def _time(text: str) -> int:

@@ -7,8 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, settings
 
 from dashboard.access import ONLY_LOOKS
+from dashboard.freqtrade.app import build
 from dashboard.freqtrade.numbers import beginning, number_of
 from dashboard.freqtrade.tokens import Tokens, Visitor
 from dashboard.server import Server
@@ -355,3 +358,15 @@ async def test_a_page_without_a_bot_tells_what_is_stored_and_does_nothing():
             answer = await client.post(f"/api/v1/{path}", json=body)
             assert (answer.status_code, "no bot runs" in answer.json()["error"]) == (409, True)
     assert held.desk.done == []
+
+
+ODD = served()
+SCHEMA = schemathesis.openapi.from_dict(build(ODD.services, Tokens(), ()).openapi())
+
+
+@SCHEMA.parametrize()
+@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+def test_nothing_that_is_asked_breaks_the_api(case):
+    answer = case.call(base_url="http://localhost", headers=basic(PASSWORD), app=ODD.app)
+    assert answer.status_code < 500
+    answer.json()
