@@ -27,6 +27,7 @@ from commands.times import Days
 from domain import reports
 from domain.errors import ConfigError, Unavailable, of_system
 from domain.lean import lazily
+from domain.portion import Portion
 from domain.reports import Group, Period, Result
 from domain.sheet import cell
 from domain.source import Source
@@ -177,14 +178,17 @@ def forceexit(
     config: Config = None,
     as_json: AsJson = False,
     reason: Reason = "operator",
+    part: Annotated[str, typer.Option(help="Only a part of what is open, such as 50%.")] = "",
 ) -> None:
     """Close a position of the running bot at the market, or all of them; exits with 1 when one is still open."""
+    if part:
+        Portion.parse(part)
     settings = load(config)
     place = running.acting(settings, "forceexit")
-    body = running.order(settings, "/forceexit", what=what, reason=reason)
+    body = running.order(settings, "/forceexit", what=what, reason=reason, part=part or None)
     hint = f"no bot answers for {place.folder}; without one, manage.py panic closes everything"
     show({**place.as_row(), **(body or {"error": hint})}, as_json)
-    left = [one for one in (body or {}).get("outcomes", []) if one["outcome"] == "closing"]
+    left = [one for one in (body or {}).get("outcomes", []) if one["outcome"] in {"closing", "unchanged"}]
     raise typer.Exit(OK if body and "error" not in body and not left else FAILED)
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from domain.notice import Loudness, Notice
     from domain.phantom import PhantomTrade
     from domain.picture import Mark
+    from domain.portion import Portion
     from domain.reports import Group, Period, Result, Slump
     from domain.statistics import Statistics
     from domain.trade import Trade
@@ -305,6 +306,10 @@ class Desk:
     async def force_exit(self, what: str, reason: str) -> list[ExitOutcome]:
         """Close a position at the market, or all; return what became of each."""
         return await self._bot.operations.force_exit(what, reason)
+
+    async def reduce(self, what: str, portion: Portion, reason: str) -> list[ExitOutcome]:
+        """Close a part of a position at the market; return what became of it."""
+        return await self._bot.operations.reduce(what, portion, reason)
 
     async def panic(self, reason: str, *, foreign: bool = False) -> list[ExitOutcome]:
         """Stop trading and close everything; return what became of each position."""

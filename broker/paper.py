@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 LINKS_MAX = 5_000
 STREAM_MAX = 10_000
+LEG_CAUSES = {"e": Cause.ENTRY, "p": Cause.PARTIAL, "r": Cause.FORCE_EXIT}
 CAUSES = {"StopLoss": Cause.STOP_LOSS, "TakeProfit": Cause.TAKE_PROFIT}
 FUNDING_RATE = Decimal("0.0001")
 
@@ -252,8 +253,8 @@ def fill_of(event: Execution) -> Fill:
     cause = CAUSES.get(event.stop_type, Cause.UNKNOWN)
     if event.kind == "Funding":
         cause = Cause.FUNDING
-    elif ours and ours.leg in {"e", "p"}:
-        cause = Cause.ENTRY if ours.leg == "e" else Cause.PARTIAL
+    elif ours and ours.leg in LEG_CAUSES:
+        cause = LEG_CAUSES[ours.leg]
     return Fill(
         time=event.time, exec_id=event.id, order_id=event.link_id, venue_order_id=event.order_id, symbol=event.symbol,
         side=event.side, qty=event.qty, price=event.price, fee=event.fee, closed_qty=event.closed, cause=cause,

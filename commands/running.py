@@ -66,7 +66,9 @@ def order(settings: Settings, path: str, seconds: float = ORDER_S, **body: objec
 
     Raises ConfigError when it did not answer in time; it may do it all the same.
     """
-    return _sent(settings, path, json.dumps({"confirm": True, **body}).encode(), seconds)
+    # what is not asked for is not sent: the bot may be of an older version
+    sent = {name: value for name, value in body.items() if value is not None}
+    return _sent(settings, path, json.dumps({"confirm": True, **sent}).encode(), seconds)
 
 
 def address(settings: Settings) -> str | None:

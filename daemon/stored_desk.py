@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from domain.candle import Bars, Series
     from domain.phantom import PhantomTrade
     from domain.picture import Mark
+    from domain.portion import Portion
     from domain.records import SwitchState
     from domain.reports import Group, Period, Result
     from domain.trade import Trade
@@ -244,6 +245,10 @@ class StoredDesk:
     async def force_exit(self, what: str, reason: str) -> list[ExitOutcome]:
         """Refuse."""
         self._refuse(what, reason)
+
+    async def reduce(self, what: str, portion: Portion, reason: str) -> list[ExitOutcome]:
+        """Refuse."""
+        self._refuse(what, portion, reason)
 
     async def panic(self, reason: str, *, foreign: bool = False) -> list[ExitOutcome]:
         """Refuse."""

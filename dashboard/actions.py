@@ -13,6 +13,7 @@ from fastapi import APIRouter, Depends, Request
 from dashboard import models
 from dashboard.services import REFUSALS, Held, may_act
 from domain.errors import BadData
+from domain.portion import Portion
 from domain.records import SwitchState
 from engine.operations import ExitOutcome
 
@@ -31,10 +32,15 @@ async def switch(services: Held, request: Request, order: models.SwitchOrder) ->
 
 @router.post("/forceexit", response_model=models.Closing)
 async def force_exit(services: Held, request: Request, order: models.ExitOrder) -> dict[str, Any]:
-    """Close a position at the market, or all."""
+    """Close a position at the market, or a part of it, or all."""
     services.must_run()
-    said = await services.note(request, "forceexit", lowers=True, target=order.what, reason=order.reason)
-    closing = await services.desk.force_exit(order.what, order.reason)
+    part = Portion.parse(order.part) if order.part else None
+    shared = {"part": order.part} if order.part else {}
+    said = await services.note(request, "forceexit", lowers=True, target=order.what, reason=order.reason, **shared)
+    if part is None:
+        closing = await services.desk.force_exit(order.what, order.reason)
+    else:
+        closing = await services.desk.reduce(order.what, part, order.reason)
     if not closing and order.what != "all":
         raise BadData(f"no open position is called {order.what!r}")
     return {**_told(closing), **said}

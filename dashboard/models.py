@@ -324,9 +324,10 @@ class ReconcileOrder(Order):
 
 
 class ExitOrder(Order):
-    """A symbol, the id of a position or its beginning, or ``all``."""
+    """A symbol, the id of a position or its beginning, or ``all``; ``part`` is as in 50%, empty for the whole."""
 
     what: str = Field(min_length=1, max_length=80)
+    part: str = Field("", pattern=r"^([0-9]{1,3}(\.[0-9]{1,8})?%)?$", max_length=13)
 
 
 class PanicOrder(Order):
@@ -342,10 +343,13 @@ class TrainOrder(Order):
 
 
 class ExitOutcome(BaseModel):
-    """What became of a position that was to be closed: closed, withdrawn (an entry), or closing (not over yet)."""
+    """What became of a position that was to be closed.
+
+    closed, withdrawn (an entry), reduced or unchanged (where a part was to be closed), or closing (not over yet).
+    """
 
     symbol: str
-    outcome: Literal["closed", "withdrawn", "closing"]
+    outcome: Literal["closed", "withdrawn", "reduced", "unchanged", "closing"]
     left: str
     attempts: int
     reason: str

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from domain.equity_curve import RunningProfit
     from domain.phantom import PhantomTrade
     from domain.picture import Mark
+    from domain.portion import Portion
     from domain.records import SwitchState
     from domain.reports import Group, Period, Result
     from domain.statistics import Statistics
@@ -186,6 +187,10 @@ class Desk(Protocol):
 
     async def force_exit(self, what: str, reason: str) -> list[ExitOutcome]:
         """Close positions at the market; return what became of each, some seconds later."""
+        ...
+
+    async def reduce(self, what: str, portion: Portion, reason: str) -> list[ExitOutcome]:
+        """Close a part of a position at the market; return what became of it, some seconds later."""
         ...
 
     async def panic(self, reason: str, *, foreign: bool = False) -> list[ExitOutcome]:

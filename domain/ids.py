@@ -26,7 +26,7 @@ class Identity(NamedTuple):
 
 
 class OrderName(NamedTuple):
-    """The parts of an order id of ours: leg is e (entry), p (partial target) or x (exit)."""
+    """The parts of an order id of ours: leg is e (entry), p (partial target), r (part) or x (exit)."""
 
     digest: str
     leg: str

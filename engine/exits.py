@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from domain import ids
 from domain.candle import timeframe_ms
+from domain.errors import BadData
 from domain.exits import after_partial, time_to_leave, timed_out, trail, widen
 from domain.order import Cause, OrderKind, OrderRequest, Side
 from domain.records import Abandoned
+from domain.trade import ZERO
 from engine.commands import CancelOrder, Command, MoveStop, PlaceOrder, Remember, intent_of
 
 if TYPE_CHECKING:
@@ -80,6 +82,26 @@ class Exits:
             self._book.apply(abandoned)
             commands.append(Remember(abandoned))
         return commands + self.withdraw_entry(held, time)
+
+    def reduce(self, held: Position, qty: Decimal, time: int) -> list[Command]:
+        """Close a part of a position at the market because the operator says so; stop and target stay for the rest.
+
+        Raises:
+            BadData: when the position cannot be left in part now, or the exchange's rules have no such part.
+        """
+        instrument, parts = self._instruments.get(held.symbol), held.reductions
+        if not held.entry_ended or held.flat or held.unwanted:
+            raise BadData("its entry has not ended yet: close all of it, or try again once it has")
+        if held.exit_attempts or any(not one.settled for one in parts):
+            raise BadData("it is being closed already")
+        part = instrument.floor_qty(qty) if instrument is not None else ZERO
+        if instrument is None or not instrument.fits(part) or part > instrument.max_qty:
+            raise BadData(f"the exchange takes no order for {qty.normalize():f} of {held.qty}")
+        if held.qty - part < instrument.min_qty:
+            raise BadData(f"too little would be left of {held.qty}: close all of it")
+        order_id = ids.order_id(held.digest, "r", len(parts), paper=self._paper)
+        request = OrderRequest(order_id, held.symbol, held.opening.side.exit, OrderKind.MARKET, part, reduce_only=True)
+        return [self._place(request, Cause.FORCE_EXIT, time)]
 
     def withdraw_entry(self, held: Position, time: int) -> list[Command]:
         """Cancel what an entry may still add."""

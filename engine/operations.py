@@ -16,6 +16,7 @@ from domain.symbols import Symbols
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from domain.portion import Portion
     from domain.records import Adjusted
     from engine.commands import Command
     from engine.position import Position
@@ -39,14 +40,15 @@ class ExitOutcome(msgspec.Struct, frozen=True):
     """What became of a position that was to be closed, a few seconds later.
 
     Attributes:
-        outcome: ``closed``; ``withdrawn`` (an entry that had not filled, and was cancelled); ``closing``: not over yet.
+        outcome: ``closed``; ``withdrawn`` (an entry that had not filled, and was cancelled); ``reduced`` or
+            ``unchanged`` where a part was to be closed; ``closing``: not over yet.
         left: quantity still open.
         attempts: exits sent so far.
         reason: why it is not over, or why the last exit came to nothing; empty when it is over.
     """
 
     symbol: str
-    outcome: Literal["closed", "withdrawn", "closing"]
+    outcome: Literal["closed", "withdrawn", "reduced", "unchanged", "closing"]
     left: str = "0"
     attempts: int = 0
     reason: str = ""
@@ -76,6 +78,40 @@ class Operations:
         chosen, pending = await self._leave(what, reason)
         await _wait_until(lambda: not any(self._open(held) for held in chosen))
         return [self._outcome(held, pending=held.digest in pending) for held in chosen]
+
+    async def reduce(self, what: str, portion: Portion, reason: str) -> list[ExitOutcome]:
+        """Close a part of a position at the market, or of each that is meant; return what happened, as above.
+
+        Raises Unavailable while a start has not found out what is open.
+        """
+        if not self._runtime.progress.recovered:
+            raise Unavailable("nothing was done: the start has not found out yet what is open; ask again in a moment")
+        commands: list[Command] = []
+        refused: dict[str, str] = {}
+        chosen = _called([held for held in self._trader.book.positions() if not held.flat], what)
+        for held in chosen:
+            try:
+                commands += self._trader.reduce(held, portion.of(held.qty), self._runtime.market_time())
+            except BadData as error:
+                refused[held.digest] = str(error)
+        log.warning("reduce", what=what, symbols=[held.symbol for held in chosen], refused=refused, reason=reason)
+        await self._runtime.dispatch(commands)
+        sent = [held for held in chosen if held.digest not in refused]
+        await _wait_until(lambda: all(one.settled for held in sent for one in held.reductions))
+        return [self._reduced(held, refused.get(held.digest, "")) for held in chosen]
+
+    def _reduced(self, held: Position, refused: str) -> ExitOutcome:
+        if refused:
+            return ExitOutcome(held.symbol, "unchanged", str(held.qty), reason=refused)
+        if not self._open(held):
+            return ExitOutcome(held.symbol, "closed")
+        order = held.reductions[-1]
+        if not order.settled:
+            return ExitOutcome(held.symbol, "closing", str(held.qty), 1, self._reason(held))
+        if not order.filled:
+            state = order.state.value if order.state else ""
+            return ExitOutcome(held.symbol, "unchanged", str(held.qty), 1, f"its order came to nothing: {state}")
+        return ExitOutcome(held.symbol, "reduced", str(held.qty), 1)
 
     async def resume(self) -> None:
         """Close what was to be closed before a start knew of it."""

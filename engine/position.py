@@ -110,6 +110,11 @@ class Position:
         return self._unsettled(self._exit)
 
     @property
+    def reductions(self) -> list[OwnOrder]:
+        """Orders for parts that the operator had closed."""
+        return [order for order in self.orders.values() if order.leg == "r"]
+
+    @property
     def leaving(self) -> bool:
         """Whether an exit was ordered that has ended without closing everything."""
         return self.exit_attempts > 0 and not self.exit_order and self.qty > 0

@@ -262,6 +262,10 @@ class Trader:
         """Get out of a position because the operator says so."""
         return self._exits.leave(held, time)
 
+    def reduce(self, held: Position, qty: Decimal, time: int) -> list[Command]:
+        """Close a part of a position because the operator says so. Raises BadData."""
+        return self._exits.reduce(held, qty, time)
+
     def overdue(self, now: int) -> list[Command]:
         """Withdraw entries and close positions whose time is up at a market time, where no bar has said so."""
         return self._exits.overdue(now)

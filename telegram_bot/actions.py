@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from domain.errors import BadData
+from domain.portion import Portion
 from domain.records import SwitchState
+from domain.symbols import Symbols
 from domain.training_run import spoken
+from engine.operations import ID_LEAST
 from telegram_bot import texts
 from telegram_bot.answer import Answer, Ask, Button, Change, rows_of
 from telegram_bot.texts import bold, coin, escape, money
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 
 OUTCOMES = {
     "closed": "closed", "withdrawn": "entry withdrawn",
+    "reduced": "closed in part, {left} left", "unchanged": "nothing closed, {left} left",
     "closing": "not closed yet: {left} still open after {attempts} exits, trying on",
 }  # fmt: skip
 SUGGESTED = ("0.25", "0.5", "1", "2")
@@ -55,8 +59,8 @@ async def pause(ask: Ask) -> Answer:
 
 
 async def force_exit(ask: Ask) -> Answer:
-    """Close a position at the market, or all."""
-    ask.only(1)
+    """Close a position at the market, a part of it, or all."""
+    ask.only(2)
     held = ask.desk.status()["positions"]
     if not ask.arguments:
         if not held:
@@ -64,10 +68,36 @@ async def force_exit(ask: Ask) -> Answer:
         buttons = [Button(f"{coin(one['symbol'])} {money(one['pnl'])}", f"/forceexit {one['id']}") for one in held]
         return Answer("Close which one at the market?", [*rows_of(buttons), [Button("all of them", "/forceexit all")]])
     what = ask.arguments[0]
-    closing = await ask.desk.force_exit("all" if what.lower() == "all" else what, ask.reason)
+    name = "all" if what.lower() == "all" else what
+    part = Portion.parse(ask.arguments[1]) if ask.arguments[1:] else None
+    if part is None:
+        closing = await ask.desk.force_exit(name, ask.reason)
+    else:
+        closing = await ask.desk.reduce(name, part, ask.reason)
     if not closing and what.lower() != "all":
         raise BadData(f"no open position is called {what[:40]!r}; /status shows all")
     return Answer(f"🚪 {bold(ask.desk.mode)} · {_outcomes(closing)}")
+
+
+async def cancel(ask: Ask) -> Answer:
+    """Withdraw an entry that has not filled; what is open already stays as it is."""
+    ask.only(1)
+    held = [one for one in ask.desk.status()["positions"] if one["pending"]]
+    if not ask.arguments:
+        buttons = [Button(coin(one["symbol"]), f"/coo {one['id']}") for one in held]
+        return Answer("Withdraw which entry?" if held else "No entry is waiting to fill.", rows_of(buttons))
+    what = ask.arguments[0]
+    meant = [one["id"] for one in held if _names(one, what)]
+    if len(meant) != 1:
+        raise BadData(f"{len(meant)} entries that wait to fill are called {what[:40]!r}; /status shows all")
+    return Answer(f"🚪 {bold(ask.desk.mode)} · {_outcomes(await ask.desk.force_exit(meant[0], ask.reason))}")
+
+
+def _names(position: dict[str, Any], text: str) -> bool:
+    """Return whether somebody means a position by its symbol, or by the beginning of its id."""
+    known = Symbols([position["symbol"]]).matches(text)
+    begins = position["id"].startswith(text.upper()) or position["trade_id"].startswith(text.lower())
+    return bool(known) or (len(text) >= ID_LEAST and begins)
 
 
 async def panic(ask: Ask) -> Answer:

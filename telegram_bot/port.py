@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from domain.notice import Loudness, Notice
+    from domain.portion import Portion
     from domain.records import SwitchState
     from domain.reports import Group, Period, Result, Slump
     from domain.statistics import Statistics
@@ -162,6 +163,10 @@ class Desk(Protocol):
 
     async def force_exit(self, what: str, reason: str) -> list[ExitOutcome]:
         """Close positions at the market; return what became of each, some seconds later."""
+        ...
+
+    async def reduce(self, what: str, portion: Portion, reason: str) -> list[ExitOutcome]:
+        """Close a part of a position at the market; return what became of it, some seconds later."""
         ...
 
     async def panic(self, reason: str) -> list[ExitOutcome]:

@@ -248,6 +248,14 @@ class FakeDesk:
         self.done.append(("force_exit", what))
         return closing
 
+    async def reduce(self, what, portion, reason):
+        self.done.append(("reduce", what, portion))
+        return [
+            ExitOutcome(one["symbol"], "reduced", str(Decimal(one["qty"]) - portion.of(Decimal(one["qty"]))))
+            for one in self.positions
+            if what in {"all", one["id"], one["symbol"]} or one["id"].startswith(what)
+        ]
+
     async def panic(self, reason):
         self.done.append(("panic",))
         return [ExitOutcome(one["symbol"], "closed") for one in self.positions]

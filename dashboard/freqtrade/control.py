@@ -5,6 +5,7 @@ freqtrade's programs ask people before they send; the request itself is the conf
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -15,6 +16,7 @@ from dashboard.freqtrade.reports import banned, locked, trade_called
 from dashboard.freqtrade.visitors import may_act
 from dashboard.services import UNAUDITED, Held, Services
 from domain.errors import BadData, Rejected
+from domain.portion import Portion
 from domain.records import SwitchState
 from engine.adjustments import EVERYTHING
 
@@ -29,7 +31,7 @@ class ExitAsked(BaseModel):
 
     tradeid: str | int
     ordertype: str | None = Field(None, max_length=20)
-    amount: float | None = None
+    amount: Decimal | None = Field(None, gt=0, le=Decimal("1e20"))
     price: float | None = None
 
 
@@ -80,9 +82,9 @@ async def force_exit(services: Held, request: Request, asked: ExitAsked) -> dict
     services.must_run()
     if asked.ordertype not in {None, "", "market"} or asked.price is not None:
         raise Rejected("nothing was done: positions are closed at the market; leave out ordertype and price")
-    if asked.amount is not None:
-        raise Rejected("nothing was done: a position is closed whole; leave out amount")
     what = "all" if asked.tradeid == "all" else beginning(_number(asked.tradeid))
+    if asked.amount is not None:
+        return await _reduce(services, request, what, asked.amount)
     noted = await services.note(request, "forceexit", lowers=True, target=what, reason=REASON)
     closing = await services.desk.force_exit(what, REASON)
     if not closing and what != "all":
@@ -182,6 +184,22 @@ async def unlock(services: Held, request: Request, number: int) -> dict[str, Any
 async def unlock_of(services: Held, request: Request, asked: LocksAsked) -> dict[str, Any]:
     """Lift the protections of a symbol, or of all, by the number of a lock or by the symbol."""
     return await _unlock(services, request, asked)
+
+
+async def _reduce(services: Services, request: Request, what: str, amount: Decimal) -> dict[str, str]:
+    if what == "all":
+        raise Rejected("nothing was done: an amount is of one trade; leave it out, or give the number of the trade")
+    noted = await services.note(request, "forceexit", lowers=True, target=what, amount=str(amount), reason=REASON)
+    found = [one for one in services.desk.pulse()["positions"] if one["trade_id"].startswith(what)]
+    if found and amount >= Decimal(found[0]["qty"]):
+        outcomes = await services.desk.force_exit(what, REASON)
+    else:
+        outcomes = await services.desk.reduce(what, Portion(qty=amount), REASON)
+    if not outcomes:
+        raise BadData("no open trade has that number; status tells the numbers")
+    if outcomes[0].outcome == "unchanged":
+        raise Rejected(f"nothing was closed in {outcomes[0].symbol}: {outcomes[0].reason}")
+    return _said("result", f"Created exit order for {amount} of {outcomes[0].symbol}.", noted)
 
 
 async def _unlock(services: Services, request: Request, asked: LocksAsked) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -15,6 +16,7 @@ from dashboard.freqtrade.app import build
 from dashboard.freqtrade.numbers import beginning, number_of
 from dashboard.freqtrade.tokens import Tokens, Visitor
 from dashboard.server import Server
+from domain.portion import Portion
 from tests.desk import POSITION, SYMBOLS, trade
 from tests.page_desk import NOW_MS, PASSWORD, TOKEN, Served
 
@@ -143,6 +145,17 @@ async def test_whoever_may_act_does_and_it_is_in_the_audit_before(secret):
             assert held.deeds[-1]["by"] == "program"
 
 
+async def test_a_part_of_a_trade_is_closed_by_its_amount():
+    held = served()
+    held.desk.positions[0]["id"] = beginning(OPEN)
+    async with held.client(**basic(PASSWORD)) as client:
+        for amount in (0.004, 0.012, 5):
+            answer = await client.post("/api/v1/forceexit", json={"tradeid": OPEN, "amount": amount})
+            assert answer.status_code == 200, answer.text
+    part = ("reduce", beginning(OPEN), Portion(qty=Decimal("0.004")))
+    assert held.desk.done == [part, *[("force_exit", beginning(OPEN))] * 2]
+
+
 @pytest.mark.parametrize("sign", ["basic", "token"])
 async def test_who_may_only_look_has_nothing_done(sign):
     held = served()
@@ -242,7 +255,9 @@ async def test_what_cannot_be_done_is_said_and_not_done():
         for path, body, code, said in [
             ("forceenter", {"pair": "BTC/USDT:USDT", "side": "long"}, 409, "only strategies open"),
             ("forcebuy", {"pair": "BTC/USDT:USDT", "price": 5}, 409, "only strategies open"),
-            ("forceexit", {"tradeid": OPEN, "amount": 0.001}, 409, "closed whole"),
+            ("forceexit", {"tradeid": "all", "amount": 0.001}, 409, "of one trade"),
+            ("forceexit", {"tradeid": 7, "amount": 0.001}, 404, "no open trade"),
+            ("forceexit", {"tradeid": OPEN, "amount": 0}, 422, "amount"),
             ("forceexit", {"tradeid": OPEN, "ordertype": "limit"}, 409, "at the market"),
             ("forceexit", {"tradeid": 7}, 404, "no open trade has the number 7"),
             ("forceexit", {"tradeid": "BTC"}, 404, "no open trade has the number 'BTC'"),
@@ -258,7 +273,7 @@ async def test_what_cannot_be_done_is_said_and_not_done():
         ]:  # fmt: skip
             answer = await client.delete(f"/api/v1/{path}")
             assert (answer.status_code, said in answer.json()["error"]) == (code, True), answer.text
-    assert [one for one in held.desk.done if one != ("force_exit", beginning(7))] == []
+    assert [one for one in held.desk.done if one[1] != beginning(7)] == []
 
 
 async def test_without_the_audit_only_what_lowers_the_risk_is_done():

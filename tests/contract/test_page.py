@@ -23,6 +23,7 @@ from dashboard.access import COOKIE
 from dashboard.heartbeat import Heartbeat
 from dashboard.server import Server
 from domain.errors import Unavailable
+from domain.portion import Portion
 from tests.desk import trade
 from tests.page_desk import PASSWORD, TOKEN, Served, phantom
 
@@ -334,6 +335,20 @@ async def test_a_position_that_is_not_there_is_said_to_be_not_there():
             "closing": [],
             "outcomes": [],
         }
+
+
+async def test_a_part_of_a_position_is_closed_and_what_is_no_part_is_refused():
+    served = Served()
+    held = served.desk.positions[0]
+    async with served.program() as client:
+        order = {"confirm": True, "what": held["id"]}
+        told = (await client.post("/api/v1/forceexit", json={**order, "part": "50%"})).json()
+        assert [(one["outcome"], one["left"]) for one in told["outcomes"]] == [("reduced", "0.006")]
+        assert (served.deeds[-1]["target"], served.deeds[-1]["part"]) == (held["id"], "50%")
+        for part, code in (("0%", 404), ("101%", 404), ("half", 422), ("50", 422), ("-5%", 422)):
+            assert (await client.post("/api/v1/forceexit", json={**order, "part": part})).status_code == code, part
+        assert (await client.post("/api/v1/forceexit", json={**order, "part": "100%"})).status_code == 200
+    assert served.desk.done == [("reduce", held["id"], Portion(Decimal(50))), ("force_exit", held["id"])]
 
 
 async def test_trades_are_filtered_sorted_paged_and_exported_exactly():

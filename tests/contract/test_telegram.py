@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from domain.errors import ConfigError, Unavailable
 from domain.notice import Loudness, Notice
+from domain.portion import Portion
 from domain.records import SwitchState
 from persistence.deeds import Deeds
 from telegram_bot import menu, texts
@@ -109,6 +110,7 @@ READING = {
     "ml_stats scalp": "no model", "coverage": "99.98", "coverage btc": "missing 2", "health": "able to trade", "risk": "0.5%",
     "show_config": "source", "show_config bybit": "****", "show_config risk": "method", "logs 5": "line", "version": "0.1.0", "chart": "Which chart?",
     "ml_retrain": "Train which", "forceexit": "Close which",
+    "coo": "No entry is waiting",
 }  # fmt: skip
 
 
@@ -160,7 +162,8 @@ WRONG = {
     "risk -1": "up to 10", "risk ٣": "up to 10", "risk 1e1000": "up to 10", "chart btc 7h": "no bars", "ml_retrain nope": "no strategy",
     "balance now": "more than", "trades 3 4": "more than", "frobnicate": "no command", "statsu": "/stats", "phantom_stats <b>": "not followed",
     "blacklist NOPE": "not followed", "unlock NOPE": "not followed", "forceexit NOPE": "no open position", "ml_stats nope": "There is no strategy",
-    "show_config nope": "There is no section",
+    "show_config nope": "There is no section", "coo NOPE": "0 entries", "coo btc": "0 entries", "forceexit btc 0%": "such as 50%",
+    "forceexit btc half": "such as 50%", "forceexit NOPE 50%": "no open position", "forceexit btc 5% now": "more than",
 }  # fmt: skip
 
 
@@ -169,7 +172,7 @@ async def test_what_cannot_be_is_answered_with_the_reason(server):
         for line, why in WRONG.items():
             assert why in (await talk.ask(f"/{line}"))["plain"], line
             talk.bot._flood._left.clear()
-        assert [one for one in talk.desk.done if one[0] != "force_exit"] == []
+        assert [one for one in talk.desk.done if one[0] not in {"force_exit", "reduce"}] == []
 
 
 async def test_what_lowers_the_risk_is_done_at_once_and_needs_no_code(server):
@@ -191,6 +194,17 @@ async def test_what_lowers_the_risk_is_done_at_once_and_needs_no_code(server):
         ]
         assert talk.desk.done[5] == ("ban", SYMBOLS[1], SYMBOLS[2])
         assert str(talk.desk.done[6][1]) == "0.25"
+
+
+async def test_a_part_is_closed_and_an_entry_that_waits_is_withdrawn_at_once(server):
+    async with talking(server, code=True) as talk:
+        await talk.ask(f"/forceexit {POSITION['id']} 50%", "BTC: closed in part, 0.006")
+        await talk.ask("/forceexit all 100%", "BTC: closed")
+        talk.desk.positions[0]["pending"] = True
+        await talk.press(await talk.ask("/coo", "Withdraw which"), "BTC", "BTC")
+        await talk.ask("/cancel_open_order btcusdt", "BTC")
+        part = ("reduce", POSITION["id"], Portion(Decimal(50)))
+        assert talk.desk.done == [part, ("force_exit", "all"), *[("force_exit", POSITION["id"])] * 2]
 
 
 RAISING = {"start": ("switch", "running"), "risk 2": ("risk",), "unlock all": ("unlock", "all"), "unlock eth": ("unlock", SYMBOLS[1]),
