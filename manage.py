@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 
 from bootstrap.place import refuse_if_held
+from commands import completion as completing
 from commands import demo, init, outcome, reconciling, running, summary
 from commands.deferred import deferred
 from commands.shared import DEGRADED, FAILED, OK, SYMBOLS, AsJson, Config, Version, load, show
@@ -170,6 +171,12 @@ def pause(config: Config = None, as_json: AsJson = False, reason: Reason = "oper
 def start(config: Config = None, as_json: AsJson = False, reason: Reason = "operator") -> None:
     """Let new entries in again (this does not start the daemon; python live_bot.py does)."""
     _switch(load(config), kinds.SwitchState.RUNNING, reason, as_json)
+
+
+@app.command()
+def completion(shell: Annotated[completing.Shell, typer.Argument(help="The shell that is to complete.")]) -> None:
+    """Write what a shell reads to complete commands: source <(manage.py completion bash)."""
+    print(completing.script(app, shell), end="")
 
 
 @app.command()
