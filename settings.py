@@ -18,10 +18,10 @@ from domain.candle import timeframe_ms
 from domain.errors import BadData, ConfigError, of_system
 from domain.source import Source
 from notice_sections import Email, Webhook
+from page_section import Dashboard
 from sections import (
     Backup,
     Bybit,
-    Dashboard,
     Feed,
     Health,
     Heartbeat,

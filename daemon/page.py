@@ -13,6 +13,7 @@ from dashboard.app import build
 from dashboard.forwarded import ANY
 from dashboard.heartbeat import Heartbeat
 from dashboard.metrics import Exposed
+from dashboard.others import Other, Others
 from dashboard.server import Server
 from dashboard.services import Services
 from dashboard.stream import Hub
@@ -52,7 +53,8 @@ class Page:
             password, self._server.token, viewer=viewer, open=held.local and not (password or viewer),
             session_s=held.session_h * 3600,
         )  # fmt: skip
-        services = Services(desk, self._stored, self._works, access, self._hub, self._audit)
+        bots = [Other(one.name, one.url, one.token.get_secret_value()) for one in held.bots]
+        services = Services(desk, self._stored, self._works, access, self._hub, self._audit, Others(bots))
         self._exposed = Exposed(desk, self._stored, self._hub)
         hosts = (*NAMES, held.host) if held.local else ()
         self._app = build(services, self._exposed, hosts, held.requests_per_s, held.cors_origins)

@@ -84,6 +84,22 @@ class Status(Said):
     positions: list[Position]
 
 
+class BotRow(BaseModel):
+    """Another bot; only ``error`` is told besides name and address where it cannot be read. Money in quote units."""
+
+    name: str
+    url: str
+    error: str
+    mode: str = ""
+    switch: str = ""
+    ready: bool = False
+    reasons: list[str] = []
+    equity: str | None = None
+    day_pnl: str | None = None
+    open_pnl: str | None = None
+    open: int = 0
+
+
 class TradeRow(Said):
     """A closed trade; money in quote units, net of fees and funding."""
 

@@ -34,6 +34,12 @@ async def status(services: Held) -> dict[str, Any]:
     return services.desk.status()
 
 
+@router.get("/bots", response_model=list[models.BotRow])
+async def bots(services: Held) -> list[dict[str, Any]]:
+    """Return the other bots of the settings (``dashboard.bots``), each as it stands, or why it cannot be read."""
+    return await services.others.rows()
+
+
 @router.get("/statistics")
 async def statistics(services: Held, days: Days = None) -> dict[str, Any]:
     """Return the figures of closed trades."""

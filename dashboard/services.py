@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -11,6 +11,7 @@ from starlette.responses import JSONResponse
 
 from dashboard.access import Access, address_of
 from dashboard.models import Problem
+from dashboard.others import Others
 from dashboard.owner import is_owner
 from dashboard.port import Desk, Stored, Works
 from dashboard.stream import Hub
@@ -39,6 +40,7 @@ class Services:
     access: Access
     hub: Hub
     audit: Callable[[dict[str, Any]], Awaitable[None]]
+    others: Others = field(default_factory=lambda: Others(()))
 
     async def note(self, request: Request, what: str, *, lowers: bool = False, **details: object) -> dict[str, str]:
         """Keep who has what done; return what the answer has to say of that, usually nothing.

@@ -17,6 +17,7 @@ from pydantic import BaseModel, SecretStr
 
 import manage
 import notice_sections
+import page_section
 import sections
 from settings import ENVIRONMENT, Settings
 
@@ -71,6 +72,7 @@ def configuration() -> str:
         ("risk.protections, each", sections.Protection),
         ("history.pinned, each", sections.Pin),
         ("webhooks, each", notice_sections.Webhook),
+        ("dashboard.bots, each", page_section.OtherBot),
     ):
         lines += [
             "",

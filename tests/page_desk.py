@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from dashboard.access import Access
 from dashboard.app import build
 from dashboard.metrics import Exposed
+from dashboard.others import Others
 from dashboard.services import Services
 from dashboard.stream import Hub
 from domain.candle import Bar, Bars
@@ -189,7 +190,7 @@ class Served:
 
     def __init__(
         self, *, password: str = "", viewer: str = "", per_s: float = 1_000.0, clock: Any = None, stored: Any = None,
-        origins: tuple[str, ...] = (),
+        origins: tuple[str, ...] = (), others: Others | None = None,
     ) -> None:  # fmt: skip
         self.desk, self.works, self.deeds = PageDesk(), MadeUpWorks(), list[dict[str, Any]]()
         self.full = ""
@@ -198,7 +199,9 @@ class Served:
         self.hub = Hub(self.desk.pulse)
         stored = stored or MadeUpStored()
         self.exposed = Exposed(self.desk, stored, self.hub)
-        self.services = services = Services(self.desk, stored, self.works, self.access, self.hub, self._audit)
+        self.services = services = Services(
+            self.desk, stored, self.works, self.access, self.hub, self._audit, others or Others(())
+        )
         hosts = () if password else ("localhost", "127.0.0.1")
         self.app: FastAPI = build(services, self.exposed, hosts, per_s, origins)
 

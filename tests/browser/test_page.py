@@ -22,7 +22,17 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 WAIT_MS = 30_000 * PATIENCE
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 SHOWN = {
-    "overview": ["Equity", "Profit factor", "Exposure", "Without a stop", "Open positions", "Last days", "journal"],
+    "overview": [
+        "Equity",
+        "Profit factor",
+        "Exposure",
+        "Without a stop",
+        "Open positions",
+        "Last days",
+        "journal",
+        "Other bots",
+        "cannot be reached",
+    ],
     "charts": ["Symbol", "What was done"],
     "trades": ["trades, net", "Export as CSV"],
     "performance": ["Win rate", "Profit factor", "Net profit by day"],
@@ -44,7 +54,8 @@ pytestmark = [
 def bot(tmp_path_factory) -> Iterator[Bot]:
     """A bot that has begun to trade."""
     # a market at its leisure: what is looked at here is the page
-    held = Bot(tmp_path_factory.mktemp("page"), REVENANT__SANDBOX__SYMBOLS="6", REVENANT__SANDBOX__SPEED="60")
+    held = Bot(tmp_path_factory.mktemp("page"), REVENANT__SANDBOX__SYMBOLS="6", REVENANT__SANDBOX__SPEED="60",
+               REVENANT__DASHBOARD__BOTS=json.dumps([{"name": "another", "url": "http://127.0.0.1:9"}]))  # fmt: skip
     held.start()
     held.wait_ready()
     held.wait_for("signals", lambda status: status["signals"] >= 3, 240)

@@ -10,6 +10,7 @@ import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
+from pydantic import ValidationError
 
 from dashboard.access import ONLY_LOOKS
 from dashboard.freqtrade.app import build
@@ -17,6 +18,7 @@ from dashboard.freqtrade.numbers import beginning, number_of
 from dashboard.freqtrade.tokens import Tokens, Visitor
 from dashboard.server import Server
 from domain.portion import Portion
+from page_section import Dashboard
 from tests.desk import POSITION, SYMBOLS, trade
 from tests.page_desk import NOW_MS, PASSWORD, TOKEN, Served
 
@@ -385,3 +387,13 @@ def test_nothing_that_is_asked_breaks_the_api(case):
     answer = case.call(base_url="http://localhost", headers=basic(PASSWORD), app=ODD.app)
     assert answer.status_code < 500
     answer.json()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["*", "localhost:3000", "http://localhost:3000/", "null", "https://me:x@ui.example", "ftp://ui.example", ""],
+)
+def test_what_is_no_origin_is_refused(wrong):
+    with pytest.raises(ValidationError, match="is no origin"):
+        Dashboard(cors_origins=(wrong,))
+    assert Dashboard().cors_origins == ()

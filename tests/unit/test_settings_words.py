@@ -34,6 +34,8 @@ def test_every_list_of_the_settings_takes_commas_from_the_environment(path, item
     text = "okx, bybit" if path[-1] == "chain" else SAMPLES.get(item, "3m, 15m")
     if path[-1] in {"rest", "streams", "testnet_streams", "demo_streams"}:
         text = "wss://a.example, wss://b.example"
+    if path[-1] == "cors_origins":
+        text = "http://localhost:3000, https://ui.example"
     if path[-1] == "allow":
         text = ", ".join(typing.get_args(item)[:2])
     named = {"REVENANT__" + "__".join(path).upper(): text, "DATA_SOURCE": "test"}

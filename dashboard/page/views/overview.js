@@ -9,6 +9,7 @@ export function View({ session, signIn }) {
   const pulse = usePulse();
   return html`<div class="grid">
     <${Strip} pulse=${pulse} />
+    <${Bots} />
     <${Positions} pulse=${pulse} session=${session} />
     <${Controls} pulse=${pulse} session=${session} signIn=${signIn} />
     <${Equity} pulse=${pulse} />
@@ -41,6 +42,31 @@ function Strip({ pulse }) {
       <${Figure} name="Market time" value=${moment(pulse.market_time)} />
     </dl>
   </${Panel}>`;
+}
+
+// Other bots beside this one, where the settings name some.
+function Bots() {
+  const held = useData("/bots", {}, { everyS: 5 });
+  const rows = held.data || [];
+  if (!rows.length) return null;
+  const told = (of) => (one) => (one.error ? DASH : of(one));
+  const columns = [
+    { name: "Bot", lead: true, of: (one) => html`<a href=${one.url} rel="noreferrer">${one.name}</a>` },
+    { name: "State", full: true, of: (one) => html`<${Standing} bot=${one} />` },
+    { name: "Equity", right: true, lead: true, of: told((one) => number(one.equity)) },
+    { name: "Today", right: true, of: told((one) => html`<${Amount} value=${one.day_pnl} />`) },
+    { name: "Open", right: true, of: told((one) => html`${one.open} · <${Amount} value=${one.open_pnl} />`) },
+  ];
+  return html`<${Panel} title="Other bots" wide>
+    <${Table} columns=${columns} rows=${rows} label="Other bots" keyOf=${(one) => one.name} />
+  </${Panel}>`;
+}
+
+function Standing({ bot }) {
+  if (bot.error) return html`<span><${Badge} tone="bad">no answer</${Badge}> ${bot.error}</span>`;
+  const [tone, name] = SWITCH[bot.switch] || ["", bot.switch];
+  const why = bot.ready ? "" : bot.reasons.join(" ");
+  return html`<span>${bot.mode} <${Badge} tone=${bot.ready ? tone : "warn"}>${name}</${Badge}> ${why}</span>`;
 }
 
 const SWITCH = { running: ["good", "running"], paused: ["warn", "paused: exits only"], stopped: ["bad", "stopped"] };
