@@ -92,8 +92,10 @@ class Exits:
         instrument, parts = self._instruments.get(held.symbol), held.reductions
         if not held.entry_ended or held.flat or held.unwanted:
             raise BadData("its entry has not ended yet: close all of it, or try again once it has")
-        if held.exit_attempts or any(not one.settled for one in parts):
+        if held.exit_attempts:
             raise BadData("it is being closed already")
+        if any(not one.settled for one in parts):
+            raise BadData("what became of the part before is not known yet: ask again in a moment")
         part = instrument.floor_qty(qty) if instrument is not None else ZERO
         if instrument is None or not instrument.fits(part) or part > instrument.max_qty:
             raise BadData(f"the exchange takes no order for {qty.normalize():f} of {held.qty}")

@@ -78,7 +78,7 @@ def test_what_dies_between_intent_and_fill_is_known_and_not_sent_twice():
     replay(again, world.records)
     (found,) = again.book.positions()
     assert [one.order_id for one in found.unsettled()] == [first.request.order_id]
-    with pytest.raises(BadData, match="closed already"):
+    with pytest.raises(BadData, match="not known yet"):
         again.reduce(found, D("0.1"), 2)
     assert again.resume() == []
 
@@ -103,11 +103,13 @@ def test_what_is_not_open_whole_or_is_being_closed_is_not_reduced():
         world.trader.reduce(held, D("0.1"), 1)
     world.fill(entry, qty=str(entry.request.qty / 2), cause=Cause.ENTRY)
     reduced(world, D("0.1"))
-    with pytest.raises(BadData, match="closed already"):
+    with pytest.raises(BadData, match="not known yet"):
         world.trader.reduce(held, D("0.1"), 1)
     # all of it goes out all the same
     (out,) = world.trader.leave(held, 1)
     assert out.request.reduce_only
+    with pytest.raises(BadData, match="closed already"):
+        world.trader.reduce(held, D("0.1"), 1)
 
 
 def test_a_partial_target_larger_than_what_is_left_closes_that():
