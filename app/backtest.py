@@ -259,7 +259,7 @@ def _said(
                     times[symbol].add(one.time)
                 else:
                     leaves[name, symbol].append(start + step)
-        replayed[name] = Plan(finding.Replayed(plan.strategy, known), plan.exits)
+        replayed[name] = Plan(finding.replayed(plan.strategy, known, ground.tape, before), plan.exits)
     return replayed, times, leaves
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backtest.causality import MORE_HISTORY, examine
+from backtest.managed import Trial
 from backtest.signals import said
 from backtest.tape import Tape
 from bootstrap import user_strategies
@@ -35,6 +36,8 @@ MINUTES_MAX = 1_000_000
 SLOW_MS = 5.0
 """More than this for a bar is long: with fifty symbols that close together it is a quarter of a second."""
 REPEATS = 20
+MANAGED_MAX = 50
+"""Signals of a symbol whose positions are managed for a check."""
 
 
 @dataclass(slots=True)
@@ -45,6 +48,7 @@ class Verdict:
         columns: the names of its columns.
         longs, shorts: signals on each side.
         leaves: bars on which it says leave.
+        adjusts: bars on which it moves a stop or takes a part off, of those looked at.
         bar_ms: how long it takes for a bar, with a window as a live bot has it.
         faults: what has to be mended, in words.
         remarks: what should be known of it.
@@ -58,6 +62,7 @@ class Verdict:
     longs: int = 0
     shorts: int = 0
     leaves: int = 0
+    adjusts: int = 0
     bar_ms: float = 0.0
     faults: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
@@ -126,6 +131,8 @@ def _examine(strategy: Any, symbol: str, tape: Tape, before: int, verdict: Verdi
     verdict.shorts += sum(signal.side is Side.SHORT for signal in signals)
     verdict.leaves += len(gave) - len(signals)
     _cut_short(strategy, symbol, tape, before, gave, verdict)
+    if getattr(strategy, "manage", None) is not None:
+        _manage(strategy, symbol, tape, before, signals[-MANAGED_MAX:], verdict)
 
 
 def _look_at_columns(strategy: Any, symbol: str, tape: Tape, before: int, verdict: Verdict) -> bool:
@@ -157,6 +164,19 @@ def _cut_short(
             if not again or again[-1] != (start, known):
                 what = f"the {kind.__name__.lower()} at {start + step}"
                 verdict.faults.append(f"{symbol}: {what} is another, or none, without later bars")
+
+
+def _manage(
+    strategy: Any, symbol: str, tape: Tape, before: int, signals: list[Signal], verdict: Verdict
+) -> None:  # fmt: skip
+    """Have the strategy manage what its signals would have led to, and ask again without later bars."""
+    trial = Trial(strategy, symbol, tape, before)
+    for signal in signals:
+        trial.follow(signal)
+    verdict.adjusts += trial.adjusts
+    verdict.faults += [f"{symbol}: {one}" for one in trial.faults()[:3]]
+    if trial.refused:
+        verdict.remarks.append(f"{symbol}: {trial.refused} adjustments are refused: {trial.reason}")
 
 
 def _compare_with_another(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backtest.signals import said
+from backtest.signals import PastColumns, said
 from domain.candle import Series
+from domain.holding import managed
 from domain.leaves import Leaves
 from domain.lesson import Lessons
 from domain.phantom import follow, open_phantom
 from domain.signal import Signal
+from engine.foreign_code import naming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,8 +23,10 @@ if TYPE_CHECKING:
     from domain.coverage import Span
     from domain.exits import ExitPlan
     from domain.fills import Costs
+    from domain.holding import Adjust, Holding, Manage
     from domain.phantom import PhantomTrade
     from domain.rule_history import RuleHistory
+    from domain.signal import Leave
 
 GATE = "past"
 """What refused them: they had been over before anybody looked."""
@@ -41,6 +46,7 @@ def phantoms(
     for start, one in found:
         if not isinstance(one, Signal):
             leaves.note(strategy.name, own, start, one)
+    manager = _manager(strategy, symbol, tape, before)
     for signal in (one for _, one in found if isinstance(one, Signal)):
         tape.now = signal.time
         features = describe(signal)
@@ -55,10 +61,25 @@ def phantoms(
             # what the exchange never had does not keep a phantom waiting
             phantom.next_open = max(phantom.next_open, bar.open_time)
             leave = leaves.on_bar(strategy.name, own, bar.open_time, signal.side)
-            follow(phantom, bar, rules.since(signal.time, bar.open_time), costs, leave=leave)
+            follow(
+                phantom, bar, rules.since(signal.time, bar.open_time), costs, leave=leave, manage=manager(bar.open_time)
+            )
             if phantom.outcome:
                 yield phantom
                 break
+
+
+def _manager(strategy: Any, symbol: str, tape: Tape, before: int) -> Callable[[int], Manage | None]:
+    """Return what asks a strategy about a position on the bar that opened at a time (UTC ms)."""
+    if getattr(strategy, "manage", None) is None:
+        return lambda _: None
+    past = PastColumns(strategy, tape, before)
+
+    def ask(start: int, holding: Holding) -> Adjust | Leave | None:
+        with naming(strategy.name):
+            return managed(strategy.manage(holding, *past.at(symbol, start)))
+
+    return lambda start: partial(ask, start)
 
 
 def ordered(found: Iterable[PhantomTrade]) -> list[PhantomTrade]:

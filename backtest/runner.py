@@ -22,12 +22,13 @@ from backtest.tape import first_touch
 from domain.account_state import Payment
 from domain.candle import ClosedBar, Series, decimal_of, timeframe_ms
 from domain.durations import DAY_MS
-from domain.errors import Rejected
+from domain.errors import BadData, Rejected
 from domain.exits import widen, widen_last
 from domain.order import Cause, OrderState, Side
 from domain.records import OrderEnded, StopMoved
 from domain.trade import ZERO
-from engine.commands import CancelOrder, Command, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
+from engine.commands import CancelOrder, Command, MoveStop, PlaceOrder, RecordTrade, Refused, Remember, SwitchedOff
+from engine.managing import REFUSED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -132,7 +133,7 @@ class Runner:
         self._busy: set[str] = set()
         self._acts: dict[type, Callable[[Any], None]] = {
             PlaceOrder: self._place, CancelOrder: self._cancel, MoveStop: self._move, RecordTrade: self._keep,
-            Refused: self._decide,
+            Refused: self._decide, SwitchedOff: self._fail,
         }  # fmt: skip
         self.outcome = Outcome()
 
@@ -291,12 +292,12 @@ class Runner:
         if lane.symbol in signalled:
             return True
         held = self._trader.book.of_symbol(lane.symbol)
-        return held is not None and _is_moved(held, lane)
+        return held is not None and self._is_moved(held, lane)
 
     def _lies_still(self, symbol: str) -> bool:
         """Say whether there is a position, and nothing that a bar could lead the trader to do with it."""
         held = self._trader.book.of_symbol(symbol)
-        return held is not None and not _is_moved(held, self._lanes[symbol])
+        return held is not None and not self._is_moved(held, self._lanes[symbol])
 
     def _tell(self, lanes: Iterable[Lane], deciding: Collection[Lane], time: int) -> list[Command]:
         """Tell the trader of the bars that close: those that it has to decide on, and of the others just the price."""
@@ -372,7 +373,7 @@ class Runner:
             return NEVER
         track, plan = lane.spoken[held.opening.timeframe], held.opening.plan
         row, found = track.closed(time), len(track)
-        if held.pending or held.leaving or held.flat:
+        if held.pending or held.leaving or held.flat or self._manages(held):
             found = row
         elif plan.timeout_ms:
             found = track.opening(held.bracket.opened_at + plan.timeout_ms - track.step)
@@ -401,6 +402,10 @@ class Runner:
 
     def _decide(self, refused: Refused) -> None:
         self.outcome.decisions.append(Decision(refused.signal, refused.gate, refused.detail, refused.judged))
+
+    @staticmethod
+    def _fail(switched_off: SwitchedOff) -> None:
+        raise BadData(f"strategy {switched_off.strategy}: {switched_off.reason}")
 
     def _keep(self, finished: RecordTrade) -> None:
         self.outcome.trades.append(finished.trade)
@@ -457,6 +462,8 @@ class Runner:
         self._mark([self._lanes[symbol] for symbol in self._busy], until)
         self._note_equity(until)
         self._note_holdings(until)
+        if refused := self._trader.counts[REFUSED]:
+            self.outcome.rejected[REFUSED] = refused
         there = sorted(self._trader.book.positions(), key=lambda held: held.symbol)
         self.outcome.open = [self._open(held) for held in there if not held.pending]
         self.outcome.bars = sum(
@@ -476,9 +483,12 @@ class Runner:
             held.unrealised(self._venue.price(held.symbol)),
         )  # fmt: skip
 
+    def _is_moved(self, held: Position, lane: Lane) -> bool:
+        """Say whether bars move a position; a stop and a target that lie still are the exchange's business."""
+        plan, left = held.opening.plan, held.opening.strategy in lane.leaves
+        moved = plan.trail_start_r or plan.partial_r or plan.timeout_ms or plan.roi
+        return held.pending or held.leaving or left or bool(moved) or self._manages(held)
 
-def _is_moved(held: Position, lane: Lane) -> bool:
-    """Say whether bars move a position; a stop and a target that lie still are the exchange's business."""
-    plan, left = held.opening.plan, held.opening.strategy in lane.leaves
-    moved = plan.trail_start_r or plan.partial_r or plan.timeout_ms or plan.roi
-    return held.pending or held.leaving or left or bool(moved)
+    def _manages(self, held: Position) -> bool:
+        """Say whether a position's strategy wants to be asked about it on every bar."""
+        return self._trader.decisions.manages(held.opening.strategy)

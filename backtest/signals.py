@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
     from backtest.tape import Tape
     from domain.candle import Bars, Times
+    from domain.holding import Holding
     from domain.signal import Leave
 
+MANAGED = 2_000
+"""Bars whose columns are held at once for a symbol in which a strategy manages a position."""
 CHUNK = 100_000
 """Bars whose columns are held at once."""
 
@@ -76,6 +79,32 @@ def frames_of(
     return frames, offset
 
 
+class PastColumns:
+    """Columns of a strategy at any bar of a tape, made for many bars at once: a position is asked about in a row.
+
+    Args:
+        strategy: whose columns they are.
+        tape: the bars.
+        before: bars that indicators see before the first, as many as a window of a live bot has.
+    """
+
+    def __init__(self, strategy: Any, tape: Tape, before: int) -> None:
+        self._strategy, self._tape, self._before = strategy, tape, before
+        self._made: dict[str, tuple[range, int, Any]] = {}
+
+    def at(self, symbol: str, start: int) -> tuple[int, Any]:
+        """Return columns with the bar of a symbol that opened at a time (UTC ms), and the row of that."""
+        track = self._tape.track(Series(symbol, self._strategy.timeframes[0]))
+        row = track.opening(start)
+        rows, offset, columns = self._made.get(symbol, (range(0), 0, None))
+        if row not in rows:
+            rows = range(row, min(row + MANAGED, len(track)))
+            frames, offset = frames_of(self._strategy, symbol, self._tape, row, rows.stop, self._before)
+            columns = self._strategy.columns({timeframe: held.read_only() for timeframe, held in frames.items()})
+            self._made[symbol] = rows, offset, columns
+        return row - offset, columns
+
+
 class Replayed:
     """A strategy of which is known what it says: the trader asks it bar by bar, as it asks any other.
 
@@ -104,3 +133,23 @@ class Replayed:
     def step(self, i: int, columns: Times, state: str) -> Signal | Leave | None:
         """Return what was said on a bar, None where nothing was."""
         return self._known.get((state, columns.item(i)))
+
+
+class ReplayedManager(Replayed):
+    """The same of a strategy that manages its positions: what it makes of them cannot be known beforehand."""
+
+    def __init__(self, strategy: Any, known: Mapping[tuple[str, int], Signal | Leave], past: PastColumns) -> None:
+        super().__init__(strategy, known)
+        self._strategy, self._past = strategy, past
+
+    def manage(self, holding: Holding, i: int, columns: Times) -> Any:
+        """Return what the strategy makes of a position on a bar."""
+        row, seen = self._past.at(holding.symbol, columns.item(i))
+        return self._strategy.manage(holding, row, seen)
+
+
+def replayed(strategy: Any, known: Mapping[tuple[str, int], Signal | Leave], tape: Tape, before: int) -> Replayed:
+    """Return a strategy of which is known what it says, for a trader on a tape; see ``said`` for ``before``."""
+    if getattr(strategy, "manage", None) is None:
+        return Replayed(strategy, known)
+    return ReplayedManager(strategy, known, PastColumns(strategy, tape, before))

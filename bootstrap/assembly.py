@@ -260,7 +260,7 @@ def _key(ground: Ground) -> KeyWatch | None:
 def _phantoms(ground: Ground, used: Mapping[str, Plan], trader: Trader, judge: Judge, state: State) -> Phantoms:
     settings, who = ground.settings, ground.who
     trail = phantom_trail(settings, who, ground.main, state, used, ground.instruments)
-    tracker = phantom_tracker(settings, who, used, trader.rules, trader.decisions.leaves)
+    tracker = phantom_tracker(settings, who, used, trader.rules, trader.decisions)
     return Phantoms(tracker, judge, trail)
 
 

@@ -30,7 +30,7 @@ from domain.candle import Bars, timeframe_ms
 from domain.coverage import Span, cover
 from domain.durations import DAY_MS
 from domain.errors import BadData, RevenantError, Unavailable
-from domain.records import Adopted, Intent, PhantomClosed, PhantomOpened, Record, finished
+from domain.records import Adopted, Followed, Intent, Phantom, Record, finished
 from domain.trade import newest
 from domain.training_run import spoken
 from engine import rebuild, verification
@@ -228,7 +228,7 @@ def journaled_phantoms(settings: Settings) -> PhantomTradeTracker:
     who = known_owner(settings)
     tracker = phantom_tracker(settings, who, plans(settings), lambda _: None)
     records = read_records(journal_folder(settings, who))
-    tracker.restore(one.phantom for one in records if isinstance(one, PhantomOpened | PhantomClosed))
+    tracker.restore(one.phantom for one in records if isinstance(one, Followed))
     return tracker
 
 
@@ -306,7 +306,7 @@ def audit(settings: Settings) -> AuditVerdict:
     records = read_records(folder, archived=True)
     main = database(settings)
     try:
-        told = (one for one in records if isinstance(one, PhantomOpened | PhantomClosed))
+        told = (one for one in records if isinstance(one, Phantom))
         return audit_check.verify(main, who, folder, told)
     finally:
         main.close()

@@ -61,8 +61,8 @@ if TYPE_CHECKING:
 
     from broker.bybit import BybitBroker
     from broker.bybit.rest import BybitClient
-    from domain.leaves import Leaves
     from domain.phantom import PhantomTrade
+    from engine.decisions import Decisions
     from history.port import CandleSource
     from persistence.keyvalue import Redis
     from persistence.state import State
@@ -98,10 +98,13 @@ def ledger_of(settings: Settings, who: Identity, main: Database, redis: Redis | 
 
 def phantom_tracker(
     settings: Settings, who: Identity, used: Mapping[str, Plan], rules: Callable[[str], Instrument | None],
-    leaves: Leaves | None = None,
+    decisions: Decisions | None = None,
 ) -> PhantomTradeTracker:  # fmt: skip
-    """Return the phantom tracker of an owner; ``leaves`` is what strategies say of leaving, where they run."""
-    return PhantomTradeTracker(who, {name: plan.exits for name, plan in used.items()}, rules, costs(settings), leaves)
+    """Return the phantom tracker of an owner; ``decisions`` are what strategies say of positions, where they run."""
+    exits = {name: plan.exits for name, plan in used.items()}
+    if decisions is None:
+        return PhantomTradeTracker(who, exits, rules, costs(settings))
+    return PhantomTradeTracker(who, exits, rules, costs(settings), decisions.leaves, decisions.manager)
 
 
 def phantom_trail(

@@ -199,7 +199,8 @@ def _incomplete(strategy: Any) -> str:
         bars = warmup.get(timeframe)
         if not isinstance(bars, int) or not 0 <= bars <= WARMUP_MAX:
             return f"warmup_bars of {timeframe} is {bars!r}; it is a number of bars up to {WARMUP_MAX}"
-    return ""
+    manage = getattr(strategy, "manage", None)
+    return "" if manage is None or callable(manage) else f"manage is {manage!r:.80}; it is a method, or not there"
 
 
 def _loaded(name: str, where: str, load: Callable[[], object]) -> type[Any]:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 LINKS_MAX = 5_000
 STREAM_MAX = 10_000
-LEG_CAUSES = {"e": Cause.ENTRY, "p": Cause.PARTIAL, "r": Cause.FORCE_EXIT}
+LEG_CAUSES = {"e": Cause.ENTRY, "p": Cause.PARTIAL, "t": Cause.PARTIAL, "r": Cause.FORCE_EXIT}
 CAUSES = {"StopLoss": Cause.STOP_LOSS, "TakeProfit": Cause.TAKE_PROFIT}
 FUNDING_RATE = Decimal("0.0001")
 

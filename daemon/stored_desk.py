@@ -21,7 +21,7 @@ from domain.candle import timeframe_ms
 from domain.equity_curve import EquityCurve, RunningProfit
 from domain.errors import BadData, Rejected, Unavailable
 from domain.order import StreamStatus
-from domain.records import PhantomClosed, PhantomOpened, finished
+from domain.records import Followed, finished
 from domain.statistics import Statistics, summarise
 from domain.symbols import nearest
 from domain.trade import newest
@@ -302,7 +302,7 @@ class StoredDesk:
             main.close()
         held = newest([*held.values(), *finished(read_records(folder))])
         records = read_records(folder)
-        self._tracker.restore(one.phantom for one in records if isinstance(one, PhantomOpened | PhantomClosed))
+        self._tracker.restore(one.phantom for one in records if isinstance(one, Followed))
         return sorted(held.values(), key=lambda one: (one.exit_time, one.trade_id)), series
 
     def _legs(self, name: str) -> list[Any]:

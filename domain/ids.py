@@ -26,7 +26,11 @@ class Identity(NamedTuple):
 
 
 class OrderName(NamedTuple):
-    """The parts of an order id of ours: leg is e (entry), p (partial target), r (part) or x (exit)."""
+    """The parts of an order id of ours.
+
+    The leg is e (entry), p (partial target), t (a part that its strategy takes off), r (a part that the operator
+    closes) or x (exit).
+    """
 
     digest: str
     leg: str

@@ -9,13 +9,17 @@ import msgspec
 
 from domain import fills
 from domain.candle import timeframe_ms
-from domain.exits import Bracket, ExitPlan, after_partial, time_to_leave, trail, widen
+from domain.errors import BadData
+from domain.exits import Bracket, ExitPlan, after_partial, tighten, time_to_leave, trail, widen
+from domain.holding import holding_of, stop_asked
 from domain.order import Cause, OrderKind, Side
+from domain.signal import Leave
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
     from domain.candle import Bar
     from domain.fills import Costs
+    from domain.holding import Adjust, Manage
     from domain.instrument import Instrument
     from domain.signal import Signal
 
@@ -110,11 +114,15 @@ def open_phantom(
     )  # fmt: skip
 
 
-def follow(phantom: PhantomTrade, bar: Bar, instrument: Instrument, costs: Costs, *, leave: bool = False) -> bool:
+def follow(
+    phantom: PhantomTrade, bar: Bar, instrument: Instrument, costs: Costs, *, leave: bool = False,
+    manage: Manage | None = None,
+) -> bool:  # fmt: skip
     """Show a phantom the next bar of its timeframe; say whether that was the one it waits for.
 
     A bar that closed before the signal, or was shown before, changes nothing; neither does one after a hole: the
-    phantom stays unresolved until the missing bars are shown. ``leave`` says that its strategy wants out as it closes.
+    phantom stays unresolved until the missing bars are shown. ``leave`` says that its strategy wants out as it closes,
+    ``manage`` asks what else it wants then.
     """
     if phantom.outcome or bar.open_time != phantom.next_open:
         return False
@@ -130,7 +138,7 @@ def follow(phantom: PhantomTrade, bar: Bar, instrument: Instrument, costs: Costs
         if price is not None:
             _fill(phantom, price, cause, closes_at - 1, costs, maker=fills.is_maker(kind, at_open=False))
     if not phantom.outcome:
-        _manage(phantom, bar, closes_at, instrument, costs, leave=leave)
+        _manage(phantom, bar, closes_at, instrument, costs, None if leave else manage, leave=leave)
     return True
 
 
@@ -162,25 +170,52 @@ def _fill(phantom: PhantomTrade, price: Decimal, cause: Cause, time: int, costs:
 
 
 def _manage(
-    phantom: PhantomTrade, bar: Bar, now: int, instrument: Instrument, costs: Costs, *, leave: bool
+    phantom: PhantomTrade, bar: Bar, now: int, instrument: Instrument, costs: Costs, manage: Manage | None, *,
+    leave: bool,
 ) -> None:  # fmt: skip
     """Do what the bot does once a bar has closed: let time run out, move the stop; it counts from the next bar."""
     held, sign = phantom.bracket, phantom.side.sign
     phantom.bracket = widen(held, bar.high, bar.low)
-    wanted = trail(phantom.bracket)
+    said = _asked(phantom, manage, bar.close, now) if manage is not None else None
+    if isinstance(said, Leave):
+        leave, said = said.means(phantom.side), None
     close = instrument.price(bar.close)
+    price = fills.market_price(phantom.side.exit, close, instrument, costs)
     leaving = time_to_leave(held, bar.close, now, leave=leave)
     if leaving is None:
+        wanted = trail(phantom.bracket)
         wanted = after_partial(wanted) if phantom.tp1_hit else wanted
+        wanted = _tightened(wanted, said, instrument) if said is not None else wanted
         stop = instrument.price_down(wanted.stop) if sign > 0 else instrument.price_up(wanted.stop)
-        if sign * (stop - held.stop) < instrument.tick:
-            return
-        phantom.bracket = msgspec.structs.replace(phantom.bracket, stop=stop, stop_cause=wanted.stop_cause)
-        # the exchange refuses a stop that the price has passed: then the bot gets out at the market
-        leaving = wanted.stop_cause if sign * (close - stop) <= 0 else None
+        if sign * (stop - held.stop) >= instrument.tick:
+            phantom.bracket = msgspec.structs.replace(phantom.bracket, stop=stop, stop_cause=wanted.stop_cause)
+            # the exchange refuses a stop that the price has passed: then the bot gets out at the market
+            leaving = wanted.stop_cause if sign * (close - stop) <= 0 else None
     if leaving is not None:
-        price = fills.market_price(phantom.side.exit, close, instrument, costs)
         _fill(phantom, price, leaving, now, costs, maker=False)
+    elif said is not None and said.keep is not None:
+        _take_off(phantom, phantom.rest - Decimal(str(said.keep)), price, costs)
+
+
+def _asked(phantom: PhantomTrade, manage: Manage, close: float, now: int) -> Adjust | Leave | None:
+    bars = (now - phantom.signal_time) // timeframe_ms(phantom.timeframe)
+    return manage(holding_of(phantom.symbol, phantom.bracket, close, phantom.rest, bars))
+
+
+def _tightened(bracket: Bracket, said: Adjust, instrument: Instrument) -> Bracket:
+    """Return a bracket with its stop where a strategy wants it, unless it may not stand there."""
+    try:
+        asked = stop_asked(said, bracket, instrument)
+    except BadData:
+        return bracket
+    return tighten(bracket, asked, Cause.TRAILING_STOP) if asked else bracket
+
+
+def _take_off(phantom: PhantomTrade, part: Decimal, price: Decimal, costs: Costs) -> None:
+    if part > 0:
+        gain = phantom.side.sign * (price - phantom.bracket.entry)
+        phantom.made += part * gain - costs.fee(part, price, maker=False)
+        phantom.rest -= part
 
 
 def _end(phantom: PhantomTrade, price: Decimal, cause: Cause, time: int) -> None:

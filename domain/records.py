@@ -123,6 +123,20 @@ class StopMoved(msgspec.Struct, frozen=True, tag="stop_moved"):
     cause: Cause
 
 
+class Managed(msgspec.Struct, frozen=True, tag="managed"):
+    """What a strategy has decided about a position of its own as a bar closed at ``time``: what it is to become.
+
+    ``stop`` is where its stop is to stand at least, 0 where that was never said; ``keep`` how much of what was opened
+    is to stay open at most, as a share.
+    """
+
+    time: int
+    digest: str
+    symbol: str
+    stop: Decimal = Decimal(0)
+    keep: Decimal = Decimal(1)
+
+
 class LeverageChanged(msgspec.Struct, frozen=True, tag="leverage_changed"):
     """An open position stands at another leverage than it was opened with: somebody has changed it by hand."""
 
@@ -276,6 +290,13 @@ class PhantomOpened(msgspec.Struct, frozen=True, tag="phantom_opened"):
     phantom: PhantomTrade
 
 
+class PhantomManaged(msgspec.Struct, frozen=True, tag="phantom_managed"):
+    """A phantom as its strategy has left it on a bar, so that a start need not ask about that bar again."""
+
+    time: int
+    phantom: PhantomTrade
+
+
 class PhantomClosed(msgspec.Struct, frozen=True, tag="phantom_closed"):
     """A signal's outcome; without the vector when the journal holds that already."""
 
@@ -284,6 +305,8 @@ class PhantomClosed(msgspec.Struct, frozen=True, tag="phantom_closed"):
 
 
 Phantom = PhantomOpened | PhantomClosed
+Followed = PhantomOpened | PhantomManaged | PhantomClosed
+"""All that the journal tells of phantoms; the audit has how they began and how they ended."""
 Latch = Switch | DayStarted | Adjusted
 """Lasting decisions: the newest of each kind holds."""
 Record = (
@@ -294,13 +317,14 @@ Record = (
     | Fill
     | Unread
     | StopMoved
+    | Managed
     | Touched
     | LeverageChanged
     | Close
     | Adopted
     | Mended
     | Latch
-    | Phantom
+    | Followed
 )
 
 

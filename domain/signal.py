@@ -84,7 +84,7 @@ def given(found: object, strategy: str, series: Series, bar_start: int) -> Signa
     if found is None:
         return None
     if isinstance(found, Leave):
-        return _leave(found)
+        return leave_of(found)
     if not isinstance(found, Signal):
         raise BadData(f"step gave {type(found).__name__}; it gives one Signal, one Leave, or None")
     step = timeframe_ms(series.timeframe)
@@ -103,7 +103,8 @@ def given(found: object, strategy: str, series: Series, bar_start: int) -> Signa
     return Signal(*told, found.side, prices["entry"], prices["stop"], prices["target"], notes)
 
 
-def _leave(found: Leave) -> Leave:
+def leave_of(found: Leave) -> Leave:
+    """Return a Leave of a strategy's. Raises BadData when it leaves a side that is none."""
     if found.side is not None and not isinstance(found.side, Side):
         raise BadData(f"a Leave whose side is {found.side!r}; it is Side.LONG, Side.SHORT, or None for both")
     return Leave(found.side)

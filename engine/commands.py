@@ -74,7 +74,17 @@ class SwitchedOff(msgspec.Struct, frozen=True):
     symbol: str = ""
 
 
-Command = PlaceOrder | CancelOrder | MoveStop | RecordTrade | Remember | Refused | SwitchedOff
+class AdjustRefused(msgspec.Struct, frozen=True):
+    """What a strategy may not do to a position of its own, and asked for; told once for each strategy."""
+
+    strategy: str
+    symbol: str
+    reason: str
+
+
+Announced = SwitchedOff | AdjustRefused
+"""What people are to know, and nobody has to do anything about."""
+Command = PlaceOrder | CancelOrder | MoveStop | RecordTrade | Remember | Refused | Announced
 
 
 def intent_of(request: OrderRequest, cause: Cause, time: int, opening: Opening | None = None) -> Intent:

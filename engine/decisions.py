@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from domain.candle import Bars, Series, timeframe_ms
 from domain.exits import ExitPlan
+from domain.holding import managed
 from domain.leaves import Leaves
 from domain.signal import Leave, Signal, given
 from engine.commands import SwitchedOff
@@ -15,7 +17,8 @@ from engine.foreign_code import Failure, attempt
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from domain.candle import ClosedBar
+    from domain.candle import ClosedBar, Times
+    from domain.holding import Adjust, Holding, Manage
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,10 @@ class Decisions:
         self.off: dict[str, str] = dict(unloaded)
         self.leaves = Leaves()
         self.leaving: set[str] = set()
+        self._managing = {
+            name: plan.strategy for name, plan in plans.items() if getattr(plan.strategy, "manage", None) is not None
+        }
+        self._seen: dict[tuple[str, str], tuple[Times, Any]] = {}
         self._untold = [SwitchedOff(name, reason) for name, reason in unloaded.items()]
 
     def untold(self) -> list[SwitchedOff]:
@@ -94,6 +101,33 @@ class Decisions:
             return None
         return Decided(found, all(len(frames[one]) >= bars for one, bars in strategy.warmup_bars.items()))
 
+    def manages(self, name: str, timeframe: str = "") -> bool:
+        """Return whether a strategy manages its positions itself, those of a timeframe if one is named."""
+        strategy = self._managing.get(name)
+        return strategy is not None and name not in self.off and timeframe in {"", strategy.timeframes[0]}
+
+    def manager(self, name: str, series: Series, bar_start: int) -> Manage | None:
+        """Return what asks a strategy about a position of its own on a bar; None of one that does not manage."""
+        return partial(self.manage, name, series, bar_start) if self.manages(name, series.timeframe) else None
+
+    def manage(self, name: str, series: Series, bar_start: int, holding: Holding) -> Adjust | Leave | None:
+        """Ask a strategy what is to become of a position of its own on a bar that it has seen, None where it has not.
+
+        One that fails is switched off; who that is ``untold`` says.
+        """
+        seen = self._seen.get((name, series.symbol))
+        if seen is None or not self.manages(name, series.timeframe):
+            return None
+        strategy, (times, columns) = self._managing[name], seen
+        row = int(times.searchsorted(bar_start))
+        if row == len(times) or times.item(row) != bar_start:
+            return None
+        found = attempt(lambda: managed(strategy.manage(holding, row, columns)), self._step_s)
+        if isinstance(found, Failure):
+            self._untold.append(self._switch_off(name, series.symbol, found))
+            return None
+        return found
+
     def until(self, symbol: str, timeframe: str, close_time: int) -> Bars:
         """Return the bars that had closed by a time: windows may have run ahead of the bar that is decided on."""
         bars, newest = self._bars(Series(symbol, timeframe)), close_time - timeframe_ms(timeframe)
@@ -109,7 +143,7 @@ class Decisions:
         if not all(map(len, frames.values())):
             return
         own = Series(symbol, strategy.timeframes[0])
-        columns = strategy.columns(_unchangeable(frames))
+        columns = self._columns(name, symbol, frames)
         for i, start in enumerate(frames[own.timeframe].open_time.tolist()):
             found = given(strategy.step(i, columns, state), name, own, start)
             if isinstance(found, Leave):
@@ -119,9 +153,20 @@ class Decisions:
 
     def _newest(self, name: str, series: Series, frames: Mapping[str, Bars]) -> Signal | Leave | None:
         strategy, own = self._plans[name].strategy, frames[series.timeframe]
-        columns = strategy.columns(_unchangeable(frames))
+        columns = self._columns(name, series.symbol, frames)
         found = strategy.step(len(own) - 1, columns, self._states[name, series.symbol])
         return given(found, name, series, own.open_time.item(-1))
+
+    def _columns(self, name: str, symbol: str, frames: Mapping[str, Bars]) -> Any:
+        """Return a strategy's columns; those of one that manages are remembered until its next bar."""
+        strategy = self._plans[name].strategy
+        if name not in self._managing:
+            return strategy.columns(_unchangeable(frames))
+        # windows are views that later bars spoil, and phantoms are shown a bar after orders have been waited for
+        frames = {timeframe: held.copy() for timeframe, held in frames.items()}
+        columns = strategy.columns(_unchangeable(frames))
+        self._seen[name, symbol] = frames[strategy.timeframes[0]].open_time, columns
+        return columns
 
     def _switch_off(self, name: str, symbol: str, failure: Failure) -> SwitchedOff:
         self.off[name] = str(failure)

@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from domain import ids
-from domain.candle import timeframe_ms
+from domain.candle import decimal_of, timeframe_ms
 from domain.errors import BadData
-from domain.exits import after_partial, time_to_leave, timed_out, trail, widen
+from domain.exits import after_partial, tighten, time_to_leave, timed_out, trail, widen
 from domain.order import Cause, OrderKind, OrderRequest, Side
 from domain.records import Abandoned
 from domain.trade import ZERO
@@ -135,9 +135,12 @@ class Exits:
         if self._partial_done(held):
             # asked for again on every bar until the exchange has it
             wanted = after_partial(wanted)
-        if wanted.stop != held.bracket.stop:
-            return self._move_stop(held, wanted.stop, wanted.stop_cause, now)
-        return []
+        asked = held.wanted
+        wanted = tighten(wanted, asked.stop, asked.stop_cause)
+        moved = self._move_stop(held, wanted.stop, wanted.stop_cause, now) if wanted.stop != held.bracket.stop else []
+        # a stop that the price has passed takes all of it off
+        passed = moved and held.opening.side.sign * (decimal_of(closed.bar.close) - wanted.stop) <= 0
+        return moved if passed else [*moved, *self._take_part(held, now)]
 
     def overdue(self, now: int) -> list[Command]:
         """Return what time alone calls for at a market time: entries and positions that have outlived their plan.
@@ -161,11 +164,14 @@ class Exits:
             return []
         return self.withdraw_entry(held, now)
 
-    def pursue_partial(self, held: Position, time: int) -> list[Command]:
-        """Return what the partial target calls for now: its order, the stop that follows it, or nothing."""
-        if self._partial_done(held):
-            return self._follow_partial(held, time)
-        return self._take_partial(held, time)
+    def pursue(self, held: Position, time: int) -> list[Command]:
+        """Return what is still to be done of what was decided: the partial target's order, a part, a moved stop."""
+        done = self._partial_done(held)
+        wanted = after_partial(held.wanted) if done else held.wanted
+        commands = [] if done else self._take_partial(held, time)
+        if wanted.stop != held.bracket.stop:
+            commands += self._move_stop(held, wanted.stop, wanted.stop_cause, time)
+        return [*commands, *self._take_part(held, time)]
 
     def retry_partial(self, refused: OrderRequest, time: int) -> list[Command]:
         """Return the order for the partial target again where the rules, read anew, explain why it was refused."""
@@ -209,11 +215,24 @@ class Exits:
         held.outgrown.add(order.order_id)
         return [CancelOrder(held.symbol, order.order_id, time)]
 
-    def _follow_partial(self, held: Position, time: int) -> list[Command]:
-        wanted = after_partial(held.bracket)
-        if wanted.stop == held.bracket.stop:
+    def _take_part(self, held: Position, time: int) -> list[Command]:
+        """Return the order for what its strategy wants off, once its entry has ended; what is too little stays."""
+        instrument = self._instruments.get(held.symbol)
+        if instrument is None or held.surplus <= 0 or not held.entry_ended or held.part_order:
             return []
-        return self._move_stop(held, wanted.stop, wanted.stop_cause, time)
+        if held.exit_order or held.leaving or held.unwanted or held.part_failures >= PARTIAL_ATTEMPTS_MAX:
+            return []
+        if any(not one.settled for one in held.reductions):
+            # what the operator is closing is not known to be gone yet
+            return []
+        qty = instrument.floor_qty(min(held.surplus, instrument.max_qty))
+        if qty < instrument.min_qty or held.qty - qty < instrument.min_qty:
+            return []
+        request = OrderRequest(
+            ids.order_id(held.digest, "t", held.part_attempts, paper=self._paper), held.symbol,
+            held.opening.side.exit, OrderKind.MARKET, qty, reduce_only=True,
+        )  # fmt: skip
+        return [self._place(request, Cause.PARTIAL, time)]
 
     def _move_stop(self, held: Position, stop: Decimal, cause: Cause, time: int) -> list[Command]:
         instrument = self._instruments.get(held.symbol)

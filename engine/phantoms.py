@@ -11,14 +11,14 @@ import structlog
 
 from domain.candle import Bars, ClosedBar, Series, join, timeframe_ms
 from domain.errors import Rejected, Unavailable
-from domain.records import PhantomClosed, PhantomOpened
+from domain.records import PhantomClosed, PhantomManaged, PhantomOpened
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
     from domain.judgement import Judgement
     from domain.phantom import PhantomTrade
-    from domain.records import Phantom, Record
+    from domain.records import Followed, Phantom, Record
     from domain.signal import Signal
     from domain.trade import Trade
     from engine.recovery import CandleRecovery, Windows
@@ -49,6 +49,10 @@ class Tracker(Protocol):
 
     def update_phantom_prices(self, closed: ClosedBar, *, none_missing: bool = False) -> list[PhantomTrade]:
         """Show a closed bar; return the phantoms that have ended on it."""
+        ...
+
+    def managed(self) -> list[PhantomTrade]:
+        """Return the open phantoms that their strategies have changed since the last call."""
         ...
 
     def waiting_since(self, series: Series) -> int | None:
@@ -126,7 +130,7 @@ class Phantoms:
 
     def __init__(self, tracker: Tracker, judge: Callable[[Signal], Judgement], trail: Trail) -> None:
         self._tracker, self._judge, self.trail = tracker, judge, trail
-        self._waiting: asyncio.Queue[Phantom] = asyncio.Queue(WAITING_MAX)
+        self._waiting: asyncio.Queue[Followed] = asyncio.Queue(WAITING_MAX)
         self._missed: deque[Signal] = deque()
         self._writing = False
         self.let_go = 0
@@ -145,7 +149,7 @@ class Phantoms:
         """Show a closed bar to the phantoms of its series."""
         self._show(closed, none_missing=False)
 
-    def restore(self, record: Phantom) -> None:
+    def restore(self, record: Followed) -> None:
         """Take a record of an earlier life."""
         self._tracker.restore([record.phantom])
 
@@ -222,7 +226,7 @@ class Phantoms:
                 record = await self._waiting.get()
                 try:
                     await append(record)
-                    self.trail.add([record])
+                    self._carry(record)
                 finally:
                     self._waiting.task_done()
         finally:
@@ -240,7 +244,7 @@ class Phantoms:
         while not self._waiting.empty():
             record = self._waiting.get_nowait()
             await append(record)
-            self.trail.add([record])
+            self._carry(record)
             self._waiting.task_done()
 
     def _show(self, closed: ClosedBar, *, none_missing: bool) -> None:
@@ -248,8 +252,15 @@ class Phantoms:
             self.ended += 1
             # its vector was written down when it was opened
             self._put(ended(msgspec.structs.replace(phantom, features=None)))
+        for phantom in self._tracker.managed():
+            state = msgspec.structs.replace(phantom, features=None)
+            self._put(PhantomManaged(time=phantom.next_open, phantom=state))
 
-    def _put(self, record: Phantom) -> None:
+    def _carry(self, record: Followed) -> None:
+        if not isinstance(record, PhantomManaged):
+            self.trail.add([record])
+
+    def _put(self, record: Followed) -> None:
         if self._waiting.full():
             self._waiting.get_nowait()
             self._waiting.task_done()

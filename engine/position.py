@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from domain import ids
-from domain.exits import Bracket, widen
+from domain.exits import Bracket, tighten, widen
 from domain.order import Cause
-from domain.records import Fill, Record, Touch, Touched
+from domain.records import Fill, Managed, Record, StopMoved, Touch, Touched
 from domain.trade import ZERO, Leg, Trade, rounded
 from engine.order_register import OwnOrder
 
@@ -31,7 +31,7 @@ class Position:
     ``orders`` are those of ours that shape it, by id; ``records`` are all that made it what it is. ``unwanted`` says
     that the operator wants it closed, whatever its entry still does. ``touches`` are what other hands have done to it,
     ``outgrown`` its partial targets that were withdrawn because it had grown, ``known_stops`` the levels at which its
-    stop has stood, or was asked for.
+    stop has stood, or was asked for. ``managed`` is what its strategy has made of it so far, None when it never has.
     """
 
     digest: str
@@ -54,11 +54,14 @@ class Position:
     touches: list[Touched] = field(default_factory=list)
     outgrown: set[str] = field(default_factory=set)
     known_stops: set[Decimal] = field(default_factory=set)
+    managed: Managed | None = None
     opened: Decimal = ZERO
     closed: Decimal = ZERO
     records: list[Record] = field(default_factory=list, repr=False, compare=False)
     _partial: str = ""
     _exit: str = ""
+    _part: str = ""
+    part_attempts: int = 0
 
     @property
     def qty(self) -> Decimal:
@@ -103,6 +106,39 @@ class Position:
     def partial_taken(self) -> bool:
         """Whether all that was to be taken off at the partial target has been."""
         return self.partial_filled > 0 and self.partial_filled >= self.partial_planned
+
+    @property
+    def part_order(self) -> str:
+        """Id of the order for a part that its strategy takes off while it has not settled, else empty."""
+        return self._unsettled(self._part)
+
+    @property
+    def part_failures(self) -> int:
+        """How many orders for such parts have ended with nothing filled."""
+        return sum(o.leg == "t" and o.state is not None and not o.filled for o in self.orders.values())
+
+    @property
+    def surplus(self) -> Decimal:
+        """What is open beyond the share that its strategy wants to keep."""
+        return self.qty - self.opened * self.managed.keep if self.managed is not None else ZERO
+
+    @property
+    def wanted(self) -> Bracket:
+        """The bracket with its stop where its strategy wants it, unless it stands tighter."""
+        if self.managed is None or not self.managed.stop:
+            return self.bracket
+        return tighten(self.bracket, self.managed.stop, Cause.TRAILING_STOP)
+
+    def remaining(self, until: int) -> Decimal:
+        """Return which share of what was opened was still open at a market time (UTC ms)."""
+        closed = sum([f.qty for f in self._trades() if not self.opens(f) and f.time < until], ZERO)
+        return (self.opened - closed) / self.opened if self.opened else ZERO
+
+    @property
+    def decided_until(self) -> int:
+        """Market time up to which its bars have been acted on, as far as the records tell (UTC ms)."""
+        moved = [one.time for one in self.records if isinstance(one, Managed | StopMoved)]
+        return max(self.bracket.opened_at, self.intended_at, *moved)
 
     @property
     def exit_order(self) -> str:
@@ -213,7 +249,7 @@ class Position:
         entering = [f for f in trades if self.opens(f)]
         self.opened = sum([f.qty for f in entering], ZERO)
         self.closed = sum([f.qty for f in trades], ZERO) - self.opened
-        self.partial_filled = sum([f.qty for f in trades if f.cause is Cause.PARTIAL], ZERO)
+        self.partial_filled = sum([f.qty for f in trades if f.cause is Cause.PARTIAL and not _by_strategy(f)], ZERO)
         if entering:
             entry, opened_at = self._average(entering) or self.opening.entry, min([f.time for f in trades])
             self.bracket = msgspec.structs.replace(self.bracket, entry=entry, opened_at=opened_at)
@@ -246,6 +282,8 @@ class Position:
         self.orders.setdefault(order.order_id, order)
         if order.leg == "p":
             self._partial, self.partial_attempts = order.order_id, attempt + 1
+        elif order.leg == "t":
+            self._part, self.part_attempts = order.order_id, attempt + 1
         elif order.leg == "x":
             self._exit, self.exit_cause, self.exit_attempts = order.order_id, cause, attempt + 1
 
@@ -286,6 +324,12 @@ def bracket_of(opening: Opening, time: int) -> Bracket:
         side=opening.side, entry=opening.entry, first_stop=opening.stop, stop=opening.stop, target=opening.target,
         plan=opening.plan, opened_at=time,
     )  # fmt: skip
+
+
+def _by_strategy(fill: Fill) -> bool:
+    """Return whether an execution took off a part because the strategy said so, and not the partial target."""
+    name = ids.parse_order_id(fill.order_id)
+    return name is not None and name.leg == "t"
 
 
 def _ratio(value: Decimal, unit: Decimal) -> Decimal:

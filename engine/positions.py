@@ -16,6 +16,7 @@ from domain.records import (
     Fill,
     Intent,
     LeverageChanged,
+    Managed,
     OrderEnded,
     OrderFound,
     Record,
@@ -69,7 +70,7 @@ class Book:
         self._takes: dict[type, Callable[[Any], Position | None]] = {
             Intent: self._intend, Fill: self._fill, OrderEnded: self._end, StopMoved: self._move, Adopted: self._adopt,
             Close: self._close, Abandoned: self._abandon, OrderFound: self._find_order, LeverageChanged: self._move,
-            Touched: self._touch,
+            Touched: self._touch, Managed: self._manage,
         }  # fmt: skip
 
     @property
@@ -438,6 +439,12 @@ class Book:
         held = self._by_digest.get(touched.digest)
         if held is not None:
             held.touch(touched)
+        return held
+
+    def _manage(self, managed: Managed) -> Position | None:
+        held = self._by_digest.get(managed.digest)
+        if held is not None:
+            held.managed = managed
         return held
 
     def _move(self, moved: StopMoved | LeverageChanged) -> Position | None:

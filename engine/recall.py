@@ -12,7 +12,7 @@ import structlog
 
 from domain import ids
 from domain.errors import ConfigError, RevenantError, Unavailable
-from domain.records import Close, Fill, Latch, Mended, Phantom, PhantomClosed, PhantomOpened, Record
+from domain.records import Close, Fill, Followed, Latch, Mended, Phantom, PhantomManaged, Record
 from engine.memory import lost_since
 
 if TYPE_CHECKING:
@@ -83,9 +83,10 @@ def replay(trader: Trader, records: Iterable[Record], phantoms: Phantoms | None 
         past.until = max(past.until, record.time)
         if isinstance(record, Close):
             past.trades.append(record.trade)
-        elif phantoms is not None and isinstance(record, PhantomOpened | PhantomClosed):
+        elif phantoms is not None and isinstance(record, Followed):
             phantoms.restore(record)
-            past.phantoms.append(record)
+            # what happened in between is no business of the audit's
+            past.phantoms += [record] if not isinstance(record, PhantomManaged) else []
         elif isinstance(record, Latch):
             past.latches[type(record)] = record
     for fill in waiting:

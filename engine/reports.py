@@ -12,7 +12,7 @@ from domain import ids
 from domain.durations import DAY_MS
 from domain.order import Cause
 from domain.trade import ZERO, Trade
-from engine.commands import PlaceOrder, Refused, SwitchedOff
+from engine.commands import AdjustRefused, PlaceOrder, Refused, SwitchedOff
 from engine.delivery import Nearing
 from engine.published import Entered, PartlyTaken
 
@@ -78,6 +78,11 @@ class Reporter:
             log.error(
                 "strategy switched off: its positions keep their stops and are managed on", strategy=what.strategy,
                 symbol=what.symbol, reason=what.reason, way_out="mend it and start again; manage.py strategies check",
+            )  # fmt: skip
+        elif isinstance(what, AdjustRefused):
+            log.warning(
+                "a strategy may not do that to its position: refused, and counted from now on", strategy=what.strategy,
+                symbol=what.symbol, reason=what.reason, way_out="mend its manage; manage.py strategies check",
             )  # fmt: skip
         elif kind == "fill":
             self._fill(what)

@@ -15,7 +15,7 @@ from domain.errors import OutcomeUnknown, Rejected, RevenantError, Unavailable
 from domain.order import Cause, OrderReport, PositionReport
 from domain.records import Fill, Level, Mended, OrderEnded, Receipt, StopMoved, finished
 from engine import readiness, recovery
-from engine.commands import CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember, SwitchedOff
+from engine.commands import Announced, CancelOrder, MoveStop, PlaceOrder, RecordTrade, Refused, Remember
 from engine.execution_reader import ExecutionReader
 from engine.exit_retries import ExitRetries
 from engine.following import Following
@@ -374,8 +374,8 @@ class Runtime:
             elif isinstance(command, Refused):
                 self._p.phantoms.note(command.signal, command.gate, command.judged)
                 self._p.told("refused", command)
-            elif isinstance(command, SwitchedOff):
-                self._p.told("strategy off", command)
+            elif isinstance(command, Announced):
+                self._p.told("strategy", command)
             if isinstance(command, PlaceOrder) and command.signal is not None:
                 self._p.phantoms.note(command.signal, "", command.judged)
                 self._p.told("entry", command)

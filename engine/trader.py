@@ -42,6 +42,7 @@ from engine.decisions import Decided, Decisions
 from engine.decisions import Plan as Plan  # noqa: PLC0414  its older home
 from engine.exits import EXIT_ATTEMPTS_MAX as EXIT_ATTEMPTS_MAX  # noqa: PLC0414  its older home
 from engine.exits import Exits
+from engine.managing import Managing
 from engine.position import Position
 from engine.positions import Book
 from engine.risk import Account, Approved, Denied, RiskLimits, weigh
@@ -105,6 +106,7 @@ class Trader:
             self.book, self.situation, instruments, paper=terms.paper, unfilled_timeout_ms=terms.unfilled_timeout_ms
         )
         self.decisions = Decisions(terms.plans, bars, terms.unloaded, terms.step_s)
+        self._managing = Managing(self.book, self.decisions, instruments, self.counts)
         self._day: DayStarted | None = None
 
     def restore(self, record: Record) -> None:
@@ -132,26 +134,24 @@ class Trader:
         """Return what was still to be done when the last life ended.
 
         A partial target that was never placed is placed; a stop that was to
-        follow a filled partial target follows; what a strategy said to leave meanwhile is left.
+        follow a filled partial target follows; what a strategy said to leave meanwhile is left, and what it has
+        decided about a position, or would have, is done.
         """
-        commands: list[Command] = list(self.decisions.untold())
+        commands: list[Command] = []
         for held in self.book.positions():
             if held.flat:
                 continue
             if held.unwanted:
                 commands += self.leave(held, self.situation.market_time)
-            elif not held.pending and self._left_meanwhile(held):
-                commands += self.exit(held, Cause.EXIT_SIGNAL, self.situation.market_time)
             elif not held.pending:
-                commands += self._exits.pursue_partial(held, self.situation.market_time)
-        return commands
+                commands += self._catch_up(held, self.situation.market_time)
+        return [*self.decisions.untold(), *commands]
 
-    def _left_meanwhile(self, held: Position) -> bool:
-        """Return whether its strategy has said leave since it was opened, on a bar that nobody acted on."""
-        opened_at = max(held.bracket.opened_at, held.intended_at)
-        return not held.leaving and self.decisions.leaves.since(
-            held.opening.strategy, Series(held.symbol, held.opening.timeframe), opened_at, held.opening.side
-        )
+    def _catch_up(self, held: Position, now: int) -> list[Command]:
+        if held.leaving or held.exit_order:
+            return self._exits.pursue(held, now)
+        leave, decided = self._managing.catch_up(held)
+        return [*decided, *(self.exit(held, Cause.EXIT_SIGNAL, now) if leave else self._exits.pursue(held, now))]
 
     def warm_up(self, symbol: str, missed_after: int, *, leaving: bool = False) -> list[Signal]:
         """Step every strategy over the bars at hand; return the signals that came after ``missed_after`` (UTC ms).
@@ -179,13 +179,11 @@ class Trader:
         }  # fmt: skip
         held = self.book.of_symbol(closed.series.symbol)
         if held is not None and held.opening.timeframe == closed.series.timeframe:
-            leave = self.decisions.leaves.on_bar(
-                held.opening.strategy, closed.series, closed.bar.open_time, held.opening.side
-            )
-            commands += self._exits.manage(held, closed, leave=leave)
+            leave, told = self._managing.on_bar(held, closed)
+            commands += [*told, *self._exits.manage(held, closed, leave=leave)]
         for name, found in decided.items():
             commands += self._follow(found, self._terms.plans[name])
-        return commands
+        return [*commands, *self.decisions.untold()]
 
     def on_fill(self, fill: Fill) -> list[Command]:
         """Take an execution; one that is known already changes nothing. What is flat then waits for ``finish``."""
@@ -209,7 +207,7 @@ class Trader:
         if held.leaving or held.unwanted or late:
             return self.exit(held, Cause.FORCE_EXIT if held.exit_cause is Cause.UNKNOWN else held.exit_cause, fill.time)
         shapes = fill.cause is Cause.PARTIAL or held.opens(fill)
-        return self._exits.pursue_partial(held, fill.time) if shapes else []
+        return self._exits.pursue(held, fill.time) if shapes else []
 
     def adopt(self, adopted: Adopted) -> list[Command]:
         """Take over a position that no intent of ours led to; one that is flat already waits for ``finish``."""
@@ -217,7 +215,7 @@ class Trader:
         if held is None:
             return []
         self.counts["adopted"] += 1
-        return [] if held.flat else self._exits.pursue_partial(held, adopted.time)
+        return [] if held.flat else self._exits.pursue(held, adopted.time)
 
     def knows(self, digest: str) -> bool:
         """Say whether a position of that name is open, or has been recorded as a trade."""
@@ -239,8 +237,8 @@ class Trader:
         if name is None or held is None or held.pending or held.flat or held.unwanted:
             return []
         # the exchange's own refusal of a partial target stands: asking again would be refused again
-        refused = name.leg == "p" and ended.state is OrderState.REJECTED and not ended.filled
-        return [] if name.leg == "x" or refused else self._exits.pursue_partial(held, ended.time)
+        refused = name.leg in {"p", "t"} and ended.state is OrderState.REJECTED and not ended.filled
+        return [] if name.leg == "x" or refused else self._exits.pursue(held, ended.time)
 
     def on_stop_moved(self, moved: StopMoved) -> None:
         """Take the news that the exchange has accepted a new stop."""

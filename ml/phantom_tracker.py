@@ -22,13 +22,17 @@ from ml.features import SCHEMA
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from domain.candle import ClosedBar
+    from domain.candle import Bar, ClosedBar
     from domain.exits import ExitPlan
     from domain.fills import Costs
+    from domain.holding import Manage
     from domain.ids import Identity
     from domain.instrument import Instrument
     from domain.signal import Signal
     from domain.trade import Trade
+
+    Manager = Callable[[str, Series, int], Manage | None]
+    """Gives what asks a strategy about a position on the bar of a series that opened then (UTC ms), or nothing."""
 
 COMPLETED_MAX = 1_000
 RATE_WINDOW = 200
@@ -55,7 +59,7 @@ class PhantomTradeTracker:
     """Keeps the phantoms of one owner: those that are open by series, the newest that have ended, and what they sum to.
 
     Pure bookkeeping: it waits for nothing and reads no clock. ``instruments`` gives the exchange's rules of a symbol,
-    ``leaves`` what strategies have said of leaving.
+    ``leaves`` what strategies have said of leaving, ``manager`` what asks one what it wants of a position on a bar.
     """
 
     def __init__(
@@ -65,7 +69,10 @@ class PhantomTradeTracker:
         instruments: Callable[[str], Instrument | None],
         costs: Costs,
         leaves: Leaves | None = None,
+        manager: Manager = lambda *_: None,
     ) -> None:
+        self._manager = manager
+        self._managed: dict[str, PhantomTrade] = {}
         self._who, self._plans, self._instruments, self._costs = who, plans, instruments, costs
         self._leaves = leaves or Leaves()
         self._active: dict[Series, dict[str, PhantomTrade]] = {}
@@ -135,12 +142,25 @@ class PhantomTradeTracker:
         for phantom in active.values():
             if none_missing:
                 phantom.next_open = max(phantom.next_open, closed.bar.open_time)
-            leave = self._leaves.on_bar(phantom.strategy_name, closed.series, closed.bar.open_time, phantom.side)
-            follow(phantom, closed.bar, rules, self._costs, leave=leave)
+            self._show(phantom, closed.series, closed.bar, rules)
         ended = [phantom for phantom in active.values() if phantom.outcome]
         for phantom in ended:
             self._close_phantom(phantom)
         return ended
+
+    def managed(self) -> list[PhantomTrade]:
+        """Return the open phantoms that their strategies have changed since the last call."""
+        changed, self._managed = list(self._managed.values()), {}
+        return [phantom for phantom in changed if not phantom.outcome]
+
+    def _show(self, phantom: PhantomTrade, series: Series, bar: Bar, rules: Instrument) -> None:
+        """Show a phantom a bar, with what its strategy says on it."""
+        name, before = phantom.strategy_name, (phantom.bracket.stop, phantom.rest)
+        leave = self._leaves.on_bar(name, series, bar.open_time, phantom.side)
+        manage = self._manager(name, series, bar.open_time)
+        follow(phantom, bar, rules, self._costs, leave=leave, manage=manage)
+        if manage is not None and (phantom.bracket.stop, phantom.rest) != before:
+            self._managed[phantom.phantom_id] = phantom
 
     def waiting_since(self, series: Series) -> int | None:
         """Return the open time of the oldest bar that a phantom of a series waits for, None when none does."""
@@ -161,7 +181,8 @@ class PhantomTradeTracker:
             known = self._seen.get(stored.phantom_id)
             vector = stored.features if known is None or stored.features is not None else self._features(known)
             phantom = msgspec.structs.replace(stored, features=vector)
-            if known is None:
+            open_both = known is not None and not known.outcome and not phantom.outcome
+            if known is None or (open_both and phantom.next_open > known.next_open):
                 self._follow(phantom)
             if phantom.outcome:
                 self._close_phantom(phantom)

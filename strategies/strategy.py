@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from domain.candle import Bars
+    from domain.holding import Adjust, Holding
     from domain.signal import Leave, Signal
 
     Columns = dict[str, np.ndarray]
@@ -53,5 +54,17 @@ class Strategy(Protocol[State]):
         """Decide on bar i, changing ``state``: enter by a signal, leave what is held, or do nothing.
 
         What is held is not known here; a Leave where nothing is held means nothing.
+        """
+        ...
+
+
+class ManagingStrategy(Strategy[State], Protocol[State]):
+    """One that manages its positions, beside stop, target and plan; who does not need it leaves the method out."""
+
+    def manage(self, position: Holding, i: int, columns: Columns) -> Adjust | Leave | None:
+        """Say what is to become of a position of its own, or a phantom, as bar i closes, None for nothing.
+
+        Called once for each bar of the first timeframe on which one is open, after ``step``, and for each position by
+        itself. What it says must follow from its arguments alone: that is how a bot that was down makes up for it.
         """
         ...

@@ -11,7 +11,7 @@ from domain.order import OrderState
 from domain.records import Adjusted, OrderEnded, Switch, Touch, Touched, Unread
 from domain.schedule import Judged
 from domain.trade import Trade
-from engine.commands import PlaceOrder, Refused, SwitchedOff
+from engine.commands import AdjustRefused, PlaceOrder, Refused, SwitchedOff
 from engine.delivery import Nearing
 from engine.exit_retries import ExitFailing
 from engine.hands import RULES
@@ -52,7 +52,7 @@ class News:
             Trade: self._exit, OrderEnded: self._order_ended, ExitFailing: self._exit_failing, Unread: self._unread,
             Touched: self._touched, Switch: self._switch, Adjusted: self._adjusted, Nearing: self._nearing,
             StopRefused: self._stop_refused, SwitchedOff: self._switched_off, Trace: self._second_sender,
-            Releveraged: self._releveraged, Judged: self._judged,
+            Releveraged: self._releveraged, Judged: self._judged, AdjustRefused: self._adjust_refused,
         }  # fmt: skip
 
     def told(self, _kind: str, what: object) -> None:
@@ -121,6 +121,10 @@ class News:
         where = f" (on {bold(what.symbol)})" if what.symbol else ""
         self._put(Notice.STRATEGY, f"🧩 {self._mark()} Strategy {bold(what.strategy)} is switched off{where}: "
                   f"{escape(what.reason[:300])}. Its positions keep their stops and are managed on.")  # fmt: skip
+
+    def _adjust_refused(self, what: AdjustRefused) -> None:
+        self._put(Notice.STRATEGY, f"🧩 {self._mark()} Strategy {bold(what.strategy)} may not do that on "
+                  f"{bold(what.symbol)}: {escape(what.reason[:300])}. Refused; told once.")  # fmt: skip
 
     def _adjusted(self, what: Adjusted) -> None:
         self._put(Notice.SWITCH, f"⚖️ {self._mark()} Limits changed: {escape(_adjusted(what))}")

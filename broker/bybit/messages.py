@@ -53,7 +53,7 @@ CREATED_BY = {
 """Orders that the exchange made; whatever else carries no id of ours was made by hand or by other programs."""
 
 BY_OTHERS = ("CreateBy", "CloseBy")
-LEG_CAUSES = {"e": Cause.ENTRY, "p": Cause.PARTIAL, "r": Cause.FORCE_EXIT}
+LEG_CAUSES = {"e": Cause.ENTRY, "p": Cause.PARTIAL, "t": Cause.PARTIAL, "r": Cause.FORCE_EXIT}
 STATES = {
     "New": OrderState.WORKING, "PartiallyFilled": OrderState.WORKING, "Untriggered": OrderState.WORKING,
     "Triggered": OrderState.WORKING, "Created": OrderState.WORKING, "Filled": OrderState.FILLED,

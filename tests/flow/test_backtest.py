@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from domain.ids import parse_order_id
 from ml.features import SCHEMA
 from persistence.past_lessons import PastLessons
 from tests.commands import Commands, candle_files
@@ -264,6 +265,34 @@ def test_the_bot_and_a_backtest_leave_on_the_same_bars(make_bot, tmp_path):
     by = bot.manage("stats", "--by", "exit", "--json").stdout
     assert '"exit_signal"' in by
     assert '"roi"' in by
+
+
+def test_the_bot_and_a_backtest_manage_positions_the_same(make_bot, tmp_path):
+    """The example that moves stops, takes parts off and leaves."""
+    bot = make_bot(
+        DATA_SOURCE="test", REVENANT__SANDBOX__REPLAY=json.dumps(candle_files(tmp_path)),
+        REVENANT__SANDBOX__STEP="true", REVENANT__ML__EXECUTED_MIN="100000", REVENANT__STRATEGIES__FOLDER="mine",
+        REVENANT__STRATEGIES=json.dumps({
+            "hanging": {"parameters": {"timeframe": "3m", "length": 12, "stop_atr": 4.0, "reward_r": 4.0,
+                                       "half_at_r": 0.4, "patience_bars": 9}},
+        }), REVENANT__ML__RULE_FLOOR="0",
+    )  # fmt: skip
+    (bot.folder / "mine").mkdir()
+    example = Path("strategies/examples/chandelier.py").read_text()
+    (bot.folder / "mine" / "hanging.py").write_text(example.replace('"chandelier"', '"hanging"'))
+    bot.start()
+    bot.wait_ready()
+    bot.wait_for("twenty trades", lambda s: s["closed"] >= 20, 150)
+    assert bot.stop() == 0
+    answer = bot.manage("backtest", "parity", "--json")
+    assert answer.stdout, answer.stderr
+    found = json.loads(answer.stdout)
+    assert (found["only_live"], found["only_backtest"], found["differing"]) == ([], [], [])
+    held = json.loads(bot.manage("trades", "list", "--json", "-n", "1000").stdout)
+    assert len(held) >= 20
+    assert {"exit_signal", "trailing_stop_loss"} <= {row["exit_reason"] for row in held}
+    names = [parse_order_id(row["link_id"]) for row in bot.exchange_rows("orders")]
+    assert sum(name is not None and name.leg == "t" for name in names) > 3
 
 
 @pytest.mark.parametrize("entry", ["market", "limit"])

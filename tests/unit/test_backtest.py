@@ -12,19 +12,23 @@ import pytest
 from backtest.causality import examine
 from backtest.figures import daily_returns, drawdown, figures
 from backtest.outcome import Funding, Outcome
+from backtest.past import phantoms
 from backtest.runner import Lane, Runner
-from backtest.signals import Replayed, find, said
+from backtest.signals import find, replayed, said
 from backtest.tape import Tape, first_touch
 from backtest.venue import Venue
 from domain.candle import Bar, Bars, Series, resample, timeframe_ms
+from domain.coverage import Span
 from domain.exits import ExitPlan
 from domain.fills import Costs
 from domain.ids import Identity
+from domain.rule_history import RuleHistory
 from domain.signal import Signal
 from engine.risk import RiskLimits
 from engine.trader import Plan, Trader, TraderTerms
 from sandbox.tape import GeneratedTape
 from strategies.breakout import Breakout
+from strategies.examples.chandelier import Chandelier
 from strategies.examples.donchian import Donchian
 from strategies.mean_reversion import MeanReversion
 from strategies.scalp import Scalp
@@ -87,9 +91,10 @@ def played(
         "scalp": Plan(Scalp(Scalp.Parameters()), ExitPlan(timeout_ms=60 * 3 * MINUTE)),
         "breakout": Plan(Breakout(Breakout.Parameters(timeframe="15m")), ExitPlan(**Breakout.exits)),
         "donchian": Plan(Donchian(Donchian.Parameters(reward_r=4.0)), ExitPlan()),
+        "chandelier": Plan(Chandelier(Chandelier.Parameters(reward_r=9.0)), ExitPlan()),
     }
     times: dict[str, set[int]] = {symbol: set() for symbol in instruments}
-    replayed, leaves = {}, defaultdict(list)
+    known_plans, leaves = {}, defaultdict(list)
     for name in names:
         known, plan = {}, plans[name]
         for symbol in instruments:
@@ -99,8 +104,8 @@ def played(
                     times[symbol].add(one.time)
                 else:
                     leaves[name, symbol].append(start + timeframe_ms(plan.strategy.timeframes[0]))
-        replayed[name] = Plan(Replayed(plan.strategy, known), exits or plan.exits)
-    terms = TraderTerms(WHO, LIMITS, replayed, paper=True, unfilled_timeout_ms=30 * MINUTE, limit_entries=limited)
+        known_plans[name] = Plan(replayed(plan.strategy, known, tape, WINDOW), exits or plan.exits)
+    terms = TraderTerms(WHO, LIMITS, known_plans, paper=True, unfilled_timeout_ms=30 * MINUTE, limit_entries=limited)
     trader = Diary(terms, dict(instruments), tape.bars)
     trader.days = days if days is not None else []
     paid = np.arange(since // (8 * 3_600_000) * 8 * 3_600_000, until, 8 * 3_600_000)
@@ -165,6 +170,47 @@ def test_positions_are_left_on_the_bar_on_which_their_strategy_says_so(seed, fin
             assert 0 <= ended - (own.open_time[first] + 900_000) < 60_000 * (1 if finest == "1m" else 3)
         else:
             assert ended <= own.open_time[first] + 900_000
+
+
+@pytest.mark.parametrize(("seed", "finest", "exits"), [
+    (15, "3m", None), (16, "1m", None), (17, "3m", ExitPlan(0.8, 0.3, trail_start_r=2.5, timeout_ms=60 * 900_000)),
+])  # fmt: skip
+def test_a_position_that_its_strategy_manages_is_stepped_on_every_bar_of_its_timeframe(seed, finest, exits):
+    bars, instruments = market(seed, 3, 20, finest)
+    since, until = START // DAY * DAY + 12 * DAY, START // DAY * DAY + 20 * DAY
+    quick, slow = (
+        played(kind, bars, instruments, since, until, finest, exits, names=("chandelier", "scalp"))
+        for kind in (Runner, EveryBar)
+    )
+    assert quick.trades == slow.trades
+    assert quick.decisions == slow.decisions
+    assert dict(quick.equity) == dict(slow.equity)
+    own = [one for one in quick.trades if one.strategy_name == "chandelier"]
+    halved = [one for one in own if sum(leg.cause == "partial_exit" for leg in one.legs)]
+    assert len(halved) > 5
+    assert "trailing_stop_loss" in {one.exit_reason for one in own}
+
+
+def test_phantoms_end_as_the_positions_that_their_strategy_manages():
+    bars, instruments = market(15, 3, 20)
+    since, until = START // DAY * DAY + 12 * DAY, START // DAY * DAY + 20 * DAY
+    traded = played(Runner, bars, instruments, since, until, names=("chandelier",)).trades
+    strategy, tape = Chandelier(Chandelier.Parameters(reward_r=9.0)), Tape(bars, dict.fromkeys(bars, WINDOW))
+    ended = {}
+    for symbol, rules in instruments.items():
+        history = RuleHistory([0], [rules])
+        for one in phantoms(
+            strategy, symbol, ExitPlan(), tape, history, Costs(), lambda _: {}, Span(since, until), WINDOW
+        ):
+            ended[symbol, one.signal_time] = one
+    assert len(traded) > 20
+    for trade in traded:
+        began = int(trade.entry_time.timestamp() * 1000)
+        phantom = ended[trade.symbol, began - began % 900_000]
+        assert (phantom.exit_reason, phantom.rest) == (trade.exit_reason, 0)
+        # a phantom pays no funding, and rounds no quantity
+        unfunded = trade.r_multiple * (trade.gross_pnl - trade.fees) / trade.pnl_usd
+        assert float(phantom.realized_rr) == pytest.approx(float(unfunded), abs=0.02)
 
 
 def test_positions_are_left_on_the_first_bar_that_gains_what_is_enough_by_then():

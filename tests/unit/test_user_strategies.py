@@ -228,6 +228,56 @@ def test_a_check_finds_what_is_wrong_with_one(folder, monkeypatch, name):
     assert any(reason in fault for fault in found.faults), found.faults
 
 
+def managing(body: str) -> str:
+    """The example that manages, with another body of manage."""
+    text = (ROOT / "strategies" / "examples" / "chandelier.py").read_text().replace('"chandelier"', '"mine"')
+    head, _, rest = text.partition("        if position.bars >= ")
+    assert rest
+    return f"{head}        {body}\n"
+
+
+MISMANAGED = {
+    "raises": ("1 / 0", "ZeroDivisionError"),
+    "gives a word": ('return "out"', "manage gave str"),
+    "no number": ("return Adjust(stop=position.stop * float('nan'))", "whose stop is nan"),
+    "takes all": ("return Adjust(keep=0)", "Leave takes all off"),
+    "looks ahead": (
+        "return Adjust(stop=columns['close'][-1]) if position.side.sign * (columns['close'][-1] - position.stop) > 0 else None",
+        "something else without later bars",
+    ),
+    "chance": ("import random; return Adjust(keep=0.5) if random.random() < 0.5 else None", "the next time"),
+    "remembers": (
+        "self.count = getattr(self, 'count', 0) + 1; return Adjust(keep=1 / self.count)", "the next time",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISMANAGED)
+def test_a_check_finds_what_is_wrong_with_how_one_manages(folder, name):
+    body, reason = MISMANAGED[name]
+    (folder / "mine.py").write_text(managing(body))
+    found = strategy_check.check_file(folder / "mine.py")
+    assert any(reason in fault for fault in found.faults), found.faults
+
+
+def test_a_check_tells_how_often_one_adjusts_and_what_would_be_refused(folder):
+    example = ROOT / "strategies" / "examples" / "chandelier.py"
+    found = strategy_check.check_file(example)
+    assert (found.faults, found.remarks) == ([], [])
+    assert found.adjusts > 100
+    (folder / "mine.py").write_text(
+        managing("return Adjust(stop=position.entry - position.side.sign * 2 * position.risk)")
+    )
+    found = strategy_check.check_file(folder / "mine.py")
+    assert found.faults == []
+    assert all("adjustments are refused: a stop at" in one for one in found.remarks)
+    (folder / "mine.py").write_text(
+        managing("pass").replace("    def manage(self, position", "    manage = 5\n\n    def other(self, position")
+    )
+    with pytest.raises(ConfigError, match="manage is 5; it is a method, or not there"):
+        strategy_check.check_file(folder / "mine.py")
+
+
 def test_one_sided_silent_and_slow_ones_are_remarked_upon(folder):
     (folder / "mine.py").write_text(example("mine", **{"Side.SHORT if close < bottom": "None if close < bottom"}))
     assert strategy_check.check_file(folder / "mine.py").remarks[0].startswith("signals on one side only")
