@@ -26,10 +26,11 @@ from bootstrap.history import History
 from bootstrap.learning import judge_of, open_models
 from bootstrap.parts import costs, in_use, limits, windows
 from bootstrap.rules import funding_told, rules_of
+from domain import informative
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span
 from domain.durations import MINUTE_MS
-from domain.errors import ConfigError
+from domain.errors import BadData, ConfigError
 from domain.funding import LONGEST_MS, FundingGap, base_rate, describe, gaps
 from domain.ids import SHORT, Identity
 from domain.judgement import UNJUDGED
@@ -126,7 +127,7 @@ def _run(settings: Settings, request: Request, progress: Progress, scores: Score
     replayed, times, leaves = _said(request, used, ground, progress)
     judge, notes = _judge(settings, request, used, ground, scores)
     # both see the same rules, which change with time
-    trader = Trader(_terms(settings, request, replayed), rules.instruments, tape.bars, judge)
+    trader = Trader(_terms(settings, request, replayed, tape.others), rules.instruments, tape.bars, judge)
     venue = Venue(settings.paper.wallet, rules.instruments, costs(settings))
     runner = Runner(trader, venue, tape, times, ground.finest, ground.told, ground.funding, rules, leaves)
     outcome = runner.run(*span, lambda time: progress("trading", time - span.start, span.end - span.start))
@@ -185,20 +186,25 @@ def prepare(settings: Settings, request: Request, used: Mapping[str, Plan], prog
     with History(settings) as history:
         stored = StoredBars(history, request.source, needs, lambda done, of: progress("reading", done, of))
         stored.need_serving(request.symbols, {name: plan.strategy.timeframes for name, plan in used.items()})
-        bars, span, lacking = stored.load(request.symbols, request.span, allow_gaps=request.allow_gaps)
-        finest_bars = {series: held for series, held in bars.items() if series.timeframe == finest}
+        others = _others(used, stored.symbols, request.source)
+        looked_at = dict.fromkeys([*request.symbols, *others.values()])
+        bars, span, lacking = stored.load(list(looked_at), request.span, allow_gaps=request.allow_gaps)
+        finest_bars = {Series(symbol, finest): bars[Series(symbol, finest)] for symbol in request.symbols}
         rules, said = rules_of(settings, request.source, finest_bars, span)
         funding, unfunded = _funding(history, request.source, rules, span, funding_told(settings, request.source))
-    tape = Tape(bars, {series: needs[series.timeframe] for series in bars})
+    tape = Tape(bars, {series: needs[series.timeframe] for series in bars}, others)
     notes = (*steps.describe(bars), *said, *unfunded, *(fault.partition("; ")[0] for fault in lacking))
     return Ground(tape, span, rules, funding, needs, finest, told, notes)
 
 
 def stored_span(settings: Settings, request: Request) -> Span:
     """Return the time of a request, its open ends being those of the store. Raises BadData, ConfigError."""
-    needs = windows(settings, chosen_plans(settings, request.strategies, request.source), request.always)
+    used = chosen_plans(settings, request.strategies, request.source)
+    needs = windows(settings, used, request.always)
     with History(settings) as history:
-        return StoredBars(history, request.source, needs, lambda *_: None).bounded(request.symbols, request.span)
+        stored = StoredBars(history, request.source, needs, lambda *_: None)
+        others = _others(used, stored.symbols, request.source)
+        return stored.bounded(list(dict.fromkeys([*request.symbols, *others.values()])), request.span)
 
 
 def check(settings: Settings, request: Request, progress: Progress = lambda *_: None) -> list[Causality]:
@@ -212,8 +218,9 @@ def check(settings: Settings, request: Request, progress: Progress = lambda *_: 
     with History(settings) as history:
         deep = {timeframe: MORE_HISTORY * bars for timeframe, bars in needs.items()}
         stored = StoredBars(history, request.source, deep, lambda done, of: progress("reading", done, of))
-        bars, span, _ = stored.load(request.symbols, request.span)
-    tape = Tape(bars, {series: needs[series.timeframe] for series in bars})
+        others = _others(used, stored.symbols, request.source)
+        bars, span, _ = stored.load(list(dict.fromkeys([*request.symbols, *others.values()])), request.span)
+    tape = Tape(bars, {series: needs[series.timeframe] for series in bars}, others)
     found: list[Causality] = []
     for name, plan in used.items():
         for symbol in request.symbols:
@@ -224,6 +231,16 @@ def check(settings: Settings, request: Request, progress: Progress = lambda *_: 
             start = max(span.start, int(bars[own].open_time[0]) + before * tape.track(own).step)
             found.append(examine(plan.strategy, symbol, tape, start, span.end, before))
             log.debug("strategy examined", strategy=name, symbol=symbol, good=found[-1].good)
+    return found
+
+
+def _others(used: Mapping[str, Plan], symbols: Sequence[str], source: Source) -> dict[str, str]:
+    """Return what the symbols are called that strategies look at. Raises BadData where nothing is stored of one."""
+    found = informative.meant([plan.strategy for plan in used.values()], symbols)
+    for name, plan in used.items():
+        if unknown := informative.lacking(plan.strategy, found):
+            raise BadData(f"strategy {name} looks at {unknown}: {source} has no bars of it stored; "
+                          f"manage.py data download -s {source} -p {unknown} fetches them")  # fmt: skip
     return found
 
 
@@ -267,10 +284,12 @@ def _unjudged(_: Signal) -> Judgement:
     return UNJUDGED
 
 
-def _terms(settings: Settings, request: Request, replayed: Mapping[str, Plan]) -> TraderTerms:
+def _terms(
+    settings: Settings, request: Request, replayed: Mapping[str, Plan], others: Mapping[str, str]
+) -> TraderTerms:
     return TraderTerms(
         request.who or Identity(request.source.value, "backtest", "backtest"), limits(settings, request.source),
-        replayed, paper=True,
+        replayed, paper=True, others=others,
         unfilled_timeout_ms=settings.trading.unfilled_timeout_s * 1000,
         limit_entries=settings.trading.entry_order == "limit", completeness_min=settings.history.completeness_min,
         resting=closed,

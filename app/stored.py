@@ -150,7 +150,8 @@ class StoredData:
 
     def _columns(self, series: Series, before: int, count: int) -> list[dict[str, Any]]:
         strategies = [one.strategy for one in plans(self._settings).values()]
-        return columns_of(strategies, series, before, count, self._older)
+        stored = [one.series.symbol for one in self._opened().candles.entries(self._settings.source) if one.rows]
+        return columns_of(strategies, series, before, count, self._older, stored)
 
     def _gaps(self, source: Source, symbol: str, timeframe: str) -> dict[str, Any]:
         step, store = timeframe_ms(timeframe), self._opened().candles

@@ -41,6 +41,11 @@ class StoredBars:
         self._history, self._source, self._needs, self._progress = history, source, needs, progress
         self._entries = {entry.series: entry for entry in history.candles.entries(source) if entry.rows}
 
+    @property
+    def symbols(self) -> list[str]:
+        """Every symbol of which bars are stored."""
+        return sorted({series.symbol for series in self._entries})
+
     def load(
         self, symbols: Sequence[str], asked: Span, *, allow_gaps: bool = False
     ) -> tuple[dict[Series, Bars], Span, list[str]]:

@@ -10,9 +10,10 @@ import numpy as np
 
 from backtest.causality import MORE_HISTORY, examine
 from backtest.managed import Trial
-from backtest.signals import said
+from backtest.signals import frames_of, said
 from backtest.tape import Tape
 from bootstrap import user_strategies
+from domain import informative
 from domain.candle import Series, resample, timeframe_ms
 from domain.durations import MINUTE_MS
 from domain.errors import RevenantError
@@ -78,7 +79,7 @@ def check(name: str, kind: type[Any], choice: StrategyChoice) -> Verdict:
     strategy = user_strategies.built(name, kind, choice)
     verdict = Verdict(name, tuple(strategy.timeframes), dict(strategy.warmup_bars))
     before = max(verdict.warmup_bars.values()) + 1
-    tape = _tape(verdict.timeframes, before)
+    tape = _tape(strategy, before)
     symbols = sorted({series.symbol for series in tape.series})
     trial = attempt(lambda: _measure(strategy, symbols[0], tape, before, verdict), user_strategies.LOAD_S)
     if isinstance(trial, Failure):
@@ -94,8 +95,9 @@ def check(name: str, kind: type[Any], choice: StrategyChoice) -> Verdict:
     return verdict
 
 
-def _tape(timeframes: tuple[str, ...], before: int) -> Tape:
+def _tape(strategy: Any, before: int) -> Tape:
     """Return made-up bars, as many as signals, warm-up and more history need."""
+    timeframes, looked_at = strategy.timeframes, informative.written(strategy)
     step = timeframe_ms(timeframes[0])
     longest = max(timeframe_ms(timeframe) for timeframe in timeframes)
     minutes = (longest * MORE_HISTORY * before + step * BARS) // MINUTE_MS
@@ -106,7 +108,11 @@ def _tape(timeframes: tuple[str, ...], before: int) -> Tape:
         held = made.bars(symbol, begin, end)
         for timeframe in timeframes:
             bars[Series(symbol, timeframe)] = resample(held, timeframe_ms(timeframe), MINUTE_MS)
-    return Tape(bars, dict.fromkeys(bars, before))
+    # any market does for what is not made up here: it is looked at, not traded
+    others = {name: next(iter(made.instruments)) for name in looked_at} | informative.meant(
+        [strategy], made.instruments
+    )
+    return Tape(bars, dict.fromkeys(bars, before), others)
 
 
 def _span(strategy: Any, symbol: str, tape: Tape) -> tuple[int, int]:
@@ -137,7 +143,7 @@ def _examine(strategy: Any, symbol: str, tape: Tape, before: int, verdict: Verdi
 
 def _look_at_columns(strategy: Any, symbol: str, tape: Tape, before: int, verdict: Verdict) -> bool:
     """Look at the columns' shape and numbers; say whether they can be stepped over."""
-    frames = {one: tape.track(Series(symbol, one)).bars for one in strategy.timeframes}
+    frames, _ = frames_of(strategy, symbol, tape, 0, len(tape.track(Series(symbol, strategy.timeframes[0]))), before)
     with naming(strategy.name):
         columns = strategy.columns({one: held.read_only() for one, held in frames.items()})
     verdict.columns = list(columns)
@@ -190,7 +196,8 @@ def _compare_with_another(
 
 
 def _measure(strategy: Any, symbol: str, tape: Tape, before: int, verdict: Verdict) -> None:
-    frames = {one: tape.track(Series(symbol, one)).bars[-before:] for one in strategy.timeframes}
+    size = len(tape.track(Series(symbol, strategy.timeframes[0])))
+    frames, _ = frames_of(strategy, symbol, tape, size - 1, size, before)
     state, last, took = strategy.start(symbol), len(frames[strategy.timeframes[0]]) - 1, []
     for _ in range(REPEATS):
         begun = time.perf_counter()

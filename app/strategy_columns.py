@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from domain import informative
 from domain.candle import Bars, Series, timeframe_ms
 from engine.foreign_code import naming
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from strategies.strategy import Columns
 
@@ -20,7 +21,9 @@ DIGITS = 8
 """Significant digits of a value: more than a picture shows."""
 
 
-def columns_of(strategies: Iterable[Any], series: Series, before: int, count: int, load: Load) -> list[dict[str, Any]]:
+def columns_of(
+    strategies: Iterable[Any], series: Series, before: int, count: int, load: Load, symbols: Iterable[str] = ()
+) -> list[dict[str, Any]]:  # fmt: skip
     """Return the columns of the strategies that decide on a series, for its newest bars before a time.
 
     Args:
@@ -29,18 +32,25 @@ def columns_of(strategies: Iterable[Any], series: Series, before: int, count: in
         before: open time (UTC ms) that the bars are older than.
         count: how many bars.
         load: returns the newest bars of a series before a time, so many at most.
+        symbols: those of which there are bars; a strategy that looks at another one is left out.
 
     Raises:
         BadData: when a strategy fails, with its name.
         Unavailable: when bars cannot be had.
     """
     deciding = [one for one in strategies if one.timeframes[0] == series.timeframe]
-    return [row for one in deciding if (row := _row(one, series, before, count, load))]
+    others = informative.meant(deciding, symbols)
+    whole = [one for one in deciding if not informative.lacking(one, others)]
+    return [row for one in whole if (row := _row(one, series, before, count, load, others))]
 
 
-def _row(strategy: Any, series: Series, before: int, count: int, load: Load) -> dict[str, Any] | None:
+def _row(
+    strategy: Any, series: Series, before: int, count: int, load: Load, others: Mapping[str, str]
+) -> dict[str, Any] | None:  # fmt: skip
     frames = {name: _frame(strategy, Series(series.symbol, name), series, before, count, load)
               for name in strategy.timeframes}  # fmt: skip
+    frames |= {informative.key(other, name): _frame(strategy, Series(others[other], name), series, before, count, load)
+               for other in informative.written(strategy) for name in strategy.timeframes}  # fmt: skip
     if not all(map(len, frames.values())):
         return None
     own = frames[series.timeframe]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from domain import informative
 from domain.candle import Series
 from domain.signal import Signal, given
 from engine.foreign_code import naming
@@ -76,6 +77,11 @@ def frames_of(
     for timeframe in strategy.timeframes[1:]:
         other = tape.track(Series(symbol, timeframe))
         frames[timeframe] = other.bars[max(0, other.opening(begins) - before) : other.closed(ends)]
+    for name in informative.written(strategy):
+        for timeframe in strategy.timeframes:
+            other = tape.track(Series(tape.others[name], timeframe))
+            held = other.bars[max(0, other.opening(begins) - before) : other.closed(ends)]
+            frames[informative.key(name, timeframe)] = held
     return frames, offset
 
 
@@ -115,12 +121,14 @@ class Replayed:
     Attributes:
         timeframes: the strategy's own.
         warmup_bars: the strategy's own.
+        informative: the strategy's own.
     """
 
     def __init__(self, strategy: Any, known: Mapping[tuple[str, int], Signal | Leave]) -> None:
         self._known = known
         self.timeframes: tuple[str, ...] = tuple(strategy.timeframes)
         self.warmup_bars: dict[str, int] = dict(strategy.warmup_bars)
+        self.informative = informative.written(strategy)
 
     def start(self, symbol: str) -> str:
         """Return the symbol: that is all there is to know."""

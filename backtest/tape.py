@@ -83,10 +83,14 @@ class Track:
 class Tape:
     """The bars of every series; ``now`` says up to when they have closed, and nobody is shown more.
 
-    ``capacity`` gives how many bars a live bot would have at hand of each series: a window shows as many.
+    ``capacity`` gives how many bars a live bot would have at hand of each series: a window shows as many. ``others``
+    is what the symbols are called here that strategies look at and do not trade, by the names that they write.
     """
 
-    def __init__(self, bars: Mapping[Series, Bars], capacity: Mapping[Series, int]) -> None:
+    def __init__(
+        self, bars: Mapping[Series, Bars], capacity: Mapping[Series, int], others: Mapping[str, str] | None = None
+    ) -> None:
+        self.others = dict(others or {})
         self._tracks = {series: Track(series, held, capacity[series]) for series, held in bars.items()}
         self.now = 0
 

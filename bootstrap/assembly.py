@@ -38,6 +38,7 @@ from bootstrap.parts import (
     symbols_of,
     tracker,
     windows,
+    with_others,
 )
 from bootstrap.polled import PolledMarket, SourceKlines
 from broker.bybit import public_messages
@@ -190,14 +191,16 @@ def assemble(ground: Ground) -> Bot:
         stack.callback(redis.close)
     journal, ledger = ledger_of(settings, who, ground.main, redis)
     stack.callback(journal.close)
-    strategy_plans, unloaded = in_use(settings, venue.base_ms)
-    wanted = _wanted(settings, ground.symbols, strategy_plans, venue.base_ms)
+    used, others = with_others(in_use(settings, venue.base_ms), ground.instruments)
+    strategy_plans = used.plans
+    looked_at = frozenset(others.values()).difference(ground.symbols)
+    wanted = _wanted(settings, [*ground.symbols, *sorted(looked_at)], strategy_plans, venue.base_ms)
     finest = min((series.timeframe for series in wanted), key=timeframe_ms)
     frames = _frames(ground, wanted)
     # phantoms of symbols that are followed no more are still to be shown their bars
     klines = _klines(ground)
     judge = judge_of(settings, strategy_plans, frames.bars, wanted)
-    trader = Trader(_terms(ground, InUse(strategy_plans, unloaded), klines), ground.instruments, frames.bars, judge)
+    trader = Trader(_terms(ground, used, others, klines), ground.instruments, frames.bars, judge)
     tiers = _tiers(stack)
     state = state_database(settings)
     stack.callback(state.close)
@@ -221,6 +224,7 @@ def assemble(ground: Ground) -> Bot:
         trades=tracker(settings, ground.main, ledger, who, trader, redis),
         tiers=tiers,
         wanted=wanted,
+        looked_at=looked_at,
         finest=finest,
         fence=fence,
         latches=Latches(ground.main, who),
@@ -264,7 +268,7 @@ def _phantoms(ground: Ground, used: Mapping[str, Plan], trader: Trader, judge: J
     return Phantoms(tracker, judge, trail)
 
 
-def _terms(ground: Ground, used: InUse, klines: Klines) -> TraderTerms:
+def _terms(ground: Ground, used: InUse, others: Mapping[str, str], klines: Klines) -> TraderTerms:
     settings = ground.settings
     return TraderTerms(
         ground.who,
@@ -279,6 +283,7 @@ def _terms(ground: Ground, used: InUse, klines: Klines) -> TraderTerms:
         admission=functools.partial(admission.refusal, allow=settings.trading.allow),
         unloaded=used.unloaded,
         step_s=settings.health.strategy_s,
+        others=others,
     )
 
 

@@ -24,6 +24,7 @@ from bootstrap.records import tracker as tracker  # noqa: PLC0414
 from bootstrap.sources import Budgets, sources
 from bootstrap.user_strategies import NotLoaded, built, choices, exits_of, kind_of, origin, runs_on
 from broker.bybit.hosts import Hosts, hosts
+from domain import informative
 from domain.candle import timeframe_ms
 from domain.durations import MINUTE_MS
 from domain.errors import ConfigError
@@ -57,7 +58,7 @@ from settings import Settings
 from strategies.table import TABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from broker.bybit import BybitBroker
     from broker.bybit.rest import BybitClient
@@ -210,6 +211,25 @@ def in_use(settings: Settings, finest_ms: int = 0, *, source: Source | None = No
         told = f"strategies: none is enabled on {market}; enable one in config.yaml (enabled, markets)"
         raise ConfigError("\n".join([told, *found.unloaded.values()]))
     return found
+
+
+def with_others(used: InUse, symbols: Iterable[str]) -> tuple[InUse, dict[str, str]]:
+    """Return the strategies whose other symbols a market has, and what those are called there.
+
+    The others are told with those that could not be loaded. Raises ConfigError when none is left.
+    """
+    others = informative.meant([plan.strategy for plan in used.plans.values()], symbols)
+    lacking = {name: informative.lacking(plan.strategy, others) for name, plan in used.plans.items()}
+    unloaded = {
+        name: f"strategies.{name}: it looks at {one}, and the exchange has no such symbol"
+        for name, one in lacking.items() if one
+    }  # fmt: skip
+    found = InUse(
+        {name: plan for name, plan in used.plans.items() if name not in unloaded}, {**used.unloaded, **unloaded}
+    )
+    if not found.plans:
+        raise ConfigError("\n".join(found.unloaded.values()))
+    return found, {one: others[one] for plan in found.plans.values() for one in informative.written(plan.strategy)}
 
 
 def _exit_plan(exits: Exits, step: int) -> ExitPlan:

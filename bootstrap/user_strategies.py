@@ -199,6 +199,9 @@ def _incomplete(strategy: Any) -> str:
         bars = warmup.get(timeframe)
         if not isinstance(bars, int) or not 0 <= bars <= WARMUP_MAX:
             return f"warmup_bars of {timeframe} is {bars!r}; it is a number of bars up to {WARMUP_MAX}"
+    others = getattr(strategy, "informative", ())
+    if not isinstance(others, tuple) or not all(isinstance(one, str) and one.strip() for one in others):
+        return f"informative is {others!r:.80}; it is a tuple of symbols, such as ('BTC',)"
     manage = getattr(strategy, "manage", None)
     return "" if manage is None or callable(manage) else f"manage is {manage!r:.80}; it is a method, or not there"
 

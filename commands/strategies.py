@@ -11,6 +11,7 @@ import typer
 from app import scaffold
 from bootstrap import user_strategies
 from commands.shared import FAILED, OK, AsJson, Config, load, show
+from domain import informative
 from domain.errors import ConfigError
 
 app = typer.Typer(no_args_is_help=True)
@@ -51,7 +52,9 @@ def show_one(name: Name, config: Config = None, as_json: AsJson = False) -> None
         "name": name, "from": user_strategies.origin(settings.strategies_folder, name),
         "used": user_strategies.used(settings, name),
         "what": (kind.__doc__ or "").strip().partition("\n")[0], "timeframes": list(strategy.timeframes),
-        "warmup_bars": dict(strategy.warmup_bars), "parameters": user_strategies.parameters(kind, choice),
+        "warmup_bars": dict(strategy.warmup_bars), "looks_at": list(informative.written(strategy)),
+        "manages": getattr(strategy, "manage", None) is not None,
+        "parameters": user_strategies.parameters(kind, choice),
         "exits": user_strategies.exits_of(strategy, choice).model_dump(mode="json"),
         "score_without_model": user_strategies.scored_by(name),
     }  # fmt: skip

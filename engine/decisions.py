@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from domain.candle import Bars, Series, timeframe_ms
+from domain import informative
+from domain.candle import TIME_MAX, Bars, Series, timeframe_ms
 from domain.exits import ExitPlan
 from domain.holding import managed
 from domain.leaves import Leaves
@@ -31,10 +32,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A signal, and whether there were enough bars for it to count (``warm``)."""
+    """A signal, and why it does not count: too few bars (``warm``), or a bar of another symbol that is ``late``."""
 
     signal: Signal
     warm: bool
+    late: str = ""
 
 
 class Decisions:
@@ -45,6 +47,7 @@ class Decisions:
         bars: gives the closed bars of a series.
         unloaded: why strategies that are in use could not be loaded, by name.
         step_s: how long a strategy may take for a bar, 0 for ever.
+        others: what the other symbols that strategies look at are called here, by the names that they write.
 
     Attributes:
         off: strategies that decide no more, and why.
@@ -53,9 +56,10 @@ class Decisions:
     """
 
     def __init__(
-        self, plans: Mapping[str, Plan], bars: Callable[[Series], Bars], unloaded: Mapping[str, str], step_s: float
-    ) -> None:
-        self._plans, self._bars, self._step_s = plans, bars, step_s
+        self, plans: Mapping[str, Plan], bars: Callable[[Series], Bars], unloaded: Mapping[str, str], step_s: float,
+        others: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        self._plans, self._bars, self._step_s, self._others = plans, bars, step_s, others or {}
         self._states: dict[tuple[str, str], Any] = {}
         self.off: dict[str, str] = dict(unloaded)
         self.leaves = Leaves()
@@ -89,7 +93,7 @@ class Decisions:
         symbol, strategy = closed.series.symbol, self._plans[name].strategy
         if name in self.off or (name, symbol) not in self._states:
             return None
-        frames = {timeframe: self.until(symbol, timeframe, closed.close_time) for timeframe in strategy.timeframes}
+        frames = self._frames(strategy, symbol, closed.close_time)
         if not all(map(len, frames.values())):
             return None
         found = attempt(lambda: self._newest(name, closed.series, frames), self._step_s)
@@ -99,7 +103,16 @@ class Decisions:
             self.leaves.note(name, closed.series, closed.bar.open_time, found)
         if not isinstance(found, Signal) or symbol in self.leaving:
             return None
-        return Decided(found, all(len(frames[one]) >= bars for one, bars in strategy.warmup_bars.items()))
+        warm = all(len(frames[one]) >= bars for one, bars in strategy.warmup_bars.items())
+        return Decided(found, warm, informative.late(strategy, frames, closed.close_time))
+
+    def _frames(self, strategy: Any, symbol: str, close_time: int) -> dict[str, Bars]:
+        """Return the bars that a strategy sees of a symbol, and of others that it looks at, as a bar closes."""
+        frames = {timeframe: self.until(symbol, timeframe, close_time) for timeframe in strategy.timeframes}
+        for name in informative.written(strategy):
+            for timeframe in strategy.timeframes:
+                frames[informative.key(name, timeframe)] = self.until(self._others[name], timeframe, close_time)
+        return frames
 
     def manages(self, name: str, timeframe: str = "") -> bool:
         """Return whether a strategy manages its positions itself, those of a timeframe if one is named."""
@@ -139,7 +152,7 @@ class Decisions:
     def _past(self, name: str, symbol: str) -> Iterator[Signal]:
         strategy = self._plans[name].strategy
         state = self._states[name, symbol] = strategy.start(symbol)
-        frames = {timeframe: self._bars(Series(symbol, timeframe)) for timeframe in strategy.timeframes}
+        frames = self._frames(strategy, symbol, TIME_MAX)
         if not all(map(len, frames.values())):
             return
         own = Series(symbol, strategy.timeframes[0])

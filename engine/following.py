@@ -29,7 +29,7 @@ class Following:
         self._p = parts
         self._needs = {series.timeframe: count for series, count in parts.wanted.items()}
         self._unknown: set[str] = set()
-        self.chosen = sorted({series.symbol for series in parts.wanted})
+        self.chosen = sorted({series.symbol for series in parts.wanted}.difference(parts.looked_at))
 
     def begin(self) -> None:
         """Follow what is held when the bot starts; its bars are loaded with those of the others."""

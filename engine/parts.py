@@ -170,7 +170,8 @@ class Tiers:
 class Parts:
     """What the runtime is made of; ``acknowledge`` tells a stepping market that a batch has been handled.
 
-    ``refused`` are the streams that the exchange does not give, with its words.
+    ``refused`` are the streams that the exchange does not give, with its words; ``looked_at`` the symbols that are
+    followed for strategies and not traded.
     """
 
     trader: Trader
@@ -193,6 +194,7 @@ class Parts:
     acknowledge: Callable[[int], Awaitable[None]] | None = None
     told: Callable[[str, object], None] = lambda _kind, _what: None
     refused: Callable[[], Mapping[Series, str]] = dict
+    looked_at: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

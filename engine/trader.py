@@ -65,7 +65,8 @@ class TraderTerms:
 
     ``paper`` marks order ids, ``limit_entries`` their kind; ``completeness_min`` is how many percent of a window's bars
     must be there for a signal on it to be taken, and ``resting`` tells when a market is closed, so that none can be.
-    ``unloaded`` says why strategies in use could not be loaded, ``step_s`` how long one may take for a bar, 0 for ever.
+    ``unloaded`` says why strategies in use could not be loaded, ``step_s`` how long one may take for a bar, 0 for ever;
+    ``others`` what the symbols are called here that strategies look at and do not trade, by the names they write.
     """
 
     who: Identity
@@ -80,6 +81,7 @@ class TraderTerms:
     admission: Callable[[Instrument | None], tuple[str, str] | None] = lambda _: None
     unloaded: Mapping[str, str] = field(default_factory=dict)
     step_s: float = 0.0
+    others: Mapping[str, str] = field(default_factory=dict)
 
 
 class Trader:
@@ -105,7 +107,7 @@ class Trader:
         self._exits = Exits(
             self.book, self.situation, instruments, paper=terms.paper, unfilled_timeout_ms=terms.unfilled_timeout_ms
         )
-        self.decisions = Decisions(terms.plans, bars, terms.unloaded, terms.step_s)
+        self.decisions = Decisions(terms.plans, bars, terms.unloaded, terms.step_s, terms.others)
         self._managing = Managing(self.book, self.decisions, instruments, self.counts)
         self._day: DayStarted | None = None
 
@@ -346,6 +348,8 @@ class Trader:
         judged = self._judge(decided.signal)
         if not decided.warm:
             return [self._refuse(decided.signal, judged, "warming_up", "too few bars yet")]
+        if decided.late:
+            return [self._refuse(decided.signal, judged, "data_quality", f"the bar of {decided.late} is not there yet")]
         return [self._consider(decided.signal, plan, judged)]
 
     def _consider(self, signal: Signal, plan: Plan, judged: Judgement) -> Command:

@@ -31,6 +31,9 @@ class Strategy(Protocol[State]):
     The same object runs live and in a backtest: live steps the last bar, a backtest all of them. ``columns`` must
     be causal: row i may depend on bars up to i only. ``warmup_bars`` says, per timeframe, after how many bars
     older ones no longer matter (their weight is below 1e-9).
+
+    A class may have ``informative``, symbols that it looks at and that need not be traded, written in any way
+    (``("BTC",)``): ``columns`` is given their bars in all timeframes too, under ``"BTC 15m"`` (the name as written).
     """
 
     Parameters: ClassVar[Any]

@@ -295,6 +295,31 @@ def test_the_bot_and_a_backtest_manage_positions_the_same(make_bot, tmp_path):
     assert sum(name is not None and name.leg == "t" for name in names) > 3
 
 
+def test_the_bot_and_a_backtest_look_at_another_symbol_the_same_and_do_not_trade_it(make_bot, tmp_path):
+    bot = make_bot(
+        DATA_SOURCE="test", REVENANT__SANDBOX__REPLAY=json.dumps(candle_files(tmp_path)),
+        REVENANT__SANDBOX__STEP="true", REVENANT__ML__EXECUTED_MIN="100000", REVENANT__STRATEGIES__FOLDER="mine",
+        REVENANT__TRADING__SYMBOLS="ETH,SOL", REVENANT__STRATEGIES=json.dumps({
+            "led": {"parameters": {"timeframe": "3m", "length": 12, "stop_atr": 4.0, "trend": 9}},
+            "scalp": {"enabled": False}, "trend_pullback": {"enabled": False}, "mean_reversion": {"enabled": False},
+        }), REVENANT__ML__RULE_FLOOR="0",
+    )  # fmt: skip
+    (bot.folder / "mine").mkdir()
+    example = Path("strategies/examples/leader.py").read_text()
+    (bot.folder / "mine" / "led.py").write_text(example.replace('"leader"', '"led"'))
+    bot.start()
+    bot.wait_ready()
+    bot.wait_for("ten trades", lambda s: s["closed"] >= 10, 150)
+    assert bot.stop() == 0
+    answer = bot.manage("backtest", "parity", "--json")
+    assert answer.stdout, answer.stderr
+    found = json.loads(answer.stdout)
+    assert (found["only_live"], found["only_backtest"], found["differing"]) == ([], [], [])
+    held = json.loads(bot.manage("trades", "list", "--json", "-n", "1000").stdout)
+    assert len(held) >= 10
+    assert {row["symbol"] for row in held} <= {"ETH/USDT:USDT", "SOL/USDT:USDT"}
+
+
 @pytest.mark.parametrize("entry", ["market", "limit"])
 def test_the_bot_and_a_backtest_on_its_bars_do_the_same(make_bot, tmp_path, entry):
     """Signal by signal, gate by gate, trade by trade, to the last digit of the money."""

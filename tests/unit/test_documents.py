@@ -31,7 +31,7 @@ def test_every_variable_of_the_environment_is_named_for_readers():
     assert [name for name in ENVIRONMENT if name not in text] == []
 
 
-@pytest.mark.parametrize("name", ["donchian", "chandelier"])
+@pytest.mark.parametrize("name", ["donchian", "chandelier", "leader"])
 def test_the_example_in_the_documents_is_the_file_that_runs(name):
     text = (ROOT / "docs" / "strategies.md").read_text()
     assert f"```python\n{(ROOT / 'strategies' / 'examples' / f'{name}.py').read_text()}```" in text

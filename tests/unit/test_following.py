@@ -19,7 +19,7 @@ from market.frames import Frames
 BTC, SOL = "BTC/USDT:USDT", "SOL/USDT:USDT"
 
 
-def parts(candles, *, known: bool = True):
+def parts(candles, *, known: bool = True, looked_at: frozenset[str] = frozenset()):
     wanted = {Series(BTC, "3m"): 50, Series(BTC, "15m"): 20}
     opening = Opening(
         strategy="s", timeframe="5m", bar_start=0, side=Side.LONG, entry=D(100), stop=D(98), target=D(105), plan=ExitPlan(),
@@ -29,7 +29,7 @@ def parts(candles, *, known: bool = True):
     followed, matched, warmed = [], [], []
     return SimpleNamespace(
         wanted=wanted, windows=Frames(dict(wanted)), feed=SimpleNamespace(follow=followed.extend), candles=candles,
-        finest="3m", broker=SimpleNamespace(on_bars=lambda symbol, bars: matched.append(symbol)),
+        looked_at=looked_at, finest="3m", broker=SimpleNamespace(on_bars=lambda symbol, bars: matched.append(symbol)),
         trader=SimpleNamespace(
             book=SimpleNamespace(positions=lambda: [held], of_symbol=lambda _: held),
             rules=lambda symbol: object() if known else None, situation=SimpleNamespace(prices={}), warmed=warmed,
@@ -47,6 +47,11 @@ class Candles:
             raise self.error
         for series in wanted:
             self.windows.seed(series, Bars.of([(0, 1.0, 1.0, 1.0, 7.5, 1.0, 1.0)]))
+
+
+def test_a_symbol_that_is_only_looked_at_is_not_chosen_for_trading():
+    assert Following(parts(Candles())[0]).chosen == [BTC]
+    assert Following(parts(Candles(), looked_at=frozenset({BTC}))[0]).chosen == []
 
 
 async def test_what_is_held_is_followed_on_its_own_timeframe_too_and_once():
