@@ -172,17 +172,27 @@ class Exits(Section):
 
 
 class StrategyChoice(Section):
-    """One strategy: whether it runs and on which markets, its own parameters, its exits.
+    """One strategy: whether it runs, where, at which risk, its own parameters, its exits.
 
     Attributes:
         markets: ``practice`` for the practice exchange only, ``real`` for everything else, ``all`` for both; a backtest
             that names the strategy runs it on any.
+        symbols: those of the traded symbols that it takes, written in any way, patterns too; empty for all.
+        blacklist: symbols that it does not take, written in the same ways.
+        risk_percent: its risk per trade in percent of the equity instead of ``risk.percent``.
+        leverage: the highest leverage of its positions, below ``trading.leverage``.
     """
 
     enabled: bool = True
     markets: Literal["all", "practice", "real"] = "all"
+    symbols: tuple[str, ...] = ()
+    blacklist: tuple[str, ...] = ()
+    risk_percent: Decimal | None = Field(None, gt=0, le=10)
+    leverage: Decimal | None = Field(None, ge=1)
     parameters: dict[str, Any] = {}
     exits: Exits = Exits()
+
+    _listed = field_validator("symbols", "blacklist", mode="before")(listed)
 
 
 class Bybit(Section):

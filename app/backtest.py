@@ -223,7 +223,7 @@ def check(settings: Settings, request: Request, progress: Progress = lambda *_: 
     tape = Tape(bars, {series: needs[series.timeframe] for series in bars}, others)
     found: list[Causality] = []
     for name, plan in used.items():
-        for symbol in request.symbols:
+        for symbol in filter(plan.takes, request.symbols):
             progress("checking", len(found), len(used) * len(request.symbols))
             before = needs[plan.strategy.timeframes[0]]
             # where there is nothing before the time, its beginning is what is looked back on
@@ -270,13 +270,16 @@ def _said(
         for symbol in request.symbols:
             progress("signals", done, len(used) * len(request.symbols))
             done += 1
+            if not plan.takes(symbol):
+                continue
             for start, one in finding.said(plan.strategy, symbol, ground.tape, span.start, span.end, before):
                 known[symbol, start] = one
                 if isinstance(one, Signal):
                     times[symbol].add(one.time)
                 else:
                     leaves[name, symbol].append(start + step)
-        replayed[name] = Plan(finding.replayed(plan.strategy, known, ground.tape, before), plan.exits)
+        known_one = finding.replayed(plan.strategy, known, ground.tape, before)
+        replayed[name] = replace(plan, strategy=known_one)
     return replayed, times, leaves
 
 

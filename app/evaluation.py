@@ -63,7 +63,7 @@ def past_phantoms(settings: Settings, request: Request, progress: Progress) -> d
         for symbol in request.symbols:
             progress("signals and their outcomes", done, len(used) * len(request.symbols))
             done += 1
-            held += _phantoms(settings, plan, symbol, ground)
+            held += _phantoms(settings, plan, symbol, ground) if plan.takes(symbol) else []
         found[name] = plan, past.ordered(held)
     return found
 

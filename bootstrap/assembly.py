@@ -20,6 +20,7 @@ from bootstrap.parts import (
     InUse,
     Venue,
     candle_storage,
+    check_scopes,
     costs,
     database,
     exchange_of,
@@ -191,7 +192,7 @@ def assemble(ground: Ground) -> Bot:
         stack.callback(redis.close)
     journal, ledger = ledger_of(settings, who, ground.main, redis)
     stack.callback(journal.close)
-    used, others = with_others(in_use(settings, venue.base_ms), ground.instruments)
+    used, others = _strategies(ground)
     strategy_plans = used.plans
     looked_at = frozenset(others.values()).difference(ground.symbols)
     wanted = _wanted(settings, [*ground.symbols, *sorted(looked_at)], strategy_plans, venue.base_ms)
@@ -266,6 +267,13 @@ def _phantoms(ground: Ground, used: Mapping[str, Plan], trader: Trader, judge: J
     trail = phantom_trail(settings, who, ground.main, state, used, ground.instruments)
     tracker = phantom_tracker(settings, who, used, trader.rules, trader.decisions)
     return Phantoms(tracker, judge, trail)
+
+
+def _strategies(ground: Ground) -> tuple[InUse, dict[str, str]]:
+    """Return the strategies in use, and what the symbols are called that they look at. Raises ConfigError."""
+    used, others = with_others(in_use(ground.settings, ground.venue.base_ms), ground.instruments)
+    check_scopes(used.plans, {**ground.known, **ground.instruments}, ground.symbols)
+    return used, others
 
 
 def _terms(ground: Ground, used: InUse, others: Mapping[str, str], klines: Klines) -> TraderTerms:

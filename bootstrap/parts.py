@@ -206,7 +206,10 @@ def in_use(settings: Settings, finest_ms: int = 0, *, source: Source | None = No
         if step < finest_ms:
             log.warning("strategy left out: the candle files are too coarse for it", strategy=name)
             continue
-        found.plans[name] = Plan(strategy, _exit_plan(exits_of(strategy, choice), step))
+        found.plans[name] = Plan(
+            strategy, _exit_plan(exits_of(strategy, choice), step), choice.symbols, choice.blacklist,
+            choice.risk_percent, choice.leverage,
+        )  # fmt: skip
     if not found.plans:
         told = f"strategies: none is enabled on {market}; enable one in config.yaml (enabled, markets)"
         raise ConfigError("\n".join([told, *found.unloaded.values()]))
@@ -230,6 +233,16 @@ def with_others(used: InUse, symbols: Iterable[str]) -> tuple[InUse, dict[str, s
     if not found.plans:
         raise ConfigError("\n".join(found.unloaded.values()))
     return found, {one: others[one] for plan in found.plans.values() for one in informative.written(plan.strategy)}
+
+
+def check_scopes(used: Mapping[str, Plan], known: Mapping[str, Instrument], traded: Sequence[str]) -> None:
+    """Look at which of the traded symbols strategies take. Raises ConfigError for an entry that matches nothing."""
+    for name, plan in used.items():
+        universe.banned(known, plan.symbols, f"strategies.{name}.symbols")
+        universe.banned(known, plan.blacklist, f"strategies.{name}.blacklist")
+        if not any(map(plan.takes, traded)):
+            log.warning("a strategy takes none of the traded symbols", strategy=name,
+                        way_out=f"strategies.{name}.symbols and blacklist, or trading.symbols")  # fmt: skip
 
 
 def _exit_plan(exits: Exits, step: int) -> ExitPlan:

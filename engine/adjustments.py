@@ -52,6 +52,19 @@ class Adjustments:
         risk = made.risk_percent
         self.limits = self._configured if risk is None else replace(self._configured, percent=risk)
 
+    def limits_of(self, risk_percent: Decimal | None, leverage: Decimal | None) -> RiskLimits:
+        """Return the limits of a strategy that has some of its own.
+
+        Its risk stands in for the configured one; one that the operator has set meanwhile is never exceeded.
+        """
+        if risk_percent is None and leverage is None:
+            return self.limits
+        percent = self.limits.percent if risk_percent is None else risk_percent
+        if self.made.risk_percent is not None:
+            percent = min(percent, self.made.risk_percent)
+        most = self.limits.leverage if leverage is None else min(leverage, self.limits.leverage)
+        return replace(self.limits, percent=percent, leverage=most)
+
     def refuses(self, symbol: str) -> bool:
         """Say whether a symbol takes no new entries."""
         return symbol in self._blacklist or symbol in self.made.banned

@@ -12,11 +12,13 @@ from domain.exits import ExitPlan
 from domain.holding import managed
 from domain.leaves import Leaves
 from domain.signal import Leave, Signal, given
+from domain.symbols import Symbols
 from engine.commands import SwitchedOff
 from engine.foreign_code import Failure, attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from decimal import Decimal
 
     from domain.candle import ClosedBar, Times
     from domain.holding import Adjust, Holding, Manage
@@ -24,10 +26,26 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One strategy in use: how it decides, and how its positions are managed."""
+    """One strategy in use: how it decides, and how its positions are managed.
+
+    ``symbols`` are those that it takes, patterns too, all when it names none; ``blacklist`` those that it does not.
+    ``risk_percent`` and ``leverage`` are limits of its own, None for those of all.
+    """
 
     strategy: Any
     exits: ExitPlan
+    symbols: tuple[str, ...] = ()
+    blacklist: tuple[str, ...] = ()
+    risk_percent: Decimal | None = None
+    leverage: Decimal | None = None
+
+    def takes(self, symbol: str) -> bool:
+        """Return whether its signals on a symbol count."""
+        if not (self.symbols or self.blacklist):
+            return True
+        name = Symbols([symbol])
+        wanted = not self.symbols or any(map(name.listed, self.symbols))
+        return wanted and not any(map(name.listed, self.blacklist))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +93,14 @@ class Decisions:
         told, self._untold = self._untold, []
         return told
 
-    def warm_up(self, symbol: str, missed_after: int) -> list[Signal]:
-        """Step every strategy over the bars at hand; return the signals that came after ``missed_after`` (UTC ms)."""
+    def warm_up(self, symbol: str, missed_after: int, holder: str = "") -> list[Signal]:
+        """Step every strategy over the bars at hand; return the signals that came after ``missed_after`` (UTC ms).
+
+        One that does not take the symbol is stepped only as the ``holder`` of a position there, which it may leave.
+        """
         missed: list[Signal] = []
-        for name in self._plans:
-            if name in self.off:
+        for name, plan in self._plans.items():
+            if name in self.off or not (name == holder or plan.takes(symbol)):
                 continue
             found = attempt(lambda name=name: list(self._past(name, symbol)), self._step_s)  # type: ignore[misc]
             if isinstance(found, Failure):
@@ -101,7 +122,7 @@ class Decisions:
             return self._switch_off(name, symbol, found)
         if isinstance(found, Leave):
             self.leaves.note(name, closed.series, closed.bar.open_time, found)
-        if not isinstance(found, Signal) or symbol in self.leaving:
+        if not isinstance(found, Signal) or self._only_leaves(name, symbol):
             return None
         warm = all(len(frames[one]) >= bars for one, bars in strategy.warmup_bars.items())
         return Decided(found, warm, informative.late(strategy, frames, closed.close_time))
@@ -161,8 +182,11 @@ class Decisions:
             found = given(strategy.step(i, columns, state), name, own, start)
             if isinstance(found, Leave):
                 self.leaves.note(name, own, start, found)
-            elif found is not None and symbol not in self.leaving:
+            elif found is not None and not self._only_leaves(name, symbol):
                 yield found
+
+    def _only_leaves(self, name: str, symbol: str) -> bool:
+        return symbol in self.leaving or not self._plans[name].takes(symbol)
 
     def _newest(self, name: str, series: Series, frames: Mapping[str, Bars]) -> Signal | Leave | None:
         strategy, own = self._plans[name].strategy, frames[series.timeframe]

@@ -163,7 +163,8 @@ class Trader:
         """
         if leaving:
             self.decisions.leaving.add(symbol)
-        missed = self.decisions.warm_up(symbol, missed_after)
+        held = self.book.of_symbol(symbol)
+        missed = self.decisions.warm_up(symbol, missed_after, held.opening.strategy if held is not None else "")
         self.counts["gate:missed"] += len(missed)
         return missed
 
@@ -377,7 +378,8 @@ class Trader:
         there = self._density(Series(signal.symbol, signal.timeframe))
         if there < self._terms.completeness_min:
             return Denied("data_quality", f"only {there:.2f} % of the bars of its window are there")
-        limits, exits = self.adjustments.limits, self._terms.plans[signal.strategy].exits
+        plan = self._terms.plans[signal.strategy]
+        limits, exits = self.adjustments.limits_of(plan.risk_percent, plan.leverage), plan.exits
         if limits.max_cost_r and (cost := cost_r(signal, instrument, limits, exits)) > limits.max_cost_r:
             return Denied("costs", f"it would cost {cost:.2f} R, and may cost {limits.max_cost_r:f} R")
         return weigh(signal, instrument, limits, self._account(signal.symbol))

@@ -47,10 +47,12 @@ def choose(
     return left
 
 
-def banned(known: Mapping[str, Instrument], blacklist: Iterable[str]) -> list[str]:
+def banned(
+    known: Mapping[str, Instrument], blacklist: Iterable[str], where: str = "trading.blacklist"
+) -> list[str]:  # fmt: skip
     """Return the symbols that a blacklist names: all that each entry may mean, so that none is traded by mistake.
 
-    ``known`` are all symbols that the exchange has, or had when this bot was started before.
+    ``known`` are all symbols that the exchange has, or had when this bot was started before; ``where`` is the setting.
 
     Raises:
         ConfigError: naming an entry that matches nothing: what was to be kept out would be traded.
@@ -60,7 +62,7 @@ def banned(known: Mapping[str, Instrument], blacklist: Iterable[str]) -> list[st
         matches = names.matches(entry)
         if not matches:
             hint = names.hint(entry) or "write BTC, BTCUSDT, BTC/USDT:USDT or a pattern such as 1000*"
-            raise ConfigError(f"trading.blacklist: {entry!r} matches no symbol of the exchange; {hint}")
+            raise ConfigError(f"{where}: {entry!r} matches no symbol of the exchange; {hint}")
         found += matches
     return sorted(set(found))
 

@@ -62,12 +62,15 @@ def configuration() -> str:
         "",
         "## strategies.NAME",
         "",
-        "`enabled`, `markets` (practice, real or all), `parameters` (docs/strategies.md), and `exits`:",
+        "`enabled`, `markets` (practice, real or all), `symbols` and `blacklist` (of the traded symbols), `risk_percent`",
+        "(> 0, ≤ 10, instead of `risk.percent`), `leverage` (≥ 1, below `trading.leverage`), `parameters`",
+        "(docs/strategies.md), and `exits`:",
         "",
         *_head(),
     ]
     lines += _section(exits, ("strategies", "NAME", "exits"), names)
-    assert set(choice.model_fields) == {"enabled", "markets", "parameters", "exits"}
+    own = {"enabled", "markets", "symbols", "blacklist", "risk_percent", "leverage"}
+    assert set(choice.model_fields) == own | {"parameters", "exits"}
     for title, kind in (
         ("risk.protections, each", sections.Protection),
         ("history.pinned, each", sections.Pin),

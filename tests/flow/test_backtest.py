@@ -296,11 +296,13 @@ def test_the_bot_and_a_backtest_manage_positions_the_same(make_bot, tmp_path):
 
 
 def test_the_bot_and_a_backtest_look_at_another_symbol_the_same_and_do_not_trade_it(make_bot, tmp_path):
+    """A strategy with symbols, risk and leverage of its own besides."""
     bot = make_bot(
         DATA_SOURCE="test", REVENANT__SANDBOX__REPLAY=json.dumps(candle_files(tmp_path)),
         REVENANT__SANDBOX__STEP="true", REVENANT__ML__EXECUTED_MIN="100000", REVENANT__STRATEGIES__FOLDER="mine",
         REVENANT__TRADING__SYMBOLS="ETH,SOL", REVENANT__STRATEGIES=json.dumps({
-            "led": {"parameters": {"timeframe": "3m", "length": 12, "stop_atr": 4.0, "trend": 9}},
+            "led": {"parameters": {"timeframe": "3m", "length": 12, "stop_atr": 4.0, "trend": 9},
+                    "symbols": ["ETH"], "risk_percent": 0.5, "leverage": 2},
             "scalp": {"enabled": False}, "trend_pullback": {"enabled": False}, "mean_reversion": {"enabled": False},
         }), REVENANT__ML__RULE_FLOOR="0",
     )  # fmt: skip
@@ -317,7 +319,7 @@ def test_the_bot_and_a_backtest_look_at_another_symbol_the_same_and_do_not_trade
     assert (found["only_live"], found["only_backtest"], found["differing"]) == ([], [], [])
     held = json.loads(bot.manage("trades", "list", "--json", "-n", "1000").stdout)
     assert len(held) >= 10
-    assert {row["symbol"] for row in held} <= {"ETH/USDT:USDT", "SOL/USDT:USDT"}
+    assert {(row["symbol"], float(row["leverage"]) <= 2) for row in held} == {("ETH/USDT:USDT", True)}
 
 
 @pytest.mark.parametrize("entry", ["market", "limit"])
