@@ -11,6 +11,7 @@ from domain.candle import Bar, Bars, ClosedBar, Series
 from domain.exits import ExitPlan
 from domain.holding import Adjust
 from domain.instrument import Instrument
+from domain.notice import Notice
 from domain.order import Cause, OrderKind, OrderState, Side
 from domain.phantom import PhantomTrade
 from domain.records import Fill, Managed, OrderEnded, PhantomManaged, StopMoved
@@ -20,6 +21,7 @@ from engine.decisions import Decisions
 from engine.positions import Book
 from engine.trader import Plan, Trader, TraderTerms
 from ml.phantom_tracker import PhantomTradeTracker
+from telegram_bot.news import News
 from tests.unit.test_decisions import LIMITS, STEP, A, B, Theirs, signal
 from tests.unit.test_leave import FREE, WHO, enter, placed
 
@@ -412,3 +414,12 @@ def test_exit_orders_of_every_kind_are_orders_of_ours():
     (part,) = placed(world.bar())
     assert isinstance(part, PlaceOrder)
     assert world.trader.book.order(part.request.order_id).leg == "t"
+
+
+def test_what_is_refused_is_told_in_the_chat():
+    told = []
+    refused = AdjustRefused("theirs", A, "a stop at 97 lies beyond the first one at 98")
+    News(lambda kind, text, about: told.append((kind, text, about)), lambda: "paper").told("strategy", refused)
+    ((kind, text, about),) = told
+    assert (kind, about) == (Notice.STRATEGY, refused)
+    assert "a stop at 97 lies beyond" in text
