@@ -17,8 +17,8 @@ class OwnOrder(msgspec.Struct):
     ``settled`` when, besides, every execution is known that the exchange counted: nothing can come of it any more.
 
     Attributes:
-        leg: e for an entry, p for a partial target, t for a part that its strategy takes off, r for one that the operator
-            closes, x for an exit.
+        leg: e for an entry, p for a partial target, t for a part that its strategy takes off, r for a part that the
+            operator closes, x for an exit.
         filled: sum of its known executions.
         reported: what the exchange had counted as filled when it reported the end.
         state: how it ended, as reported; None when that was not reported.

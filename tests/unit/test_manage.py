@@ -172,6 +172,16 @@ def test_a_part_and_the_partial_target_of_the_plan_go_their_own_ways():
     assert world.held.bracket.stop == D(98)
 
 
+def test_a_part_that_the_operator_closes_is_waited_for_and_counts():
+    world = opened({1: Adjust(keep=0.5)})
+    whole = world.held.qty
+    (reduced,) = world.trader.reduce(world.held, whole / 4, 2 * STEP)
+    assert placed(world.bar()) == []
+    filled(world.trader, reduced, "r", "101")
+    (part,) = placed(world.bar())
+    assert part.request.qty == whole / 4
+
+
 def test_what_is_too_little_for_an_order_stays_and_what_fails_is_tried_three_times():
     world = opened({1: Adjust(keep=0.9999)})
     assert placed(world.bar()) == []
