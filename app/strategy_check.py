@@ -17,6 +17,7 @@ from domain.durations import MINUTE_MS
 from domain.errors import RevenantError
 from domain.order import Side
 from domain.signal import Leave, Signal
+from engine.columns import columns_of, newest_of
 from engine.foreign_code import Failure, attempt, naming
 from sandbox.tape import GeneratedTape
 from sections import StrategyChoice
@@ -65,7 +66,8 @@ class Verdict:
 
 def check_file(path: Path, choice: StrategyChoice | None = None) -> Verdict:
     """Examine the strategy that a file holds. Raises ConfigError when it does not load."""
-    return check(path.stem, user_strategies.load_file(path), choice or StrategyChoice())
+    kind = user_strategies.load_file(path)
+    return check(kind.name, kind, choice or StrategyChoice())
 
 
 def check(name: str, kind: type[Any], choice: StrategyChoice) -> Verdict:
@@ -132,7 +134,7 @@ def _look_at_columns(strategy: Any, symbol: str, tape: Tape, before: int, verdic
     """Look at the columns' shape and numbers; say whether they can be stepped over."""
     frames = {one: tape.track(Series(symbol, one)).bars for one in strategy.timeframes}
     with naming(strategy.name):
-        columns = strategy.columns({one: held.read_only() for one, held in frames.items()})
+        columns = columns_of(strategy, symbol, frames)
     verdict.columns = list(columns)
     size = len(frames[strategy.timeframes[0]])
     for name, values in columns.items():
@@ -170,11 +172,12 @@ def _compare_with_another(
 
 
 def _measure(strategy: Any, symbol: str, tape: Tape, before: int, verdict: Verdict) -> None:
-    frames = {one: tape.track(Series(symbol, one)).bars[-before:] for one in strategy.timeframes}
+    window = {one: tape.track(Series(symbol, one)).bars[-before:] for one in strategy.timeframes}
+    frames = newest_of(strategy, window)
     state, last, took = strategy.start(symbol), len(frames[strategy.timeframes[0]]) - 1, []
     for _ in range(REPEATS):
         begun = time.perf_counter()
-        strategy.step(last, strategy.columns(frames), state)
+        strategy.step(last, columns_of(strategy, symbol, frames), state)
         took.append(time.perf_counter() - begun)
     verdict.bar_ms = round(float(np.median(took)) * 1000, 3)
 

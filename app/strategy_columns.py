@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from domain.candle import Bars, Series, timeframe_ms
+from engine import columns as computing
 from engine.foreign_code import naming
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def _row(strategy: Any, series: Series, before: int, count: int, load: Load) -> 
         return None
     own = frames[series.timeframe]
     with naming(strategy.name):
-        found: Columns = strategy.columns({name: held.read_only() for name, held in frames.items()})
+        found: Columns = computing.columns_of(strategy, series.symbol, frames)
         lines = {name: _values(held[-count:]) for name, held in found.items() if _is_own(name, held, own)}
     drawn = {name: held for name, held in lines.items() if held is not None}
     return {"strategy": strategy.name, "times": own.open_time[-count:].tolist(), "columns": drawn}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from domain.candle import Series
 from domain.signal import Signal, given
+from engine.columns import columns_of
 from engine.foreign_code import naming
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def said(strategy: Any, symbol: str, tape: Tape, since: int, until: int, before:
 
 
 def _stepped(strategy: Any, own: Series, frames: Mapping[str, Bars], rows: range, state: Any) -> list[Said]:
-    columns = strategy.columns({timeframe: held.read_only() for timeframe, held in frames.items()})
+    columns = columns_of(strategy, own.symbol, frames)
     opened, found = frames[own.timeframe].open_time, list[Said]()
     for row in rows:
         gave = strategy.step(row, columns, state)

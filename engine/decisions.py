@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from domain.candle import Bars, Series, timeframe_ms
 from domain.exits import ExitPlan
 from domain.leaves import Leaves
-from domain.signal import Leave, Signal, given
+from domain.signal import Leave, Signal, given, leave_in
+from engine.columns import columns_of, newest_of
 from engine.commands import SwitchedOff
 from engine.foreign_code import Failure, attempt
 
@@ -88,8 +89,8 @@ class Decisions:
         found = attempt(lambda: self._newest(name, closed.series, frames), self._step_s)
         if isinstance(found, Failure):
             return self._switch_off(name, symbol, found)
-        if isinstance(found, Leave):
-            self.leaves.note(name, closed.series, closed.bar.open_time, found)
+        if (left := leave_in(found)) is not None:
+            self.leaves.note(name, closed.series, closed.bar.open_time, left)
         if not isinstance(found, Signal) or symbol in self.leaving:
             return None
         return Decided(found, all(len(frames[one]) >= bars for one, bars in strategy.warmup_bars.items()))
@@ -109,24 +110,21 @@ class Decisions:
         if not all(map(len, frames.values())):
             return
         own = Series(symbol, strategy.timeframes[0])
-        columns = strategy.columns(_unchangeable(frames))
+        columns = columns_of(strategy, symbol, frames)
         for i, start in enumerate(frames[own.timeframe].open_time.tolist()):
             found = given(strategy.step(i, columns, state), name, own, start)
-            if isinstance(found, Leave):
-                self.leaves.note(name, own, start, found)
-            elif found is not None and symbol not in self.leaving:
+            if (left := leave_in(found)) is not None:
+                self.leaves.note(name, own, start, left)
+            if isinstance(found, Signal) and symbol not in self.leaving:
                 yield found
 
     def _newest(self, name: str, series: Series, frames: Mapping[str, Bars]) -> Signal | Leave | None:
-        strategy, own = self._plans[name].strategy, frames[series.timeframe]
-        columns = strategy.columns(_unchangeable(frames))
+        strategy = self._plans[name].strategy
+        frames = newest_of(strategy, frames)
+        own, columns = frames[series.timeframe], columns_of(strategy, series.symbol, frames)
         found = strategy.step(len(own) - 1, columns, self._states[name, series.symbol])
         return given(found, name, series, own.open_time.item(-1))
 
     def _switch_off(self, name: str, symbol: str, failure: Failure) -> SwitchedOff:
         self.off[name] = str(failure)
         return SwitchedOff(name, str(failure), symbol)
-
-
-def _unchangeable(frames: Mapping[str, Bars]) -> dict[str, Bars]:
-    return {timeframe: held.read_only() for timeframe, held in frames.items()}

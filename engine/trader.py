@@ -149,9 +149,11 @@ class Trader:
     def _left_meanwhile(self, held: Position) -> bool:
         """Return whether its strategy has said leave since it was opened, on a bar that nobody acted on."""
         opened_at = max(held.bracket.opened_at, held.intended_at)
-        return not held.leaving and self.decisions.leaves.since(
-            held.opening.strategy, Series(held.symbol, held.opening.timeframe), opened_at, held.opening.side
-        )
+        if held.leaving or held.opening.plan.least_gain is not None:
+            # at which price it did nobody knows any more
+            return False
+        series = Series(held.symbol, held.opening.timeframe)
+        return self.decisions.leaves.since(held.opening.strategy, series, opened_at, held.opening.side)
 
     def warm_up(self, symbol: str, missed_after: int, *, leaving: bool = False) -> list[Signal]:
         """Step every strategy over the bars at hand; return the signals that came after ``missed_after`` (UTC ms).
