@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FILE_MAX = 2_000_000
 """Bytes beyond which a file is no strategy."""
 BASE = "IStrategy"
+DEPTH_MAX = 3
+"""Files that are followed from one to the next to find what a class derives from."""
 
 
 def files(folder: Path) -> list[Path]:
@@ -38,20 +40,25 @@ def file_of(folder: Path, name: str) -> Path | None:
     return next((path for path in files(folder) if name in classes(path)), None)
 
 
-def classes(path: Path) -> list[str]:
-    """Return the strategies that a file holds which was written for freqtrade, in their order; none of any other."""
+def classes(path: Path, depth: int = DEPTH_MAX) -> list[str]:
+    """Return the strategies that a file holds which was written for freqtrade, in their order; none of any other.
+
+    A class may also derive from one that the file imports from another one beside it.
+    """
     try:
         text = path.read_bytes()
-        if len(text) > FILE_MAX or b"freqtrade" not in text:
-            return []
-        tree = ast.parse(text)
+        tree = ast.parse(text) if len(text) <= FILE_MAX else ast.Module([], [])
     except (OSError, SyntaxError, ValueError):
         return []
-    if not any(_imports_freqtrade(node) for node in ast.walk(tree)):
-        return []
+    bases = {BASE} if any(_imports_freqtrade(node) for node in ast.walk(tree)) else set[str]()
     found: list[str] = []
     for node in tree.body:
-        if isinstance(node, ast.ClassDef) and any(_last(base) in {BASE, *found} for base in node.bases):
+        if isinstance(node, ast.ImportFrom) and depth and not node.level:
+            beside = path.parent / f"{node.module}.py"
+            inner = classes(beside, depth - 1) if beside.is_file() else []
+            bases |= {one.asname or one.name for one in node.names if one.name in inner}
+        if isinstance(node, ast.ClassDef) and any(_last(base) in bases for base in node.bases):
+            bases.add(node.name)
             found.append(node.name)
     return found
 

@@ -13,6 +13,7 @@ import pytest
 
 import settings as settings_module
 from app import strategy_check
+from app.sweep import setting_of
 from backtest.signals import said
 from backtest.tape import Tape
 from bootstrap import user_strategies
@@ -198,6 +199,41 @@ def test_only_the_file_itself_imports_what_is_offered(folder):
     offered = {name for name in shelf.modules() if name.partition(".")[0] in {"freqtrade", "technical"}}
     assert offered & set(sys.modules) == set()
     assert "base" not in sys.modules
+
+
+def test_a_class_may_derive_from_one_in_the_same_file_or_in_a_file_beside_it(folder):
+    file(folder, name="common.py")
+    (folder / "derived.py").write_text(
+        "from common import Mine as Theirs\n\n\nclass Other(Theirs):\n    stoploss = -0.3\n"
+    )
+    file(
+        folder, name="whole.py", more="\n\nclass Third(First):\n    stoploss = -0.2\n", **{"class Mine": "class First"}
+    )
+    assert user_strategies.names(folder)[-4:] == ["Mine", "Other", "First", "Third"]
+    for name, stop in (("Other", -0.3), ("Third", -0.2)):
+        built = user_strategies.built(name, user_strategies.kind_of(folder, name), StrategyChoice())
+        assert (built.name, built.stoploss) == (name, stop)
+
+
+@pytest.mark.parametrize("line", [
+    "import freqtrade.strategy as fs\nfrom freqtrade.strategy import *\nassert fs.IStrategy is IStrategy",
+    "import talib\nassert talib.abstract.RSI and talib.MA_Type.SMA == 0",
+    "from talib.abstract import RSI, Function",
+    "from freqtrade.strategy.interface import IStrategy as Again\nassert Again is IStrategy",
+    "from freqtrade.data.dataprovider import DataProvider",
+    "import freqtrade.vendor.qtpylib.indicators as old\nassert old.crossed_above is qtpylib.crossed_above",
+])  # fmt: skip
+def test_all_ways_of_importing_find_the_same(folder, line):
+    assert made(folder, more=f"\n{line}\n").name == "Mine"
+
+
+def test_names_come_from_the_environment_too_and_parameters_can_be_swept(folder):
+    file(folder)
+    settings = settings_module.load(None, {
+        "REVENANT_CONFIG": "none", "REVENANT__STRATEGIES__FOLDER": str(folder), "REVENANT__STRATEGIES__FREQTRADE": "Mine,Other",
+    })  # fmt: skip
+    assert list(settings.strategies)[:2] == ["Mine", "Other"]
+    assert setting_of("Mine.buy_length", settings) == "strategies.Mine.parameters.buy_length"
 
 
 def test_open_parameters_are_those_of_the_settings_else_of_the_file_beside_else_of_the_class(folder):
