@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 test torture lint: export PYTHONMALLOC := malloc
 test torture lint: export GLIBC_TUNABLES := glibc.malloc.hugetlb=1
 
-.PHONY: run demo test torture lint check bench freqtrade lock sbom docs vendor clean
+.PHONY: run demo test torture lint check bench freqtrade freqtrade-strategies lock sbom docs vendor clean
 .DEFAULT_GOAL := run
 
 $(VENV)/.runtime: requirements.txt
@@ -61,6 +61,11 @@ bench: $(VENV)/.dev
 # freqtrade trades live on the practice exchange for some minutes; it is installed outside the project on first use
 freqtrade: $(VENV)/.dev
 	$(BIN)/python -m tests.foreign.freqtrade_live
+
+# strategies written for freqtrade, traded by freqtrade and by us on the candles beside the project; the table goes into
+# docs/freqtrade.md
+freqtrade-strategies: $(VENV)/.dev
+	$(BIN)/python -m tests.foreign.freqtrade_strategies $(ONLY)
 
 lock:
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.txt

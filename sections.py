@@ -13,9 +13,11 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    FieldSerializationInfo,
     SecretStr,
     ValidationError,
     ValidationInfo,
+    field_serializer,
     field_validator,
 )
 
@@ -151,6 +153,9 @@ class Exits(Section):
         trail_distance_r: distance of the trailing stop.
         timeout_bars: bars of the strategy's timeframe after which the position is closed, 0 for never.
         minimal_roi: gains that are enough, as fractions of the entry price, each by the minutes from which on it is.
+        trailing: gains, as fractions of the entry price, from which on the stop trails, each with its distance behind
+            the best price as a fraction of that.
+        least_gain: gain, as a fraction of the entry price, above which a strategy's Leave is followed.
     """
 
     partial_r: float = Field(0.0, ge=0, le=20)
@@ -160,6 +165,8 @@ class Exits(Section):
     trail_distance_r: float = Field(1.0, gt=0, le=20)
     timeout_bars: int = Field(0, ge=0)
     minimal_roi: dict[Annotated[int, Field(ge=0)], Annotated[Decimal, Field(gt=-1, le=100)]] = {}
+    trailing: dict[Annotated[Decimal, Field(ge=0, lt=1)], Annotated[Decimal, Field(gt=0, lt=1)]] = {}
+    least_gain: Decimal | None = Field(None, gt=-1, lt=1)
 
     @classmethod
     def brought(cls, told: object) -> Exits:
@@ -193,6 +200,10 @@ class StrategyChoice(Section):
     exits: Exits = Exits()
 
     _listed = field_validator("symbols", "blacklist", mode="before")(listed)
+    @field_serializer("exits")
+    def _as_they_are_set(self, exits: Exits, info: FieldSerializationInfo) -> dict[str, Any]:
+        # what is not set is as the strategy's class brings it, in another process too
+        return exits.model_dump(mode=info.mode, exclude_unset=True)
 
 
 class Bybit(Section):

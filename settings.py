@@ -34,6 +34,7 @@ from sections import (
     Storage,
     StrategyChoice,
     Trading,
+    listed,
 )
 
 if TYPE_CHECKING:
@@ -147,13 +148,14 @@ class Settings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _folder_among_strategies(cls, tree: Any) -> Any:
-        # people write it beside their strategies, which are named freely otherwise
+    def _keys_among_strategies(cls, tree: Any) -> Any:
+        # people write them beside their strategies, which are named freely otherwise
         held = tree.get("strategies") if isinstance(tree, dict) else None
-        if not isinstance(held, dict) or "folder" not in held:
+        if not isinstance(held, dict):
             return tree
-        rest = {name: value for name, value in held.items() if name != "folder"}
-        return {**tree, "strategies": rest, "strategies_folder": held["folder"]}
+        rest = {name: value for name, value in held.items() if name not in {"folder", "freqtrade"}}
+        moved = {"strategies_folder": held["folder"]} if "folder" in held else {}
+        return {**tree, "strategies": {**_by_themselves(held.get("freqtrade")), **rest}, **moved}
 
     @field_validator("model_key", "backup_key")
     @classmethod
@@ -290,6 +292,14 @@ def for_reading(settings: Settings, source: Source, port: int | None) -> Setting
     dashboard = settings.dashboard if port is None else settings.dashboard.model_copy(update={"port": port})
     trading = settings.trading.model_copy(update={"mode": "paper"})
     return settings.model_copy(update={"source": source, "trading": trading, "dashboard": dashboard})
+
+
+def _by_themselves(names: Any) -> dict[str, Any]:
+    """Return strategies of which only the names are told, as they are without a choice."""
+    told = listed(names or ())
+    if not isinstance(told, list | tuple) or not all(isinstance(name, str) for name in told):
+        raise ValueError("strategies.freqtrade is a list of class names, such as [SampleStrategy]")
+    return {name: {} for name in told}
 
 
 def _valid(tree: dict[str, Any]) -> Settings:

@@ -34,7 +34,7 @@ from domain.errors import BadData, ConfigError
 from domain.funding import LONGEST_MS, FundingGap, base_rate, describe, gaps
 from domain.ids import SHORT, Identity
 from domain.judgement import UNJUDGED
-from domain.signal import Signal
+from domain.signal import Signal, leave_in
 from domain.source import Source
 from engine import admission
 from engine.trader import Plan, Trader, TraderTerms
@@ -276,7 +276,7 @@ def _said(
                 known[symbol, start] = one
                 if isinstance(one, Signal):
                     times[symbol].add(one.time)
-                else:
+                if leave_in(one) is not None:
                     leaves[name, symbol].append(start + step)
         known_one = finding.replayed(plan.strategy, known, ground.tape, before)
         replayed[name] = replace(plan, strategy=known_one)

@@ -19,6 +19,7 @@ from domain.durations import MINUTE_MS
 from domain.errors import RevenantError
 from domain.order import Side
 from domain.signal import Leave, Signal
+from engine.columns import columns_of, newest_of
 from engine.foreign_code import Failure, attempt, naming
 from sandbox.tape import GeneratedTape
 from sections import StrategyChoice
@@ -71,7 +72,8 @@ class Verdict:
 
 def check_file(path: Path, choice: StrategyChoice | None = None) -> Verdict:
     """Examine the strategy that a file holds. Raises ConfigError when it does not load."""
-    return check(path.stem, user_strategies.load_file(path), choice or StrategyChoice())
+    kind = user_strategies.load_file(path)
+    return check(kind.name, kind, choice or StrategyChoice())
 
 
 def check(name: str, kind: type[Any], choice: StrategyChoice) -> Verdict:
@@ -145,7 +147,7 @@ def _look_at_columns(strategy: Any, symbol: str, tape: Tape, before: int, verdic
     """Look at the columns' shape and numbers; say whether they can be stepped over."""
     frames, _ = frames_of(strategy, symbol, tape, 0, len(tape.track(Series(symbol, strategy.timeframes[0]))), before)
     with naming(strategy.name):
-        columns = strategy.columns({one: held.read_only() for one, held in frames.items()})
+        columns = columns_of(strategy, symbol, frames)
     verdict.columns = list(columns)
     size = len(frames[strategy.timeframes[0]])
     for name, values in columns.items():
@@ -197,11 +199,12 @@ def _compare_with_another(
 
 def _measure(strategy: Any, symbol: str, tape: Tape, before: int, verdict: Verdict) -> None:
     size = len(tape.track(Series(symbol, strategy.timeframes[0])))
-    frames, _ = frames_of(strategy, symbol, tape, size - 1, size, before)
+    window, _ = frames_of(strategy, symbol, tape, size - 1, size, before)
+    frames = newest_of(strategy, window)
     state, last, took = strategy.start(symbol), len(frames[strategy.timeframes[0]]) - 1, []
     for _ in range(REPEATS):
         begun = time.perf_counter()
-        strategy.step(last, strategy.columns(frames), state)
+        strategy.step(last, columns_of(strategy, symbol, frames), state)
         took.append(time.perf_counter() - begun)
     verdict.bar_ms = round(float(np.median(took)) * 1000, 3)
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from domain import informative
 from domain.candle import Bars, Series, timeframe_ms
+from engine import columns as computing
 from engine.foreign_code import naming
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _row(
         return None
     own = frames[series.timeframe]
     with naming(strategy.name):
-        found: Columns = strategy.columns({name: held.read_only() for name, held in frames.items()})
+        found: Columns = computing.columns_of(strategy, series.symbol, frames)
         lines = {name: _values(held[-count:]) for name, held in found.items() if _is_own(name, held, own)}
     drawn = {name: held for name, held in lines.items() if held is not None}
     return {"strategy": strategy.name, "times": own.open_time[-count:].tolist(), "columns": drawn}

@@ -10,6 +10,7 @@ import numpy as np
 from backtest.signals import frames_of, said
 from domain.candle import Series
 from domain.signal import Leave
+from engine.columns import columns_of
 
 if TYPE_CHECKING:
     from backtest.tape import Tape
@@ -59,10 +60,10 @@ def examine(strategy: Any, symbol: str, tape: Tape, since: int, until: int, befo
     whole, offset = frames_of(strategy, symbol, tape, first, last, before)
     if last <= first or not all(len(held) for held in whole.values()):
         return found
-    columns = strategy.columns(whole)
+    columns = columns_of(strategy, symbol, whole)
     for row in np.unique(np.linspace(first, last - 1, ROWS).astype(int)).tolist():
         cut, cut_offset = frames_of(strategy, symbol, tape, row, row + 1, row - offset)
-        seen = strategy.columns(cut)
+        seen = columns_of(strategy, symbol, cut)
         found.rows += 1
         for name, values in columns.items():
             if not _same(values[row - offset], seen[name][row - cut_offset]):

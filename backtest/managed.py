@@ -14,6 +14,7 @@ from domain.fills import Costs
 from domain.holding import Adjust, managed, stop_asked
 from domain.instrument import Instrument
 from domain.phantom import follow, open_phantom
+from engine.columns import columns_of
 from engine.foreign_code import naming
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Trial:
         for answer in self._answers[:: max(1, len(self._answers) // ASKED_AGAIN)]:
             row = self._track.opening(answer.start)
             frames, offset = frames_of(self._strategy, self._symbol, self._tape, row, row + 1, self._before)
-            cut = self._strategy.columns({timeframe: held.read_only() for timeframe, held in frames.items()})
+            cut = columns_of(self._strategy, self._symbol, frames)
             if not _alike(self._say(answer.holding, *self._columns.at(self._symbol, answer.start)), answer.said):
                 found.append(f"bar {answer.start}: manage says something else the next time; by chance, or memory?")
             elif not _alike(self._say(answer.holding, row - offset, cut), answer.said):

@@ -13,7 +13,7 @@ from domain.holding import managed
 from domain.leaves import Leaves
 from domain.lesson import Lessons
 from domain.phantom import follow, open_phantom
-from domain.signal import Signal
+from domain.signal import Signal, leave_in
 from engine.foreign_code import naming
 
 if TYPE_CHECKING:
@@ -44,8 +44,8 @@ def phantoms(
     track = tape.track(own)
     found, leaves = list(said(strategy, symbol, tape, span.start, span.end, before)), Leaves(len(track))
     for start, one in found:
-        if not isinstance(one, Signal):
-            leaves.note(strategy.name, own, start, one)
+        if (left := leave_in(one)) is not None:
+            leaves.note(strategy.name, own, start, left)
     manager = _manager(strategy, symbol, tape, before)
     for signal in (one for _, one in found if isinstance(one, Signal)):
         tape.now = signal.time

@@ -320,7 +320,7 @@ class Runner:
 
     def _ask(self, lane: Lane, track: Track, row: int, time: int) -> list[Command]:
         held = self._trader.book.of_symbol(lane.symbol)
-        if held is not None and held.opening.plan.trail_start_r and held.opening.timeframe == track.series.timeframe:
+        if held is not None and held.opening.plan.trails and held.opening.timeframe == track.series.timeframe:
             self._fold(lane, time - 1)
         return self._trader.on_bar(ClosedBar(track.series, track.bars.row(row)))
 
@@ -377,9 +377,9 @@ class Runner:
             found = row
         elif plan.timeout_ms:
             found = track.opening(held.bracket.opened_at + plan.timeout_ms - track.step)
-        if plan.trail_start_r and not held.pending and row < len(track):
+        if plan.trails and not held.pending and row < len(track):
             long, bracket = held.opening.side is Side.LONG, held.bracket
-            start = bracket.entry + held.opening.side.sign * Decimal(str(plan.trail_start_r)) * bracket.risk
+            start = bracket.trail_price
             far = start if not bracket.best else (max if long else min)(start, bracket.best)
             above, below = (float(far) * (1 - NOTHING), -np.inf) if long else (np.inf, float(far) * (1 + NOTHING))
             found = min(found, first_touch(track.bars.high, track.bars.low, row, above, below))
@@ -486,7 +486,7 @@ class Runner:
     def _is_moved(self, held: Position, lane: Lane) -> bool:
         """Say whether bars move a position; a stop and a target that lie still are the exchange's business."""
         plan, left = held.opening.plan, held.opening.strategy in lane.leaves
-        moved = plan.trail_start_r or plan.partial_r or plan.timeout_ms or plan.roi
+        moved = plan.trails or plan.partial_r or plan.timeout_ms or plan.roi
         return held.pending or held.leaving or left or bool(moved) or self._manages(held)
 
     def _manages(self, held: Position) -> bool:

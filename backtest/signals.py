@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from domain import informative
 from domain.candle import Series
 from domain.signal import Signal, given
+from engine.columns import columns_of
 from engine.foreign_code import naming
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def said(strategy: Any, symbol: str, tape: Tape, since: int, until: int, before:
 
 
 def _stepped(strategy: Any, own: Series, frames: Mapping[str, Bars], rows: range, state: Any) -> list[Said]:
-    columns = strategy.columns({timeframe: held.read_only() for timeframe, held in frames.items()})
+    columns = columns_of(strategy, own.symbol, frames)
     opened, found = frames[own.timeframe].open_time, list[Said]()
     for row in rows:
         gave = strategy.step(row, columns, state)
@@ -106,7 +107,7 @@ class PastColumns:
         if row not in rows:
             rows = range(row, min(row + MANAGED, len(track)))
             frames, offset = frames_of(self._strategy, symbol, self._tape, row, rows.stop, self._before)
-            columns = self._strategy.columns({timeframe: held.read_only() for timeframe, held in frames.items()})
+            columns = columns_of(self._strategy, symbol, frames)
             self._made[symbol] = rows, offset, columns
         return row - offset, columns
 

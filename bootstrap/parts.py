@@ -249,7 +249,8 @@ def _exit_plan(exits: Exits, step: int) -> ExitPlan:
     held = exits.model_dump()
     bars, table = held.pop("timeout_bars"), held.pop("minimal_roi")
     roi = tuple((minutes * MINUTE_MS, fraction) for minutes, fraction in sorted(table.items()))
-    return ExitPlan(**held, timeout_ms=bars * step, roi=roi)
+    trailing = tuple(sorted(held.pop("trailing").items()))
+    return ExitPlan(**held, timeout_ms=bars * step, roi=roi, trailing=trailing)
 
 
 def windows(settings: Settings, used: Mapping[str, Plan], always: Sequence[str]) -> dict[str, int]:

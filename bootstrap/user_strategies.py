@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from bootstrap import freqtrade_files
 from domain.candle import timeframe_ms
 from domain.errors import BadData, ConfigError
 from domain.ids import SHORT
@@ -35,7 +36,7 @@ GROUP = "revenant.strategies"
 PACKAGE = "user_strategies"
 """What files of the folder are modules of, so that one can say ``from . import _shared``."""
 NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
-RESERVED = frozenset({*SHORT.values(), "folder"})
+RESERVED = frozenset({*SHORT.values(), "folder", "freqtrade"})
 LOAD_S = 10.0
 WARMUP_MAX = 20_000
 METHODS = ("start", "columns", "step")
@@ -59,13 +60,14 @@ class Known:
 def names(folder: Path) -> list[str]:
     """Return the name of every strategy that there is, ours first; none of the others is loaded for that."""
     files = [path.stem for path in _files(folder)]
-    return list(dict.fromkeys([*TABLE, *files, *(one.name for one in _announced())]))
+    return list(dict.fromkeys([*TABLE, *files, *freqtrade_files.names(folder), *(one.name for one in _announced())]))
 
 
 def known(folder: Path) -> list[Known]:
     """Load every strategy there is, and say of each what it is."""
     shadowed = [Known(path.stem, str(path), None, refusal(path.stem)) for path in _files(folder) if refusal(path.stem)]
-    return [*(_known(folder, name) for name in names(folder) if name in TABLE or not refusal(name)), *shadowed]
+    found = [_known(folder, name) for name in names(folder) if name in TABLE or not refusal(name)]
+    return [*found, *(_known(folder, name) for name in freqtrade_files.names(folder) if refusal(name)), *shadowed]
 
 
 def _known(folder: Path, name: str) -> Known:
@@ -79,8 +81,8 @@ def origin(folder: Path, name: str) -> str:
     """Return where a strategy comes from, "" when there is none of that name."""
     if name in TABLE:
         return OURS
-    path = folder / f"{name}.py"
-    if path.is_file():
+    path = _file_of(folder, name)
+    if path is not None:
         return str(path)
     found = next((one for one in _announced() if one.name == name), None)
     return _package(found) if found is not None else ""
@@ -95,9 +97,9 @@ def kind_of(folder: Path, name: str) -> type[Any]:
     """
     if name in TABLE:
         return TABLE[name]
-    path = folder / f"{name}.py"
-    if path.is_file():
-        return load_file(path)
+    path = _file_of(folder, name)
+    if path is not None:
+        return load_file(path, name)
     found = next((one for one in _announced() if one.name == name), None)
     if found is None:
         raise ConfigError(
@@ -107,8 +109,17 @@ def kind_of(folder: Path, name: str) -> type[Any]:
     return _loaded(name, _package(found), found.load)
 
 
-def load_file(path: Path) -> type[Any]:
-    """Return the class of the strategy that a file holds; both have the file's name. Raises NotLoaded."""
+def load_file(path: Path, name: str = "") -> type[Any]:
+    """Return the class of the strategy that a file holds; both have the file's name. Raises NotLoaded.
+
+    Of a file written for freqtrade it is the class of that name, without one the only one.
+    """
+    theirs = freqtrade_files.classes(path)
+    if theirs:
+        if len(theirs) > 1 and name not in theirs:
+            raise NotLoaded(f"{path} holds {', '.join(theirs)}; give one of these names")
+        wanted = name if name in theirs else theirs[0]
+        return _loaded(wanted, str(path), lambda: freqtrade_files.load(path, wanted, _module))
     reason = refusal(path.stem)
     if reason:
         raise NotLoaded(f"{path}: {reason}")
@@ -240,7 +251,12 @@ def _class_in(module: ModuleType, name: str) -> object:
     return called[name]
 
 
-def _module(path: Path) -> ModuleType:
+def _file_of(folder: Path, name: str) -> Path | None:
+    path = folder / f"{name}.py"
+    return path if path.is_file() and not freqtrade_files.classes(path) else freqtrade_files.file_of(folder, name)
+
+
+def _module(path: Path, prepare: Callable[[ModuleType], None] = lambda _: None) -> ModuleType:
     # what an earlier load left is another version of it
     for stale in [one for one in sys.modules if one == PACKAGE or one.startswith(f"{PACKAGE}.")]:
         del sys.modules[stale]
@@ -253,6 +269,7 @@ def _module(path: Path) -> ModuleType:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[full] = module
+    prepare(module)
     spec.loader.exec_module(module)
     return module
 
@@ -267,8 +284,7 @@ class _Fresh(SourceFileLoader):
 
 
 def _files(folder: Path) -> list[Path]:
-    found = sorted(folder.glob("*.py")) if folder.is_dir() else []
-    return [path for path in found if not path.name.startswith(("_", "test_")) and path.name != "conftest.py"]
+    return [path for path in freqtrade_files.files(folder) if not freqtrade_files.classes(path)]
 
 
 def _announced() -> tuple[EntryPoint, ...]:

@@ -89,7 +89,7 @@ def check(
         if path.suffix == ".py"
         else user_strategies.kind_of(settings.strategies_folder, name)
     )
-    found = strategy_check.check(name, kind, user_strategies.choice_of(settings, name))
+    found = strategy_check.check(kind.name, kind, user_strategies.choice_of(settings, kind.name))
     show({**asdict(found), "sound": not found.faults}, as_json)
     raise typer.Exit(FAILED if found.faults else OK)
 

@@ -23,6 +23,10 @@ class ExitPlan(msgspec.Struct, frozen=True):
         timeout_ms: market time after which the position is closed, 0 for never.
         roi: gains as fractions of the entry price that are enough, each with the market time (ms) from which on it is,
             in the order of time.
+        trailing: gains as fractions of the entry price from which on the stop trails too, smallest first, each with its
+            distance behind the best price, as a fraction of that price.
+        least_gain: the gain as a fraction of the entry price above which a strategy's wish to leave is followed, None
+            where it always is.
     """
 
     partial_r: float = 0.0
@@ -32,6 +36,13 @@ class ExitPlan(msgspec.Struct, frozen=True):
     trail_distance_r: float = 1.0
     timeout_ms: int = 0
     roi: tuple[tuple[int, Decimal], ...] = ()
+    trailing: tuple[tuple[Decimal, Decimal], ...] = ()
+    least_gain: Decimal | None = None
+
+    @property
+    def trails(self) -> bool:
+        """Whether the stop ever follows the price."""
+        return bool(self.trail_start_r or self.trailing)
 
 
 class Bracket(msgspec.Struct, frozen=True):
@@ -70,6 +81,14 @@ class Bracket(msgspec.Struct, frozen=True):
             return None
         return self.entry + self.side.sign * self.risk * Decimal(str(self.plan.partial_r))
 
+    @property
+    def trail_price(self) -> Decimal:
+        """Price from which on the stop trails, of a plan that has it trail."""
+        ways = [gain * self.entry for gain, _ in self.plan.trailing[:1]]
+        if self.plan.trail_start_r:
+            ways.append(Decimal(str(self.plan.trail_start_r)) * self.risk)
+        return self.entry + self.side.sign * min(ways)
+
 
 def widen(bracket: Bracket, high: float, low: float) -> Bracket:
     """Return the bracket with the best and the worst price seen, after bars that reached from ``low`` to ``high``."""
@@ -98,10 +117,15 @@ def widen_last(bracket: Bracket, high: float, low: float, left: Decimal) -> Brac
 
 def trail(bracket: Bracket) -> Bracket:
     """Return the bracket with its stop behind the best price, once that is as far as the plan says."""
+    gained = bracket.side.sign * (bracket.best - bracket.entry)
+    reached = [behind for gain, behind in bracket.plan.trailing if gained >= gain * bracket.entry]
+    if reached:
+        stop = bracket.best * (1 - bracket.side.sign * reached[-1])
+        bracket = tighten(bracket, stop, Cause.TRAILING_STOP)
     if not bracket.plan.trail_start_r:
         return bracket
     start = Decimal(str(bracket.plan.trail_start_r)) * bracket.risk
-    if bracket.side.sign * (bracket.best - bracket.entry) < start:
+    if gained < start:
         return bracket
     distance = Decimal(str(bracket.plan.trail_distance_r)) * bracket.risk
     return tighten(bracket, bracket.best - bracket.side.sign * distance, Cause.TRAILING_STOP)
@@ -131,13 +155,22 @@ def roi_reached(bracket: Bracket, close: float, now: int) -> bool:
     """
     held = now - bracket.opened_at // MINUTE_MS * MINUTE_MS
     asked = [fraction for since, fraction in bracket.plan.roi if held >= since]
-    gain = bracket.side.sign * (decimal_of(close) - bracket.entry)
-    return bool(asked) and gain >= asked[-1] * bracket.entry
+    return bool(asked) and _gained(bracket, close) >= asked[-1] * bracket.entry
+
+
+def followed(bracket: Bracket, close: float) -> bool:
+    """Return whether a strategy's wish to leave on a bar that closed at ``close`` is followed."""
+    least = bracket.plan.least_gain
+    return least is None or _gained(bracket, close) > least * bracket.entry
+
+
+def _gained(bracket: Bracket, close: float) -> Decimal:
+    return bracket.side.sign * (decimal_of(close) - bracket.entry)
 
 
 def time_to_leave(bracket: Bracket, close: float, now: int, *, leave: bool) -> Cause | None:
     """Return why a position is to be closed as a bar closes, None when it is not; ``leave``: its strategy wants out."""
-    if leave:
+    if leave and followed(bracket, close):
         return Cause.EXIT_SIGNAL
     if roi_reached(bracket, close, now):
         return Cause.ROI

@@ -23,7 +23,8 @@ class Signal(msgspec.Struct, frozen=True):
     """Enter ``symbol`` on ``side`` near ``entry``, out at ``stop`` or ``target``, which is 0 where there is none.
 
     ``bar_start`` is the open time of the bar that gave the signal (UTC ms), which closed at ``time``. Prices
-    are in quote units and not yet rounded to the exchange's ticks. ``notes`` says what the strategy saw.
+    are in quote units and not yet rounded to the exchange's ticks. ``notes`` says what the strategy saw. With ``turns``
+    what the strategy holds on the other side is left as well.
     """
 
     strategy: str
@@ -36,6 +37,7 @@ class Signal(msgspec.Struct, frozen=True):
     stop: float
     target: float = 0.0
     notes: dict[str, float] = {}
+    turns: bool = False
 
     def __post_init__(self) -> None:
         sign = self.side.sign
@@ -74,6 +76,13 @@ class Leave(msgspec.Struct, frozen=True):
         return self.side in {None, side}
 
 
+def leave_in(said: Signal | Leave | None) -> Leave | None:
+    """Return what is left by something that a strategy says, None where nothing is."""
+    if isinstance(said, Signal):
+        return Leave(Side.SHORT if said.side is Side.LONG else Side.LONG) if said.turns else None
+    return said
+
+
 def given(found: object, strategy: str, series: Series, bar_start: int) -> Signal | Leave | None:
     """Return what a strategy gave on the bar of a series that opened at ``bar_start``, in plain numbers.
 
@@ -100,7 +109,7 @@ def given(found: object, strategy: str, series: Series, bar_start: int) -> Signa
             raise BadData(f"a signal on {series.symbol} whose {name} is {value}")
     if prices["entry"] <= 0:
         raise BadData(f"a signal on {series.symbol} whose entry is {prices['entry']}")
-    return Signal(*told, found.side, prices["entry"], prices["stop"], prices["target"], notes)
+    return Signal(*told, found.side, prices["entry"], prices["stop"], prices["target"], notes, bool(found.turns))
 
 
 def leave_of(found: Leave) -> Leave:

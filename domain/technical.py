@@ -23,3 +23,8 @@ def _without(name: str, wanted: str) -> ModuleType:
 
 
 talib: Any = _without("pandas", "talib")
+
+
+def function_of_tables(name: str) -> Any:
+    """Return a function that takes its columns by name, and says what its results are called."""
+    return importlib.import_module("talib.abstract").Function(name)

@@ -11,8 +11,9 @@ from domain.candle import TIME_MAX, Bars, Series, timeframe_ms
 from domain.exits import ExitPlan
 from domain.holding import managed
 from domain.leaves import Leaves
-from domain.signal import Leave, Signal, given
+from domain.signal import Leave, Signal, given, leave_in
 from domain.symbols import Symbols
+from engine.columns import columns_of, newest_of
 from engine.commands import SwitchedOff
 from engine.foreign_code import Failure, attempt
 
@@ -120,8 +121,8 @@ class Decisions:
         found = attempt(lambda: self._newest(name, closed.series, frames), self._step_s)
         if isinstance(found, Failure):
             return self._switch_off(name, symbol, found)
-        if isinstance(found, Leave):
-            self.leaves.note(name, closed.series, closed.bar.open_time, found)
+        if (left := leave_in(found)) is not None:
+            self.leaves.note(name, closed.series, closed.bar.open_time, left)
         if not isinstance(found, Signal) or self._only_leaves(name, symbol):
             return None
         warm = all(len(frames[one]) >= bars for one, bars in strategy.warmup_bars.items())
@@ -180,17 +181,18 @@ class Decisions:
         columns = self._columns(name, symbol, frames)
         for i, start in enumerate(frames[own.timeframe].open_time.tolist()):
             found = given(strategy.step(i, columns, state), name, own, start)
-            if isinstance(found, Leave):
-                self.leaves.note(name, own, start, found)
-            elif found is not None and not self._only_leaves(name, symbol):
+            if (left := leave_in(found)) is not None:
+                self.leaves.note(name, own, start, left)
+            if isinstance(found, Signal) and not self._only_leaves(name, symbol):
                 yield found
 
     def _only_leaves(self, name: str, symbol: str) -> bool:
         return symbol in self.leaving or not self._plans[name].takes(symbol)
 
     def _newest(self, name: str, series: Series, frames: Mapping[str, Bars]) -> Signal | Leave | None:
-        strategy, own = self._plans[name].strategy, frames[series.timeframe]
-        columns = self._columns(name, series.symbol, frames)
+        strategy = self._plans[name].strategy
+        frames = newest_of(strategy, frames)
+        own, columns = frames[series.timeframe], self._columns(name, series.symbol, frames)
         found = strategy.step(len(own) - 1, columns, self._states[name, series.symbol])
         return given(found, name, series, own.open_time.item(-1))
 
@@ -198,17 +200,13 @@ class Decisions:
         """Return a strategy's columns; those of one that manages are remembered until its next bar."""
         strategy = self._plans[name].strategy
         if name not in self._managing:
-            return strategy.columns(_unchangeable(frames))
+            return columns_of(strategy, symbol, frames)
         # windows are views that later bars spoil, and phantoms are shown a bar after orders have been waited for
         frames = {timeframe: held.copy() for timeframe, held in frames.items()}
-        columns = strategy.columns(_unchangeable(frames))
+        columns = columns_of(strategy, symbol, frames)
         self._seen[name, symbol] = frames[strategy.timeframes[0]].open_time, columns
         return columns
 
     def _switch_off(self, name: str, symbol: str, failure: Failure) -> SwitchedOff:
         self.off[name] = str(failure)
         return SwitchedOff(name, str(failure), symbol)
-
-
-def _unchangeable(frames: Mapping[str, Bars]) -> dict[str, Bars]:
-    return {timeframe: held.read_only() for timeframe, held in frames.items()}

@@ -81,7 +81,8 @@ def failure_of(reason: str) -> Failure:
 
 def _brought(path: Path, own: Path) -> bool:
     """Whether a file is neither the program's own nor a library's."""
-    inside = path.is_relative_to(own) and path.relative_to(own).parts[0] not in {"user", "strategies"}
+    parts = path.relative_to(own).parts if path.is_relative_to(own) else ("user",)
+    inside = parts[0] not in {"user", "strategies"} or parts[:2] == ("strategies", "freqtrade")
     return path.is_absolute() and not inside and "site-packages" not in path.parts and not _standard(path)
 
 

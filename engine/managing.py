@@ -61,7 +61,9 @@ class Managing:
         """
         timeframe, strategy = held.opening.timeframe, held.opening.strategy
         opened_at, since = max(held.bracket.opened_at, held.intended_at), held.decided_until
-        if self._decisions.leaves.since(strategy, Series(held.symbol, timeframe), opened_at, held.opening.side):
+        # at which price a leave came nobody knows any more, so one that needs a gain waits for the next
+        left = self._decisions.leaves.since(strategy, Series(held.symbol, timeframe), opened_at, held.opening.side)
+        if left and held.opening.plan.least_gain is None:
             return True, []
         if not self._decisions.manages(strategy, timeframe):
             return False, []

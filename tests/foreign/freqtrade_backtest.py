@@ -24,7 +24,8 @@ Market = dict[str, Any]
 
 
 def backtest(
-    folder: Path, data: Path, strategy: str, markets: Sequence[Market], pairs: Sequence[str], timerange: str, **settings: Any
+    folder: Path, data: Path, strategy: str, markets: Sequence[Market], pairs: Sequence[str], timerange: str,
+    program: Path | str = PROGRAM, **settings: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Return what freqtrade tells of a strategy, whose file is in ``folder/strategies``, on the files in ``data``."""
     with Rules(markets) as address:
@@ -38,7 +39,7 @@ def backtest(
         } | settings  # fmt: skip
         (folder / "config.json").write_text(json.dumps(config))
         done = subprocess.run(
-            [PROGRAM, "backtesting", "--userdir", folder, "-c", folder / "config.json", "--datadir", data, "--strategy",
+            [program, "backtesting", "--userdir", folder, "-c", folder / "config.json", "--datadir", data, "--strategy",
              strategy, "--cache", "none", "--export", "trades", "--timerange", timerange],
             capture_output=True, text=True, check=False,
         )  # fmt: skip

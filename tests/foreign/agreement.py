@@ -1,0 +1,193 @@
+"""What two programs made of the same strategy on the same candles, and which stated rule explains each difference.
+
+A rule is believed only where the candles bear it out: a stop is walked along them once as freqtrade moves it and once as
+we do, and both walks have to end where the two programs did.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from domain.candle import Bars
+
+TRAILED, GAINED, TURNED, EDGE, BUSY = "trailed", "gained", "turned", "edge", "busy"
+RULES = {
+    TRAILED: "inside of a bar freqtrade first moves a trailing stop to the bar's best price and then looks whether its worst "
+    "price meets it; ours moves as the bar closes, as a live bot's does, and counts from the next bar",
+    GAINED: "the first row of `minimal_roi` is a resting order in both; later rows are looked at inside of a bar by freqtrade, "
+    "as it closes by us",
+    TURNED: "where one bar ends a position and begins one on the other side freqtrade does both at once; ours leaves, and "
+    "enters on the next bar that says so",
+    EDGE: "what a gain has to be before fees is reckoned for a long and holds for both sides; a short's would be less by the "
+    "fees of what is gained, and a gain lay between the two",
+    BUSY: "the other program was still in a position that one of these rules left it in",
+}
+BETWEEN = 3e-5
+"""As far as a short's gain may lie from a long's: twice the fee of a side, of some percent."""
+TICKS = 2e-5
+"""Rates that differ by less are the same: a stop is rounded to a tick, on either side of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trade:
+    """A closed trade; times are UTC ms, rates those of the fills."""
+
+    entered: int
+    left: int
+    short: bool
+    entry: float
+    exit: float
+    reason: str
+
+    @property
+    def sign(self) -> int:
+        return -1 if self.short else 1
+
+    def ratio(self, fee: float) -> float:
+        """Return what was made of what was spent, after fees."""
+        spent, got = self.entry * (1 + self.sign * fee), self.exit * (1 - self.sign * fee)
+        return self.sign * (got - spent) / spent
+
+
+@dataclass(frozen=True, slots=True)
+class Exits:
+    """How a strategy leaves, as fractions: first stop; gains and distances of a stop that trails; gains by age in ms; the
+    gain above which signals to leave count.
+    """
+
+    stop: float
+    trailing: Sequence[tuple[float, float]] = ()
+    gains: Sequence[tuple[int, float]] = ()
+    least: float | None = None
+
+
+@dataclass(slots=True)
+class Found:
+    """What was compared: how many trades each made, how many agree, by which rule others differ, what nothing explains."""
+
+    theirs: int
+    ours: int
+    alike: int = 0
+    worst: float = 0.0
+    sums: tuple[float, float] = (0.0, 0.0)
+    rules: Counter[str] = field(default_factory=Counter)
+    unexplained: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        told = ", ".join(f"{count} {rule}" for rule, count in sorted(self.rules.items()))
+        return f"{self.theirs} and {self.ours} trades, {self.alike} alike; {told or 'no others'}; {len(self.unexplained)} open"
+
+
+def compare(known: Sequence[Trade], made: Sequence[Trade], bars: Bars, exits: Exits, fee: float) -> Found:
+    """Compare trades by their bar of entry and their side."""
+    road = _Road(bars, exits)
+    found = Found(
+        len(known), len(made), sums=(sum(one.ratio(fee) for one in known), sum(one.ratio(fee) for one in made))
+    )
+    left = {(road.bar(one.entered), one.short): one for one in made}
+    for one in known:
+        own = left.pop((road.bar(one.entered), one.short), None)
+        rule = TURNED if own is None and road.turns(one, known) else ""
+        if rule:
+            own = left.pop((road.bar(one.entered) + 1, one.short), None)
+        if own is None:
+            rule = rule or (BUSY if road.inside(one, made) else "")
+        elif rule:
+            pass  # from another bar on it is another trade, with levels of its own
+        elif not road.same(one, own):
+            rule = road.rule(one, own)
+        else:
+            found.alike += 1
+            found.worst = max(found.worst, abs(one.ratio(fee) - own.ratio(fee)))
+            continue
+        _note(found, rule, one, own)
+    for own in left.values():
+        _note(found, BUSY if road.inside(own, known) else "", None, own)
+    return found
+
+
+def _note(found: Found, rule: str, one: Trade | None, own: Trade | None) -> None:
+    found.rules[rule or "unexplained"] += 1
+    if not rule:
+        found.unexplained.append(f"freqtrade {one}, ours {own}")
+
+
+class _Road:
+    """The bars that trades ran along."""
+
+    def __init__(self, bars: Bars, exits: Exits) -> None:
+        self._bars, self._exits = bars, exits
+        self._step = int(bars.open_time[1] - bars.open_time[0])
+        self._first = int(bars.open_time[0])
+
+    def bar(self, time: int) -> int:
+        """Return the number of the bar that a moment lies in."""
+        return (time - self._first) // self._step
+
+    def same(self, one: Trade, own: Trade) -> bool:
+        """Whether two trades are the same: bars, and rates to a tick."""
+        near = abs(one.entry / own.entry - 1) < TICKS and abs(one.exit / own.exit - 1) < TICKS
+        return near and self.bar(one.left) == self.bar(own.left)
+
+    def turns(self, one: Trade, known: Sequence[Trade]) -> bool:
+        """Whether a trade began on the bar that ended one on the other side."""
+        return any(self.bar(it.left) == self.bar(one.entered) and it.short != one.short for it in known)
+
+    def inside(self, one: Trade, others: Sequence[Trade]) -> bool:
+        """Whether a trade began while there was another one."""
+        begun = self.bar(one.entered)
+        return any(self.bar(it.entered) <= begun <= self.bar(it.left) for it in others)
+
+    def rule(self, one: Trade, own: Trade) -> str:
+        """Return which rule explains that a trade ended in two ways, "" when none does."""
+        trailed = "trailing_stop_loss" in (one.reason, own.reason) or own.reason == "trailing_stop"
+        if self._exits.trailing and trailed:
+            walked = ((one, self._stopped(one, at_once=True)), (own, self._stopped(own, at_once=False)))
+            # whoever left for another reason did so before its stop was met
+            borne_out = [
+                end == self.bar(trade.left) if "stop" in trade.reason else end >= self.bar(trade.left)
+                for trade, end in walked
+            ]
+            return TRAILED if all(borne_out) else ""
+        if self._exits.least is not None and one.short and one.reason == "exit_signal":
+            return EDGE if abs(one.sign * (one.exit / one.entry - 1) - self._exits.least) < BETWEEN else ""
+        later = [age for age, _ in self._exits.gains[1:]]
+        if one.reason == "roi" and later and own.left > one.left - self._step:
+            aged = (self.bar(one.left) + 1 - self.bar(one.entered)) * self._step >= later[0]
+            return GAINED if aged and not any(self._enough_before(own)) else ""
+        return ""
+
+    def _stopped(self, trade: Trade, *, at_once: bool) -> int:
+        """Return the bar in which the stop is met that a trade has, moved ``at_once`` inside of a bar or as it closes."""
+        stop, row = trade.entry * (1 - trade.sign * self._exits.stop), self.bar(trade.entered)
+        best = trade.entry
+        while row < len(self._bars):
+            high, low = self._bars.high.item(row), self._bars.low.item(row)
+            top, bottom = (low, high) if trade.short else (high, low)
+            if trade.sign * (bottom - stop) <= 0:
+                return row
+            best = max(best, top) if not trade.short else min(best, top)
+            stop = self._moved(trade, stop, best)
+            if at_once and trade.sign * (bottom - stop) <= 0:
+                return row
+            row += 1
+        return row
+
+    def _moved(self, trade: Trade, stop: float, best: float) -> float:
+        gain = trade.sign * (best / trade.entry - 1)
+        reached = [behind for least, behind in self._exits.trailing if gain >= least]
+        wanted = best * (1 - trade.sign * reached[-1]) if reached else stop
+        return max(stop, wanted) if not trade.short else min(stop, wanted)
+
+    def _enough_before(self, own: Trade) -> Iterator[bool]:
+        """Yield of each bar that closed before our trade's last whether it gained what was enough by then."""
+        begun = self.bar(own.entered)
+        for row in range(begun, self.bar(own.left) - 1):
+            age = (row + 1 - begun) * self._step
+            asked = [gain for since, gain in self._exits.gains if age >= since]
+            yield bool(asked) and own.sign * (self._bars.close.item(row) / own.entry - 1) >= asked[-1] * (1 + 1e-9)
