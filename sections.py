@@ -200,6 +200,7 @@ class StrategyChoice(Section):
     exits: Exits = Exits()
 
     _listed = field_validator("symbols", "blacklist", mode="before")(listed)
+
     @field_serializer("exits")
     def _as_they_are_set(self, exits: Exits, info: FieldSerializationInfo) -> dict[str, Any]:
         # what is not set is as the strategy's class brings it, in another process too
