@@ -23,6 +23,7 @@ from history.calendar import closed
 from history.jobs import ALL
 from persistence import backup
 from persistence import sources as tables
+from persistence.job_parts import DOWNLOAD
 from processes.job_process import job_book
 
 if TYPE_CHECKING:
@@ -57,14 +58,19 @@ def do(settings: Settings, job: Job) -> Done:
         if not book.claim(job):
             return Done("SKIPPED", "somebody else is doing it", [])
         try:
-            done = _do(history, job)
+            done = perform(history, job)
         except RevenantError as error:
             done = Done("FAILED", str(error), [])
         book.finish(job, done.status, done.said)
         return done
 
 
-def _do(history: History, job: Job) -> Done:
+def perform(history: History, job: Job) -> Done:
+    """Do a job, which nobody else does: whoever asks has seen to that.
+
+    Raises:
+        Unavailable: when the database is away.
+    """
     settings = history.settings
     if job.network and settings.source.practice:
         hint = "DATA_SOURCE names another for this command, such as DATA_SOURCE=bybit"
@@ -91,16 +97,21 @@ def _do(history: History, job: Job) -> Done:
 
 def listed(history: History) -> list[dict[str, Any]]:
     """Return the regular jobs: when each ran last and how it ended, and when it runs next. Raises Unavailable."""
-    states, now = job_book(history.database).states(), datetime.now(UTC)
-    rows = []
-    for job in ALL:
-        state = states.get(job.name, JobState(job.name))
-        last = f"{state.started_at:%Y-%m-%d %H:%M}" if state.started_at else ""
-        rows.append({
-            "job": job.name, "does": job.about, "last_run": last, "status": state.status, "failures": state.failures,
-            "next_run": f"{job.next_due(now):%Y-%m-%d %H:%M}", "said": state.said,
-        })  # fmt: skip
-    return rows
+    book = job_book(history.database)
+    states, now = book.states(), book.now()
+    rows = [
+        _row(states.get(job.name, JobState(job.name)), job.about, f"{job.next_due(now):%Y-%m-%d %H:%M}") for job in ALL
+    ]
+    shared = sorted(name for name in states if name.startswith(DOWNLOAD))
+    return rows + [_row(states[name], "a download shared out to workers", "") for name in shared]
+
+
+def _row(state: JobState, about: str, following: str) -> dict[str, Any]:
+    last = f"{state.started_at:%Y-%m-%d %H:%M}" if state.started_at else ""
+    return {
+        "job": state.name, "does": about, "last_run": last, "status": state.status, "failures": state.failures,
+        "next_run": following, "said": state.said,
+    }  # fmt: skip
 
 
 def now_ms() -> int:

@@ -92,10 +92,14 @@ class History:
         self._budgets.close()
         self.database.close()
 
-    def chain(self, wanted: Sequence[Source]) -> Chain:
-        """Return the sources as a chain whose every request is noted in the sync log."""
+    def chain(self, wanted: Sequence[Source], ahead_ms: int = 0) -> Chain:
+        """Return the sources as a chain whose every request is noted in the sync log.
+
+        ``ahead_ms`` is how far this host's clock is ahead: a bar that is not over yet must not be taken for absent.
+        """
         asked = sources(self.settings, wanted, self._budgets)
-        return Chain(asked, self.candles, self._log_sync, facts=symbols.renamed_life)
+        now = lambda: int(time.time() * 1000) - ahead_ms  # noqa: E731  a clock
+        return Chain(asked, self.candles, self._log_sync, now, symbols.renamed_life)
 
     async def fill(
         self, order: Sequence[Source], wanted: Mapping[Series, Span], kind: str, progress: Progress | None = None

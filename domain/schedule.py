@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 MONDAY, SUNDAY = 0, 6
 LOOK_BACK_DAYS = 32
+LOST = "LOST"
+"""How a job ended that was not done in its time, and of which nobody says why."""
 
 
 class Job(NamedTuple):

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from domain.errors import RevenantError
+from domain.errors import RevenantError, Unavailable
 from history.chain import Filled, statistics
 
 if TYPE_CHECKING:
@@ -22,10 +22,21 @@ AT_ONCE = 4
 
 @dataclass(slots=True)
 class Backfilled:
-    """What came of a run: the series that were filled, and why others could not be tried at all."""
+    """What came of a run: the series that were filled, and why others could not be tried at all.
+
+    Attributes:
+        away: those of ``refused`` for which somebody did not answer: later they may do.
+    """
 
     results: list[Filled] = field(default_factory=list)
     refused: dict[Series, str] = field(default_factory=dict)
+    away: set[Series] = field(default_factory=set)
+
+    @property
+    def unfinished(self) -> dict[Series, str]:
+        """The series that are worth another attempt, and why they are not complete."""
+        failed = {one.series: one.errors[0] for one in self.results if one.errors and not one.complete}
+        return failed | {series: said for series, said in self.refused.items() if series in self.away}
 
     @property
     def statistics(self) -> dict[str, Any]:
@@ -45,6 +56,8 @@ async def backfill(
                 done.results.append(await chain.fill(series, wanted[series], progress, kind=kind))
             except RevenantError as error:
                 done.refused[series] = str(error)
+                if isinstance(error, Unavailable):
+                    done.away.add(series)
 
     async with asyncio.TaskGroup() as group:
         for series in wanted:

@@ -340,6 +340,19 @@ jobs = sa.Table(
     sa.Column("failures", sa.Integer, nullable=False),
 )
 
+job_parts = sa.Table(
+    "job_parts",
+    metadata,
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    *(sa.Column(name, sa.Text, nullable=False) for name in ("run", "body", "status", "worker", "said")),
+    sa.Column("due_at", UtcTime, nullable=False),
+    sa.Column("until", UtcTime),
+    *(sa.Column(name, sa.Integer, nullable=False) for name in ("attempts", "series", "failed")),
+    *(sa.Column(name, sa.BigInteger, nullable=False) for name in ("records", "done", "wanted")),
+)
+"""What each worker does of a job, and what is left to do of it."""
+
 symbols = sa.Table(
     "symbols",
     metadata,
