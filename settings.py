@@ -53,6 +53,7 @@ ENVIRONMENT = {
     "DATABASE_URL": ("database_url",),
     "REDIS_URL": ("redis_url",),
     "REDIS_VERIFY": ("redis_verify",),
+    "OUTGOING_ADDRESS": ("outgoing_address",),
     "MODEL_KEY": ("model_key",),
     "BACKUP_KEY": ("backup_key",),
     "BYBIT_API_KEY": ("bybit", "api_key"),
@@ -79,6 +80,7 @@ class Settings(Section):
     database_url: SecretStr = SecretStr("")
     redis_url: SecretStr = SecretStr("")
     redis_verify: bool = True
+    outgoing_address: str = Field("default", pattern=r"^[A-Za-z0-9._-]{1,64}$")
     model_key: SecretStr = SecretStr("")
     backup_key: SecretStr = SecretStr("")
     live_confirm: str = ""

@@ -40,7 +40,6 @@ from engine.trader import Plan
 from history.sources.dialects import Bybit
 from ml import legacy
 from ml.phantom_tracker import PhantomTradeTracker
-from persistence.budget import SharedBudget
 from persistence.candles import PostgresCandleStorage
 from persistence.database import Database
 from persistence.files import AtomicFile, refused
@@ -325,12 +324,6 @@ class Venue:
         return int(self.sandbox.status.get("base_ms", 0)) if self.sandbox else 0
 
 
-def host_budget(settings: Settings, host: str, reserve: float = 0.0) -> SharedBudget:
-    """Return Bybit's limit of requests per address, which the bot shares with downloads on this machine."""
-    terms = Bybit().host("")
-    return SharedBudget(settings.data_dir / "budgets" / f"{host}.rate", terms.limit, terms.window_s, reserve)
-
-
 def bybit_hosts(settings: Settings) -> Hosts:
     """Return Bybit's addresses for the source and region; what the settings name themselves comes first."""
     held, source = settings.bybit, settings.source
@@ -373,8 +366,10 @@ async def open_venue(settings: Settings, stack: contextlib.AsyncExitStack, *, be
     client = BybitClient(endpoint)
     stack.push_async_callback(client.close)
     if not endpoint.loopback:
-        budget = host_budget(settings, urlsplit(endpoint.rest).hostname or "bybit")
-        stack.callback(budget.close)
+        # Bybit's limit is one of the address: the bot shares it with downloads, whatever machine they run on
+        budgets = Budgets(settings, reserve=0.0)
+        stack.callback(budgets.close)
+        budget = budgets(replace(Bybit().host(""), name=urlsplit(endpoint.rest).hostname or "bybit"))
         client.pace = budget.take
         client.access.share, client.access.shared = budget.ban, budget.banned_s
     return Venue(client, [f"{stream}/v5/public/linear" for stream in streams], sandbox)

@@ -9,6 +9,7 @@ from domain.source import Source
 from history.sources import dialects
 from history.sources.exchange import ExchangeSource
 from history.sources.web import BinanceArchive, CoinGecko, CryptoCompare, Polygon
+from persistence.address_budget import AddressBudget, AddressRates
 from persistence.budget import SharedBudget
 from persistence.files import AtomicFile
 
@@ -24,25 +25,40 @@ HISTORY_RESERVE = 0.5
 
 
 class Budgets:
-    """The shared budgets of all hosts, as one user may use them: ``reserve`` of each burst is left to others."""
+    """The shared budgets of all hosts, as one user may use them: ``reserve`` of each burst is left to others.
+
+    All machines that share an outgoing address share them through Redis, where there is one.
+    """
 
     def __init__(self, settings: Settings, reserve: float = HISTORY_RESERVE) -> None:
-        self._reserve = reserve
-        self._folder = settings.data_dir / "budgets"
-        self._held: dict[str, SharedBudget] = {}
+        self._reserve, self._settings = reserve, settings
+        self._held: dict[str, SharedBudget | AddressBudget] = {}
+        self._rates: AddressRates | None = None
 
-    def __call__(self, host: Host) -> SharedBudget:
+    def __call__(self, host: Host) -> SharedBudget | AddressBudget:
         """Return the budget of a host."""
         if host.name not in self._held:
-            path = self._folder / f"{host.name}.rate"
-            self._held[host.name] = SharedBudget(path, host.limit, host.window_s, self._reserve)
+            path = self._settings.data_dir / "budgets" / f"{host.name}.rate"
+            here = SharedBudget(path, host.limit, host.window_s, self._reserve)
+            rates = self._shared()
+            self._held[host.name] = AddressBudget(here, rates) if rates is not None else here
         return self._held[host.name]
 
     def close(self) -> None:
-        """Close the files of all budgets."""
+        """Close the files of all budgets, and the connection to Redis."""
         for held in self._held.values():
             held.close()
         self._held.clear()
+        if self._rates is not None:
+            self._rates.close()
+            self._rates = None
+
+    def _shared(self) -> AddressRates | None:
+        if self._rates is None and self._settings.redis_address:
+            from persistence.keyvalue import Redis  # noqa: PLC0415  who has none need not load its driver
+
+            self._rates = AddressRates(Redis(self._settings.redis_address), self._settings.outgoing_address)
+        return self._rates
 
 
 def sources(settings: Settings, wanted: Sequence[Source], budgets: Budgets) -> list[CandleSource]:

@@ -36,9 +36,9 @@ class SharedBudget:
 
     def __init__(self, path: Path, limit: float, window_s: float, reserve: float = 0.0) -> None:
         self.host = path.stem
-        self._capacity, self._rate = BURST * limit, (1 - BURST) * limit / window_s
-        self._limit, self._reserve = limit, reserve
-        self._mine, self._ahead = (self._capacity, time.monotonic(), 0.0), False
+        self.capacity, self.rate = BURST * limit, (1 - BURST) * limit / window_s
+        self.limit, self.reserve = limit, reserve
+        self._mine, self._ahead = (self.capacity, time.monotonic(), 0.0), False
         self._file: int | None = None
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,9 +55,9 @@ class SharedBudget:
         Raises:
             Unavailable: when that would take longer than anybody should wait.
         """
-        kept = self._capacity * (self._reserve if reserve is None else reserve)
+        kept = self.capacity * (self.reserve if reserve is None else reserve)
         # a request that costs more than the bucket ever holds goes out when it is full
-        cost = min(cost, self._capacity - kept)
+        cost = min(cost, self.capacity - kept)
         deadline = time.monotonic() + PATIENCE_S
         while (wait := self._try(cost, kept)) > 0:
             if time.monotonic() + wait > deadline:
@@ -69,7 +69,7 @@ class SharedBudget:
         held = self._locked()
         if held is not None:
             tokens, stamp, banned = held
-            self._write(min(tokens, max(0.0, self._limit - used)), stamp, banned)
+            self._write(min(tokens, max(0.0, self.limit - used)), stamp, banned)
 
     def ban(self, seconds: float) -> None:
         """Let nothing out for so long, neither from here nor from any other process: the host said so."""
@@ -96,7 +96,7 @@ class SharedBudget:
         self._write(tokens - cost if enough and banned <= now else tokens, now, banned)
         if banned > now:
             return banned - now
-        return 0.0 if enough else (cost + kept - tokens) / self._rate
+        return 0.0 if enough else (cost + kept - tokens) / self.rate
 
     def _locked(self) -> tuple[float, float, float] | None:
         """Lock the file and return tokens as of now, now, and until when the host lets nobody in; None when taken."""
@@ -112,8 +112,8 @@ class SharedBudget:
         tokens, stamp, banned = self._read()
         if not (0 <= stamp <= now and tokens == tokens):  # noqa: PLR0124  NaN
             # another boot's clock, or torn
-            tokens, stamp, banned = self._capacity, now, 0.0
-        return min(self._capacity, tokens + (now - stamp) * self._rate), now, banned
+            tokens, stamp, banned = self.capacity, now, 0.0
+        return min(self.capacity, tokens + (now - stamp) * self.rate), now, banned
 
     def _read(self) -> tuple[float, float, float]:
         """Return what the file says, and what this process has taken where the file does not tell or does not know."""

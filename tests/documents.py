@@ -29,6 +29,7 @@ OWN = {
     "data_dir": "folder of journal, SQLite files and the practice exchange's state",
     "database_url": "PostgreSQL (`postgres://` or `postgresql://`), or `sqlite:///path`; empty for SQLite files in `data_dir`",
     "redis_url": "`redis://` or `rediss://`; empty for none",
+    "outgoing_address": "name of the address that requests leave from: machines that share one and a Redis share its rate limits",
     "redis_verify": "whether the certificate of `rediss://` has to be one that this machine trusts; Heroku's is not",
     "model_key": "what models are sealed with, 32 characters or more; empty for one made in `data_dir`",
     "backup_key": "what backups are sealed with, 32 characters or more; empty for one made in `data_dir`",

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from history.backfill import Backfilled
     from history.chain import Chain
     from persistence.job_parts import Taken
-from persistence.jobs import JobBook
     from settings import Settings
 
 log = structlog.get_logger(__name__)
