@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -38,6 +38,8 @@ from persistence import sources as tables
 if TYPE_CHECKING:
     from history.symbols import Market
     from persistence.history import Entry
+    from persistence.job_parts import Progress
+    from settings import Settings
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -134,6 +136,7 @@ def download(
     core: Core = False,
     everything: Everything = False,
     marks: Annotated[bool, typer.Option("--marks", help="Also mark prices and funding, for futures exports.")] = False,
+    celery: Annotated[bool, typer.Option("--celery", help="On Celery workers, of any number of machines.")] = False,
 ) -> None:
     """Fetch what is missing of a range; it can be killed at any time, and goes on where it was."""
     settings = load(config, trading=False)
@@ -156,6 +159,8 @@ def download(
             Console(stderr=True).print(f"stocks: {_STOCK_PRICES[prices]} (history.stock_prices: {prices})")
         if marks:
             _fill_perpetual(history, order[0], wanted, asked, as_json)
+        if celery:
+            _share(settings, order, dict.fromkeys(wanted, asked), as_json)
         _fill(history, order, dict.fromkeys(wanted, asked), "backfill", as_json)
 
 
@@ -311,6 +316,24 @@ def _fill(history: History, order: list[Source], wanted: dict[Series, Span], kin
     raise typer.Exit(
         OK if not totals["failed"] else DEGRADED if totals["successful"] or totals["total_records"] else FAILED
     )
+
+
+def _share(settings: Settings, order: list[Source], wanted: dict[Series, Span], as_json: bool) -> NoReturn:
+    from workers.download import share  # noqa: PLC0415  who does without Celery need not have it
+
+    with progress_bar(as_json, "parts") as bar:
+        task = bar.add_task("waiting for workers")
+
+        def progress(now: Progress) -> None:
+            of = sum(now.parts.values())
+            left = now.parts.get("WAITING", 0) + now.parts.get("RUNNING", 0)
+            who = ", ".join(f"{name} x{count}" if count > 1 else name for name, count in sorted(now.workers.items()))
+            said = f"{now.records:,} bars stored, {now.done:,} of {now.wanted:,} fetched by {who or 'nobody yet'}"
+            bar.update(task, completed=of - left, total=of, description=said)
+
+        ended = share(settings, order, wanted, progress)
+    show(ended._asdict(), as_json)
+    raise typer.Exit({"COMPLETED": OK, "PARTIAL": DEGRADED}.get(ended.status, FAILED))
 
 
 def _wanted(

@@ -67,6 +67,7 @@ class AddressRates:
 
     def __init__(self, redis: Redis, address: str) -> None:
         self._redis, self._address = redis, address
+        self._bucket = redis.client.register_script(_BUCKET)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="rates")
         self._resting = 0.0
         self._told = False
@@ -99,7 +100,7 @@ class AddressRates:
     def _call(self, host: str, amounts: tuple[object, ...]) -> Answer:
         with self._redis.translated():
             key = f"rate:{self._address}:{host}"
-            wait, banned = self._redis.client.eval(_BUCKET, 1, key, *map(str, amounts), KEPT_S)
+            wait, banned = self._bucket(keys=[key], args=[*map(str, amounts), KEPT_S])
         if self._told:
             self._told = False
             log.info("Redis answers again: rate limits are shared with the other machines")

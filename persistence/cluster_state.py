@@ -51,12 +51,13 @@ class ClusterState:
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
+        self._hold = redis.client.register_script(_HOLD)
 
     def hold_beat(self, name: str) -> float | None:
         """Be the only beat, or go on being it; return how far our clock is ahead in s, None when another one is it."""
         with self._redis.translated():
             client = self._redis.client
-            if not client.eval(_HOLD, 1, BEAT, name, BEAT_S):
+            if not self._hold(keys=[BEAT], args=[name, BEAT_S]):
                 return None
             now = self._now()
             drift = time.time() - now

@@ -112,15 +112,13 @@ def _register(app: Celery, settings: Settings) -> None:
 
 
 def look(app: Celery, history: History) -> None:
-    """Begin what is due by the database's clock, end what is over, and have taken what nobody takes.
+    """Begin what is due by the database's clock, and tend what is begun.
 
     Raises:
         Unavailable: when the database or Redis is away.
     """
-    book = JobParts(history.database, "")
-    for ended in book.close():
-        log.warning("job ended", **ended._asdict())
-    book.forget()
+    tend(app, history)
+    JobParts(history.database, "").forget()
     states = JobBook(history.database, "")
     now = states.now()
     for found in due(JOBS, states.states(), now - NEVER_RUN, now):
@@ -130,6 +128,13 @@ def look(app: Celery, history: History) -> None:
             raise
         except RevenantError as error:
             log.warning("job failed", job=found.name, reason=str(error))
+
+
+def tend(app: Celery, history: History) -> None:
+    """End what is over, and have taken what nobody takes, as if nobody had been asked yet. Raises Unavailable."""
+    book = JobParts(history.database, "")
+    for ended in book.close():
+        log.warning("job ended", **ended._asdict())
     room = WIDTH - app.cluster_state.queued(queues())
     for name, count in book.takeable().items():
         _hand_out(app, name, min(count, room))

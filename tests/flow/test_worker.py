@@ -23,6 +23,7 @@ from app.jobs import kept_series
 from app.sweep import attempt
 from bootstrap.history import History
 from bootstrap.parts import keyvalue
+from commands.times import FOREVER
 from domain.candle import Series
 from domain.coverage import Span
 from domain.errors import ConfigError
@@ -40,6 +41,7 @@ from tests.venues import served, walk
 from workers.beat import OneBeat
 from workers.celery_app import begin, look, make_app, queues, share_out
 from workers.cluster import Cluster
+from workers.download import share
 from workers.part_worker import PartWorker
 
 ROOT = Path(__file__).parents[2]
@@ -278,6 +280,29 @@ def test_parts_share_a_client_and_wait_for_an_exchange_that_is_away(cluster):
     assert JobBook(database, "test").states()["update"].said.startswith("2 series, 0 failed, ")
     assert worker._chain[2] is chain, "one for all parts"
     worker.close()
+
+
+def test_a_download_is_shared_out_and_joined_by_who_asks_for_it_again(cluster, tmp_path):
+    venues, environment, database = cluster
+    names = stocked(venues, database, 3)
+    commands = Commands(tmp_path, environment["DATABASE_URL"], venues.address)
+    commands.environment |= environment
+    asked = ("data", "download", "-s", "binance", "-p", ",".join(names), "-t", "15m", "--days", "4", "--celery")
+    code, _, err = commands.run(*asked)
+    assert (code, "no Celery worker answers" in err) == (2, True)
+    asked_for = [Source.BINANCE], {Series(name, "15m"): Span(0, FOREVER) for name in names}
+    with working(environment, tmp_path / "worker.log"):
+        first = commands.json(*asked)
+        seen = []
+        joined = share(load(environment=environment, trading=False), *asked_for, seen.append)
+        again = share(load(environment=environment, trading=False), *asked_for, seen.append)
+    assert (first["status"], first["said"].split(",")[:2]) == ("COMPLETED", ["3 series", " 0 failed"])
+    store = CandleHistory(database)
+    assert all(len(store.times(Source.BINANCE, Series(name, "15m"))) >= 299 for name in names)
+    assert joined.job == again.job != first["job"]
+    assert joined.status == again.status == "COMPLETED"
+    rows = {row["job"]: row["status"] for row in commands.json("data", "jobs")}
+    assert (rows[first["job"]], rows[joined.job]) == ("COMPLETED", "COMPLETED")
 
 
 def test_a_sweep_sends_the_trials_of_a_dead_worker_again(cluster, tmp_path):
