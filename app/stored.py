@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app import jobs
+from app import cluster_view, jobs
 from app.strategy_columns import columns_of
 from bootstrap import inspection
 from bootstrap.history import History
@@ -100,6 +100,10 @@ class StoredData:
     async def strategy(self, name: str) -> dict[str, str]:
         """Return a strategy in use: name, timeframe, code. Raises BadData, ConfigError, Unavailable."""
         return await self._strategies.call(self._strategy, name)
+
+    async def workers(self) -> dict[str, Any]:
+        """Return who works through Celery and what waits, see ``cluster_view.seen``. Raises Unavailable."""
+        return await self._tier.call(lambda: cluster_view.seen(self._opened()))
 
     async def jobs(self) -> list[dict[str, Any]]:
         """Return the regular jobs with their last and next runs. Raises Unavailable."""
@@ -200,6 +204,7 @@ class StoredData:
                 for (source, frame), (bars, lacking) in groups.items()
             ],
             "jobs": [{"job": one["job"], "failures": one["failures"]} for one in jobs.listed(history)],
+            "cluster": cluster_view.seen(history),
             "verdicts": [{"strategy": key[0], "verdict": key[1], "runs": count} for key, count in runs.items()],
             "syncs": history.candles.sync_counts(), "bytes": None if size is None else size * 1e6,
         }  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from app import cluster_view
 from app import jobs as working
 from app.names import to_fetch
 from bootstrap.history import History, spans_to_prune
@@ -34,6 +35,7 @@ from history.jobs import ALL, named
 from history.port import EQUITY, PERPETUAL, market_of
 from history.symbols import choose, hint, unlisted
 from persistence import sources as tables
+from persistence.cluster_state import BEAT_S
 
 if TYPE_CHECKING:
     from history.symbols import Market
@@ -93,6 +95,33 @@ def list_jobs(config: Config = None, as_json: AsJson = False) -> None:
     with History(load(config, trading=False)) as history:
         rows = working.listed(history)
     show(rows if as_json else [{**row, "said": str(row["said"])[:70]} for row in rows], as_json)
+
+
+@app.command("workers")
+def list_workers(config: Config = None, as_json: AsJson = False) -> None:
+    """Show who works on jobs through Celery, the beat, and what waits; 3 when any of them is missing."""
+    with History(load(config, trading=False)) as history:
+        seen = cluster_view.seen(history)
+    if as_json:
+        show(seen, as_json)
+    else:
+        _show_workers(seen)
+    beat, workers = seen["beat"], seen["workers"]
+    silent = beat is None or beat["seen_s"] > BEAT_S
+    raise typer.Exit(DEGRADED if silent or not workers or any(one["lost"] for one in workers) else OK)
+
+
+def _show_workers(seen: dict[str, Any]) -> None:
+    beat, waiting = seen["beat"], seen["waiting"]
+    show([{**one, "seen_s": round(one["seen_s"])} for one in seen["workers"]], as_json=False)
+    print(
+        f"beat: {beat['name']}, seen {beat['seen_s']:.0f} s ago, its clock is {beat['drift_s']:.0f} s ahead"
+        if beat else "beat: none was seen"
+    )  # fmt: skip
+    age = f", for up to {seen['oldest_s']:.0f} s" if waiting else ""
+    print(f"{seen['tasks']} tasks wait; of the parts of jobs {seen['running']} are being done, {waiting} wait{age}")
+    if seen["reason"]:
+        print(seen["reason"])
 
 
 @app.command("run")

@@ -40,6 +40,12 @@ async def jobs(services: Held) -> list[dict[str, Any]]:
     return await services.stored.jobs()
 
 
+@router.get("/workers", response_model=models.Workers)
+async def workers(services: Held) -> dict[str, Any]:
+    """Return who works through Celery, and what waits for them."""
+    return await services.stored.workers()
+
+
 @router.get("/works", response_model=list[models.Work])
 async def works(services: Held) -> list[Any]:
     """Return the works begun here, newest first."""

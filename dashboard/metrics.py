@@ -77,6 +77,17 @@ def _by(rows: Iterable[Mapping[str, Any]], labels: tuple[str, ...], value: str) 
     return [(tuple(str(row[label]) for label in labels), float(row[value])) for row in rows]
 
 
+def _workers(cluster: Mapping[str, Any] | None) -> Rows:
+    if not cluster:
+        return []
+    lost = sum(one["lost"] for one in cluster["workers"])
+    return [(("alive",), float(len(cluster["workers"]) - lost)), (("lost",), float(lost))]
+
+
+def _beat(cluster: Mapping[str, Any] | None, name: str) -> Rows:
+    return _one(cluster["beat"][name]) if cluster and cluster["beat"] else []
+
+
 MEASURES = (
     Measure("ready", "1 while an entry could be made now.", (), lambda k: _one(k.pulse["ready"])),
     Measure("trading", "1 for the state of the switch.", ("state",),
@@ -168,6 +179,19 @@ MEASURES = (
     Measure("database_bytes", "Size of the database.", (), lambda k: _one(k.stored.get("bytes"))),
     Measure("job_failures", "Times in a row that a regular job failed.", ("job",),
             lambda k: _by(k.stored.get("jobs", ()), ("job",), "failures")),
+    Measure("workers", "Celery workers that were seen in a day, by whether they still are.", ("state",),
+            lambda k: _workers(k.stored.get("cluster"))),
+    Measure("beat_age_seconds", "Time since Celery's beat was seen; absent when none was in a day.", (),
+            lambda k: _beat(k.stored.get("cluster"), "seen_s")),
+    Measure("beat_drift_seconds", "How far the clock of Celery's beat is ahead.", (),
+            lambda k: _beat(k.stored.get("cluster"), "drift_s")),
+    Measure("queued_tasks", "Tasks that wait in Redis for Celery workers.", (),
+            lambda k: _one((k.stored.get("cluster") or {}).get("tasks"))),
+    Measure("job_parts", "Parts of jobs that wait for a worker, and that one is doing.", ("state",),
+            lambda k: [((name,), float(k.stored["cluster"][name])) for name in ("waiting", "running")]
+            if k.stored.get("cluster") else []),
+    Measure("oldest_part_seconds", "How long the oldest waiting part of a job has waited.", (),
+            lambda k: _one((k.stored.get("cluster") or {}).get("oldest_s"))),
     Measure("source_syncs", "Times in 30 days that a source was asked for history, by how it ended.",
             ("source", "status"), lambda k: _by(k.stored.get("syncs", ()), ("source", "status"), "times")),
     Measure("stored_age_seconds", "Age of what is told of the database.", (), lambda k: _one(k.stored.get("age_s"))),

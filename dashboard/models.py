@@ -287,6 +287,35 @@ class JobRow(Said):
     said: str
 
 
+class Beat(Said):
+    """The beat that counts: how long ago it was seen, and how far its clock is ahead, in s."""
+
+    name: str
+    seen_s: float
+    drift_s: float
+
+
+class Worker(Said):
+    """A worker: its processes, and how long ago it was seen, in s; a lost one was not for a minute."""
+
+    name: str
+    processes: int
+    seen_s: float
+    lost: bool
+
+
+class Workers(Said):
+    """Who works through Celery. ``tasks`` wait in Redis, ``waiting`` parts of jobs for a worker; ages are in s."""
+
+    beat: Beat | None
+    workers: list[Worker]
+    tasks: int
+    waiting: int
+    running: int
+    oldest_s: float
+    reason: str
+
+
 class Work(Said):
     """Long work on stored data."""
 

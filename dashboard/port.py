@@ -245,6 +245,10 @@ class Stored(Protocol):
         """Return a strategy in use: name, timeframe that it decides on, and its code."""
         ...
 
+    async def workers(self) -> dict[str, Any]:
+        """Return who works through Celery and what waits for them, see ``models.Workers``."""
+        ...
+
     async def jobs(self) -> list[dict[str, Any]]:
         """Return the regular jobs with their last and next runs."""
         ...
@@ -254,7 +258,7 @@ class Stored(Protocol):
         ...
 
     async def summary(self) -> dict[str, Any]:
-        """Return what metrics tell of the database: coverage, jobs, training verdicts, syncs, size in bytes."""
+        """Return what metrics tell of the database: coverage, jobs, workers, verdicts, syncs, size in bytes."""
         ...
 
     async def deeds(self, count: int) -> list[dict[str, Any]]:

@@ -7,9 +7,14 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from persistence.keyvalue import Redis
 
 BEAT, BEAT_SEEN, TICK, WORKERS = "revenant:beat", "revenant:beat:seen", "revenant:tick", "revenant:workers"
+QUEUE, LOWEST = "revenant", 9
+QUEUES = (QUEUE, *(f"{QUEUE}\x06\x16{step}" for step in range(1, LOWEST + 1)))
+"""The lists in which Celery's tasks wait, the most important first, as kombu names them."""
 BEAT_S = 90
 """A beat that has not come back for so long is replaced by one that stands by."""
 TICK_S = 300
@@ -110,12 +115,12 @@ class ClusterState:
                     found.append(WorkerSeen(name.decode(errors="replace"), row["processes"], now - row["at"]))
             return found
 
-    def queued(self, queues: list[str]) -> int:
+    def queued(self, queues: Sequence[str]) -> int:
         """Return how many tasks wait in queues."""
         with self._redis.translated():
             return sum(self._redis.client.llen(name) for name in queues)
 
-    def tasks(self, queues: list[str]) -> set[str]:
+    def tasks(self, queues: Sequence[str]) -> set[str]:
         """Return the ids of the tasks that wait in queues."""
         with self._redis.translated():
             bodies = [_read(raw) for name in queues for raw in self._redis.client.lrange(name, 0, -1)]

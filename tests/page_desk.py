@@ -145,6 +145,13 @@ class MadeUpStored:
             raise BadData(f"no strategy {name[:80]!r} is in use")
         return {"strategy": name, "timeframe": "15m", "code": f"class {name}: ..."}
 
+    async def workers(self) -> dict[str, Any]:
+        return {"beat": {"name": "host:7", "seen_s": 4.0, "drift_s": -0.5}, "tasks": 3, "waiting": 2, "running": 1,
+                "workers": [{"name": "a@host", "processes": 2, "seen_s": 9.0, "lost": False},
+                            {"name": "c@host", "processes": 2, "seen_s": 8.0, "lost": False},
+                            {"name": "b@other", "processes": 4, "seen_s": 90.0, "lost": True}],
+                "oldest_s": 40.0, "reason": ""}  # fmt: skip
+
     async def jobs(self) -> list[dict[str, Any]]:
         return [{"job": "update", "does": "fetches", "last_run": "", "status": "", "failures": 0,
                  "next_run": "2026-11-18 13:00", "said": ""}]  # fmt: skip
@@ -155,7 +162,7 @@ class MadeUpStored:
     async def summary(self) -> dict[str, Any]:
         return {
             "coverage": [{"source": "bybit", "timeframe": "15m", "bars": 99, "missing": 1, "ratio": 0.99}],
-            "jobs": [{"job": "update", "failures": 2}], "bytes": 5e6,
+            "jobs": [{"job": "update", "failures": 2}], "bytes": 5e6, "cluster": await self.workers(),
             "verdicts": [{"strategy": "scalp", "verdict": "promoted", "runs": 1}],
             "syncs": [{"source": "binance", "status": "FAILED", "times": 4}],
         }  # fmt: skip

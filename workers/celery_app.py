@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import structlog
 from celery import Celery, signals
-from kombu.transport.redis import Channel
 
 from app import jobs
 from bootstrap import parts
@@ -19,7 +18,7 @@ from domain.errors import ConfigError, RevenantError, Unavailable
 from domain.job_parts import Part, cut
 from domain.schedule import due
 from history.jobs import JOBS, named
-from persistence.cluster_state import ClusterState
+from persistence.cluster_state import LOWEST, QUEUE, QUEUES, ClusterState
 from persistence.job_parts import JobParts
 from persistence.jobs import JobBook
 from workers.beat import TICK, OneBeat
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 PART, BEGIN, TRIAL = "revenant.part", "revenant.job", "revenant.trial"
-QUEUE = "revenant"
-LOWEST = 9
 RETRIES, RETRY_MAX_S = 8, 60
 """While the database is away, a task is tried again for some minutes; after that, the next tick does it."""
 VISIBILITY_S = 600
@@ -135,7 +132,7 @@ def tend(app: Celery, history: History) -> None:
     book = JobParts(history.database, "")
     for ended in book.close():
         log.warning("job ended", **ended._asdict())
-    room = WIDTH - app.cluster_state.queued(queues())
+    room = WIDTH - app.cluster_state.queued(QUEUES)
     for name, count in book.takeable().items():
         _hand_out(app, name, min(count, room))
 
@@ -158,11 +155,6 @@ def share_out(app: Celery, history: History, job: Job, made: list[Part]) -> str:
         return "SKIPPED: somebody else is doing it"
     _hand_out(app, job.name, min(len(made), WIDTH))
     return f"begun: {sum(len(one.series) for one in made)} series in {len(made)} parts"
-
-
-def queues() -> list[str]:
-    """Return the lists in Redis in which tasks wait, the most important first."""
-    return [QUEUE, *(f"{QUEUE}{Channel.sep}{step}" for step in range(1, LOWEST + 1))]
 
 
 def priority_of(name: str) -> int:

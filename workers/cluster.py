@@ -15,7 +15,8 @@ from kombu.exceptions import OperationalError
 from app.backtest import SHOWN
 from app.sweep import Trial
 from domain.errors import ConfigError, RevenantError
-from workers.celery_app import TRIAL, make_app, queues
+from persistence.cluster_state import QUEUES
+from workers.celery_app import TRIAL, make_app
 from workers.shared_trial import seen
 
 if TYPE_CHECKING:
@@ -141,7 +142,7 @@ class Census:
 
     def _taken(self) -> set[str]:
         # first what waits: what a worker takes between the two looks is seen with it
-        waiting: set[str] = self._app.cluster_state.tasks(queues())
+        waiting: set[str] = self._app.cluster_state.tasks(QUEUES)
         inspected = self._app.control.inspect(timeout=PING_S)
         held: list[dict[str, Any]] = [
             task

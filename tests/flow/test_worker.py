@@ -30,6 +30,7 @@ from domain.errors import ConfigError
 from domain.job_parts import cut
 from domain.source import Source
 from history.jobs import JOBS, named
+from persistence.cluster_state import QUEUES
 from persistence.database import Database
 from persistence.history import CandleHistory
 from persistence.job_parts import JobParts
@@ -39,7 +40,7 @@ from tests.bot import PATIENCE, until
 from tests.commands import Commands, candle_files, own_logging
 from tests.venues import served, walk
 from workers.beat import OneBeat
-from workers.celery_app import begin, look, make_app, queues, share_out
+from workers.celery_app import begin, look, make_app, share_out
 from workers.cluster import Cluster
 from workers.download import share
 from workers.part_worker import PartWorker
@@ -146,7 +147,7 @@ def test_a_sweep_is_shared_out_to_those_who_see_the_same_bars(cluster, tmp_path)
 def waiting(app, redis_client):
     """Return the names of the jobs of which parts wait in Redis, by priority."""
     found = {}
-    for place, name in enumerate(queues()):
+    for place, name in enumerate(QUEUES):
         for raw in redis_client.lrange(name, 0, -1):
             job = json.loads(base64.b64decode(json.loads(raw)["body"]))[0][0]
             found.setdefault(job, place)
@@ -174,7 +175,7 @@ def test_only_one_beat_sends_and_another_takes_over(own_redis, monkeypatch):
     app = make_app(load(environment={"REDIS_URL": own_redis.url}))
     one, other = OneBeat(app), OneBeat(app)
     monkeypatch.setattr(other, "_name", "other")
-    queue = queues()
+    queue = QUEUES
     with own_logging(), structlog.testing.capture_logs() as logs:
         one.tick()
         other.tick()
@@ -197,7 +198,7 @@ def test_a_beat_that_is_hours_behind_is_told_and_does_no_harm(own_redis, monkeyp
     monkeypatch.undo()
     assert "clock is -7200 s off" in logs[0]["what"]
     assert round(app.cluster_state.beat().drift_s) == -7_200
-    (task,) = [json.loads(raw) for name in queues() for raw in keyvalue_of(own_redis).lrange(name, 0, -1)]
+    (task,) = [json.loads(raw) for name in QUEUES for raw in keyvalue_of(own_redis).lrange(name, 0, -1)]
     assert task["headers"]["expires"] is None, "a worker would discard it by its own clock"
 
 
@@ -211,7 +212,7 @@ def test_a_beat_outlives_redis(own_redis):
     assert len(logs) == 1
     own_redis.start()
     beat.tick()
-    assert app.cluster_state.queued(queues()) == 1
+    assert app.cluster_state.queued(QUEUES) == 1
 
 
 def test_what_a_killed_worker_had_is_done_by_another(cluster, tmp_path):
@@ -250,7 +251,7 @@ def test_a_redis_that_forgot_everything_costs_nothing(cluster, tmp_path, own_red
     keyvalue_of(own_redis).flushall()
     own_redis.kill9()
     own_redis.start()
-    assert app.cluster_state.queued(queues()) == 0
+    assert app.cluster_state.queued(QUEUES) == 0
     state = finished(environment, tmp_path / "worker.log", database, "update")
     assert (state.status, state.said.split(",")[:2]) == ("COMPLETED", ["3 series", " 0 failed"])
 
@@ -290,8 +291,16 @@ def test_a_download_is_shared_out_and_joined_by_who_asks_for_it_again(cluster, t
     asked = ("data", "download", "-s", "binance", "-p", ",".join(names), "-t", "15m", "--days", "4", "--celery")
     code, _, err = commands.run(*asked)
     assert (code, "no Celery worker answers" in err) == (2, True)
+    app = make_app(load(environment=environment))
+    code, out, _ = commands.run("data", "workers")
+    assert (code, "beat: none was seen" in out) == (3, True)
     asked_for = [Source.BINANCE], {Series(name, "15m"): Span(0, FOREVER) for name in names}
-    with working(environment, tmp_path / "worker.log"):
+    with working(environment, tmp_path / "worker.log", "-B"):
+        (there,) = until(lambda: app.cluster_state.workers(), "the worker's sign", 30)
+        assert (there.name, there.processes, there.lost) == ("worker@here", 2, False)
+        until(app.cluster_state.beat, "the beat's sign", 30)
+        code, out, _ = commands.run("data", "workers")
+        assert (code, "worker@here" in out, "clock is 0 s ahead" in out.replace("-0", "0")) == (0, True, True)
         first = commands.json(*asked)
         seen = []
         joined = share(load(environment=environment, trading=False), *asked_for, seen.append)
@@ -318,7 +327,7 @@ def test_a_sweep_sends_the_trials_of_a_dead_worker_again(cluster, tmp_path):
         # Redis gives what it gets first to those that wait for it, and that one will never take it up
         os.killpg(first.pid, signal.SIGSTOP)
         trials = [pool.submit(settings, request, one) for one in values]
-        until(lambda: len(pool._app.cluster_state.tasks(queues())) < len(values), "the frozen worker's share")
+        until(lambda: len(pool._app.cluster_state.tasks(QUEUES)) < len(values), "the frozen worker's share")
         with working(environment, tmp_path / "second.log"):
             done = [future.result(120 * PATIENCE) for future in trials]
         os.killpg(first.pid, signal.SIGKILL)

@@ -124,6 +124,19 @@ def test_what_is_composed_is_pinned_guarded_and_known_to_the_settings():
     assert "noeviction" in held["services"]["redis"]["command"]
 
 
+def test_a_second_machine_is_a_worker_without_a_beat_on_the_first_ones_database_and_redis():
+    services = composed()["services"]
+    inside = {name: one for name, one in services.items() if "cluster" in one.get("profiles", [])}
+    assert list(inside) == ["worker-cluster"]
+    worker = inside["worker-cluster"]
+    assert "--beat" not in worker["command"]
+    assert not worker["depends_on"], "what it needs runs elsewhere"
+    for name in ("DATABASE_URL", "REDIS_URL", "OUTGOING_ADDRESS"):
+        assert worker["environment"][name].startswith(f"${{{name}:-")
+    beats = [one for one in services.values() if "--beat" in one.get("command", [])]
+    assert len({one["profiles"][0] for one in beats}) == len(beats), "one in each profile"
+
+
 def test_each_secret_has_one_purpose():
     """Found with one for all: whoever read Prometheus' or Grafana's could stop the bot."""
     held = composed()

@@ -78,11 +78,11 @@ function Jobs({ session }) {
   const held = useData("/jobs", {}, { everyS: 30, events: ["work"] });
   const columns = [
     { name: "Job", full: true, of: (one) => html`<strong>${words(one.job)}</strong><br /><small>${one.does}</small>` },
-    { name: "Last run", of: (one) => html`${one.last_run || "never"} ${one.status && html`<${Badge} tone=${{ COMPLETED: "good", FAILED: "bad", PARTIAL: "warn" }[one.status]}>${one.status.toLowerCase()}</${Badge}>`}` },
+    { name: "Last run", of: (one) => html`${one.last_run || "never"} ${one.status && html`<${Badge} tone=${{ COMPLETED: "good", FAILED: "bad", LOST: "bad", PARTIAL: "warn" }[one.status]}>${one.status.toLowerCase()}</${Badge}>`} ${["FAILED", "LOST", "PARTIAL"].includes(one.status) && html`<br /><small>${one.said}</small>`}` },
     { name: "Next", of: (one) => one.next_run },
   ];
   if (session.signed_in) {
-    columns.push({ name: "Action", of: (one) => html`<${Act} name="Run" title=${`Run ${words(one.job)}`} what=${one.does} act=${() => post("/works", { kind: "job", name: one.job }).then(() => "It has begun; see Works.")} />` });
+    columns.push({ name: "Action", of: (one) => one.next_run && html`<${Act} name="Run" title=${`Run ${words(one.job)}`} what=${one.does} act=${() => post("/works", { kind: "job", name: one.job }).then(() => "It has begun; see Works.")} />` });
   }
   return html`<${Panel} title="Regular jobs" wide><${Shown} of=${held} empty="There is no job.">${(rows) => html`<${Table} columns=${columns} rows=${rows} label="Regular jobs" keyOf=${(one) => one.job} />`}</${Shown}></${Panel}>`;
 }

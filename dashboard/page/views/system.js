@@ -10,6 +10,7 @@ export function View() {
     <${Feed} pulse=${pulse} />
     <${Tiers} pulse=${pulse} />
     <${Storage} />
+    <${Workers} />
     <${Log} />
     <${Settings} />
     <${Deeds} />
@@ -78,6 +79,25 @@ function Storage() {
       ["spilled", whole(data.waiting)], ["trades", `${whole(data.trades)}, ${data.unsettled} unsettled`], ["audit rows", whole(data.audit_rows)],
       ["journal", `${data.journal_mb} MB in ${data.journal_segments}`], ["redis", data.redis], ["disk", data.disk],
     ].map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`}</${Shown}></${Panel}>`;
+}
+
+function Workers() {
+  const held = useData("/workers", {}, { everyS: 30 });
+  const columns = [
+    { name: "Worker", of: (one) => one.name },
+    { name: "State", of: (one) => html`<${Badge} tone=${one.lost ? "bad" : "good"}>${one.lost ? "lost" : "alive"}</${Badge}>` },
+    { name: "Processes", right: true, of: (one) => whole(one.processes) },
+    { name: "Seen", right: true, of: (one) => `${lasted(one.seen_s)} ago` },
+  ];
+  return html`<${Panel} title="Workers" wide><${Shown} of=${held} when=${() => false}>${(data) => html`
+    <dl class="pairs">${[
+      ["beat", data.beat ? `${data.beat.name}, seen ${lasted(data.beat.seen_s)} ago` : "none"],
+      ["clock of the beat", data.beat ? `${number(data.beat.drift_s, 1)} s ahead` : DASH],
+      ["tasks waiting", whole(data.tasks)], ["parts being done", whole(data.running)],
+      ["parts waiting", data.waiting ? `${whole(data.waiting)}, for up to ${lasted(data.oldest_s)}` : "0"],
+    ].map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>
+    ${data.reason && html`<p class="quiet">${data.reason}</p>`}
+    ${data.workers.length > 0 && html`<${Table} columns=${columns} rows=${data.workers} label="Workers" keyOf=${(one) => one.name} />`}`}</${Shown}></${Panel}>`;
 }
 
 function Log() {
