@@ -16,6 +16,7 @@ from bootstrap.parts import plans
 from domain.candle import Series, timeframe_ms
 from domain.coverage import Span, cover
 from domain.errors import BadData
+from domain.schedule import LOST
 from domain.source import Source
 from domain.symbols import Symbols
 from engine.threads import Tier
@@ -203,7 +204,10 @@ class StoredData:
                  "ratio": bars / (bars + lacking)}
                 for (source, frame), (bars, lacking) in groups.items()
             ],
-            "jobs": [{"job": one["job"], "failures": one["failures"]} for one in jobs.listed(history)],
+            "jobs": [
+                {"job": one["job"], "failures": one["failures"], "lost": one["status"] == LOST}
+                for one in jobs.listed(history)
+            ],
             "cluster": cluster_view.seen(history),
             "verdicts": [{"strategy": key[0], "verdict": key[1], "runs": count} for key, count in runs.items()],
             "syncs": history.candles.sync_counts(), "bytes": None if size is None else size * 1e6,

@@ -179,6 +179,8 @@ MEASURES = (
     Measure("database_bytes", "Size of the database.", (), lambda k: _one(k.stored.get("bytes"))),
     Measure("job_failures", "Times in a row that a regular job failed.", ("job",),
             lambda k: _by(k.stored.get("jobs", ()), ("job",), "failures")),
+    Measure("job_lost", "1 for a job that was not done in its time when it ran last.", ("job",),
+            lambda k: _by(k.stored.get("jobs", ()), ("job",), "lost")),
     Measure("workers", "Celery workers that were seen in a day, by whether they still are.", ("state",),
             lambda k: _workers(k.stored.get("cluster"))),
     Measure("beat_age_seconds", "Time since Celery's beat was seen; absent when none was in a day.", (),

@@ -65,6 +65,8 @@ def begin(connection: sa.Connection, job: Job, owner: str) -> bool:
     taken = {
         "started_at": now, "until": now + timedelta(seconds=job.limit_s), "ended_at": None, "status": RUNNING,
         "owner": owner, "said": "",
+        # whoever had it was not heard of again
+        "failures": sa.case((table.c.status == RUNNING, table.c.failures + 1), else_=table.c.failures),
     }  # fmt: skip
     free = sa.or_(table.c.status != RUNNING, table.c.until <= now)
     connection.execute(insert(table).on_conflict_do_nothing(), fresh)

@@ -162,7 +162,7 @@ class MadeUpStored:
     async def summary(self) -> dict[str, Any]:
         return {
             "coverage": [{"source": "bybit", "timeframe": "15m", "bars": 99, "missing": 1, "ratio": 0.99}],
-            "jobs": [{"job": "update", "failures": 2}], "bytes": 5e6, "cluster": await self.workers(),
+            "jobs": [{"job": "update", "failures": 2, "lost": False}], "bytes": 5e6, "cluster": await self.workers(),
             "verdicts": [{"strategy": "scalp", "verdict": "promoted", "runs": 1}],
             "syncs": [{"source": "binance", "status": "FAILED", "times": 4}],
         }  # fmt: skip

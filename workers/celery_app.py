@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import structlog
 from celery import Celery, signals
+from kombu.exceptions import OperationalError
 
 from app import jobs
 from bootstrap import parts
@@ -39,6 +40,7 @@ VISIBILITY_S = 600
 WIDTH = 32
 """Tasks of one job that wait at a time: each that is done sends the next."""
 SIGN_S = 15.0
+PING_S = 3.0
 NEVER_RUN = timedelta(hours=1)
 """A job that has never run is begun when it was due so recently: a new cluster does not begin with all jobs at once."""
 
@@ -163,9 +165,20 @@ def priority_of(name: str) -> int:
     return LOWEST - found.priority if found is not None else LOWEST
 
 
+def answered(app: Celery) -> bool:
+    """Return whether a worker answers. Raises Unavailable when Redis does not."""
+    try:
+        return bool(app.control.ping(timeout=PING_S))
+    except OperationalError as error:
+        raise Unavailable(f"Redis: {error}") from error
+
+
 def _hand_out(app: Celery, name: str, count: int) -> None:
-    for _ in range(count):
-        app.send_task(PART, (name,), priority=priority_of(name))
+    try:
+        for _ in range(count):
+            app.send_task(PART, (name,), priority=priority_of(name))
+    except OperationalError as error:
+        raise Unavailable(f"Redis: {error}") from error
 
 
 def leave_signs(app: Celery) -> None:

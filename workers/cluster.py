@@ -16,7 +16,7 @@ from app.backtest import SHOWN
 from app.sweep import Trial
 from domain.errors import ConfigError, RevenantError
 from persistence.cluster_state import QUEUES
-from workers.celery_app import TRIAL, make_app
+from workers.celery_app import PING_S, TRIAL, answered, make_app
 from workers.shared_trial import seen
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ log = structlog.get_logger(__name__)
 
 Away = tuple[type[Exception], ...]
 
-AT_ONCE, LONGEST_S, LOOK_S, PING_S = 64, 3_600.0, 0.2, 3.0
+AT_ONCE, LONGEST_S, LOOK_S = 64, 3_600.0, 0.2
 MISSED_MAX = 2
 """How many looks in a row may miss a trial before it counts as lost: between queue and worker nobody has it."""
 SENT_MAX = 4
@@ -60,7 +60,7 @@ class Cluster:
         self._away: Away = away(self._app)
 
     def __enter__(self) -> Self:
-        if not self._app.control.ping(timeout=PING_S):
+        if not answered(self._app):
             raise ConfigError("sweep: no Celery worker answers; start one on each machine: celery -A worker worker")
         return self
 
@@ -82,7 +82,10 @@ class Cluster:
             try:
                 sent = self._app.send_task(TRIAL, asked, expires=LONGEST_S)
                 if self._done(sent, deadline):
-                    return msgspec.convert(sent.get(disable_sync_subtasks=False), Trial)
+                    result = sent.get(disable_sync_subtasks=False, propagate=False)
+                    if sent.successful():
+                        return msgspec.convert(result, Trial)
+                    why = f": {result}"
             except (CeleryError, RevenantError, *self._away) as error:
                 why = f": {error}"
             if self._left.is_set() or time.monotonic() > deadline:

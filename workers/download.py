@@ -13,7 +13,7 @@ from domain.job_parts import cut
 from domain.schedule import Job
 from persistence.job_parts import DOWNLOAD, JobParts
 from persistence.jobs import RUNNING, JobBook
-from workers.celery_app import make_app, share_out, tend
+from workers.celery_app import answered, make_app, share_out, tend
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from persistence.job_parts import Progress
     from settings import Settings
 
-PING_S = 3.0
 LOOK_S, TEND_S = 1.0, 15.0
 LIMIT_S = 14 * 86_400
 PATIENCE_S = 600.0
@@ -51,7 +50,7 @@ def share(
         Unavailable: when the database or Redis stays away.
     """
     app = make_app(settings)
-    if not app.control.ping(timeout=PING_S):
+    if not answered(app):
         raise ConfigError("download: no Celery worker answers; start one on each machine: celery -A worker worker")
     with History(settings) as history:
         book, parts = JobBook(history.database, ""), JobParts(history.database, "")

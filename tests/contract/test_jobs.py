@@ -54,8 +54,10 @@ def test_a_job_whose_machine_died_can_begin_again_after_its_limit(database):
             sa.text("UPDATE jobs SET until = :past").bindparams(sa.bindparam("past", datetime(2020, 1, 1, tzinfo=UTC)))
         )
     survivor = JobBook(database, "alive")
-    assert not survivor.states()["collect"].running
+    lost = survivor.states()["collect"]
+    assert (lost.running, lost.status, lost.failures, "dead" in lost.said) == (False, "LOST", 1, True)
     assert survivor.claim(COLLECT)
+    assert survivor.states()["collect"].failures == 1, "it counts as a failure until it is done"
 
 
 def test_who_has_lost_a_job_cannot_end_it(database):

@@ -9,7 +9,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from bootstrap.parts import keyvalue
 from commands.times import FOREVER
 from domain.candle import Series
 from domain.coverage import Span
-from domain.errors import ConfigError
+from domain.errors import ConfigError, Unavailable
 from domain.job_parts import cut
 from domain.source import Source
 from history.jobs import JOBS, named
@@ -281,6 +283,52 @@ def test_parts_share_a_client_and_wait_for_an_exchange_that_is_away(cluster):
     assert JobBook(database, "test").states()["update"].said.startswith("2 series, 0 failed, ")
     assert worker._chain[2] is chain, "one for all parts"
     worker.close()
+
+
+def test_a_database_that_goes_away_under_a_part_costs_no_series(tmp_path, own_postgres, own_redis):
+    own_postgres.sql("CREATE DATABASE cluster")
+    with served() as venues:
+        settings = load(environment={
+            "DATABASE_URL": own_postgres.dsn("cluster"), "REDIS_URL": own_redis.url, "DATA_SOURCE": "bybit",
+            "REVENANT__DATA_DIR": str(tmp_path), "REVENANT__HISTORY__ARCHIVES": "false",
+            "REVENANT__HISTORY__CHAIN": '["binance"]',
+            "REVENANT__HISTORY__ADDRESSES": json.dumps({"binance": venues.address}),
+        })  # fmt: skip
+        database = Database(own_postgres.dsn("cluster"))
+        stocked(venues, database, 3)
+        worker, killed = PartWorker(settings), threading.Event()
+
+        def kill(_venue, request):
+            if "klines" in request.path and not killed.is_set():
+                own_postgres.kill9()
+                killed.set()
+
+        with History(settings) as history:
+            begin(make_app(settings), history, named("update"))
+        venues.spoil = kill
+        with ThreadPoolExecutor(1) as thread:
+            working_on = thread.submit(worker.work, "update")
+            assert killed.wait(60 * PATIENCE)
+            own_postgres.start()
+            said = working_on.result(180 * PATIENCE)
+        assert "COIN" in said
+        # connections of before are of no use any more, and each says so once
+        database = Database(own_postgres.dsn("cluster"))
+        book = JobBook(database, "test")
+        assert book.states()["update"].running
+
+        def done():
+            # the pauses are over, the source's too
+            worker._chain[2]._resting.clear()
+            with database.transaction() as connection:
+                connection.execute(sa.text("UPDATE job_parts SET due_at = now() - interval '1 second'"))
+            with contextlib.suppress(Unavailable):
+                worker.work("update")
+            return (state := book.states()["update"]).ended_at and state
+
+        state = until(done, "the rest")
+        assert (state.status, state.said.split(",")[:2]) == ("COMPLETED", ["3 series", " 0 failed"])
+        worker.close()
 
 
 def test_a_download_is_shared_out_and_joined_by_who_asks_for_it_again(cluster, tmp_path):
