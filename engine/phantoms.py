@@ -131,6 +131,7 @@ class Phantoms:
     def __init__(self, tracker: Tracker, judge: Callable[[Signal], Judgement], trail: Trail) -> None:
         self._tracker, self._judge, self.trail = tracker, judge, trail
         self._waiting: asyncio.Queue[Followed] = asyncio.Queue(WAITING_MAX)
+        self._states: dict[str, PhantomManaged] = {}
         self._missed: deque[Signal] = deque()
         self._writing = False
         self.let_go = 0
@@ -225,8 +226,7 @@ class Phantoms:
             while True:
                 record = await self._waiting.get()
                 try:
-                    await append(record)
-                    self._carry(record)
+                    await self._write(record, append)
                 finally:
                     self._waiting.task_done()
         finally:
@@ -242,9 +242,7 @@ class Phantoms:
             await self._waiting.join()
             return
         while not self._waiting.empty():
-            record = self._waiting.get_nowait()
-            await append(record)
-            self._carry(record)
+            await self._write(self._waiting.get_nowait(), append)
             self._waiting.task_done()
 
     def _show(self, closed: ClosedBar, *, none_missing: bool) -> None:
@@ -254,15 +252,27 @@ class Phantoms:
             self._put(ended(msgspec.structs.replace(phantom, features=None)))
         for phantom in self._tracker.managed():
             state = msgspec.structs.replace(phantom, features=None)
-            self._put(PhantomManaged(time=phantom.next_open, phantom=state))
+            self._put_state(PhantomManaged(time=phantom.next_open, phantom=state))
 
-    def _carry(self, record: Followed) -> None:
-        if not isinstance(record, PhantomManaged):
+    def _put_state(self, record: PhantomManaged) -> None:
+        # only the newest state matters: one that is still to be written takes the place of the one before
+        waits = record.phantom.phantom_id in self._states
+        self._states[record.phantom.phantom_id] = record
+        if not waits:
+            self._put(record)
+
+    async def _write(self, record: Followed, append: Callable[[Record], Awaitable[object]]) -> None:
+        if isinstance(record, PhantomManaged):
+            await append(self._states.pop(record.phantom.phantom_id))
+        else:
+            await append(record)
             self.trail.add([record])
 
     def _put(self, record: Followed) -> None:
         if self._waiting.full():
-            self._waiting.get_nowait()
+            gone = self._waiting.get_nowait()
+            if isinstance(gone, PhantomManaged):
+                del self._states[gone.phantom.phantom_id]
             self._waiting.task_done()
             self.let_go += 1
         self._waiting.put_nowait(record)

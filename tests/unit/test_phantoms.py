@@ -9,7 +9,7 @@ import pytest
 from domain.candle import Bar, Bars, Series
 from domain.errors import Unavailable
 from domain.judgement import UNJUDGED
-from domain.records import PhantomClosed, PhantomOpened
+from domain.records import PhantomClosed, PhantomManaged, PhantomOpened
 from engine import phantoms as phantoms_module
 from engine.phantoms import Phantoms
 from tests.nothing import JUDGED, NoTrail
@@ -122,6 +122,40 @@ async def test_the_oldest_record_is_let_go_and_counted_when_too_many_wait(monkey
         held.note(signal(number), "score", JUDGED)
     assert (held.report()["waiting"], held.report()["let_go"]) == (3, 2)
     assert [record.phantom.signal_time for record in await written(held)] == [3 * STEP, 4 * STEP, 5 * STEP]
+
+
+class Managed:
+    """A tracker whose only phantom is changed by its strategy on every bar."""
+
+    def __init__(self):
+        self.held = tracker()
+        self.phantom = self.held.record_signal(A, signal(0), None, False, None, "scalp", "score")
+
+    def update_phantom_prices(self, closed, *, none_missing=False):
+        self.phantom.next_open = closed.bar.open_time + STEP
+        return []
+
+    def managed(self):
+        return [self.phantom]
+
+
+async def test_of_states_that_wait_for_the_journal_only_the_newest_is_written(monkeypatch):
+    """A market that runs ahead of the disk must not make a queue of what nobody needs any more."""
+    tracked = Managed()
+    held = Phantoms(tracked, lambda _: UNJUDGED, NoTrail())
+    for number in range(1, 4):
+        held.show(phantoms_module.ClosedBar(ALONG, bar(number)))
+    assert held._waiting.qsize() == 1
+    (record,) = await written(held)
+    assert (type(record), record.time, record.phantom.next_open) == (PhantomManaged, 4 * STEP, 4 * STEP)
+    held.show(phantoms_module.ClosedBar(ALONG, bar(4)))
+    assert [record.time for record in await written(held)] == [5 * STEP]
+    monkeypatch.setattr(phantoms_module, "WAITING_MAX", 1)
+    full = Phantoms(tracked, lambda _: UNJUDGED, NoTrail())
+    full.show(phantoms_module.ClosedBar(ALONG, bar(5)))
+    full._put(phantoms_module.opened(tracked.phantom))
+    full.show(phantoms_module.ClosedBar(ALONG, bar(6)))
+    assert ([record.time for record in await written(full)], full.let_go) == ([7 * STEP], 2)
 
 
 async def test_the_writer_empties_the_queue_by_itself():
