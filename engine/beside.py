@@ -8,13 +8,20 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from domain.durations import DAY_MS
+from domain.errors import Rejected, Unavailable
+from domain.ids import parse_order_id
+from domain.order import Cause
 from domain.trade import ZERO
+from engine import rebuild
+from engine.attribution import RACE_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from decimal import Decimal
 
     from domain.order import PositionReport
+    from domain.records import Fill
     from engine.hands import Hands
     from engine.position import Position
     from engine.positions import Book
@@ -32,12 +39,16 @@ class Beside:
     """Compares quantities, and says what of a position on the exchange is somebody else's.
 
     What is more than ours is somebody else's, at once where executions say so, else when the difference has stayed.
-    What is missing is told once as a hand's: what is left is managed, and exits can only reduce. ``nudge`` has
-    book and exchange compared again once a difference has stayed for so long.
+    What is missing is told once as a hand's: what is left is managed, and exits can only reduce. ``executions`` are
+    asked for those of a symbol between two market times; ``nudge`` has book and exchange compared again once a
+    difference has stayed for so long.
     """
 
-    def __init__(self, book: Book, hands: Hands, nudge: Callable[[], None]) -> None:
-        self._book, self._hands, self._nudge = book, hands, nudge
+    def __init__(
+        self, book: Book, hands: Hands, nudge: Callable[[], None],
+        executions: Callable[[int, int, str], Awaitable[list[Fill]]],
+    ) -> None:  # fmt: skip
+        self._book, self._hands, self._nudge, self._executions = book, hands, nudge, executions
         self._since: dict[str, tuple[Decimal, float]] = {}
 
     async def look(
@@ -53,7 +64,9 @@ class Beside:
         }  # fmt: skip
         for symbol, difference in differing.items():
             position, there = held[symbol], reported[symbol]
-            if not difference or not self._believed(position, difference):
+            if not difference:
+                continue
+            if not self._believed(position, difference) and not await self._explained(position, there, time):
                 continue
             if _is_more(position, difference):
                 found.append(dataclasses.replace(there, qty=difference))
@@ -75,6 +88,28 @@ class Beside:
             loop.call_later(wait_s, self._nudge)
             return False
         return loop.time() - since >= wait_s
+
+    async def _explained(self, position: Position, there: PositionReport, time: int) -> bool:
+        """Return whether executions make up all that is there, those before our entry included.
+
+        The book passes over what others did in a symbol before anything of ours was meant there: an entry may go out
+        while a list does not show it yet.
+        """
+        if not _is_more(position, _difference(position, there)):
+            return False
+        try:
+            fills = await self._executions(position.intended_at - DAY_MS, time + DAY_MS, position.symbol)
+        except (Unavailable, Rejected) as error:
+            log.debug("executions not listed", symbol=position.symbol, reason=str(error))
+            return False
+        known = not any(self._is_news(position, fill) for fill in fills)
+        return known and any(run.qty == there.qty for run in rebuild.runs(fills))
+
+    def _is_news(self, position: Position, fill: Fill) -> bool:
+        """Return whether the book has still to be told of an execution, which may then turn out to be ours."""
+        if fill.cause is Cause.FUNDING or self._book.knows(fill.exec_id):
+            return False
+        return parse_order_id(fill.order_id) is not None or fill.time >= position.intended_at - RACE_MS
 
     def _wait_s(self, position: Position, difference: Decimal) -> float:
         """Return how long an execution of ours may still turn up that explains a difference."""

@@ -63,6 +63,7 @@ class Book:
         self._dropped: OrderedDict[str, Position] = OrderedDict()
         self._pool: dict[str, dict[str, Fill]] = {}
         self._strays: dict[str, dict[str, Fill]] = {}
+        self._unseen: dict[str, set[str]] = {}
         self._recent: deque[Fill] = deque(maxlen=RECENT_MAX)
         self._orphans: dict[str, OwnOrder] = {}
         self.sent_at: OrderedDict[str, int] = OrderedDict()
@@ -213,8 +214,12 @@ class Book:
         return sum((held.opening.side.sign * held.qty for held in there), ZERO)
 
     def net_of_strays(self, symbol: str, since: int) -> Decimal:
-        """Return the signed quantity that executions of nobody's have made of a symbol since a time (UTC ms)."""
-        traded = (one for one in self.strays(symbol) if one.cause is not Cause.FUNDING)
+        """Return the signed quantity that executions of nobody's have made of a symbol since a time (UTC ms).
+
+        What closed a position that was not seen being opened has left nothing of it.
+        """
+        unseen = self._unseen.get(symbol, set())
+        traded = (one for one in self.strays(symbol) if one.cause is not Cause.FUNDING and one.exec_id not in unseen)
         return sum((one.side.sign * one.qty for one in traded if one.time >= since), ZERO)
 
     def _intend(self, intent: Intent) -> Position | None:
@@ -353,6 +358,7 @@ class Book:
         claims = {digest: Claim(held.intended_at, held.given) for digest, held in there.items()}
         made = Attribution.of(self._pool.get(symbol, {}).values(), claims)
         self._strays[symbol] = {part.exec_id: part for part in made.strays}
+        self._unseen[symbol] = made.unseen
         self._bound(symbol)
         changed = [held for digest, held in there.items() if held.hold(made.owned[digest])]
         for held in there.values():
@@ -367,6 +373,7 @@ class Book:
             self._pool[symbol].pop(exec_id, None)
         if not strays:
             del self._strays[symbol]
+            self._unseen.pop(symbol, None)
 
     def _release(self, held: Position) -> None:
         """Share out the executions of a forgotten position no more; what of them is another's stays."""

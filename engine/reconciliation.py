@@ -99,7 +99,7 @@ class Reconciler:
         self._corrections = Corrections(trader, shell, self._executions_of)
         self.found = Differences()
         self.guard = Guard(trader, shell, stops or Stops(broker, Unruled()), self.found)
-        self._beside = Beside(trader.book, self.guard.hands, shell.nudge)
+        self._beside = Beside(trader.book, self.guard.hands, shell.nudge, self._executions_of)
         self.flattening = Flattening(shell, paper=terms.paper)
         self._foreign: dict[str, PositionReport] = {}
 

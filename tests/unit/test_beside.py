@@ -6,8 +6,10 @@ from decimal import Decimal as D
 
 import pytest
 
+from domain.errors import Unavailable
 from domain.order import Cause, Side
 from domain.records import Touch
+from engine.attribution import RACE_MS
 from engine.beside import SURPLUS_S, UNEXPLAINED_S
 from engine.flattening import AGAIN_S
 from engine.reconciliation import Policy, Reconciler, ReconcileTerms
@@ -100,6 +102,48 @@ def test_what_executions_explain_as_somebody_elses_is_so_at_once():
     case.trader.on_fill(fill(900, BUY, 2, 100, time=first.intended_at - 1, cause=Cause.MANUAL))
     assert case.trader.book.net_of_strays(A, 0) == D(2)
     assert compared(case, 0).foreign == [A]
+
+
+def passed_over(*more):
+    """Return a case in which two more are there, opened long before our entry, and some more executions are listed."""
+    case = beside("2")
+    held = case.trader.book.of_symbol(A)
+    earlier = fill(900, BUY, 2, 100, time=held.intended_at - RACE_MS - 1, cause=Cause.MANUAL)
+    case.exchange.fills = [earlier, *held.fills.values(), *more]
+    case.shell.catch_up = case.exchange.positions
+    return case
+
+
+def test_what_was_opened_before_our_entry_and_passed_over_is_somebody_elses_at_once():
+    """Seen: a late list let an entry out; the wait began anew with each change, and the rest was nobody's for 8 s."""
+    case = passed_over()
+    assert compared(case, 0).foreign == [A]
+    assert (case.trader.book.of_symbol(A).qty, case.shell.touches) == (case.qty, [])
+
+
+@pytest.mark.parametrize("order_id", ["", "ours"])
+def test_while_an_execution_has_still_to_be_told_none_explains_a_difference(order_id):
+    case = passed_over()
+    own = case.entry.request.order_id if order_id else ""
+    case.exchange.fills.append(fill(901, BUY, 1, 100, time=999_999, order_id=own, cause=Cause.MANUAL))
+    assert compared(case, 0).foreign == []
+
+
+def test_executions_that_make_up_another_quantity_explain_nothing():
+    case = passed_over()
+    case.exchange.fills = case.exchange.fills[1:]
+    assert compared(case, 0).foreign == []
+
+
+def test_where_executions_are_not_listed_the_wait_decides():
+    case = passed_over()
+
+    async def away(*_):
+        raise Unavailable("away")
+
+    case.exchange.fills_since = away
+    assert compared(case, 0).foreign == []
+    assert compared(case, SURPLUS_S).foreign == [A]
 
 
 def test_executions_that_come_after_all_end_it():

@@ -84,6 +84,16 @@ def test_what_a_hand_opened_and_closed_unseen_takes_nothing_from_a_later_positio
     assert book.find(ours).flat
 
 
+def test_what_closes_a_position_that_nobody_saw_being_opened_leaves_nothing_of_it():
+    book, ours = Book(), digest_of(1)
+    book.apply(entry(ours, Side.LONG, D(2), 10))
+    book.apply(fill(11, OrderSide.BUY, "3", closed="3"))
+    assert ([one.exec_id for one in book.strays(A)], book.net_of_strays(A, 0)) == (["x11"], 0)
+    # told after all, the two of them come to nothing just the same
+    book.apply(fill(5, OrderSide.SELL, "3"))
+    assert ([one.exec_id for one in book.strays(A)], book.net_of_strays(A, 0)) == (["x5", "x11"], 0)
+
+
 def test_a_split_leaves_a_position_its_owners():
     book, ours = Book(), digest_of(1)
     book.apply(entry(ours, Side.LONG, D(2), 1))
