@@ -35,6 +35,10 @@ SURPLUS_S = 2.0
 """So long, where there is more than ours and no entry of ours may still be filling: only a list can be late then."""
 
 
+LATE_S = 1.5
+"""By how much a list of positions may be older than the executions that are known."""
+
+
 class Beside:
     """Compares quantities, and says what of a position on the exchange is somebody else's.
 
@@ -50,6 +54,7 @@ class Beside:
     ) -> None:  # fmt: skip
         self._book, self._hands, self._nudge, self._executions = book, hands, nudge, executions
         self._since: dict[str, tuple[Decimal, float]] = {}
+        self._known: dict[str, tuple[Decimal, float]] = {}
 
     async def look(
         self, held: Mapping[str, Position], reported: Mapping[str, PositionReport], time: int
@@ -62,6 +67,7 @@ class Beside:
             symbol: since for symbol, since in self._since.items()
             if symbol in held and (symbol not in reported or differing[symbol])
         }  # fmt: skip
+        self._note_known(held)
         for symbol, difference in differing.items():
             position, there = held[symbol], reported[symbol]
             if not difference:
@@ -76,6 +82,14 @@ class Beside:
                 await self._hands.missing(position, -difference * position.opening.side.sign, time)
         return found
 
+    def _note_known(self, held: Mapping[str, Position]) -> None:
+        """Note of each position since when so much of it is known."""
+        now = asyncio.get_running_loop().time()
+        self._known = {
+            symbol: known if (known := self._known.get(symbol)) and known[0] == one.qty else (one.qty, now)
+            for symbol, one in held.items()
+        }
+
     def _believed(self, position: Position, difference: Decimal) -> bool:
         symbol, loop = position.symbol, asyncio.get_running_loop()
         if difference == self._book.net_of_strays(symbol, 0):
@@ -83,6 +97,9 @@ class Beside:
             return True
         wait_s = self._wait_s(position, difference)
         before, since = self._since.get(symbol, (ZERO, 0.0))
+        if before and before != difference and self._moving(position):
+            # the list may be older than what has just been executed: this is no new difference
+            return False
         if before != difference:
             self._since[symbol] = difference, loop.time()
             loop.call_later(wait_s, self._nudge)
@@ -110,6 +127,10 @@ class Beside:
         if fill.cause is Cause.FUNDING or self._book.knows(fill.exec_id):
             return False
         return parse_order_id(fill.order_id) is not None or fill.time >= position.intended_at - RACE_MS
+
+    def _moving(self, position: Position) -> bool:
+        """Return whether an execution of a position became known a moment ago."""
+        return asyncio.get_running_loop().time() - self._known[position.symbol][1] < LATE_S
 
     def _wait_s(self, position: Position, difference: Decimal) -> float:
         """Return how long an execution of ours may still turn up that explains a difference."""

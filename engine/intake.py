@@ -100,7 +100,7 @@ class Intake:
             return
         if own.filled < report.filled_qty:
             self._shell.nudge()
-        if report.state is OrderState.FILLED:
+        if report.state is OrderState.FILLED and not own.cut(report.filled_qty):
             # its executions say so by themselves
             return
         ended = OrderEnded(

@@ -92,6 +92,7 @@ class Reconciler:
     ) -> None:  # fmt: skip
         self._trader, self._lists, self._shell, self._terms = trader, lists or broker, shell, terms
         self._leverages = leverages or Leverages(trader, shell)
+        self._turn = asyncio.Lock()
         self._told: set[tuple[str, int, Decimal]] = set()
         self._doubts: dict[str, int] = {}
         self._gone_since: dict[str, float] = {}
@@ -126,7 +127,14 @@ class Reconciler:
         self.doubt(unread.symbol, f"a report of the exchange could not be read: {unread.what}")
 
     async def compare(self) -> None:
-        """Compare and settle. Raises Unavailable when the exchange does not answer; nothing has been concluded then."""
+        """Compare and settle. Raises Unavailable when the exchange does not answer; nothing has been concluded then.
+
+        Whoever asks while a comparison is under way has another one after it.
+        """
+        async with self._turn:
+            await self._compare()
+
+    async def _compare(self) -> None:
         legs, reported = await self._reported()
         if self._strangers(reported) or self._missing(reported):
             # what we know may simply be older than the report

@@ -172,7 +172,8 @@ class OrderLookup:
             if not gone and (lost := _exit_of_earlier_life(trader.book, order_id)) is not None:
                 self._send_again(lost)
             # the executions of a filled order of an open position tell by themselves
-            told = found.state is OrderState.FILLED and order_id not in trader.book.leftovers
+            filled = found.state is OrderState.FILLED and not (own is not None and own.cut(found.filled_qty))
+            told = filled and order_id not in trader.book.leftovers
             if found.state is OrderState.WORKING or not gone or told:
                 continue
             one = OrderEnded(

@@ -10,7 +10,7 @@ from domain.errors import Unavailable
 from domain.order import Cause, Side
 from domain.records import Touch
 from engine.attribution import RACE_MS
-from engine.beside import SURPLUS_S, UNEXPLAINED_S
+from engine.beside import LATE_S, SURPLUS_S, UNEXPLAINED_S
 from engine.flattening import AGAIN_S
 from engine.reconciliation import Policy, Reconciler, ReconcileTerms
 from tests.torture.virtual import run_virtually
@@ -94,6 +94,27 @@ def test_a_list_that_leaves_it_out_does_not_begin_the_wait_anew():
 
     run_virtually(rounds)
     assert case.reconciler.found.foreign == [A]
+
+
+@pytest.mark.parametrize("late_s", [0.2, LATE_S - 0.1])
+def test_an_execution_that_a_list_does_not_show_yet_does_not_begin_the_wait_anew(late_s):
+    """Seen: what was missing from a position was told after 8 s, because its partial target filled meanwhile."""
+    case = beside("-5")
+
+    async def rounds(_):
+        late = case.exchange.reports
+        await case.reconciler.compare()
+        await asyncio.sleep(1)
+        case.trader.on_fill(fill(900, SELL, 7, 100, time=999_999, closed=7, cause=Cause.PARTIAL))
+        await case.reconciler.compare()
+        await asyncio.sleep(late_s)
+        await case.reconciler.compare()
+        case.exchange.reports = [dataclasses.replace(late[0], qty=late[0].qty - 7)]
+        await asyncio.sleep(UNEXPLAINED_S - 1 - late_s)
+        await case.reconciler.compare()
+
+    run_virtually(rounds)
+    assert [one.touch for one in case.shell.touches] == [Touch.REDUCED]
 
 
 def test_what_executions_explain_as_somebody_elses_is_so_at_once():
