@@ -43,9 +43,9 @@ class Beside:
     """Compares quantities, and says what of a position on the exchange is somebody else's.
 
     What is more than ours is somebody else's, at once where executions say so, else when the difference has stayed.
-    What is missing is told once as a hand's: what is left is managed, and exits can only reduce. ``executions`` are
-    asked for those of a symbol between two market times; ``nudge`` has book and exchange compared again once a
-    difference has stayed for so long.
+    What is missing is told once as a hand's: what is left is managed, and exits can only reduce. What stands on the
+    other side is somebody else's as a whole. ``executions`` are asked for those of a symbol between two market times;
+    ``nudge`` has book and exchange compared again once a difference has stayed for so long.
     """
 
     def __init__(
@@ -80,6 +80,8 @@ class Beside:
                 log.error("less on the exchange than executions explain", symbol=symbol, known=str(position.qty),
                           there=str(there.qty))  # fmt: skip
                 await self._hands.missing(position, -difference * position.opening.side.sign, time)
+                # on the other side nothing can be ours
+                found += [there] if there.qty * position.opening.side.sign < 0 else []
         return found
 
     def _note_known(self, held: Mapping[str, Position]) -> None:

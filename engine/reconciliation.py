@@ -218,7 +218,10 @@ class Reconciler:
         for there in settled:
             if self._policy(there) is Policy.FLATTEN:
                 await self.flattening.close(there)
-        adopted = [there for there in settled if self._policy(there) is Policy.ADOPT]
+        adopted = [
+            there for there in settled
+            if self._policy(there) is Policy.ADOPT and there.qty * standing[there.symbol].opening.side.sign > 0
+        ]  # fmt: skip
         if adopted:
             await self._shell.take([_unexplained(there, self._shell.market_time()).fills[0] for there in adopted])
         return [there for there in beside if there not in adopted]

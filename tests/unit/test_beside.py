@@ -184,6 +184,32 @@ def test_what_is_less_than_executions_explain_is_told_once_as_a_hands():
     assert (found.foreign, found.mismatched, case.shell.commands) == ([], [A], [])
 
 
+def other_side(policy=Policy.IGNORE):
+    """Return a case in which somebody's position stands where ours was, on the other side, at the same size."""
+    case = beside("0", policy)
+    held = case.trader.book.of_symbol(A)
+    case.report(str(-held.qty))
+    return case
+
+
+def test_what_stands_on_the_other_side_is_somebody_elses_and_gets_no_stop_of_ours():
+    """Seen: ours was taken away unlisted, and for a minute what was opened then was nobody's."""
+    case = other_side()
+    found = compared(case, UNEXPLAINED_S)
+    assert (found.foreign, found.mismatched, case.exchange.stops) == ([A], [A], [])
+    assert [one.touch for one in case.shell.touches] == [Touch.REDUCED]
+
+
+def test_on_the_other_side_nothing_is_adopted_into_ours_and_all_is_closed_that_is_to_be():
+    case = other_side(Policy.ADOPT)
+    assert compared(case, UNEXPLAINED_S).foreign == [A]
+    assert case.trader.book.of_symbol(A).qty == case.qty
+    case = other_side(Policy.FLATTEN)
+    compared(case, UNEXPLAINED_S)
+    (command,) = case.shell.commands
+    assert (command.request.side, command.request.qty, command.request.reduce_only) == (BUY, case.qty, True)
+
+
 def test_to_be_closed_it_is_closed_alone_and_not_at_every_look():
     case = beside("2", Policy.FLATTEN)
     compared(case, SURPLUS_S + AGAIN_S - 1)
