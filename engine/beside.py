@@ -94,16 +94,17 @@ class Beside:
 
     def _believed(self, position: Position, difference: Decimal) -> bool:
         symbol, loop = position.symbol, asyncio.get_running_loop()
-        if difference == self._book.net_of_strays(symbol, 0):
+        unexplained = difference - self._book.net_of_strays(symbol, 0)
+        if not unexplained:
             self._since.pop(symbol, None)
             return True
         wait_s = self._wait_s(position, difference)
         before, since = self._since.get(symbol, (ZERO, 0.0))
-        if before and before != difference and self._moving(position):
+        if before and before != unexplained and self._moving(position):
             # the list may be older than what has just been executed: this is no new difference
             return False
-        if before != difference:
-            self._since[symbol] = difference, loop.time()
+        if before != unexplained:
+            self._since[symbol] = unexplained, loop.time()
             loop.call_later(wait_s, self._nudge)
             return False
         return loop.time() - since >= wait_s

@@ -117,6 +117,23 @@ def test_an_execution_that_a_list_does_not_show_yet_does_not_begin_the_wait_anew
     assert [one.touch for one in case.shell.touches] == [Touch.REDUCED]
 
 
+def test_what_somebody_adds_in_the_open_does_not_begin_the_wait_anew():
+    case = beside("2")
+    first = case.trader.book.of_symbol(A)
+
+    async def rounds(_):
+        await case.reconciler.compare()
+        await asyncio.sleep(1)
+        case.trader.on_fill(fill(900, BUY, 3, 100, time=first.intended_at - 1, cause=Cause.MANUAL))
+        case.report(str(case.qty + 5), stop="98", target="105")
+        await case.reconciler.compare()
+        await asyncio.sleep(SURPLUS_S - 1)
+        await case.reconciler.compare()
+
+    run_virtually(rounds)
+    assert case.reconciler.found.foreign == [A]
+
+
 def test_what_executions_explain_as_somebody_elses_is_so_at_once():
     case = beside("2")
     first = case.trader.book.of_symbol(A)
