@@ -397,8 +397,9 @@ class Book:
         if name is None or name.leg != "e" or name.digest not in self._dropped or fill.closed_qty >= fill.qty:
             return
         revived = self._by_digest[name.digest] = self._dropped.pop(name.digest)
-        # what was reported of its end was wrong
-        revived.orders[revived.entry_order].state = None
+        if not revived.orders[revived.entry_order].reported:
+            # what was reported of its end was wrong
+            revived.orders[revived.entry_order].state = None
 
     def _count(self, fill: Fill) -> None:
         """Count an execution for the order of ours that made it, whichever position it shapes."""
@@ -429,6 +430,7 @@ class Book:
         name = ids.parse_order_id(ended.order_id)
         held = self._by_digest.get(name.digest) if name else None
         if held is None or name is None:
+            self._end_dropped(ended)
             return None
         if (order := held.orders.get(ended.order_id)) is not None:
             order.end(ended.state, ended.filled)
@@ -436,6 +438,14 @@ class Book:
             self.drop(held.digest)
         self._drop_unopened(held)
         return held
+
+    def _end_dropped(self, ended: OrderEnded) -> None:
+        """Take how an entry ended that was given up, and had filled: its executions are still to be told."""
+        name = ids.parse_order_id(ended.order_id)
+        held = self._dropped.get(name.digest) if name is not None else None
+        order = held.orders.get(ended.order_id) if held is not None else None
+        if order is not None and ended.filled:
+            order.end(ended.state, ended.filled)
 
     def _close(self, close: Close) -> None:
         for held in self.positions():
