@@ -38,6 +38,9 @@ SURPLUS_S = 2.0
 LATE_S = 1.5
 """By how much a list of positions may be older than the executions that are known."""
 
+AMOUNTS_MAX = 20
+"""Of so many amounts it is known since when at least so much of a symbol has been unexplained."""
+
 
 class Beside:
     """Compares quantities, and says what of a position on the exchange is somebody else's.
@@ -53,7 +56,7 @@ class Beside:
         executions: Callable[[int, int, str], Awaitable[list[Fill]]],
     ) -> None:  # fmt: skip
         self._book, self._hands, self._nudge, self._executions = book, hands, nudge, executions
-        self._since: dict[str, tuple[Decimal, float]] = {}
+        self._since: dict[str, dict[Decimal, float]] = {}
         self._known: dict[str, tuple[Decimal, float]] = {}
 
     async def look(
@@ -68,8 +71,10 @@ class Beside:
             if symbol in held and (symbol not in reported or differing[symbol])
         }  # fmt: skip
         self._note_known(held)
-        for symbol, difference in differing.items():
+        for symbol in differing:
             position, there = held[symbol], reported[symbol]
+            # not as it was at the beginning: for each symbol executions may have been asked for
+            difference = _difference(position, there)
             if not difference:
                 continue
             if not self._believed(position, difference) and not await self._explained(position, there, time):
@@ -98,16 +103,18 @@ class Beside:
         if not unexplained:
             self._since.pop(symbol, None)
             return True
-        wait_s = self._wait_s(position, difference)
-        before, since = self._since.get(symbol, (ZERO, 0.0))
-        if before and before != unexplained and self._moving(position):
-            # the list may be older than what has just been executed: this is no new difference
-            return False
-        if before != unexplained:
-            self._since[symbol] = unexplained, loop.time()
+        wait_s, now = self._wait_s(position, difference), loop.time()
+        since = self._since.setdefault(symbol, {})
+        if not self._moving(position):
+            # a list may be older than what has just been executed, and then says nothing of what was there before
+            for amount in [one for one in since if not ZERO < one / unexplained <= 1]:
+                del since[amount]
+        if unexplained not in since:
+            since[unexplained] = now
             loop.call_later(wait_s, self._nudge)
-            return False
-        return loop.time() - since >= wait_s
+        if len(since) > AMOUNTS_MAX:
+            del since[next(iter(since))]
+        return now - since.get(unexplained, now) >= wait_s
 
     async def _explained(self, position: Position, there: PositionReport, time: int) -> bool:
         """Return whether executions make up all that is there, those before our entry included.
@@ -115,7 +122,8 @@ class Beside:
         The book passes over what others did in a symbol before anything of ours was meant there: an entry may go out
         while a list does not show it yet.
         """
-        if not _is_more(position, _difference(position, there)):
+        before = _difference(position, there)
+        if not _is_more(position, before):
             return False
         try:
             fills = await self._executions(position.intended_at - DAY_MS, time + DAY_MS, position.symbol)
@@ -123,6 +131,8 @@ class Beside:
             log.debug("executions not listed", symbol=position.symbol, reason=str(error))
             return False
         known = not any(self._is_news(position, fill) for fill in fills)
+        # what came to be known meanwhile may be all of it
+        known = known and _difference(position, there) == before
         return known and any(run.qty == there.qty for run in rebuild.runs(fills))
 
     def _is_news(self, position: Position, fill: Fill) -> bool:

@@ -117,6 +117,37 @@ def test_an_execution_that_a_list_does_not_show_yet_does_not_begin_the_wait_anew
     assert [one.touch for one in case.shell.touches] == [Touch.REDUCED]
 
 
+def test_what_came_to_be_known_while_executions_were_asked_for_is_not_somebody_elses():
+    """Seen: an entry of ours filled in that moment, and was told as somebody else's."""
+    case = filling("5")
+    held = case.trader.book.of_symbol(A)
+    rest = fill(901, BUY, 5, 100, time=held.intended_at + 1, order_id=case.entry.request.order_id)
+    listed = [*held.fills.values(), rest]
+    case.shell.catch_up = case.exchange.positions
+
+    async def asked(*_):
+        case.trader.on_fill(rest)
+        return listed
+
+    case.exchange.fills_since = asked
+    assert compared(case, 0).foreign == []
+
+
+def test_an_entry_that_fills_before_that_is_known_does_not_begin_the_wait_anew():
+    """Seen: the list had our own fill for a moment before it was told, and the rest was nobody's for ten seconds."""
+    case = filling("2")
+    shown = case.exchange.reports
+
+    async def rounds(_):
+        for more in (0, 3, 0):
+            case.exchange.reports = [dataclasses.replace(shown[0], qty=shown[0].qty + more)]
+            await case.reconciler.compare()
+            await asyncio.sleep(UNEXPLAINED_S / 2)
+
+    run_virtually(rounds)
+    assert case.reconciler.found.foreign == [A]
+
+
 def test_what_somebody_adds_in_the_open_does_not_begin_the_wait_anew():
     case = beside("2")
     first = case.trader.book.of_symbol(A)
