@@ -258,6 +258,16 @@ def test_on_the_other_side_nothing_is_adopted_into_ours_and_all_is_closed_that_i
     assert (command.request.side, command.request.qty, command.request.reduce_only) == (BUY, case.qty, True)
 
 
+def test_written_off_with_what_stood_beside_it_nothing_of_it_is_left():
+    """Seen: what was written off was taken as the closing of the other one, and the operator's command freed nothing."""
+    case = beside("2")
+    held = case.trader.book.of_symbol(A)
+    case.trader.on_fill(fill(900, BUY, 2, 100, time=held.intended_at - 1, cause=Cause.MANUAL))
+    case.exchange.reports, case.exchange.is_flat = [], True
+    assert run_virtually(lambda _: case.reconciler.settle()) == [A]
+    assert (held.flat, case.trader.book.net_of_strays(A, 0)) == (True, 0)
+
+
 def test_to_be_closed_it_is_closed_alone_and_not_at_every_look():
     case = beside("2", Policy.FLATTEN)
     compared(case, SURPLUS_S + AGAIN_S - 1)
