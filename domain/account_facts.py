@@ -1,10 +1,11 @@
-"""What can be asked of a simulated account beside its orders: margin, and where a position is liquidated."""
+"""What can be asked of a simulated account beside its orders: legs, margin, and where a position is liquidated."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from domain import margin
+from domain.refusal import Reason, Refused
 from domain.trade import ZERO
 
 if TYPE_CHECKING:
@@ -67,6 +68,17 @@ class AccountFacts:
     def rules(self, symbol: str) -> Instrument:
         """Return a symbol's trading rules."""
         return self._instruments[symbol]
+
+    def legs(self, symbol: str) -> list[VenuePosition]:
+        """Return the positions of a symbol: one, or both legs in hedge mode."""
+        return [leg for leg in self.state.legs if leg.symbol == symbol] or [self.position(symbol)]
+
+    def leg(self, symbol: str, index: int) -> VenuePosition:
+        """Return the position of that index; raises Refused when the position mode has none such."""
+        leg = next((one for one in self.legs(symbol) if one.index == index), None)
+        if leg is None:
+            raise Refused("position idx not match position mode", Reason.MODE)
+        return leg
 
     def open_positions(self) -> list[VenuePosition]:
         """Return all positions that are not flat, legs of hedge mode too, in a fixed order."""

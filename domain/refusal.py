@@ -18,7 +18,7 @@ class Reason(StrEnum):
     NOTHING_TO_REDUCE: a reduce-only order without a position against it. DUPLICATE: the order id
     was used before. NOT_FOUND: no such open order. BEING_FILLED: the order cannot be changed while
     it is filled. BELOW_FILLED: the new quantity is filled already. UNCHANGED, SAME_STOPS and
-    SAME_LEVERAGE: the request changes nothing.
+    SAME_LEVERAGE: the request changes nothing. MODE: the position mode has no such position.
     """
 
     MALFORMED = "malformed"
@@ -38,6 +38,7 @@ class Reason(StrEnum):
     UNCHANGED = "unchanged"
     SAME_STOPS = "same_stops"
     SAME_LEVERAGE = "same_leverage"
+    MODE = "mode"
 
 
 OBJECTIONS = {
@@ -52,6 +53,7 @@ OBJECTIONS = {
     Reason.NO_POSITION: Objection.ABSENT,
     Reason.NOTHING_TO_REDUCE: Objection.ABSENT,
     Reason.NOT_FOUND: Objection.ABSENT,
+    Reason.MODE: Objection.MODE,
 }
 """What each reason objects to; all others object to something else."""
 

@@ -50,12 +50,14 @@ class Attribution:
     The exchange has one position per symbol. What our entry opens is its position's; what a hand opens beside an open
     position of ours is added to it, else it is the hand's own. What closes is taken from the position whose order it
     was, then from the oldest. An execution may so be divided among several owners. A split of the contract closes a
-    position and opens it anew; it stays its owner's.
+    position and opens it anew; it stays its owner's. ``unseen`` names the strays that closed what nobody here has seen
+    being opened: with that, they come to nothing.
     """
 
     claims: Mapping[str, Claim]
     owned: dict[str, dict[str, Fill]] = field(default_factory=dict)
     strays: list[Fill] = field(default_factory=list)
+    unseen: set[str] = field(default_factory=set)
     _lots: list[_Lot] = field(default_factory=list)
     _converted: str = NOBODY
 
@@ -73,7 +75,9 @@ class Attribution:
         for part in unexplained:
             # clocks that differ put what closes before what opened it
             there = [lot for lot in made._lots if lot.owner and claims[lot.owner].since <= part.time]
-            made.strays += made._close(part, there)
+            left = made._close(part, there)
+            made.strays += left
+            made.unseen |= {one.exec_id for one in left}
         for fill in told:
             if fill.cause is Cause.FUNDING:
                 made._pay(fill)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from domain.judgement import UNJUDGED, Judgement
+from domain.order import OrderRequest
 from domain.records import Intent, Opening, Record
 
 if TYPE_CHECKING:
     from decimal import Decimal
 
-    from domain.order import Cause, OrderRequest, Side
+    from domain.order import Cause, Side
     from domain.signal import Signal
     from domain.trade import Trade
 
@@ -92,4 +93,12 @@ def intent_of(request: OrderRequest, cause: Cause, time: int, opening: Opening |
     return Intent(
         time=time, order_id=request.order_id, symbol=request.symbol, side=request.side, kind=request.kind,
         qty=request.qty, price=request.price, reduce_only=request.reduce_only, cause=cause, opening=opening,
+    )  # fmt: skip
+
+
+def request_of(intent: Intent) -> OrderRequest:
+    """Return the order of a record; stop and target of an entry are not in it, nor that an exit asks for all."""
+    return OrderRequest(
+        intent.order_id, intent.symbol, intent.side, intent.kind, intent.qty, intent.price,
+        reduce_only=intent.reduce_only,
     )  # fmt: skip

@@ -98,7 +98,9 @@ class Corrections:
             await self._take(held, (made,), "as the exchange reports it, which no execution explains")
             return
         price = self._trader.situation.prices.get(held.symbol, held.entry_price)
-        left = self._made_up(held, now, side.exit, held.qty, price, Cause.UNKNOWN)
+        # what somebody else had beside it is gone as well, and would be taken as closed first
+        others = max(ZERO, self._trader.book.net_of_strays(held.symbol, 0) * side.sign)
+        left = self._made_up(held, now, side.exit, held.qty + others, price, Cause.UNKNOWN)
         log.error("position written off at the last price: it is gone, and no execution tells how", symbol=held.symbol,
                   qty=str(held.qty), price=str(price))  # fmt: skip
         await self._shell.take([left])

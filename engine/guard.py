@@ -69,8 +69,12 @@ class Guard:
             if self._trader.book.find(position.digest) is not position:
                 # it was closed meanwhile, and what is there now may be another
                 continue
-            if abs(there.qty) != position.qty:
+            own = position.opening.side.sign * position.qty
+            if there.qty != own:
                 found.mismatched.append(symbol)
+            if there.qty * own < 0:
+                # what is there is another position: no stop of ours belongs to it
+                continue
             await self.hands.look(position, there, self._shell.market_time())
             await (self._keep(position, there) if there.stop else self.restore(position, there))
         for symbol in set(found.naked) - set(held):

@@ -100,7 +100,7 @@ class Intake:
             return
         if own.filled < report.filled_qty:
             self._shell.nudge()
-        if report.state is OrderState.FILLED:
+        if report.state is OrderState.FILLED and not own.cut(report.filled_qty):
             # its executions say so by themselves
             return
         ended = OrderEnded(
@@ -213,6 +213,9 @@ class Intake:
         for held in self._trader.book.positions():
             if any(whole_of(exec_id) == fill.exec_id for exec_id in held.fills):
                 await self._reconciler.guard.hands.executed(held, fill, others)
+            for one in held.fills_by_hand() if held.symbol == fill.symbol else ():
+                # it was nobody's until this execution was known
+                await self._reconciler.guard.hands.executed(held, one, ZERO)
 
     def _concerns_us(self, fill: Fill) -> bool:
         """Return whether an execution is of an order of ours, or beside a position that we have or await."""

@@ -72,7 +72,7 @@ class Lookout:
         """Look until cancelled."""
         async with asyncio.TaskGroup() as group:
             while True:
-                await asyncio.sleep(self._pause_s())
+                await self._pause()
                 reports = await self._reported()
                 if reports is None or not self._acting():
                     continue
@@ -125,11 +125,16 @@ class Lookout:
         self._failed = 0
         return reports
 
-    def _pause_s(self) -> float:
+    async def _pause(self) -> None:
+        """Wait until the next look; as soon as something of ours may open, the long pause is over."""
         if self._failed:
-            return AGAIN.wait_s(self._failed, self._jitter.uniform)
-        busy = self._trader.book.positions() or self._trader.book.unsettled()
-        return (LOOK_S if busy else IDLE_S) * self._jitter.uniform(*EVENNESS)
+            await asyncio.sleep(AGAIN.wait_s(self._failed, self._jitter.uniform))
+            return
+        evenness = self._jitter.uniform(*EVENNESS)
+        for _ in range(round(IDLE_S / LOOK_S)):
+            await asyncio.sleep(LOOK_S * evenness)
+            if self._trader.book.positions() or self._trader.book.unsettled():
+                return
 
 
 def _sight(held: Position | None, there: PositionReport | None) -> Sight:

@@ -44,6 +44,10 @@ class OwnOrder(msgspec.Struct):
         """Whether it has ended and all of its executions are known."""
         return self.filled >= self.qty or (self.state is not None and self.filled >= self.reported)
 
+    def cut(self, filled: Decimal) -> bool:
+        """Return whether so much is all that there was for it to close: the exchange then counts it as filled."""
+        return self.reduce_only and self.market and filled < self.qty
+
     @property
     def rest(self) -> Decimal:
         """What may still fill."""

@@ -109,6 +109,12 @@ class Orders:
             self._born[command.request.order_id] = born or asyncio.get_running_loop().time()
         await self._lanes[_lane(command, zlib.crc32(symbol.encode()))].put(command)
 
+    def find_out(self, command: PlaceOrder) -> None:
+        """Find out what became of an exit that an earlier life had sent; while nobody knows, it is sent again."""
+        if command.request.order_id not in self.in_flight and not self._unresolved.full():
+            self.in_flight.add(command.request.order_id)
+            self._unresolved.put_nowait(command)
+
     async def run(self, lane: int) -> None:
         """Work one lane off until cancelled."""
         queue = self._lanes[lane]

@@ -287,6 +287,14 @@ class Position:
         elif order.leg == "x":
             self._exit, self.exit_cause, self.exit_attempts = order.order_id, cause, attempt + 1
 
+    def fills_by_hand(self) -> list[Fill]:
+        """Return the executions of hands in it that no touch tells of; what it was taken over with is none of these."""
+        told = {one.name for one in self.touches}
+        return [
+            fill for fill in self.fills.values()
+            if fill.cause is Cause.MANUAL and fill.venue_order_id not in told and fill.exec_id not in self.given
+        ]  # fmt: skip
+
     def unsettled(self) -> list[OwnOrder]:
         """Return its orders that may still fill, or of which executions are missing."""
         return [order for order in self.orders.values() if not order.settled]

@@ -63,6 +63,7 @@ class Book:
         self._dropped: OrderedDict[str, Position] = OrderedDict()
         self._pool: dict[str, dict[str, Fill]] = {}
         self._strays: dict[str, dict[str, Fill]] = {}
+        self._unseen: dict[str, set[str]] = {}
         self._recent: deque[Fill] = deque(maxlen=RECENT_MAX)
         self._orphans: dict[str, OwnOrder] = {}
         self.sent_at: OrderedDict[str, int] = OrderedDict()
@@ -213,8 +214,12 @@ class Book:
         return sum((held.opening.side.sign * held.qty for held in there), ZERO)
 
     def net_of_strays(self, symbol: str, since: int) -> Decimal:
-        """Return the signed quantity that executions of nobody's have made of a symbol since a time (UTC ms)."""
-        traded = (one for one in self.strays(symbol) if one.cause is not Cause.FUNDING)
+        """Return the signed quantity that executions of nobody's have made of a symbol since a time (UTC ms).
+
+        What closed a position that was not seen being opened has left nothing of it.
+        """
+        unseen = self._unseen.get(symbol, set())
+        traded = (one for one in self.strays(symbol) if one.cause is not Cause.FUNDING and one.exec_id not in unseen)
         return sum((one.side.sign * one.qty for one in traded if one.time >= since), ZERO)
 
     def _intend(self, intent: Intent) -> Position | None:
@@ -353,6 +358,7 @@ class Book:
         claims = {digest: Claim(held.intended_at, held.given) for digest, held in there.items()}
         made = Attribution.of(self._pool.get(symbol, {}).values(), claims)
         self._strays[symbol] = {part.exec_id: part for part in made.strays}
+        self._unseen[symbol] = made.unseen
         self._bound(symbol)
         changed = [held for digest, held in there.items() if held.hold(made.owned[digest])]
         for held in there.values():
@@ -367,6 +373,7 @@ class Book:
             self._pool[symbol].pop(exec_id, None)
         if not strays:
             del self._strays[symbol]
+            self._unseen.pop(symbol, None)
 
     def _release(self, held: Position) -> None:
         """Share out the executions of a forgotten position no more; what of them is another's stays."""
@@ -390,8 +397,9 @@ class Book:
         if name is None or name.leg != "e" or name.digest not in self._dropped or fill.closed_qty >= fill.qty:
             return
         revived = self._by_digest[name.digest] = self._dropped.pop(name.digest)
-        # what was reported of its end was wrong
-        revived.orders[revived.entry_order].state = None
+        if not revived.orders[revived.entry_order].reported:
+            # what was reported of its end was wrong
+            revived.orders[revived.entry_order].state = None
 
     def _count(self, fill: Fill) -> None:
         """Count an execution for the order of ours that made it, whichever position it shapes."""
@@ -422,6 +430,7 @@ class Book:
         name = ids.parse_order_id(ended.order_id)
         held = self._by_digest.get(name.digest) if name else None
         if held is None or name is None:
+            self._end_dropped(ended)
             return None
         if (order := held.orders.get(ended.order_id)) is not None:
             order.end(ended.state, ended.filled)
@@ -429,6 +438,14 @@ class Book:
             self.drop(held.digest)
         self._drop_unopened(held)
         return held
+
+    def _end_dropped(self, ended: OrderEnded) -> None:
+        """Take how an entry ended that was given up, and had filled: its executions are still to be told."""
+        name = ids.parse_order_id(ended.order_id)
+        held = self._dropped.get(name.digest) if name is not None else None
+        order = held.orders.get(ended.order_id) if held is not None else None
+        if order is not None and ended.filled:
+            order.end(ended.state, ended.filled)
 
     def _close(self, close: Close) -> None:
         for held in self.positions():

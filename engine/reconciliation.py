@@ -92,6 +92,7 @@ class Reconciler:
     ) -> None:  # fmt: skip
         self._trader, self._lists, self._shell, self._terms = trader, lists or broker, shell, terms
         self._leverages = leverages or Leverages(trader, shell)
+        self._turn = asyncio.Lock()
         self._told: set[tuple[str, int, Decimal]] = set()
         self._doubts: dict[str, int] = {}
         self._gone_since: dict[str, float] = {}
@@ -99,7 +100,7 @@ class Reconciler:
         self._corrections = Corrections(trader, shell, self._executions_of)
         self.found = Differences()
         self.guard = Guard(trader, shell, stops or Stops(broker, Unruled()), self.found)
-        self._beside = Beside(trader.book, self.guard.hands, shell.nudge)
+        self._beside = Beside(trader.book, self.guard.hands, shell.nudge, self._executions_of)
         self.flattening = Flattening(shell, paper=terms.paper)
         self._foreign: dict[str, PositionReport] = {}
 
@@ -126,7 +127,14 @@ class Reconciler:
         self.doubt(unread.symbol, f"a report of the exchange could not be read: {unread.what}")
 
     async def compare(self) -> None:
-        """Compare and settle. Raises Unavailable when the exchange does not answer; nothing has been concluded then."""
+        """Compare and settle. Raises Unavailable when the exchange does not answer; nothing has been concluded then.
+
+        Whoever asks while a comparison is under way has another one after it.
+        """
+        async with self._turn:
+            await self._compare()
+
+    async def _compare(self) -> None:
         legs, reported = await self._reported()
         if self._strangers(reported) or self._missing(reported):
             # what we know may simply be older than the report
@@ -210,7 +218,10 @@ class Reconciler:
         for there in settled:
             if self._policy(there) is Policy.FLATTEN:
                 await self.flattening.close(there)
-        adopted = [there for there in settled if self._policy(there) is Policy.ADOPT]
+        adopted = [
+            there for there in settled
+            if self._policy(there) is Policy.ADOPT and there.qty * standing[there.symbol].opening.side.sign > 0
+        ]  # fmt: skip
         if adopted:
             await self._shell.take([_unexplained(there, self._shell.market_time()).fills[0] for there in adopted])
         return [there for there in beside if there not in adopted]

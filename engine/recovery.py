@@ -14,8 +14,10 @@ from domain.candle import TIME_MAX, Bars, ClosedBar, Series, join, timeframe_ms
 from domain.coverage import Span, missing, reach, without
 from domain.durations import DAY_MS, WEEK_MS
 from domain.errors import Rejected, Unavailable
+from domain.ids import parse_order_id
 from domain.order import OrderReport, OrderState
-from domain.records import OrderEnded
+from domain.records import Intent, OrderEnded
+from engine.commands import PlaceOrder, request_of
 from engine.executions import OVERLAP_MS
 from engine.orders import NOT_FOUND_AFTER_S, NOT_FOUND_NEEDED
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from domain.ports import CandleStore, Klines, Ledger, Lists
     from domain.signal import Signal
+    from engine.positions import Book
     from engine.threads import Tier
     from engine.trader import Trader
 
@@ -131,9 +134,14 @@ class CandleRecovery:
 
 
 class OrderLookup:
-    """Looks up orders whose end is not known; that there is none of a name is believed only after a while."""
+    """Looks up orders whose end is not known; that there is none of a name is believed only after a while.
 
-    def __init__(self) -> None:
+    ``send_again`` takes exits that an earlier life had sent and that are not found: the process may have ended before
+    they were on their way, and what they were to close may have no stop any more.
+    """
+
+    def __init__(self, send_again: Callable[[PlaceOrder], None] = lambda _: None) -> None:
+        self._send_again = send_again
         self._misses: dict[str, tuple[int, float]] = {}
         self.behind: set[str] = set()
         """Symbols of orders that the exchange has counted more executions of than are known here."""
@@ -161,8 +169,11 @@ class OrderLookup:
             gone = found.state is not OrderState.NOT_FOUND or self._believed(
                 order_id, trader.book.sent_at.get(order_id)
             )
+            if not gone and (lost := _exit_of_earlier_life(trader.book, order_id)) is not None:
+                self._send_again(lost)
             # the executions of a filled order of an open position tell by themselves
-            told = found.state is OrderState.FILLED and order_id not in trader.book.leftovers
+            filled = found.state is OrderState.FILLED and not (own is not None and own.cut(found.filled_qty))
+            told = filled and order_id not in trader.book.leftovers
             if found.state is OrderState.WORKING or not gone or told:
                 continue
             one = OrderEnded(
@@ -194,6 +205,16 @@ async def _looked_up(trader: Trader, lists: Lists, symbol: str, order_id: str) -
             return OrderReport(order_id, symbol, OrderState.NOT_FOUND)
         log.warning("order not looked up", order=order_id, reason=str(error))
         return None
+
+
+def _exit_of_earlier_life(book: Book, order_id: str) -> PlaceOrder | None:
+    """Return an exit as an earlier life had sent it, None when it is something else or nothing is open any more."""
+    name = parse_order_id(order_id)
+    held = book.find(name.digest) if name is not None else None
+    if held is None or held.exit_order != order_id or held.qty <= 0 or order_id not in book.sent_at:
+        return None
+    intents = (one for one in held.records if isinstance(one, Intent) and one.order_id == order_id)
+    return next((PlaceOrder(intent, request_of(intent)) for intent in intents), None)
 
 
 def _open_orders(trader: Trader) -> dict[str, str]:

@@ -93,7 +93,7 @@ class Runtime:
             parts.trader, parts.broker, self, self.reconciler, self.exits, parts.told, self._executions, self._funding,
             self.lists,
         )  # fmt: skip
-        self._lookup = recovery.OrderLookup()
+        self._lookup = recovery.OrderLookup(self.orders.find_out)
         self._batch_at = self._settled_at = 0.0
         self._consuming, self._leaving, self._recording = False, False, True
         self._recall, self._following = Recall(parts), Following(parts)

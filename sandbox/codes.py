@@ -28,6 +28,7 @@ CODES = {
     Reason.BEING_FILLED: 110079,
     Reason.BELOW_FILLED: 110064,
     Reason.UNCHANGED: BAD_REQUEST,
+    Reason.MODE: BAD_REQUEST,
     Reason.SAME_STOPS: SAME_STOPS,
     Reason.SAME_LEVERAGE: 110043,
 }
@@ -47,6 +48,7 @@ WORDS = {
     Reason.UNCHANGED: "The order remains unchanged as the parameters entered match the existing ones.",
     Reason.SAME_STOPS: "not modified",
     Reason.SAME_LEVERAGE: "leverage not modified",
+    Reason.MODE: "position idx not match position mode",
 }
 """What Bybit says with the code, where it always says the same."""
 

@@ -49,17 +49,6 @@ class PracticeAccount(MarginAccount):
             self._emit(leg)
         return self._drain()
 
-    def legs(self, symbol: str) -> list[VenuePosition]:
-        """Return what position/list shows of a symbol: one position, or both legs in hedge mode."""
-        return [leg for leg in self.state.legs if leg.symbol == symbol] or [self.position(symbol)]
-
-    def leg(self, symbol: str, index: int) -> VenuePosition:
-        """Return the position with a positionIdx; raises Rejected when the contract's position mode has none such."""
-        leg = next((leg for leg in self.legs(symbol) if leg.index == index), None)
-        if leg is None:
-            raise Rejected("position idx not match position mode", BAD_REQUEST)
-        return leg
-
     def place(self, order: VenueOrder, now: int, *, at_once: bool) -> list[Event]:
         """Accept an order; for a leg of hedge mode only market orders are known, and those fill at once."""
         leg = self.leg(order.symbol, order.index)

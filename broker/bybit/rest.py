@@ -49,7 +49,10 @@ REQUEST_TIMEOUT_MS = 10_000
 LEAVING_TIMEOUT_S = 3.0
 """Exits, stops and cancellations are answered within this, or their outcome is unknown and they are sent again."""
 
-RECV_WINDOW_MS = 5_000
+RECV_WINDOW_MS, RAISING_WINDOW_MS = 5_000, 2_000
+"""So long after it was signed the exchange takes a request; what may raise the risk was allowed in that moment, and a
+process that stood still since then must not send it when another one has taken over."""
+
 RESET_S = 1.0
 """How long a path rests after it was asked too often, where the exchange does not say."""
 
@@ -104,13 +107,14 @@ Answer = limited(aiohttp.ClientResponse, ANSWER_BYTES_MAX)
 
 
 class _Stamped(ccxt.pro.bybit):  # type: ignore[misc]
-    """Signs a request with the time that was set for it, and lets whoever sent it see how it was answered.
+    """Signs a request with the time and window that were set for it, and lets whoever sent it see how it was answered.
 
     ``clock_ahead_ms`` is how far this host's clock is ahead of the exchange's, as far as that is known.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
         self.stamp: ContextVar[int] = ContextVar("stamp", default=0)
+        self.window: ContextVar[int] = ContextVar("window", default=RECV_WINDOW_MS)
         self.heard: ContextVar[_Heard | None] = ContextVar("heard", default=None)
         self.clock_ahead_ms = 0
         super().__init__(config)
@@ -128,6 +132,11 @@ class _Stamped(ccxt.pro.bybit):  # type: ignore[misc]
         """Return the milliseconds that go into the signature."""
         return (self.stamp.get() or int(super().nonce())) - self.clock_ahead_ms
 
+    def sign(self, *request: Any, **more: Any) -> Any:
+        """Sign a request; how long it holds is read from the options, and nothing else runs meanwhile."""
+        self.options["recvWindow"] = self.window.get()
+        return super().sign(*request, **more)
+
     def on_rest_response(
         self, code: int, reason: str, url: str, method: str, headers: dict[str, str], body: str, *request: Any
     ) -> str:
@@ -142,7 +151,8 @@ class BybitClient:
     """Sends requests; reading ones are repeated a few times, changing ones only when they were turned away as too fast.
 
     ``guard``, when set, is asked before every changing request whether it may go out. The time that the request is
-    signed with is taken before: one that was held up in between, longer than the exchange's window, is refused there.
+    signed with is taken before: one that was held up in between, longer than its window, is refused there, and asked
+    about anew. The window is shorter for what may raise the risk.
 
     ``counts`` says how many requests were sent, repeated, and failed by kind.
 
@@ -230,6 +240,7 @@ class BybitClient:
     async def _change(self, path: str, params: dict[str, Any], *, leaving: bool) -> dict[str, Any]:
         await self._wait(path, leaving=leaving)
         token = self.exchange.stamp.set(int(self.exchange.milliseconds()))
+        window = self.exchange.window.set(RECV_WINDOW_MS if leaving else RAISING_WINDOW_MS)
         try:
             if self.guard is not None:
                 await self.guard(leaving=leaving)
@@ -245,6 +256,7 @@ class BybitClient:
             raise (IdUsed if error.code in ID_USED else OutcomeUnknown)(str(error)) from error
         finally:
             self.exchange.stamp.reset(token)
+            self.exchange.window.reset(window)
 
     async def _wait(self, path: str, *, leaving: bool) -> None:
         """Wait until the limits let a request out; raise when the exchange has shut us out."""

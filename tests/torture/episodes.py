@@ -28,6 +28,7 @@ from domain.trade import Leg, Trade
 from domain.trade_page import Wanted, page_of
 from domain.trade_sums import TradeSums
 from engine.fence import Fence
+from engine.intake import FUNDING_WAIT_S
 from engine.leverage import Releveraged
 from engine.parts import Parts, Tiers
 from engine.phantoms import Phantoms
@@ -315,7 +316,7 @@ async def episode(loop: VirtualLoop, seed: int, folder: Path, watch: Watch) -> d
                 await life.runtime._events.put(market.step())
                 await asyncio.sleep(BAR_S * draw.random() if not last else BAR_S)
                 if handy and draw.random() < 0.3:
-                    venue.hand()
+                    venue.hand.act()
                 if draw.random() < 0.02:
                     loop.jump(draw.choice([30.0, 3600.0]))
             if last:
@@ -330,7 +331,7 @@ async def episode(loop: VirtualLoop, seed: int, folder: Path, watch: Watch) -> d
         "bars": bars,
         "trades": len(life.trades.held),
         "adopted": life.runtime.reconciler.found.adopted,
-        "deeds": venue.deeds,
+        "deeds": venue.hand.deeds,
     }
 
 
@@ -344,6 +345,10 @@ async def calm_down(life: Life, venue: Venue, market: Market) -> None:
         await asyncio.sleep(BAR_S)
     await life.runtime.catch_up()
     await life.runtime.reconciler.compare()
+    if life.runtime.reconciler.locked():
+        # what no execution explains, its operator settles by the command that the note names
+        await life.runtime.rebuild(BEGIN)
+        await asyncio.sleep(FUNDING_WAIT_S + BAR_S)
     await asyncio.sleep(BAR_S)
     await life.runtime.orders.settled()
     life.runtime._nudged.set()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.bybit import BybitBroker
+from broker.bybit.rest import RAISING_WINDOW_MS
 from domain.errors import OutcomeUnknown, Rejected, Unavailable
 from domain.ids import Identity, order_id, signal_digest
 from domain.order import OrderKind, OrderRequest, OrderSide
@@ -21,8 +22,8 @@ from tests.practice import Practice, practice
 
 WHO = Identity("synthetic", "live", "1000001")
 BTC = "BTC/USDT:USDT"
-BEYOND_MS = 6_000
-WITHIN_MS = 1_000
+BEYOND_MS = RAISING_WINDOW_MS + 500
+WITHIN_MS = 500
 
 
 class Instance:

@@ -14,6 +14,7 @@ from domain.order import Cause
 from domain.phantom import follow
 from domain.records import PhantomOpened, Touch
 from engine.executions import whole_of
+from tests.torture.hand import CAUSED_BY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,8 +45,8 @@ def check(lives: Sequence[Life], venue: Venue, market: Market) -> None:
 def check_positions(life: Life, venue: Venue, here: Mapping[str, Position]) -> None:
     """Positions, their stops, targets, leverage and partial targets are the exchange's; what is not ours is known as such."""
     there = {held.symbol: held for held in venue.account.state.positions.values() if held.qty}
-    foreign = set(there) - set(here) if venue.deeds else set()
-    beside = {symbol: life.trader.book.net_of_strays(symbol, 0) if venue.deeds else D(0) for symbol in here}
+    foreign = set(there) - set(here) if venue.hand.deeds else set()
+    beside = {symbol: life.trader.book.net_of_strays(symbol, 0) if venue.hand.deeds else D(0) for symbol in here}
     others = foreign | {symbol for symbol, qty in beside.items() if qty}
     assert others == set(life.runtime.reconciler.found.foreign), "somebody else's positions are not known as such"
     there = {symbol: held for symbol, held in there.items() if symbol not in foreign}
@@ -62,7 +63,7 @@ def check_positions(life: Life, venue: Venue, here: Mapping[str, Position]) -> N
         symbol: held.bracket.target for symbol, held in here.items()
     }, "a target is elsewhere than it is believed to be"
     for held in here.values():
-        if not venue.deeds:
+        if not venue.hand.kinds[held.symbol]:
             check_partial(held, venue.rules[held.symbol])
 
 
@@ -86,7 +87,7 @@ def check_profit(life: Life, venue: Venue, here: Mapping[str, Position]) -> None
     trades = life.trades.held.values()
     told = {whole_of(leg.exec_id) for trade in trades for leg in trade.legs}
     told |= {whole_of(exec_id) for held in here.values() for exec_id in held.fills}
-    if venue.deeds:
+    if venue.hand.deeds:
         for trade in trades:
             opened, closed = (
                 sum(leg.qty for leg in trade.legs if leg.closing is way and leg.cause != "funding")
@@ -100,7 +101,7 @@ def check_profit(life: Life, venue: Venue, here: Mapping[str, Position]) -> None
         return
     recorded = sum((trade.pnl_usd for trade in trades), D(0))
     held_back = sum((held.realised() for held in here.values()), D(0))
-    true = venue.account.state.wallet - 1_000_000
+    true = venue.account.state.wallet + venue.hand.spent - 1_000_000
     assert abs(recorded + held_back - true) < D("1e-8"), f"profit {recorded + held_back}, true {true}"
 
 
@@ -124,13 +125,19 @@ def check_hands(lives: Sequence[Life], venue: Venue, here: Mapping[str, Position
     trades = lives[-1].trades.held
     marks = {ids.trade_id(held.digest): {one.touch.value for one in held.touches} for held in here.values()}
     marks |= {name: set(filter(None, trade.touched.split(","))) for name, trade in trades.items()}
-    if not venue.deeds and not venue.posthumous:
+    if not venue.hand.deeds and not venue.posthumous:
         # the exchange takes a stop away as well, when its order is hit and then comes to nothing
         taken = {one.digest for one in heard if one.touch in REMOVED and one.symbol in venue.levels_ended}
         assert {one.digest for one in heard} == taken, f"a hand that never was: {told}"
         assert all(name in map(ids.trade_id, taken) for name, mark in marks.items() if mark), (
             f"marked by nobody: {marks}"
         )
+    for one in heard:
+        did = venue.hand.kinds[one.symbol] or (venue.posthumous and CAUSED_BY[one.touch])
+        taken = one.touch in REMOVED and one.symbol in venue.levels_ended
+        assert taken or CAUSED_BY[one.touch] & did, f"{one.touch} was told of {one.symbol}, where there was only {did}"
+    for one in (what for life in lives for what in life.told.of("leverage")):
+        assert "leverage" in venue.hand.kinds[one.symbol] or venue.posthumous, f"nobody changed the leverage: {one}"
     for digest, touch, _ in told:
         assert touch.value in marks.get(ids.trade_id(digest), ()), f"{digest} does not bear {touch}"
     for name, trade in trades.items():

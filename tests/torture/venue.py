@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from decimal import Decimal as D
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from broker.bybit.messages import KINDS
 from broker.bybit.objections import objection
 from broker.paper import fill_of
 from domain.account import AccountState, Execution, VenueOrder, VenuePosition
@@ -24,10 +26,8 @@ from domain.order import (
     Cause,
     ClosedPart,
     OpenOrder,
-    OrderKind,
     OrderReport,
     OrderRequest,
-    OrderSide,
     OrderState,
     PositionReport,
     StreamStatus,
@@ -37,6 +37,7 @@ from domain.records import Fill, Unread
 from domain.refusal import Reason, Refused
 from sandbox.codes import code_of, words_of
 from sandbox.practice_account import PracticeAccount
+from tests.torture.hand import Hand
 
 if TYPE_CHECKING:
     from domain.ports import Told
@@ -44,11 +45,6 @@ if TYPE_CHECKING:
 LAG_S = 1.5
 WINDOW_S = 5.0
 
-
-DEEDS = (
-    "add", "open", "reduce", "close", "close", "turn", "stop", "no stop", "target", "no target", "leverage", "adl", "split",
-)  # fmt: skip
-"""What somebody does in the exchange's app; the last two are as little asked for, and nobody's."""
 
 STATES = {
     "Filled": OrderState.FILLED, "Cancelled": OrderState.CANCELLED, "Deactivated": OrderState.CANCELLED,
@@ -83,7 +79,10 @@ class Venue:
         self.working: list[tuple[float, list[OpenOrder]]] = [(float("-inf"), [])]
         self.listeners: list[asyncio.Queue[list[Told]]] = []
         self.clock_offset = 0
-        self.deeds = 0
+        self.account.state.isolated = draw.random() < 0.5
+        self.hand = Hand(self, draw)
+        self.illusions: dict[str, tuple[D, float]] = {}
+        """What the list of positions shows too much or too little of symbols, and until when."""
         self.posthumous = False
         """Whether something that an earlier life had sent arrived during a later one."""
         self.levels_ended: set[str] = set()
@@ -125,54 +124,6 @@ class Venue:
             events += self.account.on_funding(symbol, D("0.0001"), closes)
         self.publish(events)
 
-    def hand(self) -> None:
-        """Do what somebody does in the exchange's app: trade a symbol, or change stop or target of what is there."""
-        symbol = self.draw.choice(sorted(self.rules))
-        held, price = self.account.position(symbol), self.account.last_price(symbol)
-        deed = self.draw.choice(DEEDS)
-        side = OrderSide.BUY if held.qty >= 0 else OrderSide.SELL
-        some = D(self.draw.randint(1, 300)) / 10
-        if deed == "add" and held.qty:
-            self._by_hand(symbol, side, some)
-        elif deed == "split" and held.qty:
-            self._split(symbol, D(self.draw.choice(["2", "0.5", "3"])))
-        elif deed == "leverage":
-            leverage = D(self.draw.randint(1, 20))
-            self._try_by_hand(lambda: self.account.set_leverage(symbol, leverage, self.now()))
-        elif deed == "adl" and held.qty:
-            self._try_by_hand(lambda: self.account.deleverage(symbol, D(self.draw.choice(["0.3", "1"])), self.now()))
-        elif deed == "open":
-            self._by_hand(symbol, self.draw.choice(list(OrderSide)), some)
-        elif deed == "reduce" and abs(held.qty) > some:
-            self._by_hand(symbol, side.opposite, some, reduce_only=True)
-        elif deed == "close" and held.qty:
-            self._by_hand(symbol, side.opposite, abs(held.qty), reduce_only=True)
-        elif deed == "turn" and held.qty:
-            self._by_hand(symbol, side.opposite, abs(held.qty) + some)
-        elif deed in {"stop", "no stop", "target", "no target"} and held.qty and price:
-            away = D(self.draw.randint(1, 8)) / 10
-            level = D(0) if deed.startswith("no") else price + (away if deed == "target" else -away) * side.sign
-            stop, target = (level, None) if deed.endswith("stop") else (None, level)
-            self._try_by_hand(lambda: self.account.set_stops(symbol, self.now(), stop=stop, target=target))
-
-    def _split(self, symbol: str, ratio: D) -> None:
-        self._try_by_hand(lambda: self.account.split(symbol, ratio, self.now()))
-        self.ratios[symbol] = self.ratios.get(symbol, D(1)) * ratio
-
-    def _by_hand(self, symbol: str, side: OrderSide, qty: D, *, reduce_only: bool = False) -> None:
-        order = VenueOrder(
-            id="", link_id="", symbol=symbol, side=side, kind=OrderKind.MARKET, qty=qty, price=None,
-            reduce_only=reduce_only, stop=D(0), target=D(0),
-        )  # fmt: skip
-        self._try_by_hand(lambda: self.account.place(order, self.now(), at_once=True))
-
-    def _try_by_hand(self, act: Callable[[], list[Any]]) -> None:
-        try:
-            self.publish(act())
-            self.deeds += 1
-        except (Rejected, OutcomeUnknown):
-            return
-
     def go_on(self) -> None:
         """Let what is due of orders that are being filled happen."""
         self.publish(self.account.on_time(self.now()))
@@ -201,7 +152,8 @@ class Venue:
 
     def _in_order(self, fill: Fill, kind: str) -> Fill:
         """Return an execution no older than the last one: a bar arrives whole, and a hand may act while it lasts."""
-        cause = Cause.ADL if kind == "AdlTrade" else fill.cause
+        by_hand = kind == "Trade" and not fill.order_id and fill.cause is Cause.UNKNOWN
+        cause = Cause.MANUAL if by_hand else KINDS.get(kind, fill.cause)
         self.latest[fill.symbol] = max(fill.time, self.latest.get(fill.symbol, 0))
         return msgspec.structs.replace(fill, time=self.latest[fill.symbol], cause=cause)
 
@@ -214,6 +166,19 @@ class Venue:
                     continue
                 again = some + some if self.hits(2) else some
                 queue.put_nowait(again[::-1] if self.hits(2) else again)
+
+    def imagined(self, shown: list[PositionReport]) -> list[PositionReport]:
+        """Return a list of positions with quantities in it that are not there, as long as the illusion lasts."""
+        there = {one.symbol: one for one in shown}
+        for symbol, (extra, until) in self.illusions.items():
+            known = there.get(symbol) or self.position(self.account.position(symbol))
+            if self.seconds() < until:
+                there[symbol] = dataclasses.replace(known, qty=known.qty + extra)
+        return [one for one in there.values() if one.qty]
+
+    def seconds(self) -> float:
+        """Return the virtual time."""
+        return loop_time()
 
     def position(self, held: VenuePosition) -> PositionReport:
         return PositionReport(
@@ -271,7 +236,7 @@ class FlakyBroker:
         if self.v.hits():
             return []
         horizon = self._horizon()
-        return next(shown for at, shown in reversed(self.v.positions) if at <= horizon)
+        return self.v.imagined(next(shown for at, shown in reversed(self.v.positions) if at <= horizon))
 
     def _horizon(self) -> float:
         """Return how new what a list shows is: each of them is late by turns."""

@@ -16,6 +16,8 @@ LOOK_S = 0.1
 class Watch:
     """Seconds, one figure for each time: ``unowned`` until book or policy knew a quantity, ``naked`` until a stop stood.
 
+    That something is missing is known once it has been told, or once the exchange is asked where it has gone.
+
     Times in which the clock jumped, or nobody lived, say nothing and are not counted.
     """
 
@@ -48,8 +50,10 @@ def _known(life: Life, venue: Venue, symbol: str) -> bool:
     book, there = life.trader.book, venue.account.position(symbol).qty
     held = book.of_symbol(symbol)
     ours = held.opening.side.sign * held.qty if held is not None else D(0)
-    foreign = symbol in life.runtime.reconciler.found.foreign
-    return foreign or there in {ours, ours + book.net_of_strays(symbol, 0)}
+    found = life.runtime.reconciler.found
+    told = held is not None and any(one.name.startswith("unlisted") for one in held.touches)
+    missed = abs(there) < abs(ours) and there * ours >= 0 and (told or symbol in found.ghosts)
+    return missed or symbol in found.foreign or there in {ours, ours + book.net_of_strays(symbol, 0)}
 
 
 def _naked(life: Life, venue: Venue, symbol: str) -> bool:

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from domain.account import AccountState, ClosedPnl, Execution, SimulatedAccount, VenueOrder, executions
 from domain.candle import Bar
-from domain.errors import Rejected
+from domain.errors import Objection, Rejected
 from domain.fills import Costs
 from domain.instrument import Instrument
 from domain.order import OrderKind, OrderSide
-from sandbox.codes import code_of
+from sandbox.codes import code_of, words_of
 
 FREE = Costs(D(0), D(0), D(0), D(0))
 RULES = Instrument("A/USDT:USDT", "AUSDT", D("0.1"), D("0.01"), D("0.01"), D(1000), D(5), D(50))
@@ -242,3 +242,14 @@ def test_realised_profit_counts_both_fees_and_funding():
     # four of ten: 40 of profit, 0.4 of the opening fee of 1, 0.44 to close
     assert (part.pnl, part.open_fee, part.close_fee) == (D("39.16"), D("0.4"), D("0.44"))
     assert (position.realised, position.open_fee) == (D("39.06"), D("0.6"))
+
+
+def test_every_account_answers_for_its_legs_not_only_the_practice_exchanges():
+    held = account()
+    held.place(order(), 0, at_once=True)
+    assert [(one.index, one.qty) for one in held.legs(SYMBOL)] == [(0, 10)]
+    assert held.leg(SYMBOL, 0) is held.position(SYMBOL)
+    with pytest.raises(Rejected) as refused:
+        held.leg(SYMBOL, 1)
+    assert (code_of(refused.value), words_of(refused.value)) == (10001, "position idx not match position mode")
+    assert refused.value.objection is Objection.MODE

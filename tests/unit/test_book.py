@@ -84,6 +84,16 @@ def test_what_a_hand_opened_and_closed_unseen_takes_nothing_from_a_later_positio
     assert book.find(ours).flat
 
 
+def test_what_closes_a_position_that_nobody_saw_being_opened_leaves_nothing_of_it():
+    book, ours = Book(), digest_of(1)
+    book.apply(entry(ours, Side.LONG, D(2), 10))
+    book.apply(fill(11, OrderSide.BUY, "3", closed="3"))
+    assert ([one.exec_id for one in book.strays(A)], book.net_of_strays(A, 0)) == (["x11"], 0)
+    # told after all, the two of them come to nothing just the same
+    book.apply(fill(5, OrderSide.SELL, "3"))
+    assert ([one.exec_id for one in book.strays(A)], book.net_of_strays(A, 0)) == (["x5", "x11"], 0)
+
+
 def test_a_split_leaves_a_position_its_owners():
     book, ours = Book(), digest_of(1)
     book.apply(entry(ours, Side.LONG, D(2), 1))
@@ -98,6 +108,8 @@ class AnyOrder(RuleBasedStateMachine):
     """An exchange that nets, a hand, and a book that hears of all this late, twice and out of order.
 
     Entries are sent as the trader sends them: only where the book has nothing and nothing of somebody else's is known.
+    They may rest, go on filling, and be cancelled; exits are cut to what there is. Ends of orders are told as late and
+    as often as executions, and the book's register is the exchange's list of working orders once all is told.
     """
 
     def __init__(self):
@@ -105,6 +117,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.book, self.mirror = Book(), Book()
         self.net, self.clock, self.entries = D(0), 0, 0
         self.untold, self.all, self.traded = [], [], {}
+        self.working = {}
 
     def now(self):
         self.clock += 1
@@ -129,16 +142,60 @@ class AnyOrder(RuleBasedStateMachine):
         return self.book.of_symbol(A) is None and not self.book.net_of_strays(A, 0) and self.entries < 600
 
     @precondition(lambda self: self.free)
-    @rule(side=st.sampled_from(Side), slices=st.lists(QTY, min_size=1, max_size=3), lost=st.booleans())
-    def enter(self, side, slices, lost):
+    @rule(
+        side=st.sampled_from(Side), slices=st.lists(QTY, max_size=3), rest=st.just(D(0)) | QTY, lost=st.booleans()
+    )  # fmt: skip
+    def enter(self, side, slices, rest, lost):
+        qty = sum(slices, rest)
+        if not qty:
+            return
         self.entries += 1
-        name = digest_of(self.entries)
-        intent = entry(name, side, sum(slices, D(0)), self.now())
+        intent = entry(digest_of(self.entries), side, qty, self.now())
         self.both(intent)
-        if lost:
+        if lost and slices and self.net * side.sign >= 0:
+            # one of its executions opens, and takes it back
             self.book.apply(OrderEnded(time=self.now(), order_id=intent.order_id, symbol=A, state=OrderState.NOT_FOUND))
-        for qty in slices:
-            self.execute(side.entry, qty, intent.order_id, Cause.ENTRY)
+        for one in slices:
+            self.execute(side.entry, one, intent.order_id, Cause.ENTRY)
+        if rest:
+            self.working[intent.order_id] = side, qty - rest, rest
+
+    @precondition(lambda self: self.working)
+    @rule(share=st.sampled_from([D("0.3"), D(1)]))
+    def go_on_filling(self, share):
+        (order_id, (side, filled, rest)), *_ = self.working.items()
+        qty = max(D("0.1"), (rest * share).quantize(D("0.1")))
+        self.execute(side.entry, qty, order_id, Cause.ENTRY)
+        self.working[order_id] = side, filled + qty, rest - qty
+        if rest == qty:
+            del self.working[order_id]
+
+    @precondition(lambda self: self.working)
+    @rule()
+    def cancel(self):
+        order_id, (_, filled, _) = self.working.popitem()
+        self.end(order_id, OrderState.CANCELLED, filled)
+
+    @precondition(lambda self: any(held.qty > 0 and not held.exit_order for held in self.book.positions()))
+    @rule()
+    def leave(self):
+        """Send an exit for all that is believed to be open; the exchange cuts it to what there is."""
+        held = next(one for one in self.book.positions() if one.qty > 0 and not one.exit_order)
+        side = held.opening.side.exit
+        order_id = f"L1-{held.digest}-x{held.exit_attempts}"
+        self.both(Intent(
+            time=self.now(), order_id=order_id, symbol=A, side=side, kind=OrderKind.MARKET, qty=held.qty,
+            reduce_only=True, cause=Cause.FORCE_EXIT,
+        ))  # fmt: skip
+        qty = min(held.qty, max(D(0), -self.net * side.sign))
+        if qty:
+            self.execute(side, qty, order_id, Cause.UNKNOWN)
+        self.end(order_id, OrderState.FILLED if qty else OrderState.REJECTED, qty)
+
+    def end(self, order_id, state, filled):
+        ended = OrderEnded(time=self.now(), order_id=order_id, symbol=A, state=state, filled=filled)
+        self.mirror.apply(ended)
+        self.untold.append(ended)
 
     @rule(side=st.sampled_from(OrderSide), qty=QTY)
     def hand(self, side, qty):
@@ -193,6 +250,12 @@ class AnyOrder(RuleBasedStateMachine):
         """Once all is told, the book is the one that heard everything in its order."""
         if not self.untold:
             assert shape(self.book) == shape(self.mirror)
+
+    @invariant()
+    def working_orders_are_the_exchanges(self):
+        if not self.untold:
+            there = {order_id: rest for order_id, (_, _, rest) in self.working.items()}
+            assert {one.order_id: one.rest for one in self.book.unsettled()} == there
 
 
 def shape(book):

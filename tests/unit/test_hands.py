@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal as D
+from types import SimpleNamespace
 
 import pytest
 
 from domain.order import Cause, OrderSide, OrderState, Side
 from domain.records import Fill, OrderEnded, StopMoved, Touch
+from engine.intake import Intake
 from tests.torture.virtual import run_virtually
-from tests.unit.test_reconciliation import A, Case, opened
+from tests.unit.test_reconciliation import A, Case, fill, opened
 from tests.unit.test_trader import World
 
 SELL, BUY = OrderSide.SELL, OrderSide.BUY
@@ -230,3 +232,18 @@ def test_the_partial_target_grows_with_what_a_hand_has_added():
     (second,) = world.trader.on_order_ended(ended)
     assert isinstance(second, PlaceOrder)
     assert second.request.qty == (entry.request.qty + 20) / 2
+
+
+def test_a_hands_execution_that_was_nobodys_until_the_entry_was_known_is_told_once():
+    case = Case(world=World({0: Side.LONG}))
+    (entry,) = case.world.bar()
+    request, funding = entry.request, SimpleNamespace(belongs_here=lambda _: False)
+    intake = Intake(
+        case.trader, None, case.shell, case.reconciler, None, lambda *_: None, None, funding
+    )  # fmt: skip
+    since = case.trader.book.of_symbol(A).intended_at
+    closing = fill(901, SELL, 3, 100, time=since + 2, closed=3, cause=Cause.MANUAL)
+    opening = fill(900, BUY, request.qty, 100, time=since + 1, order_id=request.order_id, cause=Cause.ENTRY)
+    for one in (closing, opening, opening):
+        run_virtually(lambda _, one=one: intake.take_fills([one]))
+    assert [(one.touch, one.name) for one in case.shell.touches] == [(Touch.REDUCED, "v901")]

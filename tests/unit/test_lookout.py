@@ -26,7 +26,7 @@ class Watched:
             self.case.trader, self.exchange, self.reconciler,
             lambda: self.nudges.append(asyncio.get_running_loop().time()), lambda: acting,
         )  # fmt: skip
-        self.entry = self.case.entry.request
+        self.entered, self.entry = self.case.entry, self.case.entry.request
 
     def show(self, qty=None, *, stop="98", target="105"):
         self.case.report(str(self.entry.qty if qty is None else qty), stop=stop, target=target)
@@ -97,6 +97,23 @@ def test_while_nothing_is_ours_a_look_costs_a_request_in_four_seconds():
     watched.reconciler.found.foreign = [A]
     watched.run(40)
     assert 40 / IDLE_S <= len(looks) <= 40 / (0.9 * IDLE_S)
+
+
+def test_what_is_meant_ends_the_long_pause():
+    """Seen: with nothing of ours open, a look was four seconds away when an entry went out beside somebody's position."""
+    watched = Watched()
+    book = watched.case.trader.book
+    held = book.of_symbol(A)
+    book.drop(held.digest)
+    looks = count_looks(watched)
+
+    async def mean(loop):
+        began = loop.time()
+        book.apply(watched.entered.intent)
+        await asyncio.sleep(LOOK_S)
+        assert [began <= one <= began + LOOK_S for one in looks] == [True]
+
+    watched.run(LOOK_S, mean)
 
 
 def count_looks(watched):

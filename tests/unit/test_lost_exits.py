@@ -1,16 +1,20 @@
 """An exit whose answer was lost is sent again under its own id; an entry never is."""
 
 import asyncio
+import time
 from decimal import Decimal as D
 
+import msgspec
 import pytest
 
 from domain.errors import OutcomeUnknown, Rejected, Unavailable
-from domain.order import Cause, OrderReport, OrderState
-from domain.records import OrderEnded
+from domain.order import Cause, OrderReport, OrderState, Side
+from domain.records import Fill, Intent, OrderEnded
 from engine.orders import EXIT_LOOKUPS, NOT_FOUND_AFTER_S
+from engine.recovery import OrderLookup
 from tests.torture.virtual import run_virtually
 from tests.unit.test_order_lanes import A, Broker, order, working
+from tests.unit.test_trader import World
 
 
 class Losing(Broker):
@@ -108,3 +112,83 @@ def test_what_does_not_leave_at_the_market_is_looked_up_and_never_sent_again(leg
     broker = Losing(OutcomeUnknown("lost"))
     (ended,) = sent(broker, order(A, leg, cause, price))
     assert (len(broker.sent), ended.state) == (1, OrderState.NOT_FOUND)
+
+
+class Lists:
+    """Says the same of every order that is looked up."""
+
+    def __init__(self, state):
+        self.state = state
+
+    async def order(self, symbol, order_id):
+        return OrderReport(order_id, symbol, self.state)
+
+
+def next_life(leg="x"):
+    """Return the trader of a next life, which knows of an order that the last one was about to send."""
+    world = World({0: Side.LONG})
+    command, _ = world.entered()
+    held, now = world.trader.book.of_symbol(A), int(time.time() * 1000)
+    (leaving,) = world.trader.exit(held, Cause.FORCE_EXIT, 1)
+    known = [command.intent] if leg == "e" else [command.intent, *held.fills.values(), leaving.intent]
+    after = World().trader
+    for record in known:
+        after.restore(msgspec.structs.replace(record, sent_at=now) if isinstance(record, Intent) else record)
+    return after, leaving.request
+
+
+def settled(trader, state=OrderState.NOT_FOUND, in_flight=()):
+    again = []
+    lookup = OrderLookup(again.append)
+    run_virtually(lambda _: lookup.settle(trader, Lists(state), 1, in_flight))
+    return [one.request for one in again]
+
+
+def test_an_exit_that_an_earlier_life_may_have_lost_is_handed_over_as_it_was():
+    """Seen: killed between intent and answer, a position behind its stop waited ten seconds for its exit."""
+    trader, request = next_life()
+    assert settled(trader) == [request]
+
+
+def test_one_that_is_there_or_being_sent_is_left_alone():
+    trader, request = next_life()
+    assert settled(trader, OrderState.WORKING) == []
+    assert settled(trader, in_flight={request.order_id}) == []
+
+
+def test_nothing_is_sent_again_where_nothing_is_open_any_more():
+    trader, request = next_life()
+    held = trader.book.of_symbol(A)
+    trader.on_fill(
+        Fill(time=999_999, exec_id="stop", order_id="", venue_order_id="v", symbol=A, side=request.side, qty=held.qty,
+             price=D(98), fee=D(0), closed_qty=held.qty, cause=Cause.STOP_LOSS)
+    )  # fmt: skip
+    assert settled(trader) == []
+
+
+def test_an_entry_of_an_earlier_life_is_never_sent_again():
+    trader, _ = next_life("e")
+    assert len(trader.book.unsettled()) == 1
+    assert settled(trader) == []
+
+
+@pytest.mark.parametrize("arrived", [False, True])
+def test_an_exit_of_an_earlier_life_is_sent_again_under_its_own_id(arrived):
+    broker = Losing()
+    leaving = order(A, "x", Cause.FORCE_EXIT)
+    if arrived:
+        broker.placed[leaving.request.order_id] = 0.0
+
+    async def case(_):
+        async with working(broker) as desk:
+            task = asyncio.ensure_future(desk.orders.run_lookups())
+            desk.orders.find_out(leaving)
+            desk.orders.find_out(leaving)
+            await asyncio.sleep(2)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            return desk.reported, desk.orders.in_flight
+
+    reported, in_flight = run_virtually(case)
+    assert (reported, in_flight) == ([], set())
+    assert [one for one, _ in broker.sent] == ([] if arrived else [leaving.request.order_id])

@@ -530,3 +530,26 @@ def test_an_exchange_that_does_not_answer_keeps_what_an_operator_wants_closed():
 
     run_virtually(work)
     assert len(exits(case)) == 1
+
+
+def test_two_comparisons_never_run_at_the_same_time():
+    """Seen: one that was asked for forgot what the regular one had just found to be missing."""
+    case = opened()
+    case.exchange.is_flat = False
+    asked, ghosts = [], []
+
+    async def positions():
+        asked.append("begins")
+        await asyncio.sleep(1)
+        asked.append("ends")
+        return []
+
+    async def both(_):
+        case.exchange.positions = positions
+        first, second = (asyncio.ensure_future(case.reconciler.compare()) for _ in range(2))
+        await first
+        ghosts.append(list(case.reconciler.found.ghosts))
+        await second
+
+    run_virtually(both)
+    assert (asked, ghosts) == (["begins", "ends"] * 4, [[A]])

@@ -8,9 +8,14 @@ from collections import Counter
 
 import pytest
 
+from domain.records import Touch
 from tests.torture import kills, sigterm
+from tests.torture.episodes import SYMBOLS, Market, rules
+from tests.torture.hand import CAUSED_BY, DEEDS
 from tests.torture.kills import dealt
 from tests.torture.syscalls import FAILURES, some
+from tests.torture.venue import Venue
+from tests.torture.virtual import run_virtually
 
 
 @pytest.mark.parametrize("faults", [kills.FAULTS, sigterm.FAULTS])
@@ -31,3 +36,20 @@ def test_every_system_call_and_every_failure_is_among_a_few_cases():
         assert all(1 <= number <= counted[call] for call, _, number in chosen)
         assert len(chosen) <= 5 * sum(counted.values()) // every + len(counted)
     assert len(some("pwrite64", 265, 1, 3)) == 5 * 265
+
+
+def test_everything_that_may_happen_in_an_account_happens():
+    async def act(_):
+        draw = random.Random(8)
+        venue = Venue(draw, {symbol: rules(symbol) for symbol in SYMBOLS}, trouble=0.0)
+        venue.account.state.isolated = True
+        market = Market(draw, venue)
+        for _ in range(600):
+            market.step()
+            venue.hand.act()
+        return venue
+
+    venue = run_virtually(act)
+    assert set().union(*venue.hand.kinds.values()) == set(DEEDS) - {"spot"}
+    assert venue.hand.spent
+    assert set(CAUSED_BY) == set(Touch)
