@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from domain.order import PositionReport
+    from engine.hands import Hands
     from engine.position import Position
     from engine.shell import Shell
     from engine.trader import Trader
@@ -40,13 +41,14 @@ class Corrections:
 
     That happens by itself once a difference has lasted; when the operator asks for it, also what no execution explains
     is settled: what the exchange reports is taken as if one execution had made it. ``executions`` asks for those of a
-    symbol from one market time to another. ``lasting`` are the symbols that have differed for so long.
+    symbol from one market time to another; ``hands`` are told of what a hand executed among them. ``lasting`` are the
+    symbols that have differed for so long.
     """
 
     def __init__(
-        self, trader: Trader, shell: Shell, executions: Callable[[int, int, str], Awaitable[list[Fill]]]
-    ) -> None:  # fmt: skip
-        self._trader, self._shell, self._executions = trader, shell, executions
+        self, trader: Trader, shell: Shell, executions: Callable[[int, int, str], Awaitable[list[Fill]]], hands: Hands
+    ) -> None:
+        self._trader, self._shell, self._executions, self._hands = trader, shell, executions, hands
         self._since: dict[str, float] = {}
         self._tried: dict[str, float] = {}
         self.lasting: list[str] = []
@@ -113,6 +115,8 @@ class Corrections:
         )  # fmt: skip
         await self._shell.append(record)
         await self._shell.dispatch(self._trader.adopt(record))
+        for fill in held.fills_by_hand():
+            await self._hands.executed(held, fill, ZERO)
 
     @staticmethod
     def _made_up(held: Position, time: int, side: OrderSide, qty: Decimal, price: Decimal, cause: Cause) -> Fill:

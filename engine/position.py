@@ -288,11 +288,15 @@ class Position:
             self._exit, self.exit_cause, self.exit_attempts = order.order_id, cause, attempt + 1
 
     def fills_by_hand(self) -> list[Fill]:
-        """Return the executions of hands in it that no touch tells of; what it was taken over with is none of these."""
+        """Return the executions of hands in it that no touch tells of.
+
+        What it was taken over with from somebody is none of these; what it was corrected by may be.
+        """
         told = {one.name for one in self.touches}
+        before = frozenset() if self.entry_order else self.given
         return [
             fill for fill in self.fills.values()
-            if fill.cause is Cause.MANUAL and fill.venue_order_id not in told and fill.exec_id not in self.given
+            if fill.cause is Cause.MANUAL and fill.venue_order_id not in told and fill.exec_id not in before
         ]  # fmt: skip
 
     def unsettled(self) -> list[OwnOrder]:

@@ -97,9 +97,9 @@ class Reconciler:
         self._doubts: dict[str, int] = {}
         self._gone_since: dict[str, float] = {}
         self._origins = Origins(self._lists)
-        self._corrections = Corrections(trader, shell, self._executions_of)
         self.found = Differences()
         self.guard = Guard(trader, shell, stops or Stops(broker, Unruled()), self.found)
+        self._corrections = Corrections(trader, shell, self._executions_of, self.guard.hands)
         self._beside = Beside(trader.book, self.guard.hands, shell.nudge, self._executions_of)
         self.flattening = Flattening(shell, paper=terms.paper)
         self._foreign: dict[str, PositionReport] = {}

@@ -9,7 +9,7 @@ import pytest
 
 from domain import ids
 from domain.order import Cause
-from domain.records import Adopted
+from domain.records import Adopted, Touch
 from engine import rebuild, verification
 from engine.corrections import LASTING_S
 from engine.execution_reader import ExecutionReader
@@ -177,6 +177,24 @@ def test_a_position_that_differs_for_long_is_made_anew_of_the_exchanges_executio
     (record,) = [one for one in case.shell.records if isinstance(one, Adopted)]
     assert (record.digest, [one.exec_id for one in record.fills]) == (held.digest, [entry.exec_id])
     assert not case.reconciler.locked() or case.compare().mismatched == []
+
+
+def test_what_a_hand_did_in_a_position_that_is_made_anew_is_told_and_marks_it():
+    case = opened()
+    (held,) = case.trader.book.positions()
+    (entry,) = held.fills.values()
+    case.trader.on_fill(fill(70, BUY, 2, 100, time=entry.time + 1))
+    added = replace_fill(fill(71, BUY, 1, 100, time=entry.time + 2, cause=Cause.MANUAL), venue_order_id="hand")
+    case.exchange.fills = [entry, added]
+    case.report(str(entry.qty + 1), stop="98", target="105")
+
+    async def corrected(_):
+        await case.reconciler._corrections.settle({one.symbol: one for one in case.exchange.reports})
+
+    run_virtually(corrected)
+    assert held.qty == entry.qty + 1
+    assert [one.touch for one in held.touches] == [Touch.ADDED]
+    assert held.fills_by_hand() == []
 
 
 def test_a_symbol_that_is_locked_names_the_command_that_frees_it_and_it_does():
