@@ -32,12 +32,12 @@ def files(folder: Path) -> list[Path]:
 
 def names(folder: Path) -> list[str]:
     """Return the name of every strategy that was written for freqtrade; none is loaded for that."""
-    return [name for path in files(folder) for name in classes(path)]
+    return list(dict.fromkeys(name for path in files(folder) for name in classes(path)))
 
 
-def file_of(folder: Path, name: str) -> Path | None:
-    """Return the file that holds a freqtrade strategy, None where there is none."""
-    return next((path for path in files(folder) if name in classes(path)), None)
+def holders(folder: Path, name: str) -> list[Path]:
+    """Return the files that hold a freqtrade strategy of a name; there should be one."""
+    return [path for path in files(folder) if name in classes(path)]
 
 
 def classes(path: Path, depth: int = DEPTH_MAX) -> list[str]:

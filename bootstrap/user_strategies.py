@@ -81,9 +81,9 @@ def origin(folder: Path, name: str) -> str:
     """Return where a strategy comes from, "" when there is none of that name."""
     if name in TABLE:
         return OURS
-    path = _file_of(folder, name)
-    if path is not None:
-        return str(path)
+    paths = _files_of(folder, name)
+    if paths:
+        return " and ".join(map(str, paths))
     found = next((one for one in _announced() if one.name == name), None)
     return _package(found) if found is not None else ""
 
@@ -97,9 +97,11 @@ def kind_of(folder: Path, name: str) -> type[Any]:
     """
     if name in TABLE:
         return TABLE[name]
-    path = _file_of(folder, name)
-    if path is not None:
-        return load_file(path, name)
+    paths = _files_of(folder, name)
+    if len(paths) > 1:
+        raise NotLoaded(f"{name} is in {' and in '.join(map(str, paths))}; take all but one away, or rename a class")
+    if paths:
+        return load_file(paths[0], name)
     found = next((one for one in _announced() if one.name == name), None)
     if found is None:
         raise ConfigError(
@@ -251,9 +253,10 @@ def _class_in(module: ModuleType, name: str) -> object:
     return called[name]
 
 
-def _file_of(folder: Path, name: str) -> Path | None:
+def _files_of(folder: Path, name: str) -> list[Path]:
     path = folder / f"{name}.py"
-    return path if path.is_file() and not freqtrade_files.classes(path) else freqtrade_files.file_of(folder, name)
+    own = [path] if path.is_file() and not freqtrade_files.classes(path) else []
+    return [*own, *freqtrade_files.holders(folder, name)]
 
 
 def _module(path: Path, prepare: Callable[[ModuleType], None] = lambda _: None) -> ModuleType:

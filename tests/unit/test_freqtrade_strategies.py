@@ -129,6 +129,17 @@ def test_a_list_that_is_none_or_a_class_that_is_not_there_is_said(folder):
         in_use(settings_of(folder, "freqtrade: [Mine]"))
 
 
+def test_a_class_that_two_files_hold_is_taken_from_neither(folder):
+    file(folder, name="one.py")
+    file(folder, name="two.py")
+    with pytest.raises(ConfigError, match=r"Mine is in .*one.py and in .*two.py; take all but one away"):
+        in_use(settings_of(folder, "freqtrade: [Mine]"))
+    (known,) = [one for one in user_strategies.known(folder) if one.name == "Mine"]
+    assert known.kind is None
+    (folder / "two.py").unlink()
+    assert user_strategies.kind_of(folder, "Mine").name == "Mine"
+
+
 def test_exits_that_a_class_brings_outlive_a_change_of_the_settings(folder):
     file(folder)
     settings = settings_of(folder, "freqtrade: [Mine]")
