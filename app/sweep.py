@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from app.backtest import Request
 
-OBJECTIVES = ("sharpe", "sortino", "calmar", "profit_percent", "expectancy_r", "profit_factor")
-
 
 @dataclass(slots=True)
 class Trial:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 TRIALS_MAX = 100_000
 EULER = 0.5772156649015329
 NEARLY = 1e-9
+OBJECTIVES = ("sharpe", "sortino", "calmar", "profit_percent", "expectancy_r", "profit_factor")
+"""Figures that settings can be ranked by."""
 
 
 @dataclass(frozen=True, slots=True)

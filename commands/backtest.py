@@ -13,27 +13,37 @@ import typer
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 
-from app import backtest as building
-from app import parity as comparing
-from app import results
-from app import sweep as sweeping
-from app.names import to_read
-from app.sweep import OBJECTIVES
-from backtest.trials import choices, trials
-from bootstrap.history import History
+from backtest.trials import OBJECTIVES, choices, trials
 from commands.chosen import Symbols, several
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show, show_table
 from commands.times import Days, Since, Timerange, Until, told, window
 from domain.coverage import known_timeframe
 from domain.errors import ConfigError
+from domain.lean import lazily
 from domain.source import Source
-from settings import with_values
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import settings as settings_module
+    from app import backtest as building
+    from app import names as naming
+    from app import parity as comparing
+    from app import results
+    from app import sweep as sweeping
+    from bootstrap import history as opening
+    from bootstrap.history import History
     from domain.coverage import Span
     from settings import Settings
+else:
+    # --help of a group waits for none of these
+    building = lazily("app.backtest")
+    comparing = lazily("app.parity")
+    results = lazily("app.results")
+    sweeping = lazily("app.sweep")
+    naming = lazily("app.names")
+    opening = lazily("bootstrap.history")
+    settings_module = lazily("settings")
 
 WHOSE = "Whose bars; without it those of history.chain's first source, or of DATA_SOURCE where that is not in it."
 app = typer.Typer(no_args_is_help=True)
@@ -286,7 +296,7 @@ def _own(history: History, whose: Source) -> list[str]:
 
 def _with_costs(settings: Settings, fee: str, slippage: str, wallet: str) -> Settings:
     given = {"paper.taker_fee": fee, "paper.slippage": slippage, "paper.wallet": wallet}
-    return with_values(settings, {name: text for name, text in given.items() if text})
+    return settings_module.with_values(settings, {name: text for name, text in given.items() if text})
 
 
 def request_of(
@@ -296,9 +306,9 @@ def request_of(
     """Return what is asked for; raises ConfigError when no symbol is named anywhere, or one that means nothing."""
     written, where = several(symbols) or settings.trading.symbols, "--symbols" if symbols else "trading.symbols"
     whose = source or _default_source(settings)
-    with History(settings) as history:
+    with opening.History(settings) as history:
         written = written or _own(history, whose)
-        chosen = tuple(to_read(history, whose, written, where))
+        chosen = tuple(naming.to_read(history, whose, written, where))
     return building.Request(whose, chosen, tuple(several(strategies)), span, allow_gaps=allow_gaps)
 
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.progress import Progress
 
-from bootstrap import parts
-from bootstrap.assembly import make_folder, take_folder
-from bootstrap.keys import backup_key, known_backup_key
 from commands.progress import progress_bar
 from commands.shared import AsJson, Config, load, show
-from persistence import backup
+from domain.lean import lazily
+
+if TYPE_CHECKING:
+    from bootstrap import assembly, keys, parts
+    from persistence import backup
+else:
+    # --help of a group waits for none of these
+    parts = lazily("bootstrap.parts")
+    assembly = lazily("bootstrap.assembly")
+    keys = lazily("bootstrap.keys")
+    backup = lazily("persistence.backup")
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -35,7 +42,7 @@ def create(
     held = parts.database(settings)
     try:
         with progress_bar(as_json, "files") as bar:
-            key = backup_key(settings)
+            key = keys.backup_key(settings)
             made = backup.create(
                 held, settings.data_dir, to or settings.backups, key, _told(bar, "copying"), settings.strategies_folder
             )
@@ -48,7 +55,7 @@ def create(
 @app.command()
 def verify(file: File, config: Config = None, as_json: AsJson = False, unsealed: Unsealed = False) -> None:
     """Read every byte of a backup, compare it with its manifest, and check who sealed it."""
-    key = None if unsealed else known_backup_key(load(config, trading=False))
+    key = None if unsealed else keys.known_backup_key(load(config, trading=False))
     show({"whole": True, "seal_checked": not unsealed, **_summary(backup.verify(file, key))}, as_json)
 
 
@@ -59,10 +66,10 @@ def restore(file: File, config: Config = None, as_json: AsJson = False, unsealed
     It is believed only when it was sealed with BACKUP_KEY, or with the backup.key that lies in the folder.
     """
     settings = load(config, trading=False)
-    key = None if unsealed else known_backup_key(settings)
-    make_folder(settings.data_dir)
+    key = None if unsealed else keys.known_backup_key(settings)
+    assembly.make_folder(settings.data_dir)
     with contextlib.ExitStack() as stack:
-        take_folder(settings.data_dir, stack)
+        assembly.take_folder(settings.data_dir, stack)
         held = parts.database(settings)
         stack.callback(held.close)
         with progress_bar(as_json, "files") as bar:

@@ -11,11 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from app import cluster_view
-from app import jobs as working
-from app.names import to_fetch
-from bootstrap.history import History, spans_to_prune
-from bootstrap.pins import pins_of
 from commands.chosen import OneSource, Symbols, Timeframes, Top, highest, several, window_of
 from commands.chosen import chosen as chosen_series
 from commands.freqtrade import export
@@ -29,19 +24,35 @@ from domain.candle import Series, timeframe_ms
 from domain.coverage import Span, known_timeframe
 from domain.durations import DAY_MS
 from domain.errors import ConfigError, RevenantError
+from domain.lean import lazily
 from domain.source import Source
 from domain.symbols import in_full
 from history.jobs import ALL, named
 from history.port import EQUITY, PERPETUAL, market_of
 from history.symbols import choose, hint, unlisted
-from persistence import sources as tables
-from persistence.cluster_state import BEAT_S
 
 if TYPE_CHECKING:
+    from app import cluster_view
+    from app import jobs as working
+    from app import names as naming
+    from bootstrap import history as opening
+    from bootstrap import pins as pinning
+    from bootstrap.history import History
     from history.symbols import Market
+    from persistence import cluster_state
+    from persistence import sources as tables
     from persistence.history import Entry
     from persistence.job_parts import Progress
     from settings import Settings
+else:
+    # --help of a group waits for none of these
+    cluster_state = lazily("persistence.cluster_state")
+    tables = lazily("persistence.sources")
+    cluster_view = lazily("app.cluster_view")
+    working = lazily("app.jobs")
+    naming = lazily("app.names")
+    opening = lazily("bootstrap.history")
+    pinning = lazily("bootstrap.pins")
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -63,7 +74,7 @@ Core = Annotated[bool, typer.Option("--core", help="The thirty coins that are al
 @app.command()
 def status(config: Config = None, as_json: AsJson = False, source: OneSource = None) -> None:
     """Show every stored series: rows, span, last sync; what was fetched last; the regular jobs."""
-    with History(load(config, trading=False)) as history:
+    with opening.History(load(config, trading=False)) as history:
         store, held_jobs = history.candles, working.listed(history)
         entries = [entry for entry in store.entries(source) if entry.rows or entry.listed]
         logged, refused = store.logged(), store.quarantined(source)
@@ -92,7 +103,7 @@ def status(config: Config = None, as_json: AsJson = False, source: OneSource = N
 @app.command("jobs")
 def list_jobs(config: Config = None, as_json: AsJson = False) -> None:
     """Show the regular jobs: when each ran last and how it ended, and when it runs next."""
-    with History(load(config, trading=False)) as history:
+    with opening.History(load(config, trading=False)) as history:
         rows = working.listed(history)
     show(rows if as_json else [{**row, "said": str(row["said"])[:70]} for row in rows], as_json)
 
@@ -100,14 +111,14 @@ def list_jobs(config: Config = None, as_json: AsJson = False) -> None:
 @app.command("workers")
 def list_workers(config: Config = None, as_json: AsJson = False) -> None:
     """Show who works on jobs through Celery, the beat, and what waits; 3 when any of them is missing."""
-    with History(load(config, trading=False)) as history:
+    with opening.History(load(config, trading=False)) as history:
         seen = cluster_view.seen(history)
     if as_json:
         show(seen, as_json)
     else:
         _show_workers(seen)
     beat, workers = seen["beat"], seen["workers"]
-    silent = beat is None or beat["seen_s"] > BEAT_S
+    silent = beat is None or beat["seen_s"] > cluster_state.BEAT_S
     raise typer.Exit(DEGRADED if silent or not workers or any(one["lost"] for one in workers) else OK)
 
 
@@ -142,7 +153,7 @@ def run_job(
 @app.command()
 def quarantine(config: Config = None, as_json: AsJson = False, source: OneSource = None) -> None:
     """Show rows that were refused, and why."""
-    with History(load(config, trading=False)) as history:
+    with opening.History(load(config, trading=False)) as history:
         rows = history.candles.quarantined(source)
     names = ("source", "symbol", "timeframe", "open_time", "reason", "body")
     show(rows if as_json else [{name: row[name] for name in names} for row in rows], as_json)
@@ -173,7 +184,7 @@ def download(
     if not asked.start:
         asked = Span(int(time.time() * 1000) - settings.history.months * MONTH_DAYS * DAY_MS, asked.end)
     order = [source] if source is not None else list(settings.history.chain)
-    with History(settings) as history:
+    with opening.History(settings) as history:
         if top or core or everything:
             known = _markets(history, order[0], refresh=False)
             found = choose(known, top=None if everything else top, core=core, kind=market)
@@ -205,7 +216,7 @@ def list_symbols(
 ) -> None:
     """Show the markets of a source by the rank of their coins; asked for anew after a day."""
     settings = load(config, trading=False)
-    with History(settings) as history:
+    with opening.History(settings) as history:
         known = _markets(history, source or settings.history.chain[0], refresh=refresh)
     found = choose(known, top=top or None, core=core, kind=market)
     if core and (absent := unlisted(found)):
@@ -226,7 +237,7 @@ def update(
     """Fetch what has closed since the newest stored bar of each series."""
     settings = load(config, trading=False)
     order = [source] if source is not None else list(settings.history.chain)
-    with History(settings) as history:
+    with opening.History(settings) as history:
         chosen = chosen_series(history.candles, order[0], symbols, timeframes)
         wanted = {one.series: Span(one.latest, FOREVER) for one in chosen if one.latest is not None}
         _fill(history, order, wanted, "update", as_json)
@@ -253,7 +264,7 @@ def fill_gaps(
     order = [source] if source is not None else [settings.history.chain[0]]
     if not only:
         order += [one for one in settings.history.chain if one not in order]
-    with History(settings) as history:
+    with opening.History(settings) as history:
         chosen = highest(history, chosen_series(history.candles, order[0], symbols, timeframes), top)
         if again:
             for entry in chosen:
@@ -266,9 +277,9 @@ def fill_gaps(
 def prune(config: Config = None, as_json: AsJson = False, source: OneSource = None, yes: Yes = False) -> None:
     """Delete bars older than history.keep_days allows, pinned ranges excepted; they are written to a file before."""
     settings, rows = load(config, trading=False), []
-    with History(settings) as history:
-        pins = pins_of(settings, history.candles.entries())
-        old = [(entry, spans_to_prune(settings, entry, pins)) for entry in history.candles.entries(source)]
+    with opening.History(settings) as history:
+        pins = pinning.pins_of(settings, history.candles.entries())
+        old = [(entry, opening.spans_to_prune(settings, entry, pins)) for entry in history.candles.entries(source)]
         counts = [sum(len(history.candles.times(one.source, one.series, span)) for span in spans) for one, spans in old]
         doomed = [one for one, bars in zip(old, counts, strict=True) if bars]
         backups = _kept(history, doomed) if yes else {}
@@ -376,6 +387,6 @@ def _wanted(
         with contextlib.suppress(RevenantError):
             # a source that lists no markets, or does not answer: what is stored may tell
             _markets(history, source, refresh=False)
-    names = to_fetch(history, source, written, where, market)
+    names = naming.to_fetch(history, source, written, where, market)
     frames = [known_timeframe(one) for one in several(timeframes) or settings.history.timeframes]
     return [Series(name, frame) for name in names for frame in frames]

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from bootstrap.history import History
-from bootstrap.rules import funding_told
 from commands.chosen import Symbols, Timeframes, chosen, window_of
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
 from commands.times import Days, Since, Timerange, Until, told, window
 from domain.coverage import Span
+from domain.lean import lazily
 from domain.source import Source
 from formats.freqtrade import EXTRAS_TIMEFRAME, KINDS
 from history import export as exporting
@@ -24,9 +23,16 @@ from history.port import PERPETUAL, market_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from bootstrap import history as opening
+    from bootstrap import rules
+    from bootstrap.history import History
     from domain.candle import Series
     from domain.funding import Told
     from persistence.history import Entry
+else:
+    # --help of a group waits for none of these
+    opening = lazily("bootstrap.history")
+    rules = lazily("bootstrap.rules")
 
 Folder = Annotated[Path, typer.Option("--out", help="freqtrade's data folder; the exchange's own lies below it.")]
 
@@ -61,14 +67,14 @@ def export(
     if mode not in {"spot", "futures"}:
         raise typer.BadParameter(f"{mode}: write spot or futures", param_hint="--trading-mode")
     asked = window(since, until, timerange, days)
-    with History(settings) as history, Console(stderr=True).status("reading") as shown:
+    with opening.History(settings) as history, Console(stderr=True).status("reading") as shown:
         entries = [
             entry for entry in chosen(history.candles, source, symbols, timeframes)
             if symbols or (market_of(entry.series.symbol) == PERPETUAL) == (mode == "futures")
         ]  # fmt: skip
         spans = {entry.series: window_of(entry, asked) for entry in entries}
 
-        due = funding_told(settings, source)
+        due = rules.funding_told(settings, source)
 
         def read(entry: Entry) -> exporting.Material:
             shown.update(f"reading {entry.series.symbol} {entry.series.timeframe}")

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import numpy as np
 import typer
 
-from bootstrap.history import History
 from commands.shared import DEGRADED, FAILED, OK, SYMBOLS, AsJson, Config, load, show
 from commands.times import told
 from domain.candle import Bars, Series, timeframe_ms
 from domain.coverage import known_timeframe
 from domain.errors import BadData, RevenantError
+from domain.lean import lazily
 from domain.sifting import sift
 from domain.source import Source
 from domain.symbols import Symbols, in_full, perpetual
@@ -28,8 +28,13 @@ from history.port import EQUITY, market_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from bootstrap import history as opening
+    from bootstrap.history import History
     from domain.coverage import Span
     from history.port import Store
+else:
+    # --help of a group waits for none of these
+    opening = lazily("bootstrap.history")
 
 
 class What(StrEnum):
@@ -70,7 +75,7 @@ def import_files(
     if timeframe:
         known_timeframe(timeframe)
     rows: list[dict[str, Any]] = []
-    with History(load(config, trading=False)) as history:
+    with opening.History(load(config, trading=False)) as history:
         wish = Wish(source, _in_full(symbol, source), timeframe, what, force)
         for path in _within(files):
             try:

@@ -5,15 +5,21 @@ from __future__ import annotations
 import asyncio
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
-from bootstrap import inspection
 from commands import learning, running
 from commands.shared import FAILED, OK, AsJson, Config, load, show
+from domain.lean import lazily
+
+if TYPE_CHECKING:
+    from bootstrap import inspection
+else:
+    # --help of a group waits for none of these
+    inspection = lazily("bootstrap.inspection")
 
 app = typer.Typer(no_args_is_help=True)
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from bootstrap.history import History
-from bootstrap.rules import funding_told
 from commands.chosen import OneSource, Symbols, Timeframes, Top, chosen, highest, judged_window
 from commands.progress import progress_bar
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
@@ -17,17 +15,26 @@ from commands.times import Days, Since, Timerange, Until, Years, told, window
 from domain.candle import Series
 from domain.coverage import Span
 from domain.durations import HOUR_MS
+from domain.lean import lazily
 from domain.source import MERGE_ORDER, Source
 from history import pictures
 from history import quality as judging
 from history.calendar import closed
 from history.port import PERPETUAL, market_of
-from persistence.candle_reader import read_best
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bootstrap import history as opening
+    from bootstrap import rules
+    from bootstrap.history import History
+    from persistence import candle_reader as reading
     from persistence.history import Entry
+else:
+    # --help of a group waits for none of these
+    reading = lazily("persistence.candle_reader")
+    opening = lazily("bootstrap.history")
+    rules = lazily("bootstrap.rules")
 
 MERGED = "best"
 GAPS_SHOWN = 10
@@ -57,7 +64,7 @@ def quality(
         raise typer.BadParameter("is about all sources: leave --source out", param_hint="--merged")
     settings, asked = load(config, trading=False), window(since, until, timerange, days, years)
     found: Judged = {}
-    with History(settings) as history, progress_bar(as_json, "series") as bar:
+    with opening.History(settings) as history, progress_bar(as_json, "series") as bar:
         entries = highest(history, chosen(history.candles, source, symbols, timeframes), top)
         groups = _by_series(entries) if merged else [[entry] for entry in entries]
         for group in bar.track(groups, description="judging"):
@@ -99,7 +106,7 @@ def _judge(history: History, entry: Entry, asked: Span, against: Source | None) 
     store.judge(entry.source, entry.series, found.coverage, found.counts)
     if market_of(entry.series.symbol) == PERPETUAL and history.funding.covers(entry.source):
         paid = history.funding.load(entry.source, entry.series.symbol, span)
-        due = funding_told(history.settings, entry.source).get(entry.series.symbol, ())
+        due = rules.funding_told(history.settings, entry.source).get(entry.series.symbol, ())
         found = replace(found, funding=judging.payments_of(*paid, span, due))
     return found
 
@@ -108,7 +115,7 @@ def _judge_merged(history: History, group: list[Entry], asked: Span, against: So
     """Judge the best bars of a series; absent is what any of its sources has confirmed not to have, and none has."""
     spans, series, store = [judged_window(entry, asked) for entry in group], group[0].series, history.candles
     span = Span(min(one.start for one in spans), max(one.end for one in spans))
-    bars, _ = read_best(history.database, MERGE_ORDER, series, span)
+    bars, _ = reading.read_best(history.database, MERGE_ORDER, series, span)
     absent = [*closed(series, span), *(hole for entry in group for hole in store.absent(entry.source, series))]
     other = store.load(against, series, span) if against is not None else None
     return judging.examine(bars, span, series.timeframe, absent, other)

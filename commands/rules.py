@@ -8,18 +8,26 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from app.names import to_fetch
-from bootstrap.history import History
-from bootstrap.rules import reported_rules
 from commands.chosen import OneSource, Symbols, several
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show
 from commands.times import told
+from domain.lean import lazily
 from history.port import PERPETUAL
-from persistence.rules import RulesArchive
 
 if TYPE_CHECKING:
+    from app import names as naming
+    from bootstrap import history as opening
+    from bootstrap import rules as known
+    from bootstrap.history import History
     from domain.source import Source
+    from persistence import rules as archive
     from persistence.rules import Dated
+else:
+    # --help of a group waits for none of these
+    archive = lazily("persistence.rules")
+    naming = lazily("app.names")
+    opening = lazily("bootstrap.history")
+    known = lazily("bootstrap.rules")
 
 
 def rules(config: Config = None, as_json: AsJson = False, source: OneSource = None, symbols: Symbols = None) -> None:
@@ -29,12 +37,14 @@ def rules(config: Config = None, as_json: AsJson = False, source: OneSource = No
     """
     settings = load(config)
     asked = source or settings.history.chain[0]
-    with History(settings) as history:
+    with opening.History(settings) as history:
         written = several(symbols)
-        wanted = to_fetch(history, asked, written, "--symbols", PERPETUAL) if written else _stored(history, asked)
+        wanted = (
+            naming.to_fetch(history, asked, written, "--symbols", PERPETUAL) if written else _stored(history, asked)
+        )
         found, refused = asyncio.run(history.fetch_rules(asked, wanted))
-    changed = RulesArchive(settings.data_dir, asked).add(found, int(time.time() * 1000))
-    held = reported_rules(settings, asked)
+    changed = archive.RulesArchive(settings.data_dir, asked).add(found, int(time.time() * 1000))
+    held = known.reported_rules(settings, asked)
     rows = [_row(symbol, held[symbol], symbol in changed) for symbol in found]
     rows += [{**dict.fromkeys(rows[0] if rows else ("symbol", "said"), ""), "symbol": symbol, "said": said}
              for symbol, said in refused.items()]  # fmt: skip

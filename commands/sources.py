@@ -9,21 +9,26 @@ import numpy as np
 import typer
 from rich.console import Console
 
-from bootstrap.history import History, bot_runs
 from commands.chosen import Symbols, several
 from commands.shared import FAILED, OK, AsJson, Config, Yes, load, show
 from commands.times import told
 from domain.errors import BadData, Rejected
+from domain.lean import lazily
 from domain.source import Source
 from domain.symbols import GLOB
 from domain.symbols import Symbols as Names
 from history.quality import compare as compare_bars
-from persistence import sources as tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bootstrap import history as opening
+    from persistence import sources as tables
     from persistence.history import CandleHistory, Entry
+else:
+    # --help of a group waits for none of these
+    tables = lazily("persistence.sources")
+    opening = lazily("bootstrap.history")
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -31,7 +36,7 @@ app = typer.Typer(no_args_is_help=True)
 @app.command("list")
 def list_sources(config: Config = None, as_json: AsJson = False) -> None:
     """Show every source's table: rows, symbols, from when to when."""
-    with History(load(config, trading=False)) as history:
+    with opening.History(load(config, trading=False)) as history:
         rows = tables.overview(history.database)
     if not as_json:
         rows = [{**row, "earliest": told(row["earliest"]), "latest": told(row["latest"])} for row in rows]
@@ -41,7 +46,7 @@ def list_sources(config: Config = None, as_json: AsJson = False) -> None:
 @app.command()
 def create(config: Config = None, as_json: AsJson = False) -> None:
     """Make the tables of all sources; those that are there stay as they are."""
-    with History(load(config, trading=False)) as history:
+    with opening.History(load(config, trading=False)) as history:
         before, now = history.database.version(), history.database.migrate()
         made = [{"table": row["table"], "exists": row["exists"]} for row in tables.overview(history.database)]
     show({"schema_before": before or "empty", "schema": now, "tables": made} if as_json else made, as_json)
@@ -57,14 +62,14 @@ def clean(
 ) -> None:
     """Delete a source's rows, after they have been written to a file in data_dir/backups."""
     settings = load(config, trading=False)
-    with History(settings) as history:
+    with opening.History(settings) as history:
         entries = _of(history.candles, source, symbols)
         rows = sum(entry.rows for entry in entries)
         body: dict[str, Any] = {"source": source.value, "series": len(entries), "rows": rows}
         if not yes:
             show({**body, "done": False, "hint": "nothing was deleted; add --yes to delete these rows"}, as_json)
             raise typer.Exit(OK)
-        if source is settings.source and bot_runs(settings):
+        if source is settings.source and opening.bot_runs(settings):
             raise Rejected(f"sources clean: a bot is trading on {source} here; stop it first")
         path = tables.backup_path(settings.data_dir, source)
         with Console(stderr=True).status(f"writing {rows} rows to {path}"):
@@ -89,7 +94,7 @@ def migrate(
     if reason := tables.lawful(source, target):
         raise Rejected(f"sources migrate: {reason}")
     settings = load(config, trading=False)
-    with History(settings) as history, Console(stderr=True).status(f"copying {source} to {target}") as shown:
+    with opening.History(settings) as history, Console(stderr=True).status(f"copying {source} to {target}") as shown:
         meant = {one.series.symbol for one in _of(history.candles, source, symbols)}
         done = tables.copy(
             history.database, history.candles, source, target, meant,
@@ -118,7 +123,7 @@ def compare(
     symbols: Symbols = None,
 ) -> None:
     """Compare two sources bar by bar: what only one has, what both have, and how far their prices differ."""
-    with History(load(config, trading=False)) as history:
+    with opening.History(load(config, trading=False)) as history:
         rows = _compared(history.candles, source, target, symbols)
     if as_json:
         show(rows, as_json)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from app import scaffold
-from bootstrap import user_strategies
 from commands.shared import FAILED, OK, AsJson, Config, load, show
 from domain import informative
 from domain.errors import ConfigError
+from domain.lean import lazily
+
+if TYPE_CHECKING:
+    from app import scaffold
+    from bootstrap import user_strategies
+else:
+    # --help of a group waits for none of these
+    scaffold = lazily("app.scaffold")
+    user_strategies = lazily("bootstrap.user_strategies")
 
 app = typer.Typer(no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A strategy's name.")]

@@ -58,7 +58,17 @@ def test_plain_looks_load_nothing_that_only_trading_or_learning_needs(tmp_path, 
     assert names & HEAVY == set()
 
 
-@pytest.mark.parametrize("group", ["backtest", "backup", "data", "ml", "sources", "strategies"])
+GROUPS = ["backtest", "backup", "data", "ml", "sources", "strategies"]
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_help_of_a_group_loads_no_database_and_nothing_heavy(tmp_path, group):
+    code, names = loaded(tmp_path, group, "--help")
+    assert code == 0
+    assert names & (HEAVY | {"sqlalchemy"}) == set()
+
+
+@pytest.mark.parametrize("group", GROUPS)
 def test_groups_that_are_loaded_late_have_their_commands(tmp_path, group):
     bot = Bot(tmp_path)
     told = bot.manage(group, "--help")

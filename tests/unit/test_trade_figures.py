@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from app.sweep import OBJECTIVES, Trial
+from app.sweep import Trial
 from backtest.curve import Closes, curve, until_used_up
 from backtest.figures import deepest, figures
 from backtest.outcome import REJECTED, Funding, Holdings, OpenPosition, Outcome
@@ -20,6 +20,7 @@ from backtest.rules import RulesInForce
 from backtest.runner import Runner
 from backtest.signals import Replayed
 from backtest.tape import Tape
+from backtest.trials import OBJECTIVES
 from backtest.venue import Venue
 from domain.account import AccountState, SimulatedAccount, VenueOrder, executions
 from domain.account_state import Payment
