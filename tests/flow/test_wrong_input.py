@@ -42,6 +42,7 @@ WRONG = {
         "--days 0",
         "--since 2024 --days 3",
         "--top -1",
+        "-p BTC --celery",
     ],
     "data export": ["", "--out /proc/x", "--trading-mode x", "--verify --out /nowhere", "-p NOSUCH"],
     "data fill-gaps": ["", "-p NOSUCH", "-t 7m", "--since 2999"],
@@ -55,9 +56,10 @@ WRONG = {
     "data status": ["-s nosuch"],
     "data symbols": ["--core -s coingecko", "--market x"],
     "data update": ["", "-p NOSUCH"],
+    "data workers": ["-c {made}", "-c /nowhere.yaml"],
     "db-stats": ["-c /nowhere.yaml"],
     "doctor": ["-c /nowhere.yaml"],
-    "forceexit": ["BTC", "NOSUCH", ""],
+    "forceexit": ["BTC", "NOSUCH", "", "BTC --part x", "BTC --part 0%"],
     "init": [
         "--source nosuch",
         "--source bybit --mode x",
@@ -112,8 +114,8 @@ def every_command() -> dict[str, object]:
     import manage
 
     found = dict(paths(typer.main.get_command(manage.app)))
-    # a server with options of its own, and a show for people
-    for name in ("sandbox serve", "demo"):
+    # a server with options of its own, a show for people, and a script for a shell
+    for name in ("sandbox serve", "demo", "completion"):
         found.pop(name)
     return found
 
