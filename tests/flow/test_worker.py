@@ -285,8 +285,18 @@ def test_parts_share_a_client_and_wait_for_an_exchange_that_is_away(cluster):
     worker.close()
 
 
-def test_a_database_that_goes_away_under_a_part_costs_no_series(tmp_path, own_postgres, own_redis):
+def test_a_database_that_goes_away_under_a_part_costs_no_series(tmp_path, own_postgres, own_redis, monkeypatch):
     own_postgres.sql("CREATE DATABASE cluster")
+    refused, save = threading.Event(), CandleHistory.save
+
+    def tried(*given):
+        try:
+            return save(*given)
+        except Unavailable:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(CandleHistory, "save", tried)
     with served() as venues:
         settings = load(environment={
             "DATABASE_URL": own_postgres.dsn("cluster"), "REDIS_URL": own_redis.url, "DATA_SOURCE": "bybit",
@@ -309,6 +319,7 @@ def test_a_database_that_goes_away_under_a_part_costs_no_series(tmp_path, own_po
         with ThreadPoolExecutor(1) as thread:
             working_on = thread.submit(worker.work, "update")
             assert killed.wait(60 * PATIENCE)
+            assert refused.wait(60 * PATIENCE)
             own_postgres.start()
             said = working_on.result(180 * PATIENCE)
         assert "COIN" in said

@@ -58,8 +58,8 @@ def test_a_list_of_one_and_one_with_brackets_are_lists_too():
     ("history: {pinned: [x]}", "its keys are source, symbol, timeframe, since, until"),
     ("history: {pinned: {symbol: x}}", "history.pinned: these settings: Input should be a list such as [a, b]"),
     ("risk: {protections: [{method: MaxDrawdown, qqqq: 1}]}", "allowed are lookback_period, max_allowed_drawdown, method"),
-    ("strategies: {scalp: {qqqq: 1}}", "strategies.scalp.qqqq: no such setting; allowed are enabled, exits"),
-    ("strategies: {scalp: {exits: {qqqq: 1}}}", "allowed are break_even, minimal_roi, partial_fraction"),
+    ("strategies: {scalp: {qqqq: 1}}", "strategies.scalp.qqqq: no such setting; allowed are blacklist, enabled, exits"),
+    ("strategies: {scalp: {exits: {qqqq: 1}}}", "allowed are break_even, least_gain, minimal_roi"),
     ("risk: 3", "its keys are percent, max_open_trades"),
 ])  # fmt: skip
 def test_what_may_stand_somewhere_is_listed_however_deep_it_is(tmp_path, text, said):
