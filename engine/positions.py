@@ -300,6 +300,10 @@ class Book:
             pool = self._pool.get(fill.symbol, {})
             if whole_of(fill.exec_id) not in pool and fill.exec_id not in pool:
                 self._add(fill)
+        for order_id in {fill.order_id for fill in adopted.fills}:
+            # perhaps the order of another: what an entry fills after its position was closed is a position of its own
+            if (order := self.order(order_id)) is not None:
+                order.filled = self._filled(order.symbol, order_id)
 
     def _fill(self, fill: Fill) -> Position | None:
         changed = self.take(fill)

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from domain import ids
 from domain.exits import ExitPlan
 from domain.order import Cause, OrderKind, OrderSide, OrderState, Side
-from domain.records import Fill, Intent, Opening, OrderEnded
+from domain.records import Adopted, Fill, Intent, Opening, OrderEnded
 from engine.executions import divide, parts
 from engine.positions import Book
 
@@ -71,6 +71,23 @@ def test_an_entry_that_only_closes_another_of_ours_opens_nothing():
     book.apply(fill(2, OrderSide.BUY, "2", order_id=f"L1-{first}-e0", cause=Cause.ENTRY))
     (held,) = book.positions()
     assert (held.digest, held.flat, held.fills["x6"].cause) == (first, True, Cause.REVERSAL)
+    assert book.unsettled() == []
+
+
+def test_an_entry_whose_rest_was_taken_over_under_another_name_has_ended():
+    """It filled in part, its position was closed, and the rest filled then: what is left of it waits for nothing."""
+    book, digest, other = Book(), digest_of(1), digest_of(2)
+    meant = entry(digest, Side.LONG, D(10), 1)
+    book.apply(meant)
+    book.apply(fill(2, OrderSide.BUY, "4", order_id=meant.order_id, cause=Cause.ENTRY))
+    book.apply(fill(3, OrderSide.SELL, "4", closed="4", cause=Cause.TAKE_PROFIT))
+    book.apply(OrderEnded(time=4, order_id=meant.order_id, symbol=A, state=OrderState.FILLED, filled=D(10)))
+    held = book.find(digest)
+    assert (held.flat, held.entry_ended) == (True, False)
+    rest = fill(4, OrderSide.BUY, "6", order_id=meant.order_id, cause=Cause.ENTRY)
+    book.apply(Adopted(time=5, digest=other, symbol=A, opening=meant.opening, fills=(rest,), why="our order opened it"))
+    assert (held.flat, held.entry_ended) == (True, True)
+    assert book.find(other).qty == 6
     assert book.unsettled() == []
 
 
