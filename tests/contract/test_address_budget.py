@@ -115,8 +115,12 @@ async def test_an_exit_never_waits_for_redis(tmp_path, own_redis, monkeypatch):
     monkeypatch.setattr(address_budget, "ASK_S", 10_000.0)
     held = machine(tmp_path, own_redis.url)
     own_redis.freeze()
-    for _ in range(address_budget.PENDING_MAX + 10):
-        await held(BYBIT).take(1, reserve=0.0)
+    taken = 0
+    async with asyncio.timeout(60):
+        for _ in range(address_budget.PENDING_MAX + 10):
+            await held(BYBIT).take(1, reserve=0.0)
+            taken += 1
+    assert taken == address_budget.PENDING_MAX + 10
     held.close()
 
 

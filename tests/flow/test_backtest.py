@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -237,6 +237,22 @@ def real(commands: Commands, *arguments: str) -> tuple[int, str, str]:
         del commands.environment["DATA_SOURCE"]
 
 
+def traded_alike(bot, count: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Have a bot make so many trades, and a backtest on its bars the same ones; return the comparison and the bot's trades."""
+    bot.start()
+    bot.wait_ready()
+    bot.wait_for(f"{count} trades", lambda s: s["closed"] >= count, 150)
+    assert bot.stop() == 0
+    answer = bot.manage("backtest", "parity", "--json")
+    assert answer.stdout, answer.stderr
+    found = json.loads(answer.stdout)
+    assert (found["only_live"], found["only_backtest"], found["differing"]) == ([], [], [])
+    assert (answer.returncode, found["exact"]) == (0, True)
+    held = json.loads(bot.manage("trades", "list", "--json", "-n", "1000").stdout)
+    assert len(held) >= count
+    return found, held
+
+
 def test_the_bot_and_a_backtest_leave_on_the_same_bars(make_bot, tmp_path):
     """A strategy of the user's that says leave, with gains that are enough; told by their cause in the figures too."""
     bot = make_bot(
@@ -250,17 +266,7 @@ def test_the_bot_and_a_backtest_leave_on_the_same_bars(make_bot, tmp_path):
     (bot.folder / "mine").mkdir()
     example = Path("strategies/examples/donchian.py").read_text()
     (bot.folder / "mine" / "early.py").write_text(example.replace('"donchian"', '"early"'))
-    bot.start()
-    bot.wait_ready()
-    bot.wait_for("twenty trades", lambda s: s["closed"] >= 20, 150)
-    assert bot.stop() == 0
-    answer = bot.manage("backtest", "parity", "--json")
-    assert answer.stdout, answer.stderr
-    found = json.loads(answer.stdout)
-    assert (found["only_live"], found["only_backtest"], found["differing"]) == ([], [], [])
-    assert (answer.returncode, found["exact"]) == (0, True)
-    held = json.loads(bot.manage("trades", "list", "--json", "-n", "1000").stdout)
-    assert len(held) >= 20
+    _, held = traded_alike(bot, 20)
     assert {"exit_signal", "roi"} <= {row["exit_reason"] for row in held}
     by = bot.manage("stats", "--by", "exit", "--json").stdout
     assert '"exit_signal"' in by
@@ -280,16 +286,7 @@ def test_the_bot_and_a_backtest_manage_positions_the_same(make_bot, tmp_path):
     (bot.folder / "mine").mkdir()
     example = Path("strategies/examples/chandelier.py").read_text()
     (bot.folder / "mine" / "hanging.py").write_text(example.replace('"chandelier"', '"hanging"'))
-    bot.start()
-    bot.wait_ready()
-    bot.wait_for("twenty trades", lambda s: s["closed"] >= 20, 150)
-    assert bot.stop() == 0
-    answer = bot.manage("backtest", "parity", "--json")
-    assert answer.stdout, answer.stderr
-    found = json.loads(answer.stdout)
-    assert (found["only_live"], found["only_backtest"], found["differing"]) == ([], [], [])
-    held = json.loads(bot.manage("trades", "list", "--json", "-n", "1000").stdout)
-    assert len(held) >= 20
+    _, held = traded_alike(bot, 20)
     assert {"exit_signal", "trailing_stop_loss"} <= {row["exit_reason"] for row in held}
     names = [parse_order_id(row["link_id"]) for row in bot.exchange_rows("orders")]
     assert sum(name is not None and name.leg == "t" for name in names) > 3
@@ -309,16 +306,7 @@ def test_the_bot_and_a_backtest_look_at_another_symbol_the_same_and_do_not_trade
     (bot.folder / "mine").mkdir()
     example = Path("strategies/examples/leader.py").read_text()
     (bot.folder / "mine" / "led.py").write_text(example.replace('"leader"', '"led"'))
-    bot.start()
-    bot.wait_ready()
-    bot.wait_for("ten trades", lambda s: s["closed"] >= 10, 150)
-    assert bot.stop() == 0
-    answer = bot.manage("backtest", "parity", "--json")
-    assert answer.stdout, answer.stderr
-    found = json.loads(answer.stdout)
-    assert (found["only_live"], found["only_backtest"], found["differing"]) == ([], [], [])
-    held = json.loads(bot.manage("trades", "list", "--json", "-n", "1000").stdout)
-    assert len(held) >= 10
+    _, held = traded_alike(bot, 10)
     assert {(row["symbol"], float(row["leverage"]) <= 2) for row in held} == {("ETH/USDT:USDT", True)}
 
 
@@ -333,15 +321,7 @@ def test_the_bot_and_a_backtest_on_its_bars_do_the_same(make_bot, tmp_path, entr
             {"method": "CooldownPeriod", "stop_duration": 3},
         ]),
     )  # fmt: skip
-    bot.start()
-    bot.wait_ready()
-    bot.wait_for("forty trades", lambda s: s["closed"] >= 40, 150)
-    assert bot.stop() == 0
-    answer = bot.manage("backtest", "parity", "--json")
-    assert answer.stdout, answer.stderr
-    found = json.loads(answer.stdout)
-    assert (found["only_live"], found["only_backtest"], found["differing"]) == ([], [], [])
-    assert (answer.returncode, found["exact"]) == (0, True)
+    found, _ = traded_alike(bot, 40)
     assert found["trades"] >= 40
     assert found["signals"] > found["trades"]
     assert found["pnl"][0] == found["pnl"][1] != "0"
