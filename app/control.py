@@ -121,4 +121,6 @@ def _gone(owner: str) -> bool:
 def _figures(bot: Bot) -> dict[str, Any]:
     figures = bot.snapshot()
     names = ("open", "pending", "positions", "closed", "foreign_positions", "adopted", "rebuilt", "ghosts", "tiers")
-    return {name: figures[name] for name in names}
+    # one that is closed and still to be recorded, which the next start does, is open no more
+    still = sum(not held.pending and not held.flat for held in bot.trader.book.positions())
+    return {**{name: figures[name] for name in names}, "open": still}
