@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Any
 
 from tests.bot import Bot, until
@@ -41,6 +42,6 @@ def test_a_part_closes_and_the_books_are_equal_after_a_kill(make_bot):
     closing = [one for one in told["fills"] if one["cause"] != "entry" and one["cause"] != "funding"]
     assert "force_exit" in {one["cause"] for one in closing}
     assert len(closing) > 1
-    assert sum(float(one["qty"]) for one in closing) == float(told["trade"]["quantity"])
+    assert sum(Decimal(str(one["qty"])) for one in closing) == Decimal(str(told["trade"]["quantity"]))
     assert told["trade"]["touched"] == ""
     assert bot.manage("trades", "reconcile").returncode == 0
