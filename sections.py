@@ -26,6 +26,9 @@ from domain.dates import moment
 from domain.errors import BadData
 from domain.source import Source
 
+ACCOUNT = re.compile(r"([a-z0-9][a-z0-9_]{0,23})?")
+"""What an account may be called: it becomes part of file names and of keys."""
+
 
 def listed(value: Any) -> Any:
     """Return a list that was written as text, or as a single number."""
@@ -54,6 +57,8 @@ class Trading(Section):
 
     Attributes:
         mode: ``paper`` fills in the process from the live feed, ``live`` sends orders (needs LIVE_CONFIRM).
+        account: what this account is called where several bots share a database and a Redis: paper trades and a
+            practice exchange's are kept under it, and keys in Redis begin with it. Empty: the only bot there.
         symbols: symbols to trade, written in any way (what matches nothing is an error); empty: the ``top`` ones.
         top: how many symbols to take by turnover of 24 hours.
         blacklist: symbols never traded, such as BTC, BTC/USDT:USDT or 1000*; what matches nothing is an error.
@@ -71,6 +76,7 @@ class Trading(Section):
     """
 
     mode: Literal["paper", "live"] = "paper"
+    account: str = ""
     symbols: tuple[str, ...] = ()
     top: int = Field(20, ge=1, le=1_000)
     blacklist: tuple[str, ...] = ()
@@ -87,6 +93,13 @@ class Trading(Section):
     protect_percent: Decimal = Field(Decimal(5), gt=0, lt=50)
 
     _listed = field_validator("symbols", "blacklist", mode="before")(listed)
+
+    @field_validator("account")
+    @classmethod
+    def _account_name(cls, name: str) -> str:
+        if not ACCOUNT.fullmatch(name):
+            raise ValueError("a name of at most 24 lower-case letters, digits and underscores, such as btc_trend")
+        return name
 
 
 class Protection(Section):

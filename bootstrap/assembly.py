@@ -32,6 +32,7 @@ from bootstrap.parts import (
     limits,
     open_venue,
     owner_note,
+    paper_account,
     phantom_state,
     phantom_tracker,
     phantom_trail,
@@ -213,7 +214,7 @@ def assemble(ground: Ground) -> Bot:
     reporter = Reporter()
     feed = _feed(ground, frames, klines)
     watchdog = Watchdog(settings.health.watchdog_s)
-    phantoms = _phantoms(ground, strategy_plans, trader, judge, phantom_state(who, redis, state))
+    phantoms = _phantoms(ground, strategy_plans, trader, judge, phantom_state(settings, who, redis, state))
     parts = Parts(
         trader=trader,
         broker=_broker(ground, finest),
@@ -333,9 +334,9 @@ def _delivery_terms(settings: Settings) -> DeliveryTerms:
 
 
 async def _owner(settings: Settings, exchange: BybitBroker | PolledMarket, symbols: list[str]) -> Identity:
-    account = "paper"
     if isinstance(exchange, PolledMarket):
-        return Identity(settings.source.value, settings.mode, account)
+        return Identity(settings.source.value, settings.mode, paper_account(settings))
+    account = paper_account(settings)
     if settings.source.practice:
         account = (await exchange.account_facts())["uid"]
     elif settings.mode == "live":

@@ -23,6 +23,7 @@ from bootstrap.parts import (
     open_venue,
     phantom_tracker,
     plans,
+    realm,
     state_database,
 )
 from broker.paper import PaperBroker
@@ -290,7 +291,7 @@ def training_runs(settings: Settings, strategy: str) -> list[dict[str, Any]]:
     """Return the newest training runs of a strategy, or of all. Raises Unavailable, and BadData for one unheard of."""
     main, enabled = database(settings), plans(settings)
     try:
-        registry = Registry(main, settings.source.value)
+        registry = Registry(main, realm(settings))
         found = [run for name in ([strategy] if strategy else enabled) for run in registry.runs(name)]
     finally:
         main.close()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from bootstrap.keys import model_key
-from bootstrap.parts import costs, database, keyvalue, state_database
+from bootstrap.parts import costs, database, keyspace, keyvalue, realm, state_database
 from domain.candle import Bars, Series, timeframe_ms
 from ml.features import NAMES, SCHEMA, features
 from ml.job import Terms
@@ -78,9 +78,10 @@ def school(
         )
         for name, plan in plans.items()
     }  # fmt: skip
-    store = ModelStore(TableState(state, f"models/{source}"), RedisState(redis) if redis is not None else None)
+    copies = RedisState(redis, keyspace(settings)) if redis is not None else None
+    store = ModelStore(TableState(state, f"models/{realm(settings)}"), copies)
     return School(
-        judge, LessonBook(main, source, NAMES, SCHEMA), store, Registry(main, source), key=model_key(settings),
+        judge, LessonBook(main, source, NAMES, SCHEMA), store, Registry(main, realm(settings)), key=model_key(settings),
         database=main.address, terms=terms, lessons_max=ml.lessons_max, clock=lambda: int(time.time() * 1000),
         past=lambda name: str(past_file(settings, name)),
     )  # fmt: skip

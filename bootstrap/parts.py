@@ -17,9 +17,12 @@ from bootstrap.log_setup import secrets as secrets  # noqa: PLC0414
 from bootstrap.pins import pins_of
 from bootstrap.records import database as database  # noqa: PLC0414
 from bootstrap.records import journal_folder as journal_folder  # noqa: PLC0414
+from bootstrap.records import keyspace as keyspace  # noqa: PLC0414
 from bootstrap.records import known_owner as known_owner  # noqa: PLC0414
 from bootstrap.records import lived as lived  # noqa: PLC0414
 from bootstrap.records import owner_note as owner_note  # noqa: PLC0414
+from bootstrap.records import paper_account as paper_account  # noqa: PLC0414
+from bootstrap.records import realm as realm  # noqa: PLC0414
 from bootstrap.records import tracker as tracker  # noqa: PLC0414
 from bootstrap.sources import Budgets, sources
 from bootstrap.user_strategies import NotLoaded, built, choices, exits_of, kind_of, origin, runs_on
@@ -123,9 +126,11 @@ def phantom_trail(
     return PhantomTrail(main, who, journal_folder(settings, who), kept, list(used), takes_over)
 
 
-def phantom_state(who: Identity, redis: Redis | None, state: Database) -> State:
+def phantom_state(settings: Settings, who: Identity, redis: Redis | None, state: Database) -> State:
     """Return where the state of an owner's phantoms is kept: in Redis, or else in a file here."""
-    return RedisState(redis) if redis is not None else TableState(state, "/".join(who))
+    if redis is None:
+        return TableState(state, "/".join(who))
+    return RedisState(redis, keyspace(settings))
 
 
 def state_database(settings: Settings) -> Database:
@@ -291,6 +296,7 @@ def sandbox_process(settings: Settings) -> SandboxProcess:
     """Return the practice exchange as the settings want it."""
     held = settings.sandbox
     arguments = [
+        "--uid", paper_account(settings),
         "--speed", str(held.speed), "--seed", str(held.seed), "--symbols", str(held.symbols), "--wallet",
         str(held.wallet), "--idle-exit", str(held.idle_exit_s), *(["--step"] if held.step else []),
         *([] if held.slices else ["--no-slices"]),

@@ -35,7 +35,9 @@ def journal_folder(settings: Settings, who: Identity) -> Path:
 
 def known_owner(settings: Settings) -> Identity:
     """Return whose records a command without an exchange connection looks at: the one met last, or a guess."""
-    account = _practice_account() if settings.source.practice else "paper"
+    account = paper_account(settings)
+    if settings.trading.account and settings.mode != "live":
+        return Identity(settings.source.value, settings.mode, account)
     try:
         account = msgspec.json.decode(owner_note(settings).read_bytes(), type=str)
     except (OSError, msgspec.MsgspecError):
@@ -80,7 +82,21 @@ def tracker(
     )  # fmt: skip
 
 
-def _practice_account() -> str:
-    from sandbox.exchange import Terms  # noqa: PLC0415  its market takes a while to load
+def paper_account(settings: Settings) -> str:
+    """Return what an account without real money is kept under: its name, or on a practice exchange the uid there."""
+    name = settings.trading.account
+    if not settings.source.practice:
+        return name or "paper"
+    from sandbox.exchange import uid_of  # noqa: PLC0415  its market takes a while to load
 
-    return Terms().uid
+    return uid_of(name)
+
+
+def keyspace(settings: Settings) -> str:
+    """Return what the keys of this account begin with in Redis: nothing where it is the only one."""
+    return f"account:{settings.trading.account}" if settings.trading.account else ""
+
+
+def realm(settings: Settings) -> str:
+    """Return what models and their history are kept under: the source, and the account where it has a name."""
+    return "/".join(filter(None, (settings.source.value, settings.trading.account)))

@@ -25,6 +25,9 @@ LOAD_S = 60.0
 class LessonBook:
     """The lessons of one source, of all its accounts and modes. Raises Unavailable when the database is away.
 
+    A signal that several accounts followed is one lesson: the trade's where one of them traded it. Counted by each, it
+    would make a model surer than it may be.
+
     ``features`` names the vector's numbers in order, ``version`` the table that they are of: vectors of another are
     no lessons.
     """
@@ -35,10 +38,14 @@ class LessonBook:
     def counts(self) -> dict[str, Counts]:
         """Return how many lessons there are of each strategy."""
         columns = schema.phantom_trades_live.c
-        query = (
-            sa.select(columns.strategy_name, columns.was_executed, sa.func.count())
+        signals = (
+            sa.select(columns.strategy_name, sa.func.max(sa.cast(columns.was_executed, sa.Integer)).label("executed"))
             .where(columns.source == self._source, columns.kind == CLOSED, columns.schema == self._version)
-            .group_by(columns.strategy_name, columns.was_executed)
+            .group_by(columns.strategy_name, columns.symbol, columns.timeframe, columns.signal_time)
+            .subquery()
+        )
+        query = sa.select(signals.c.strategy_name, signals.c.executed, sa.func.count()).group_by(
+            signals.c.strategy_name, signals.c.executed
         )
         by_strategy: dict[str, Counts] = {}
         with self._database.reading(LOAD_S) as connection:
@@ -55,14 +62,20 @@ class LessonBook:
         """
         closed, opened = schema.phantom_trades_live.alias("closed"), schema.phantom_trades_live.alias("opened")
         same = [opened.c[name] == closed.c[name] for name in ("source", "mode", "account", "phantom_id")]
-        query = (
+        place = sa.func.row_number().over(
+            partition_by=(closed.c.symbol, closed.c.timeframe, closed.c.signal_time),
+            order_by=(closed.c.was_executed.desc(), closed.c.phantom_id),
+        )
+        told = (
             sa.select(closed.c.phantom_id, opened.c.features, closed.c.realized_rr, closed.c.was_executed,
-                      closed.c.signal_time, closed.c.exit_time)
+                      closed.c.signal_time, closed.c.exit_time, place.label("place"))
             .join(opened, sa.and_(*same, opened.c.kind == OPENED))
             .where(closed.c.source == self._source, closed.c.strategy_name == strategy, closed.c.kind == CLOSED,
                    opened.c.schema == self._version, opened.c.features.is_not(None))
-            .order_by(closed.c.signal_time.desc(), closed.c.phantom_id).limit(most)
+            .subquery()
         )  # fmt: skip
+        first = sa.select(told).where(told.c.place == 1)
+        query = first.order_by(told.c.signal_time.desc(), told.c.phantom_id).limit(most)
         trades = schema.trades.c
         really = sa.select(trades.trade_id, trades.r_multiple).where(
             trades.source == self._source, trades.strategy_name == strategy,

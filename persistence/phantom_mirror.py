@@ -145,7 +145,7 @@ class PhantomMirror:
         if owner not in {None, self._owner}:
             raise Unavailable(
                 f"{self._state.name}: {(owner or b'').decode(errors='replace')} keeps its phantoms there; give this "
-                "bot a database of its own, as in redis://host:6379/1"
+                "bot a name in trading.account, or a database of its own, as in redis://host:6379/1"
             )
         if owner is None:
             self._move_strings()

@@ -84,18 +84,18 @@ class State(Protocol):
 
 
 class RedisState:
-    """State in Redis."""
+    """State in Redis; ``space`` stands before each key and keeps what several owners have apart."""
 
     name = "redis"
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, redis: Redis, space: str = "") -> None:
+        self._redis, self._space = redis, f"{space}:" if space else ""
 
     def apply(self, changes: Sequence[Change]) -> None:
         """Make changes, all or none."""
         with self._redis.pipeline() as pipe:
             for change in changes:
-                match change:
+                match change._replace(key=self._space + change.key):
                     case Put(key, value, seconds):
                         pipe.set(key, value, ex=seconds or None)
                     case PutFields(key, fields) if fields:
@@ -111,24 +111,25 @@ class RedisState:
     def get(self, key: str) -> bytes | None:
         """Return the value under a key."""
         with self._redis.translated():
-            value: bytes | None = self._redis.client.get(key)
+            value: bytes | None = self._redis.client.get(self._space + key)
         return value
 
     def fields(self, key: str) -> dict[str, bytes]:
         """Return the hash under a key."""
         with self._redis.translated():
-            values = self._redis.client.hgetall(key)
+            values = self._redis.client.hgetall(self._space + key)
         return {name.decode(errors="replace"): value for name, value in values.items()}
 
     def items(self, key: str) -> list[bytes]:
         """Return the list under a key, newest first."""
         with self._redis.translated():
-            return list(self._redis.client.lrange(key, 0, -1))
+            return list(self._redis.client.lrange(self._space + key, 0, -1))
 
     def keys(self, pattern: str) -> list[str]:
         """Return the keys that begin with ``pattern``."""
         with self._redis.translated():
-            return sorted(key.decode(errors="replace") for key in self._redis.client.scan_iter(f"{pattern}*"))
+            keys = [key.decode(errors="replace") for key in self._redis.client.scan_iter(f"{self._space}{pattern}*")]
+        return sorted(key.removeprefix(self._space) for key in keys)
 
 
 class TableState:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-PERIODS = {"all_time": None, "last_7d": 7, "last_30d": 30}
+ALL_TIME = "all_time"
+PERIODS = {ALL_TIME: None, "last_7d": 7, "last_30d": 30}
 COLUMNS = [column.name for column in schema.trades.columns]
 CALL_S = 1.0
 BULK_S = 5.0

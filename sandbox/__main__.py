@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from domain.errors import ConfigError, Unavailable
-from sandbox.exchange import Terms
+from sandbox.exchange import UID, Terms
 from sandbox.server import Options, serve
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USAGE
     terms = Terms(
         speed=1.0 if asked.now else asked.speed, step=asked.step, wallet=asked.wallet, now=asked.now,
-        marked=tuple(asked.mark), slices=asked.slices, limits=not asked.no_limits,
+        marked=tuple(asked.mark), slices=asked.slices, limits=not asked.no_limits, uid=str(asked.uid),
     )  # fmt: skip
     options = Options(
         asked.state, port=asked.port, seed=asked.seed, symbols=asked.symbols, replay=tuple(asked.replay),
@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--symbols", type=_between(int, 1, 1_000), default=20, help="how many made-up markets")
     made.add_argument("--wallet", type=_decimal, default=Decimal(10_000), help="USDT to begin with")
     made.add_argument("--replay", action="append", default=[], help="candle file to play, PATH or SYMBOL=PATH")
+    made.add_argument("--uid", type=_between(int, 1), default=UID, help="number of the account")
     made.add_argument("--quiet", type=_between(float, 0, 1), default=0.0, help="share of made-up markets with silences")
     made.add_argument("--mark", action="append", default=[], help="CONTRACT=stock, commodity, innovation, pre_listing")
     made.add_argument("--now", action="store_true", help="market time is this machine's time, at speed 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 
 FUNDING_RATE = Decimal("0.0001")
 WARMUP_MS = 12 * DAY_MS
+UID = 1_000_001
+
+
+def uid_of(name: str) -> str:
+    """Return the uid of a practice account: the same name gives the same, no name the first."""
+    return str(UID + 1 + zlib.crc32(name.encode()) if name else UID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +44,7 @@ class Terms:
     speed: float = 60.0
     step: bool = False
     wallet: Decimal = Decimal(10_000)
-    uid: str = "1000001"
+    uid: str = str(UID)
     key: str = "practice-key"
     secret: str = "practice-secret"  # noqa: S105  opens nothing but the practice exchange
     key_ends: str = "1970-01-01T00:00:00Z"

@@ -14,11 +14,11 @@ from persistence.keyvalue import Redis
 from persistence.state import Drop, DropFields, Push, Put, PutFields, RedisState, TableState
 
 
-@pytest.fixture(params=["redis", "sqlite"])
+@pytest.fixture(params=["redis", "redis of several accounts", "sqlite"])
 def state(request, tmp_path):
-    if request.param == "redis":
+    if request.param != "sqlite":
         redis = Redis(request.getfixturevalue("own_redis").url)
-        yield RedisState(redis)
+        yield RedisState(redis, "account:me" if "several" in request.param else "")
         redis.close()
     else:
         database = Database(f"sqlite:///{tmp_path / 'state.sqlite'}")
@@ -38,6 +38,20 @@ def test_values_hashes_and_capped_lists(state):
     assert (state.get("a"), state.fields("h"), state.items("l")) == (None, {}, [b"4", b"3"])
 
 
+def test_accounts_that_share_a_redis_do_not_see_each_others_keys(own_redis):
+    redis = Redis(own_redis.url)
+    alone, mine, other = (RedisState(redis, space) for space in ("", "account:me", "account:other"))
+    for number, state in enumerate((alone, mine, other)):
+        state.apply([Put("a", str(number).encode()), PutFields("h", {"x": b"1"}), Push("l", [b"1"], 9)])
+    other.apply([Drop("a"), DropFields("h", ["x"]), Push("l", [b"2"], 9)])
+    assert (alone.get("a"), mine.get("a"), other.get("a")) == (b"0", b"1", None)
+    assert (alone.fields("h"), mine.fields("h"), other.fields("h")) == ({"x": b"1"}, {"x": b"1"}, {})
+    assert (alone.items("l"), mine.items("l"), other.items("l")) == ([b"1"], [b"1"], [b"2", b"1"])
+    assert (mine.keys(""), other.keys("")) == (["a", "h", "l"], ["l"])
+    assert alone.keys("a") == ["a", *(f"account:{who}" for who in ("me:a", "me:h", "me:l", "other:l"))]
+    redis.close()
+
+
 def test_changes_are_made_all_or_none(state, own_redis):
     state.apply([Put("a", b"1")])
     if state.name == "redis":
@@ -55,8 +69,8 @@ def test_changes_are_made_all_or_none(state, own_redis):
 def test_what_has_run_out_is_gone(state):
     state.apply([Put("a", b"1", 3_600), Put("b", b"1")])
     if state.name == "redis":
-        assert 3_500 < state._redis.client.ttl("a") <= 3_600
-        assert state._redis.client.ttl("b") == -1
+        assert 3_500 < state._redis.client.ttl(state._space + "a") <= 3_600
+        assert state._redis.client.ttl(state._space + "b") == -1
         return
     with state._database.transaction() as connection:
         past = datetime.now(UTC) - timedelta(seconds=1)

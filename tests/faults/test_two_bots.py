@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 
 import pytest
 
+from persistence.keyvalue import Redis
+from persistence.state import RedisState
 from tests.bot import Bot, exchange_alone, until
 
 NOTICED = "another instance sends orders to this account: no entries here"
@@ -97,6 +100,41 @@ def test_two_bots_without_a_common_database_notice_each_other(alone, tmp_path):
     finally:
         first.close()
         second.close()
+
+
+def test_bots_with_names_share_a_database_and_a_redis(own_postgres, own_redis, tmp_path):
+    """Found by ten paper bots: the second one silenced the first."""
+    shared = {"DATABASE_URL": own_postgres.dsn("postgres"), "REDIS_URL": own_redis.url}
+    bots = [Bot(tmp_path / name, **shared, REVENANT__TRADING__ACCOUNT=name) for name in ("alice", "bob")]
+    try:
+        for bot in bots:
+            bot.start()
+        for bot in bots:
+            bot.wait_ready()
+        ended = {bot: bot.wait_for("trades", lambda s: s["closed"] >= 2) for bot in bots}
+        assert {status["lease"]["state"] for status in ended.values()} == {"held"}
+        assert [bot.manage("trades", "verify").returncode for bot in bots] == [0, 0]
+        redis = Redis(own_redis.url)
+        spaces = [RedisState(redis, f"account:{name}") for name in ("alice", "bob")]
+        until(lambda: all("phantom:completed" in space.keys("phantom:") for space in spaces), "the phantoms of both")
+        assert RedisState(redis).keys("phantom:") == []
+        redis.close()
+
+        def counted() -> list[dict[str, str]] | None:
+            rows = json.loads(bots[0].manage("fleet", "--json").stdout)
+            assert [row["state"] for row in rows] == ["runs", "runs"]
+            return rows if all(int(row["trades"]) >= 2 for row in rows) else None
+
+        rows = until(counted, "the trades of both to be counted")
+        assert [bot.stop() for bot in bots] == [0, 0]
+        accounts = own_postgres.sql("SELECT account, count(*), count(DISTINCT trade_id) FROM trades GROUP BY account")
+        assert {row[0] for row in accounts} == {row["account"] for row in rows}
+        assert all(count == distinct for _, count, distinct in accounts)
+        told = bots[1].manage("fleet")
+        assert (told.returncode, told.stdout.count("stopped")) == (0, 2), told.stdout
+    finally:
+        for bot in bots:
+            bot.close()
 
 
 def test_nothing_that_earlier_lives_left_behind_is_taken_for_another_instance(alone, tmp_path):

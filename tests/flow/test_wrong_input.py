@@ -59,6 +59,7 @@ WRONG = {
     "data workers": ["-c {made}", "-c /nowhere.yaml"],
     "db-stats": ["-c /nowhere.yaml"],
     "doctor": ["-c /nowhere.yaml"],
+    "fleet": ["-c /nowhere.yaml"],
     "forceexit": ["BTC", "NOSUCH", "", "BTC --part x", "BTC --part 0%"],
     "init": [
         "--source nosuch",

@@ -358,6 +358,34 @@ def test_numbers_of_an_earlier_program_are_taken_over_and_its_pickles_left_alone
     redis.close()
 
 
+def test_a_signal_that_several_accounts_followed_is_one_lesson(database_url, tmp_path):
+    from persistence.phantom_trail import PhantomTrail
+    from tests.contract.test_audit import carry, told
+    from tests.unit.test_phantom_tracker import WHO
+
+    database, state = Database(database_url), Database(f"sqlite:///{tmp_path / 's.sqlite'}")
+    for name, ended in (("alice", 4), ("bob", 6)):
+        folder = tmp_path / name
+        folder.mkdir()
+        mine = WHO._replace(account=name)
+        trail = PhantomTrail(database, mine, folder, TableState(state, name), ["scalp"])
+        records = told(6, ended)
+        if name == "bob":
+            # it traded the second, which the other one only followed
+            for record in records:
+                if record.phantom.signal_time == records[1].phantom.signal_time:
+                    record.phantom.gate = ""
+        trail.add(records)
+        carry(trail)
+    book = LessonBook(database, "synthetic", ["rsi"], records[0].phantom.schema)
+    lessons = book.load("scalp", 100)
+    assert lessons.signal_time.tolist() == [record.phantom.signal_time for record in records[:6]]
+    assert lessons.executed.tolist() == [True, True, True, False, True, False]
+    assert book.counts() == {"scalp": Counts(executed=4, phantoms=2)}
+    database.close()
+    state.close()
+
+
 def test_lessons_are_counted_and_read_in_order(tmp_path):
     from persistence.phantom_trail import PhantomTrail
     from tests.contract.test_audit import carry, told

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import typing
 
 import pytest
@@ -69,6 +70,12 @@ def test_what_may_stand_somewhere_is_listed_however_deep_it_is(tmp_path, text, s
     with pytest.raises(ConfigError) as raised:
         settings.load(path, {})
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("name", ["Alice", "a b", "../x", "a:b", "_a", "a" * 25, "ä", "a\n", "a-b"])
+def test_a_name_of_an_account_that_cannot_be_part_of_files_and_keys_is_refused(name):
+    with pytest.raises(ConfigError, match=r"trading\.account.*lower-case letters, digits and underscores"):
+        settings.load(None, {"REVENANT__TRADING__ACCOUNT": json.dumps(name)})
 
 
 @pytest.mark.parametrize(("name", "said"), [
