@@ -58,6 +58,10 @@ class Guard:
         """Take note that the stop of a position stands at this moment."""
         self._seen[held.digest] = asyncio.get_running_loop().time()
 
+    def stood(self, held: Position) -> bool:
+        """Return whether the stop of a position has been seen."""
+        return held.digest in self._seen
+
     async def look(self, held: Mapping[str, Position], reported: Mapping[str, PositionReport]) -> None:
         """Compare open positions with what is reported of them, by symbol, and set what is missing or too loose."""
         found = self._found
@@ -87,7 +91,7 @@ class Guard:
     async def set_stop(self, there: PositionReport, stop: Decimal, target: Decimal | None) -> StopOutcome:
         """Set stop and target of a position that is reported; return what became of the stop."""
         side = Side.LONG if there.qty > 0 else Side.SHORT
-        outcome = await self._stops.set(there.symbol, side, stop, target, index=there.index)
+        outcome = await self._stops.set(there.symbol, side, stop, target, there=there, index=there.index)
         if outcome.placed is not Placed.SET:
             log.warning("stop not set", symbol=there.symbol, stop=str(stop), outcome=outcome.placed.value,
                         reason=outcome.reason)  # fmt: skip
