@@ -389,5 +389,5 @@ def run(count: int, seed: int, told: Any = None) -> dict[str, Any]:
         shutil.rmtree(base, ignore_errors=True)
     return {
         "seed": seed, "episodes": count, **totals, "failed": len(failed), "seeds": failed[:10], "clean": not failed,
-        "unowned_s": spread(watch.unowned), "naked_s": spread(watch.naked), "seconds": round(time.monotonic() - began, 1),
+        "unowned_s": spread(watch.unowned), "naked_s": spread(watch.naked), "passed_s": spread(watch.passed), "seconds": round(time.monotonic() - began, 1),
     }  # fmt: skip
