@@ -56,7 +56,6 @@ class Beside:
             if there is None:
                 # a list that leaves a symbol out says nothing about it
                 continue
-            self._unexplained.see(there)
             # not as it was at the beginning: for each symbol executions may have been asked for
             if not _difference(position, there):
                 continue

@@ -75,15 +75,20 @@ class Lookout:
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._pause()
-                # what the private stream tells of a stop waits for no list
+                # what the private stream tells of a stop waits for no list, nor does what has lasted long enough
                 self._restore(group, self._reconciler.bare())
+                self._settle(group)
                 reports = await self._reported()
                 if reports is None or not self._acting():
                     continue
                 self._restore(group, reports)
                 self.look(reports)
-                for symbol in self._differing():
-                    group.create_task(self._prove(symbol))
+                self._settle(group)
+
+    def _settle(self, group: asyncio.TaskGroup) -> None:
+        for symbol in self._differing() if self._acting() else ():
+            self._proving.add(symbol)
+            group.create_task(self._prove(symbol))
 
     def _restore(self, group: asyncio.TaskGroup, reports: Sequence[PositionReport]) -> None:
         for held, there in self._naked(reports) if self._acting() else ():
@@ -96,7 +101,6 @@ class Lookout:
         return [one for one in self._reconciler.unexplained.due() if one not in others | self._proving]
 
     async def _prove(self, symbol: str) -> None:
-        self._proving.add(symbol)
         try:
             await self._reconciler.prove(symbol)
         finally:

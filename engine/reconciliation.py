@@ -102,7 +102,7 @@ class Reconciler:
         self.found = Differences()
         self.guard = Guard(trader, shell, stops or Stops(broker, Unruled()), self.found)
         self._corrections = Corrections(trader, shell, self._executions_of, self.guard.hands)
-        self.unexplained = Unexplained(trader.book, shell.nudge)
+        self.unexplained = Unexplained(trader.book, self._waited)
         self._beside = Beside(trader.book, self.guard.hands, self.unexplained, self._executions_of)
         self._bare: dict[str, PositionReport] = {}
         self.flattening = Flattening(shell, paper=terms.paper)
@@ -143,6 +143,12 @@ class Reconciler:
         if not there.index and held is not None and there.qty and not there.stop and self.guard.stood(held):
             self._bare[there.symbol] = there
             self.unexplained.wake.set()
+
+    def _waited(self, symbol: str) -> None:
+        """Have a difference settled that was first seen long enough ago, unless it has been met meanwhile."""
+        if self._occupied(symbol) or symbol not in self.found.foreign:
+            self.unexplained.wake.set()
+            self._shell.nudge()
 
     def _minded(self, there: PositionReport) -> bool:
         return not there.index and (self._occupied(there.symbol) or there.symbol not in self.found.foreign)
@@ -251,6 +257,8 @@ class Reconciler:
     async def _reported(self) -> tuple[list[PositionReport], dict[str, PositionReport]]:
         """Return the legs of hedge mode, and the positions of one-way mode by symbol."""
         reports = await self._lists.positions()
+        for one in reports:
+            self.see(one)
         return [one for one in reports if one.index], {one.symbol: one for one in reports if not one.index}
 
     async def _not_shown(self, reported: dict[str, PositionReport]) -> list[PositionReport]:

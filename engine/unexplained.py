@@ -50,10 +50,11 @@ class Unexplained:
     A list may be older than the executions that are known, so one that contradicts what was seen a moment ago ends
     nothing. The private stream may be older than that: what it tells begins a wait, and only lists go on with it. What
     is there beyond a position stays there when that one ends; with another position of ours everything begins anew.
-    ``over`` is called whenever a difference has stayed for ``WAIT_S``; ``wake`` is set then, too.
+    ``over`` takes the symbol whenever a difference was first seen ``WAIT_S`` ago; ``wake`` is set where somebody waits
+    for what may not wait until the next look.
     """
 
-    def __init__(self, book: Book, over: Callable[[], None]) -> None:
+    def __init__(self, book: Book, over: Callable[[str], None]) -> None:
         self._book, self._over = book, over
         self._clocks: dict[str, dict[Decimal, Clock]] = {}
         self._seen: dict[str, PositionReport] = {}
@@ -67,7 +68,7 @@ class Unexplained:
 
     def hear(self, there: PositionReport) -> None:
         """Take note of what the private stream tells of a position."""
-        self._begin(self._followed(there.symbol), self.of(there))
+        self._begin(there.symbol, self._followed(there.symbol), self.of(there))
 
     def see(self, there: PositionReport) -> None:
         """Take note of what a list shows of a position."""
@@ -84,13 +85,13 @@ class Unexplained:
             clock.denied = now if clock.denied is None else clock.denied
             if now - clock.denied > LATE_S or (clock.explained and not amount):
                 del clocks[known]
-        self._begin(clocks, amount)
+        self._begin(symbol, clocks, amount)
 
-    def _begin(self, clocks: dict[Decimal, Clock], amount: Decimal) -> None:
+    def _begin(self, symbol: str, clocks: dict[Decimal, Clock], amount: Decimal) -> None:
         loop = asyncio.get_running_loop()
         if amount and amount not in clocks:
             clocks[amount] = Clock(loop.time(), loop.time())
-            loop.call_later(WAIT_S, self._end)
+            loop.call_later(WAIT_S, self._over, symbol)
         if len(clocks) > AMOUNTS_MAX:
             del clocks[next(iter(clocks))]
 
@@ -106,13 +107,18 @@ class Unexplained:
         return [symbol for symbol, there in lasting.items() if not self.lasts(there, NEVER)]
 
     def answered(self, symbol: str, asked: float) -> PositionReport | None:
-        """Take that the executions of a symbol are known as of a time; return what they leave unexplained for long."""
-        self._asked[symbol] = asked
+        """Take that the executions of a symbol are known as of a time; return what they leave unexplained for long.
+
+        What no list has shown for a while may have changed: it is due again.
+        """
         there = self._seen.get(symbol)
-        if there is None or not self.lasts(there, asked):
-            return None
-        fresh = asyncio.get_running_loop().time() - self._clocks[symbol][self.of(there)].last <= LATE_S
-        return there if fresh else None
+        lasting = there is not None and self.lasts(there, asked)
+        if there is not None and lasting:
+            last = self._clocks[symbol][self.of(there)].last
+            if asyncio.get_running_loop().time() - last > LATE_S:
+                return None
+        self._asked[symbol] = asked
+        return there if lasting else None
 
     def _followed(self, symbol: str) -> dict[Decimal, Clock]:
         """Return since when amounts of a symbol have been unexplained, as far as the book has not changed meanwhile."""
@@ -127,7 +133,3 @@ class Unexplained:
             clock.explained |= bool(executed) and ZERO < amount / executed <= 1
         self._known[symbol] = digest or before, net
         return clocks
-
-    def _end(self) -> None:
-        self.wake.set()
-        self._over()

@@ -42,7 +42,7 @@ def lasting(*steps, qty="13", until=WAIT_S):
     book = Book()
 
     async def live(loop):
-        unexplained = Unexplained(book, lambda: None)
+        unexplained = Unexplained(book, lambda _: None)
         for at, step in steps:
             await asyncio.sleep(at - loop.time())
             step(unexplained, book)
@@ -114,7 +114,7 @@ def test_what_nobody_has_seen_for_long_begins_anew():
 
 def test_of_many_amounts_few_are_remembered():
     async def live(_):
-        unexplained = Unexplained(Book(), lambda: None)
+        unexplained = Unexplained(Book(), lambda _: None)
         for qty in range(11, 100):
             unexplained.see(shown(qty))
         return len(unexplained._clocks[A])
