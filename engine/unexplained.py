@@ -21,6 +21,9 @@ WAIT_S = 2.0
 LATE_S = 1.5
 """By how much a list of positions may be older than the executions that are known."""
 
+LISTED_S = 0.5
+"""So long before that a list has to have shown it, too: by itself the private stream proves nothing."""
+
 UNSEEN_S = 4.0
 """What nobody has seen for so long may have been something else."""
 
@@ -35,11 +38,13 @@ NEVER = float("-inf")
 class Clock:
     """When at least so much was unexplained ``first`` and ``last``, and since when lists have shown something else.
 
-    ``explained`` says that executions which came to be known since then may be all of it.
+    ``listed`` is when a list first showed it; ``explained`` says that executions which came to be known since then may
+    be all of it.
     """
 
     first: float
     last: float
+    listed: float | None = None
     denied: float | None = None
     explained: bool = False
 
@@ -76,16 +81,18 @@ class Unexplained:
         clocks = self._followed(symbol)
         self._seen[symbol] = there
         for known, clock in list(clocks.items()):
-            if now - clock.last > UNSEEN_S:
+            there_still = bool(amount) and ZERO < known / amount <= 1
+            denied = clock.denied if clock.denied is not None else now
+            if now - clock.last > UNSEEN_S or now - denied > LATE_S or (clock.explained and not amount):
                 del clocks[known]
-                continue
-            if amount and ZERO < known / amount <= 1:
+            elif there_still:
                 clock.last, clock.denied, clock.explained = now, None, False
-                continue
-            clock.denied = now if clock.denied is None else clock.denied
-            if now - clock.denied > LATE_S or (clock.explained and not amount):
-                del clocks[known]
+            else:
+                clock.denied = denied
         self._begin(symbol, clocks, amount)
+        for clock in clocks.values():
+            if clock.last == now and clock.denied is None and clock.listed is None:
+                clock.listed = now
 
     def _begin(self, symbol: str, clocks: dict[Decimal, Clock], amount: Decimal) -> None:
         loop = asyncio.get_running_loop()
@@ -98,7 +105,10 @@ class Unexplained:
     def lasts(self, there: PositionReport, asked: float) -> bool:
         """Return whether executions ``asked`` for at a time of the loop (seconds) would explain what is reported."""
         clock = self._clocks.get(there.symbol, {}).get(self.of(there))
-        return clock is not None and max(asked, self._asked.get(there.symbol, asked)) >= clock.first + WAIT_S
+        asked = max(asked, self._asked.get(there.symbol, asked))
+        if clock is None or clock.listed is None:
+            return False
+        return asked >= max(clock.first + WAIT_S, clock.listed + LISTED_S)
 
     def due(self) -> list[str]:
         """Return the symbols that have differed for so long that their executions have to be asked for."""

@@ -70,12 +70,18 @@ def change(qty, digest="ours"):
 
 def test_the_wait_begins_with_what_the_private_stream_tells():
     """Seen: it began with the first comparison whose list showed the difference, up to two seconds later."""
-    assert lasting((0, hear("13")))
-    assert not lasting((0.5, see("13")))
+    assert lasting((0, hear("13")), (1, see("13")))
+    assert not lasting((1, see("13")))
+
+
+def test_what_the_private_stream_told_and_one_list_shows_long_after_may_be_something_new():
+    """Seen: a partial target had just filled with as much as a late report of the entry had shown to be missing."""
+    assert not lasting((0, hear("13")))
+    assert not lasting((0, hear("13")), (0.4, see("10")), (1, see("10")), (0.5 + LATE_S, see("13")), until=2.5)
 
 
 def test_a_list_that_is_older_than_the_difference_does_not_end_the_wait():
-    assert lasting((0, hear("13")), (LATE_S - 0.1, see("10")))
+    assert lasting((0, hear("13")), (0.5, see("13")), (LATE_S - 0.1, see("10")))
 
 
 @pytest.mark.parametrize("other", ["10", "11", "7"])
