@@ -55,7 +55,7 @@ class Unexplained:
     A list may be older than the executions that are known, so one that contradicts what was seen a moment ago ends
     nothing. The private stream may be older than that: what it tells begins a wait, and only lists go on with it. What
     is there beyond a position stays there when that one ends; with another position of ours everything begins anew.
-    ``over`` takes the symbol whenever a difference was first seen ``WAIT_S`` ago; ``wake`` is set where somebody waits
+    ``over`` takes the symbol when a difference that was first seen ``WAIT_S`` ago is still there; ``wake`` is set where somebody waits
     for what may not wait until the next look.
     """
 
@@ -98,7 +98,7 @@ class Unexplained:
         loop = asyncio.get_running_loop()
         if amount and amount not in clocks:
             clocks[amount] = Clock(loop.time(), loop.time())
-            loop.call_later(WAIT_S, self._over, symbol)
+            loop.call_later(WAIT_S, self._end, symbol)
         if len(clocks) > AMOUNTS_MAX:
             del clocks[next(iter(clocks))]
 
@@ -143,3 +143,8 @@ class Unexplained:
             clock.explained |= bool(executed) and ZERO < amount / executed <= 1
         self._known[symbol] = digest or before, net
         return clocks
+
+    def _end(self, symbol: str) -> None:
+        # most have long been explained by then
+        if symbol in self.due():
+            self._over(symbol)

@@ -118,6 +118,21 @@ def test_what_nobody_has_seen_for_long_begins_anew():
     assert not lasting((0, see("13")), until=UNSEEN_S + 0.1)
 
 
+@pytest.mark.parametrize(("qty", "told"), [("13", [A]), ("10", [])])
+def test_the_end_of_a_wait_is_told_only_where_the_difference_is_still_there(qty, told):
+    over = []
+
+    async def live(_):
+        unexplained = Unexplained(Book(), over.append)
+        unexplained.see(shown("13"))
+        await asyncio.sleep(1)
+        unexplained.see(shown(qty))
+        await asyncio.sleep(WAIT_S)
+
+    run_virtually(live)
+    assert over == told
+
+
 def test_of_many_amounts_few_are_remembered():
     async def live(_):
         unexplained = Unexplained(Book(), lambda _: None)
