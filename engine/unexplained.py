@@ -55,8 +55,8 @@ class Unexplained:
     A list may be older than the executions that are known, so one that contradicts what was seen a moment ago ends
     nothing. The private stream may be older than that: what it tells begins a wait, and only lists go on with it. What
     is there beyond a position stays there when that one ends; with another position of ours everything begins anew.
-    ``over`` takes the symbol when a difference that was first seen ``WAIT_S`` ago is still there; ``wake`` is set where somebody waits
-    for what may not wait until the next look.
+    ``over`` takes the symbol when a difference that was first seen ``WAIT_S`` ago is still there; ``wake`` is for those
+    who set it where something may not wait until the next look.
     """
 
     def __init__(self, book: Book, over: Callable[[str], None]) -> None:
