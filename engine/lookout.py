@@ -72,6 +72,7 @@ class Lookout:
 
     async def run(self) -> None:
         """Look until cancelled."""
+        self._proving.clear()
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._pause()

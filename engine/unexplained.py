@@ -106,7 +106,7 @@ class Unexplained:
         """Return whether executions ``asked`` for at a time of the loop (seconds) would explain what is reported."""
         clock = self._clocks.get(there.symbol, {}).get(self.of(there))
         asked = max(asked, self._asked.get(there.symbol, asked))
-        if clock is None or clock.listed is None:
+        if clock is None or clock.listed is None or asyncio.get_running_loop().time() - clock.last > UNSEEN_S:
             return False
         return asked >= max(clock.first + WAIT_S, clock.listed + LISTED_S)
 

@@ -133,6 +133,21 @@ def test_the_end_of_a_wait_is_told_only_where_the_difference_is_still_there(qty,
     assert over == told
 
 
+def test_what_lists_leave_out_is_not_asked_for_again_and_again():
+    """What is gone from the lists has no report that says so."""
+
+    async def live(_):
+        unexplained, due = Unexplained(Book(), lambda _: None), []
+        unexplained.see(shown("13"))
+        for _ in range(20):
+            await asyncio.sleep(1)
+            due += unexplained.due()
+            unexplained.answered(A, asyncio.get_running_loop().time())
+        return due
+
+    assert len(run_virtually(live)) <= UNSEEN_S
+
+
 def test_of_many_amounts_few_are_remembered():
     async def live(_):
         unexplained = Unexplained(Book(), lambda _: None)
