@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,6 @@ from domain.durations import DAY_MS
 from domain.errors import Rejected, Unavailable
 from domain.ids import parse_order_id
 from domain.order import Cause
-from domain.trade import ZERO
 from engine import rebuild
 from engine.attribution import RACE_MS
 
@@ -25,96 +23,57 @@ if TYPE_CHECKING:
     from engine.hands import Hands
     from engine.position import Position
     from engine.positions import Book
+    from engine.unexplained import Unexplained
 
 log = structlog.get_logger(__name__)
-
-UNEXPLAINED_S = 3.0
-"""How long a difference stays, while executions are asked for, before it counts as one that none explains."""
-
-SURPLUS_S = 2.0
-"""So long, where there is more than ours and no entry of ours may still be filling: only a list can be late then."""
-
-
-LATE_S = 1.5
-"""By how much a list of positions may be older than the executions that are known."""
-
-AMOUNTS_MAX = 20
-"""Of so many amounts it is known since when at least so much of a symbol has been unexplained."""
 
 
 class Beside:
     """Compares quantities, and says what of a position on the exchange is somebody else's.
 
-    What is more than ours is somebody else's, at once where executions say so, else when the difference has stayed.
-    What is missing is told once as a hand's: what is left is managed, and exits can only reduce. What stands on the
-    other side is somebody else's as a whole. ``executions`` are asked for those of a symbol between two market times;
-    ``nudge`` has book and exchange compared again once a difference has stayed for so long.
+    What is more than ours is somebody else's, at once where executions say so, else when the difference has stayed, as
+    ``unexplained`` knows. What is missing is told once as a hand's: what is left is managed, and exits can only reduce.
+    What stands on the other side is somebody else's as a whole. ``executions`` are asked for those of a symbol between
+    two market times.
     """
 
     def __init__(
-        self, book: Book, hands: Hands, nudge: Callable[[], None],
+        self, book: Book, hands: Hands, unexplained: Unexplained,
         executions: Callable[[int, int, str], Awaitable[list[Fill]]],
     ) -> None:  # fmt: skip
-        self._book, self._hands, self._nudge, self._executions = book, hands, nudge, executions
-        self._since: dict[str, dict[Decimal, float]] = {}
-        self._known: dict[str, tuple[Decimal, float]] = {}
+        self._book, self._hands, self._unexplained, self._executions = book, hands, unexplained, executions
 
     async def look(
-        self, held: Mapping[str, Position], reported: Mapping[str, PositionReport], time: int
+        self, held: Mapping[str, Position], reported: Mapping[str, PositionReport], time: int, asked: float
     ) -> list[PositionReport]:
-        """Return what stands beside our positions and entries, as positions of somebody else, at a market time."""
+        """Return what stands beside our positions and entries, as positions of somebody else, at a market time.
+
+        All executions were ``asked`` for at a time of the loop.
+        """
         found = []
-        differing = {symbol: _difference(one, reported[symbol]) for symbol, one in held.items() if symbol in reported}
-        # a list that leaves a symbol out says nothing about it
-        self._since = {
-            symbol: since for symbol, since in self._since.items()
-            if symbol in held and (symbol not in reported or differing[symbol])
-        }  # fmt: skip
-        self._note_known(held)
-        for symbol in differing:
-            position, there = held[symbol], reported[symbol]
+        for symbol, position in held.items():
+            there = reported.get(symbol)
+            if there is None:
+                # a list that leaves a symbol out says nothing about it
+                continue
             # not as it was at the beginning: for each symbol executions may have been asked for
-            difference = _difference(position, there)
-            if not difference:
+            if not _difference(position, there):
                 continue
-            if not self._believed(position, difference) and not await self._explained(position, there, time):
-                continue
-            if _is_more(position, difference):
-                found.append(dataclasses.replace(there, qty=difference))
-            else:
-                log.error("less on the exchange than executions explain", symbol=symbol, known=str(position.qty),
-                          there=str(there.qty))  # fmt: skip
-                await self._hands.missing(position, -difference * position.opening.side.sign, time)
-                # on the other side nothing can be ours
-                found += [there] if there.qty * position.opening.side.sign < 0 else []
+            believed = not self._unexplained.of(there) or self._unexplained.lasts(there, asked)
+            if believed or await self._explained(position, there, time):
+                found += await self.meet(position, there, time)
         return found
 
-    def _note_known(self, held: Mapping[str, Position]) -> None:
-        """Note of each position since when so much of it is known."""
-        now = asyncio.get_running_loop().time()
-        self._known = {
-            symbol: known if (known := self._known.get(symbol)) and known[0] == one.qty else (one.qty, now)
-            for symbol, one in held.items()
-        }
-
-    def _believed(self, position: Position, difference: Decimal) -> bool:
-        symbol, loop = position.symbol, asyncio.get_running_loop()
-        unexplained = difference - self._book.net_of_strays(symbol, 0)
-        if not unexplained:
-            self._since.pop(symbol, None)
-            return True
-        wait_s, now = self._wait_s(position, difference), loop.time()
-        since = self._since.setdefault(symbol, {})
-        if not self._moving(position):
-            # a list may be older than what has just been executed, and then says nothing of what was there before
-            for amount in [one for one in since if not ZERO < one / unexplained <= 1]:
-                del since[amount]
-        if unexplained not in since:
-            since[unexplained] = now
-            loop.call_later(wait_s, self._nudge)
-        if len(since) > AMOUNTS_MAX:
-            del since[next(iter(since))]
-        return now - since.get(unexplained, now) >= wait_s
+    async def meet(self, position: Position, there: PositionReport, time: int) -> list[PositionReport]:
+        """Return what of a position that differs from ours is somebody else's; have told what is missing of ours."""
+        difference = _difference(position, there)
+        if _is_more(position, difference):
+            return [dataclasses.replace(there, qty=difference)]
+        log.error("less on the exchange than executions explain", symbol=there.symbol, known=str(position.qty),
+                  there=str(there.qty))  # fmt: skip
+        await self._hands.missing(position, -difference * position.opening.side.sign, time)
+        # on the other side nothing can be ours
+        return [there] if there.qty * position.opening.side.sign < 0 else []
 
     async def _explained(self, position: Position, there: PositionReport, time: int) -> bool:
         """Return whether executions make up all that is there, those before our entry included.
@@ -140,15 +99,6 @@ class Beside:
         if fill.cause is Cause.FUNDING or self._book.knows(fill.exec_id):
             return False
         return parse_order_id(fill.order_id) is not None or fill.time >= position.intended_at - RACE_MS
-
-    def _moving(self, position: Position) -> bool:
-        """Return whether an execution of a position became known a moment ago."""
-        return asyncio.get_running_loop().time() - self._known[position.symbol][1] < LATE_S
-
-    def _wait_s(self, position: Position, difference: Decimal) -> float:
-        """Return how long an execution of ours may still turn up that explains a difference."""
-        entries = any(one.symbol == position.symbol and one.leg == "e" for one in self._book.unsettled())
-        return UNEXPLAINED_S if entries or not _is_more(position, difference) else SURPLUS_S
 
 
 def _is_more(position: Position, difference: Decimal) -> bool:

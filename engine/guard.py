@@ -38,6 +38,9 @@ SET_PAUSE_S = (0.1, 0.3)
 LIST_LATE_S = 2.0
 """A list that shows no stop so shortly after one was set may be older than that: no hand has taken it."""
 
+STREAM_LATE_S = 5.0
+"""The private stream, where much is told at once, may be older than a list."""
+
 
 class Guard:
     """Compares the stops that are reported with those that should be there; what it finds goes to ``found``."""
@@ -57,6 +60,11 @@ class Guard:
     def saw(self, held: Position) -> None:
         """Take note that the stop of a position stands at this moment."""
         self._seen[held.digest] = asyncio.get_running_loop().time()
+
+    def stood(self, held: Position) -> bool:
+        """Return whether the stop of a position has been seen, and what says otherwise is no older than its setting."""
+        set_at = self._set_at.get(held.digest, float("-inf"))
+        return held.digest in self._seen and asyncio.get_running_loop().time() - set_at >= STREAM_LATE_S
 
     async def look(self, held: Mapping[str, Position], reported: Mapping[str, PositionReport]) -> None:
         """Compare open positions with what is reported of them, by symbol, and set what is missing or too loose."""
@@ -87,7 +95,7 @@ class Guard:
     async def set_stop(self, there: PositionReport, stop: Decimal, target: Decimal | None) -> StopOutcome:
         """Set stop and target of a position that is reported; return what became of the stop."""
         side = Side.LONG if there.qty > 0 else Side.SHORT
-        outcome = await self._stops.set(there.symbol, side, stop, target, index=there.index)
+        outcome = await self._stops.set(there.symbol, side, stop, target, there=there, index=there.index)
         if outcome.placed is not Placed.SET:
             log.warning("stop not set", symbol=there.symbol, stop=str(stop), outcome=outcome.placed.value,
                         reason=outcome.reason)  # fmt: skip

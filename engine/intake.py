@@ -112,6 +112,7 @@ class Intake:
 
     def take_position(self, report: PositionReport) -> None:
         """Compare a position that the private stream reports with the book; a difference wakes the reconciliation."""
+        self._reconciler.hear(report)
         held = self._trader.book.of_symbol(report.symbol)
         if report.index or (held is None and report.symbol in self._trader.situation.foreign):
             return

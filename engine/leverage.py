@@ -56,12 +56,20 @@ class Leverages:
         self, trader: Trader, scribe: Scribe, told: Callable[[str, object], None] = lambda _kind, _what: None
     ) -> None:
         self._trader, self._scribe, self._told = trader, scribe, told
+        self._sights: dict[str, Decimal] = {}
 
     async def look(self, reported: Mapping[str, PositionReport]) -> None:
-        """Compare the leverage of each position of ours with what the exchange lists; zero is no leverage."""
+        """Compare the leverage of each position of ours with what the exchange lists; zero is no leverage.
+
+        A list that shows another quantity may be older than the position: it is believed the second time.
+        """
+        earlier, self._sights = self._sights, {}
         for held in self._trader.book.positions():
             there = reported.get(held.symbol)
             if held.pending or held.flat or there is None or there.leverage in {0, held.leverage}:
+                continue
+            if abs(there.qty) != held.qty and earlier.get(held.digest) != there.leverage:
+                self._sights[held.digest] = there.leverage
                 continue
             before, sign = held.leverage, held.opening.side.sign
             record = LeverageChanged(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -66,24 +67,51 @@ class Lookout:
         self._nudge, self._acting = nudge, acting
         self._seen: dict[str, Seen] = {}
         self._failed = 0
+        self._proving: set[str] = set()
         self._jitter = random.Random()  # noqa: S311  spreads looks, guards nothing
 
     async def run(self) -> None:
         """Look until cancelled."""
+        self._proving.clear()
         async with asyncio.TaskGroup() as group:
             while True:
                 await self._pause()
+                # what the private stream tells of a stop waits for no list, nor does what has lasted long enough
+                self._restore(group, self._reconciler.bare())
+                self._settle(group)
                 reports = await self._reported()
                 if reports is None or not self._acting():
                     continue
-                for held, there in self._naked(reports):
-                    # a symbol in which the exchange hangs keeps no other one waiting
-                    group.create_task(self._reconciler.guard.restore(held, there))
+                self._restore(group, reports)
                 self.look(reports)
+                self._settle(group)
+
+    def _settle(self, group: asyncio.TaskGroup) -> None:
+        for symbol in self._differing() if self._acting() else ():
+            self._proving.add(symbol)
+            group.create_task(self._prove(symbol))
+
+    def _restore(self, group: asyncio.TaskGroup, reports: Sequence[PositionReport]) -> None:
+        for held, there in self._naked(reports) if self._acting() else ():
+            # a symbol in which the exchange hangs keeps no other one waiting
+            group.create_task(self._reconciler.guard.restore(held, there))
+
+    def _differing(self) -> list[str]:
+        """Return where a difference has stayed, in symbols of ours or of nobody's so far, and was not asked for yet."""
+        others = {symbol for symbol in self._reconciler.found.foreign if self._trader.book.of_symbol(symbol) is None}
+        return [one for one in self._reconciler.unexplained.due() if one not in others | self._proving]
+
+    async def _prove(self, symbol: str) -> None:
+        try:
+            await self._reconciler.prove(symbol)
+        finally:
+            self._proving.discard(symbol)
 
     def look(self, reports: Sequence[PositionReport]) -> None:
         """Wake the comparison where these differ from the book."""
         book, foreign = self._trader.book, set(self._reconciler.found.foreign)
+        for one in reports:
+            self._reconciler.see(one)
         there = {one.symbol: one for one in reports if not one.index}
         held = {one.symbol: one for one in book.positions()}
         seen: dict[str, Seen] = {}
@@ -132,9 +160,18 @@ class Lookout:
             return
         evenness = self._jitter.uniform(*EVENNESS)
         for _ in range(round(IDLE_S / LOOK_S)):
-            await asyncio.sleep(LOOK_S * evenness)
-            if self._trader.book.positions() or self._trader.book.unsettled():
+            if await self._woken(LOOK_S * evenness) or self._trader.book.positions() or self._trader.book.unsettled():
                 return
+
+    async def _woken(self, seconds: float) -> bool:
+        """Wait so long; return whether something that cannot wait came up meanwhile."""
+        wake = self._reconciler.unexplained.wake
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await wake.wait()
+        woken = wake.is_set()
+        wake.clear()
+        return woken
 
 
 def _sight(held: Position | None, there: PositionReport | None) -> Sight:

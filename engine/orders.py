@@ -44,6 +44,9 @@ PAUSE, EXIT_PAUSE = Backoff(0.2, 5.0), Backoff(0.2, 1.0)
 EXIT_REPEATS_AFTER_S = 0.5
 """An exit that has not been found after so long is sent again under its own id, at most that often."""
 
+EXIT_ENDS_AFTER_S = 0.3
+"""An exit that was accepted is looked up after so long, at most that often, until its end is known."""
+
 Executable = PlaceOrder | CancelOrder | MoveStop
 
 
@@ -64,7 +67,7 @@ class Orders:
         self,
         broker: Broker,
         append: Callable[[Record], Awaitable[Receipt]],
-        report: Callable[[OrderEnded | StopMoved | StopRefused | OrderRefused], Awaitable[None]],
+        report: Callable[[OrderEnded | OrderReport | StopMoved | StopRefused | OrderRefused], Awaitable[None]],
         nudge: Callable[[], None],
         rules: Rulebook | None = None,
         stops: Stops | None = None,
@@ -76,6 +79,7 @@ class Orders:
         self._stops = stops or Stops(broker, self._rules)
         self._lanes: list[asyncio.Queue[Executable]] = [asyncio.Queue(LANE_MAX) for _ in range(LANES)]
         self._unresolved: asyncio.Queue[PlaceOrder] = asyncio.Queue(LANE_MAX)
+        self._accepted: asyncio.Queue[OrderRequest] = asyncio.Queue(LANE_MAX)
         self._jitter = random.Random()  # noqa: S311  spreads retries, guards nothing
         self.in_flight: set[str] = set()
         self._born: dict[str, float] = {}
@@ -136,6 +140,25 @@ class Orders:
                 self._withdrawn.discard(command.request.order_id)
                 self._unresolved.task_done()
 
+    async def run_exits(self) -> None:
+        """Find out how exits ended that the exchange has accepted, until cancelled.
+
+        The report may be lost, and what an exit that was cancelled leaves open has no stop perhaps. Nobody waits for
+        this, and no exit for another one.
+        """
+        async with asyncio.TaskGroup() as group:
+            while True:
+                group.create_task(self._follow(await self._accepted.get()))
+
+    async def _follow(self, request: OrderRequest) -> None:
+        for attempt in range(EXIT_LOOKUPS):
+            await asyncio.sleep(EXIT_ENDS_AFTER_S)
+            found = await self._found(request)
+            if found is not None and found.state not in {OrderState.WORKING, OrderState.NOT_FOUND}:
+                await self._report(found)
+                return
+            await self._pause(attempt, EXIT_PAUSE)
+
     async def settled(self) -> None:
         """Wait until everything queued has been carried out."""
         for queue in self._lanes:
@@ -189,6 +212,7 @@ class Orders:
             await self._ended(command, OrderState.NOT_FOUND, str(error))
         else:
             self.placed += 1
+            self._note_accepted(command)
             log.debug("order accepted", symbol=request.symbol, order=request.order_id, time=command.intent.time)
 
     async def _prepare(self, command: PlaceOrder) -> None:
@@ -228,6 +252,7 @@ class Orders:
             await self._pause(attempt, EXIT_PAUSE if _leaves(command) else PAUSE)
             found = await self._found(request)
             if found is not None and (found.state in {OrderState.WORKING, OrderState.FILLED} or found.filled_qty):
+                self._note_accepted(command)
                 self._nudge()
                 return
             if found is not None and found.state in {OrderState.CANCELLED, OrderState.REJECTED}:
@@ -261,8 +286,13 @@ class Orders:
             log.info("exit not sent again", order=command.request.order_id, reason=str(error))
             return False
         self.placed += 1
+        self._note_accepted(command)
         self._nudge()
         return True
+
+    def _note_accepted(self, command: PlaceOrder) -> None:
+        if _leaves(command) and not self._accepted.full():
+            self._accepted.put_nowait(command.request)
 
     async def _cancel(self, command: CancelOrder) -> None:
         try:

@@ -13,7 +13,7 @@ import structlog
 
 from domain.candle import FAST_TIMEFRAME
 from domain.durations import DAY_MS
-from domain.errors import Rejected
+from domain.errors import BadData, Rejected, Unavailable
 from domain.order import Cause, Side
 from domain.records import Fill, OrderFound
 from domain.trade import ZERO
@@ -21,11 +21,13 @@ from engine import rebuild
 from engine.beside import Beside
 from engine.corrections import Corrections, way_out
 from engine.differences import Differences
+from engine.executions import OVERLAP_MS
 from engine.flattening import Flattening
 from engine.guard import Guard
 from engine.leverage import Leverages
 from engine.origins import SEARCH_S, Origins
 from engine.stops import Stops, Unruled
+from engine.unexplained import Unexplained
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,9 +102,11 @@ class Reconciler:
         self.found = Differences()
         self.guard = Guard(trader, shell, stops or Stops(broker, Unruled()), self.found)
         self._corrections = Corrections(trader, shell, self._executions_of, self.guard.hands)
-        self._beside = Beside(trader.book, self.guard.hands, shell.nudge, self._executions_of)
+        self.unexplained = Unexplained(trader.book, self._waited)
+        self._beside = Beside(trader.book, self.guard.hands, self.unexplained, self._executions_of)
+        self._bare: dict[str, PositionReport] = {}
         self.flattening = Flattening(shell, paper=terms.paper)
-        self._foreign: dict[str, PositionReport] = {}
+        self._foreign: list[PositionReport] = []
 
     @property
     def doubts(self) -> bool:
@@ -126,18 +130,71 @@ class Reconciler:
                   symbol=unread.symbol, what=unread.what, row=unread.row[:200])  # fmt: skip
         self.doubt(unread.symbol, f"a report of the exchange could not be read: {unread.what}")
 
-    async def compare(self) -> None:
+    def see(self, there: PositionReport) -> None:
+        """Take note of what a look at the list shows of a position, before it is compared."""
+        if self._minded(there):
+            self.unexplained.see(there)
+
+    def hear(self, there: PositionReport) -> None:
+        """Take note of what the private stream tells of a position: where its stop is gone nobody waits for a list."""
+        if self._minded(there):
+            self.unexplained.hear(there)
+        held = self._trader.book.of_symbol(there.symbol)
+        if not there.index and held is not None and there.qty and not there.stop and self.guard.stood(held):
+            self._bare[there.symbol] = there
+            self.unexplained.wake.set()
+
+    def _waited(self, symbol: str) -> None:
+        """Have a difference settled that was first seen long enough ago, unless it has been met meanwhile."""
+        if self._occupied(symbol) or symbol not in self.found.foreign:
+            self.unexplained.wake.set()
+            self._shell.nudge()
+
+    def _minded(self, there: PositionReport) -> bool:
+        return not there.index and (self._occupied(there.symbol) or there.symbol not in self.found.foreign)
+
+    def bare(self) -> list[PositionReport]:
+        """Return positions of which was heard, since the last time, that the stop that stood there is gone."""
+        told, self._bare = self._bare, {}
+        return list(told.values())
+
+    async def prove(self, symbol: str) -> None:
+        """Ask for the executions of a symbol in which a difference has stayed; what they do not explain is met at once.
+
+        It waits for no comparison, which has all other symbols to see to; the policy is left to the next one.
+        """
+        book, asked, now = self._trader.book, asyncio.get_running_loop().time(), self._shell.market_time()
+        held = book.of_symbol(symbol)
+        since = (held.intended_at - OVERLAP_MS) if held is not None else now - DAY_MS
+        try:
+            await self._shell.take(await self._lists.fills_since(since, now + DAY_MS, symbol))
+        except (Unavailable, Rejected, BadData) as error:
+            log.info("executions not listed", symbol=symbol, reason=str(error))
+            return
+        there, held = self.unexplained.answered(symbol, asked), book.of_symbol(symbol)
+        if there is None or not there.qty:
+            # that all is gone is for the comparison, which asks whether it is
+            return
+        ours = held is not None and not held.flat
+        for one in await self._beside.meet(held, there, now) if held is not None and ours else [there]:
+            kept = [known for known in self._foreign if (known.symbol, known.index) != (one.symbol, one.index)]
+            self._note_foreign([*kept, one])
+        self._shell.nudge()
+
+    async def compare(self, asked: float | None = None) -> None:
         """Compare and settle. Raises Unavailable when the exchange does not answer; nothing has been concluded then.
 
-        Whoever asks while a comparison is under way has another one after it.
+        Executions were ``asked`` for at a time of the loop, else just now. Whoever asks while a comparison is under way
+        has another one after it.
         """
         async with self._turn:
-            await self._compare()
+            await self._compare(asyncio.get_running_loop().time() if asked is None else asked)
 
-    async def _compare(self) -> None:
+    async def _compare(self, asked: float) -> None:
         legs, reported = await self._reported()
         if self._strangers(reported) or self._missing(reported):
             # what we know may simply be older than the report
+            asked = asyncio.get_running_loop().time()
             await self._shell.catch_up()
             earlier, (legs, reported) = reported, await self._reported()
             # a list may leave something out: it is gone only when the exchange says so
@@ -149,7 +206,7 @@ class Reconciler:
             await self._bury(held)
         foreign = [reported[one] for one in strangers if not await self._meet(reported[one])]
         foreign += await self._not_shown(reported)
-        foreign += await self._beside_ours(reported)
+        foreign += await self._beside_ours(reported, asked)
         for leg in legs:
             # a bot in one-way mode never opens one: the other leg may even be in a symbol of its own position
             await self._apply_policy(leg)
@@ -200,17 +257,19 @@ class Reconciler:
     async def _reported(self) -> tuple[list[PositionReport], dict[str, PositionReport]]:
         """Return the legs of hedge mode, and the positions of one-way mode by symbol."""
         reports = await self._lists.positions()
+        for one in reports:
+            self.see(one)
         return [one for one in reports if one.index], {one.symbol: one for one in reports if not one.index}
 
     async def _not_shown(self, reported: dict[str, PositionReport]) -> list[PositionReport]:
         """Return somebody else's positions that a list leaves out, and that the exchange does not call flat."""
-        gone = [there for symbol, there in self._foreign.items() if symbol not in reported]
+        gone = [there for there in self._foreign if not there.index and there.symbol not in reported]
         return [there for there in gone if not await is_flat(self._lists, there.symbol)]
 
-    async def _beside_ours(self, reported: dict[str, PositionReport]) -> list[PositionReport]:
+    async def _beside_ours(self, reported: dict[str, PositionReport], asked: float) -> list[PositionReport]:
         """Meet what stands beside positions of ours: their stop guards all of it, so that none is set for it alone."""
         standing = {held.symbol: held for held in self._trader.book.positions() if not held.flat}
-        beside = await self._beside.look(standing, reported, self._shell.market_time())
+        beside = await self._beside.look(standing, reported, self._shell.market_time(), asked)
         # beside an entry that has not filled it may be that entry's after all: nothing is done to it before that ends
         settled = [there for there in beside if not standing[there.symbol].pending]
         for there in beside:
@@ -237,7 +296,7 @@ class Reconciler:
             values[there.symbol] = values.get(there.symbol, ZERO) + value
             margin += value / max(there.leverage, rebuild.UNLEVERED)
         self.found.foreign = sorted(values)
-        self._foreign = {there.symbol: there for there in foreign if not there.index}
+        self._foreign = list(foreign)
         self._trader.situation.foreign, self._trader.situation.foreign_margin = values, margin
 
     async def _look_at_orders(self) -> None:

@@ -172,6 +172,7 @@ class Runtime:
         for lane in range(LANES):
             tasks.start(f"orders {lane}", lambda lane=lane: self.orders.run(lane))  # type: ignore[misc]
             tasks.start(f"lookups {lane}", self.orders.run_lookups)
+        tasks.start("exits", self.orders.run_exits)
         tasks.start("trades", self._keep_trades)
         tasks.start("phantoms", lambda: p.phantoms.run(self.append))
         tasks.start("ledger", self._heal)
@@ -430,21 +431,20 @@ class Runtime:
 
     async def _listen(self) -> None:
         async for told in self._p.broker.stream():
-            fills = [one for one in told if isinstance(one, Fill)]
-            if fills:
+            if fills := [one for one in told if isinstance(one, Fill)]:
                 await self._events.put(fills)
-            for one in told:
-                if not isinstance(one, Fill):
-                    await self._events.put(one)
+            for one in (one for one in told if not isinstance(one, Fill)):
+                await self._events.put(one)
             await self.intake.take_unread()
             if not told:
                 # connected anew: what happened in between is asked for
                 self._nudged.set()
 
     async def _compare(self) -> None:
+        asked = asyncio.get_running_loop().time()
         await self.catch_up()
         if not self._p.fence.superseded:
-            await self.reconciler.compare()
+            await self.reconciler.compare(asked)
             self._p.trader.situation.superseded = False
         await self._following.keep_up()
 

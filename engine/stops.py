@@ -104,9 +104,13 @@ class Stops:
             await asyncio.sleep(until - asyncio.get_running_loop().time())
 
     async def set(
-        self, symbol: str, side: Side, stop: Decimal, target: Decimal | None = None, *, index: int = 0
-    ) -> StopOutcome:
+        self, symbol: str, side: Side, stop: Decimal, target: Decimal | None = None, *, index: int = 0,
+        there: PositionReport | None = None,
+    ) -> StopOutcome:  # fmt: skip
         """Set a stop, and the target when given; ``index`` names a leg of hedge mode.
+
+        ``there`` is what was reported of the position: where its price had passed the stop, a refusal for that reason
+        stands, and the position need not wait for another one.
 
         Raises:
             Unavailable: when the exchange turned a request away unseen.
@@ -117,6 +121,8 @@ class Stops:
             return answer
         log.warning("stop refused", symbol=symbol, stop=str(asked[0]), objection=answer.objection.value,
                     reason=str(answer))  # fmt: skip
+        if answer.objection is Objection.CROSSED and there is not None and self._passed(side, there, asked[0]):
+            return StopOutcome(Placed.CROSSED, asked[0], str(answer))
         await self._rules.contradicted(symbol, answer)
         rounded, tried = self._rounded(symbol, side, *asked), {asked}
         # a target that cannot be set, because the price has come to it, must not keep the stop from being set

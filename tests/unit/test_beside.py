@@ -10,9 +10,9 @@ from domain.errors import Unavailable
 from domain.order import Cause, Side
 from domain.records import Touch
 from engine.attribution import RACE_MS
-from engine.beside import LATE_S, SURPLUS_S, UNEXPLAINED_S
 from engine.flattening import AGAIN_S
 from engine.reconciliation import Policy, Reconciler, ReconcileTerms
+from engine.unexplained import LATE_S, WAIT_S
 from tests.torture.virtual import run_virtually
 from tests.unit.test_reconciliation import BUY, SELL, A, Case, fill, opened
 from tests.unit.test_trader import World
@@ -39,10 +39,10 @@ def beside(more, policy=Policy.IGNORE):
     return case
 
 
-@pytest.mark.parametrize(("more", "seconds"), [("2", SURPLUS_S - 1), ("-0.5", UNEXPLAINED_S - 1)])
-def test_a_difference_that_may_still_be_explained_is_not_met(more, seconds):
+@pytest.mark.parametrize("more", ["2", "-0.5"])
+def test_a_difference_that_may_still_be_explained_is_not_met(more):
     case = beside(more)
-    found = compared(case, seconds)
+    found = compared(case, WAIT_S - 1)
     assert (found.foreign, found.mismatched, case.shell.touches) == ([], [A], [])
 
 
@@ -57,13 +57,13 @@ def filling(more):
     return case
 
 
-def test_while_an_entry_may_still_be_filling_what_is_more_is_waited_for_longer():
-    assert compared(filling("2"), UNEXPLAINED_S - 1).foreign == []
-    assert compared(filling("2"), UNEXPLAINED_S).foreign == [A]
+def test_while_an_entry_may_still_be_filling_what_is_more_is_waited_for_as_long():
+    assert compared(filling("2"), WAIT_S - 1).foreign == []
+    assert compared(filling("2"), WAIT_S).foreign == [A]
 
 
-@pytest.mark.parametrize(("more", "seconds"), [("2", SURPLUS_S), ("-0.5", UNEXPLAINED_S)])
-def test_it_is_compared_again_in_the_moment_in_which_the_wait_is_over(more, seconds):
+@pytest.mark.parametrize("more", ["2", "-0.5"])
+def test_it_is_compared_again_in_the_moment_in_which_the_wait_is_over(more):
     """Seen: the next of the regular comparisons came two seconds later."""
     case = beside(more)
 
@@ -72,12 +72,12 @@ def test_it_is_compared_again_in_the_moment_in_which_the_wait_is_over(more, seco
         await asyncio.sleep(10)
 
     run_virtually(once)
-    assert case.shell.nudges == [seconds]
+    assert case.shell.nudges == [WAIT_S]
 
 
 def test_what_is_more_than_executions_explain_is_somebody_elses():
     case = beside("2")
-    assert compared(case, SURPLUS_S).foreign == [A]
+    assert compared(case, WAIT_S).foreign == [A]
     assert case.trader.situation.foreign == {A: D(200)}
     assert (case.trader.book.of_symbol(A).qty, case.shell.touches) == (case.qty, [])
 
@@ -90,7 +90,7 @@ def test_a_list_that_leaves_it_out_does_not_begin_the_wait_anew():
         for reports in (shown, [], shown):
             case.exchange.reports = reports
             await case.reconciler.compare()
-            await asyncio.sleep(UNEXPLAINED_S / 2)
+            await asyncio.sleep(WAIT_S / 2)
 
     run_virtually(rounds)
     assert case.reconciler.found.foreign == [A]
@@ -110,7 +110,7 @@ def test_an_execution_that_a_list_does_not_show_yet_does_not_begin_the_wait_anew
         await asyncio.sleep(late_s)
         await case.reconciler.compare()
         case.exchange.reports = [dataclasses.replace(late[0], qty=late[0].qty - 7)]
-        await asyncio.sleep(UNEXPLAINED_S - 1 - late_s)
+        await asyncio.sleep(WAIT_S - 1 - late_s)
         await case.reconciler.compare()
 
     run_virtually(rounds)
@@ -142,7 +142,7 @@ def test_an_entry_that_fills_before_that_is_known_does_not_begin_the_wait_anew()
         for more in (0, 3, 0):
             case.exchange.reports = [dataclasses.replace(shown[0], qty=shown[0].qty + more)]
             await case.reconciler.compare()
-            await asyncio.sleep(UNEXPLAINED_S / 2)
+            await asyncio.sleep(WAIT_S / 2)
 
     run_virtually(rounds)
     assert case.reconciler.found.foreign == [A]
@@ -158,7 +158,7 @@ def test_what_somebody_adds_in_the_open_does_not_begin_the_wait_anew():
         case.trader.on_fill(fill(900, BUY, 3, 100, time=first.intended_at - 1, cause=Cause.MANUAL))
         case.report(str(case.qty + 5), stop="98", target="105")
         await case.reconciler.compare()
-        await asyncio.sleep(SURPLUS_S - 1)
+        await asyncio.sleep(WAIT_S - 1)
         await case.reconciler.compare()
 
     run_virtually(rounds)
@@ -212,12 +212,12 @@ def test_where_executions_are_not_listed_the_wait_decides():
 
     case.exchange.fills_since = away
     assert compared(case, 0).foreign == []
-    assert compared(case, SURPLUS_S).foreign == [A]
+    assert compared(case, WAIT_S).foreign == [A]
 
 
 def test_executions_that_come_after_all_end_it():
     case = beside("2")
-    compared(case, UNEXPLAINED_S)
+    compared(case, WAIT_S)
     case.trader.on_fill(fill(900, BUY, 2, 100, time=999_999, cause=Cause.MANUAL))
     found = compared(case, 0)
     assert (found.foreign, found.mismatched, case.trader.situation.foreign) == ([], [], {})
@@ -243,17 +243,17 @@ def other_side(policy=Policy.IGNORE):
 def test_what_stands_on_the_other_side_is_somebody_elses_and_gets_no_stop_of_ours():
     """Seen: ours was taken away unlisted, and for a minute what was opened then was nobody's."""
     case = other_side()
-    found = compared(case, UNEXPLAINED_S)
+    found = compared(case, WAIT_S)
     assert (found.foreign, found.mismatched, case.exchange.stops) == ([A], [A], [])
     assert [one.touch for one in case.shell.touches] == [Touch.REDUCED]
 
 
 def test_on_the_other_side_nothing_is_adopted_into_ours_and_all_is_closed_that_is_to_be():
     case = other_side(Policy.ADOPT)
-    assert compared(case, UNEXPLAINED_S).foreign == [A]
+    assert compared(case, WAIT_S).foreign == [A]
     assert case.trader.book.of_symbol(A).qty == case.qty
     case = other_side(Policy.FLATTEN)
-    compared(case, UNEXPLAINED_S)
+    compared(case, WAIT_S)
     (command,) = case.shell.commands
     assert (command.request.side, command.request.qty, command.request.reduce_only) == (BUY, case.qty, True)
 
@@ -270,20 +270,20 @@ def test_written_off_with_what_stood_beside_it_nothing_of_it_is_left():
 
 def test_to_be_closed_it_is_closed_alone_and_not_at_every_look():
     case = beside("2", Policy.FLATTEN)
-    compared(case, SURPLUS_S + AGAIN_S - 1)
+    compared(case, WAIT_S + AGAIN_S - 1)
     (command,) = case.shell.commands
     assert (command.request.side, command.request.qty, command.request.reduce_only) == (SELL, D(2), True)
 
 
 def test_to_be_adopted_it_becomes_part_of_ours():
     case = beside("2", Policy.ADOPT)
-    found = compared(case, UNEXPLAINED_S + 5)
+    found = compared(case, WAIT_S + 5)
     assert (found.foreign, found.mismatched, case.trader.book.of_symbol(A).qty) == ([], [], case.qty + 2)
 
 
 def test_to_be_protected_our_own_stop_guards_it():
     case = beside("2", Policy.PROTECT)
-    compared(case, UNEXPLAINED_S + 5)
+    compared(case, WAIT_S + 5)
     assert case.exchange.stops == []
 
 
@@ -294,7 +294,7 @@ def test_what_stands_beside_an_entry_that_has_not_filled_is_noted_and_left_alone
     case = Case(Policy.FLATTEN, world)
     world.bar()
     case.report(qty)
-    found = compared(case, UNEXPLAINED_S)
+    found = compared(case, WAIT_S)
     assert (found.foreign, case.shell.commands, case.shell.touches) == ([A], [], [])
     assert case.trader.book.of_symbol(A).pending
 

@@ -192,3 +192,66 @@ def test_an_exit_of_an_earlier_life_is_sent_again_under_its_own_id(arrived):
     reported, in_flight = run_virtually(case)
     assert (reported, in_flight) == ([], set())
     assert [one for one, _ in broker.sent] == ([] if arrived else [leaving.request.order_id])
+
+
+class Ending(Broker):
+    """Takes every order, and then says by turns what became of it."""
+
+    def __init__(self, *states, filled="3"):
+        super().__init__()
+        self.states, self.filled, self.looked = list(states), D(filled), []
+
+    async def order(self, symbol, order_id):
+        self.looked.append(asyncio.get_running_loop().time())
+        state = self.states.pop(0) if len(self.states) > 1 else self.states[0]
+        if state is None:
+            raise Unavailable("no answer")
+        return OrderReport(order_id, symbol, state, self.filled)
+
+
+def ended(broker, command, seconds=5.0):
+    """Send an order that is accepted; return what was reported of it, and when it was looked up."""
+
+    async def case(_):
+        async with working(broker) as desk:
+            task = asyncio.ensure_future(desk.orders.run_exits())
+            await desk.orders.put(command)
+            await asyncio.sleep(seconds)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            return desk.reported
+
+    return run_virtually(case), broker.looked
+
+
+@pytest.mark.parametrize("before", [(), (OrderState.WORKING,), (OrderState.NOT_FOUND, None)])
+def test_the_end_of_an_exit_that_was_accepted_is_looked_up_within_two_seconds(before):
+    """Seen: it was cancelled, the report of that was lost, and its position had no stop for three seconds."""
+    command = order(A, "x", Cause.FORCE_EXIT)
+    broker = Ending(*before, OrderState.CANCELLED)
+    reported, looked = ended(broker, command)
+    assert reported == [OrderReport(command.request.order_id, A, OrderState.CANCELLED, D(3))]
+    assert (len(looked), looked[-1] < 2) == (len(before) + 1, True)
+
+
+def test_one_that_goes_on_working_is_looked_up_more_and_more_seldom_and_no_entry_at_all():
+    reported, looked = ended(Ending(OrderState.WORKING), order(A, "x", Cause.FORCE_EXIT), 60)
+    assert (reported, len(looked) <= 60) == ([], True)
+    assert ended(Ending(OrderState.WORKING), order(A, "e", Cause.ENTRY, None)) == ([], [])
+
+
+def test_a_lost_exit_that_turns_up_is_followed_to_its_end():
+    broker = Losing(OutcomeUnknown("lost"))
+
+    async def case(_):
+        async with working(broker) as desk:
+            tasks = [asyncio.ensure_future(one()) for one in (desk.orders.run_lookups, desk.orders.run_exits)]
+            await desk.orders.put(order(A, "x", Cause.FORCE_EXIT))
+            await asyncio.sleep(10)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            return desk.reported
+
+    (found,) = run_virtually(case)
+    assert (found.state, found.filled_qty) == (OrderState.FILLED, D(1))

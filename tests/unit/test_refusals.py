@@ -226,7 +226,7 @@ def test_a_stop_that_the_price_has_passed_closes_the_position():
     assert shell.told == []
 
 
-def report(leverage, *, liquidation="0", qty="1"):
+def report(leverage, *, liquidation="0", qty="47.64"):
     return {A: PositionReport(A, D(qty), D(100), D(98), D(0), D(leverage), D(100), D(0), 0, D(liquidation))}
 
 
@@ -264,6 +264,17 @@ def test_leverage_changed_by_hand_is_followed_and_told_once_over_restarts_too():
     assert done.trade.leverage == 10
 
 
+def test_leverage_that_a_list_shows_of_another_quantity_is_believed_the_second_time():
+    """Seen: a list that was older than the entry showed what had stood there before it, at its leverage."""
+    world = World({0: Side.LONG})
+    world.entered()
+    shell = Shell(world)
+    look(world, shell, report("1", qty="-9"), report("5"), report("1", qty="-9"))
+    assert (shell.records, shell.told) == ([], [])
+    look(world, shell, report("1", qty="50"), report("1", qty="50"))
+    assert [type(one) for one in shell.records] == [LeverageChanged]
+
+
 @pytest.mark.parametrize(
     ("side", "liquidation", "first"),
     [(Side.LONG, "99", "99"), (Side.LONG, "97", "0"), (Side.SHORT, "101", "101"), (Side.SHORT, "103", "0"),
@@ -273,7 +284,7 @@ def test_liquidation_that_comes_before_the_stop_is_told(side, liquidation, first
     world = World({0: side})
     world.entered()
     shell = Shell(world)
-    look(world, shell, report("50", liquidation=liquidation, qty=str(side.sign)))
+    look(world, shell, report("50", liquidation=liquidation, qty=str(side.sign * world.trader.book.positions()[0].qty)))
     assert shell.told[0][1].liquidation == D(first)
 
 

@@ -130,3 +130,13 @@ def test_what_nobody_knows_is_not_taken_for_a_refusal():
     assert placed(Exchange(rules=COARSE, refuse=late), "95.5").placed is Placed.UNKNOWN
     with pytest.raises(Unavailable):
         placed(Exchange(refuse=[Unavailable("busy")]), "95")
+
+
+@pytest.mark.parametrize(("mark", "asked"), [("89", 1), ("100", 2)])
+def test_where_the_price_was_reported_beyond_the_stop_one_refusal_is_enough(mark, asked):
+    """Seen: a position without a stop waited for its exit until the exchange had refused the stop alone as well."""
+    exchange = Exchange(mark="89")
+    there = replace(exchange.reports[0], mark_price=D(mark))
+    stops = Stops(exchange, Book(exchange), lambda _: None)
+    outcome = run_virtually(lambda _: stops.set(A, Side.LONG, D(90), D(110), there=there))
+    assert (outcome.placed, len(exchange.asked)) == (Placed.CROSSED, asked)
