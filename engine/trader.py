@@ -396,10 +396,8 @@ class Trader:
             return "equity_doubted", self.situation.equity_doubt
         if self.situation.barred:
             return "exchange_access", self.situation.barred
-        if signal.symbol in self.situation.refusing:
-            return "exchange_refuses", self.situation.refusing[signal.symbol]
-        if signal.symbol in self.situation.doubtful:
-            return "not_understood", self.situation.doubtful[signal.symbol]
+        if refused := self.situation.refusal(signal.symbol):
+            return refused
         if self.adjustments.refuses(signal.symbol):
             return "blacklist", "the operator wants no entries there"
         if signal.symbol in self.situation.stale:

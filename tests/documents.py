@@ -19,6 +19,7 @@ import manage
 import notice_sections
 import page_section
 import sections
+import universe_section
 from settings import ENVIRONMENT, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +74,7 @@ def configuration() -> str:
     own = {"enabled", "markets", "symbols", "blacklist", "risk_percent", "leverage"}
     assert set(choice.model_fields) == own | {"parameters", "exits"}
     for title, kind in (
+        ("pairlists, each", universe_section.Pairlist),
         ("risk.protections, each", sections.Protection),
         ("history.pinned, each", sections.Pin),
         ("webhooks, each", notice_sections.Webhook),
