@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -28,4 +29,6 @@ def symbols(config: Config = None, as_json: AsJson = False) -> None:
         body: dict[str, Any] = {"running": False, **choosing.chosen_now(settings)}
     else:
         body = {"running": True, **(told.get("universe") or {"pairlists": [], "kept": told["symbols"], "removed": []})}
+    if not as_json and "time" in body:
+        body["time"] = f"{datetime.fromtimestamp(body['time'] / 1000, UTC):%Y-%m-%d %H:%M} UTC"
     show(body, as_json)

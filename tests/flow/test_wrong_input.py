@@ -86,7 +86,7 @@ WRONG = {
     "stats": ["--by nonsense", "--days -3"],
     "status": [""],
     "stop": [""],
-    "symbols": ["-c /nowhere.yaml", ""],
+    "symbols": ["-c /nowhere.yaml", "-c {made}"],
     "strategies check": ["nosuch", "{made}", ""],
     "strategies list": ["-c /nowhere.yaml"],
     "strategies new": ["scalp", "../x", ""],
