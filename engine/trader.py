@@ -388,6 +388,8 @@ class Trader:
         """Return gate and reason when no signal of its kind may be traded now, whatever it says."""
         if self.situation.market_time - signal.time > timeframe_ms(signal.timeframe) // 2:
             return "late", "the market has moved on"
+        if not (hours := self._terms.plans[signal.strategy].hours).open(signal.time):
+            return "schedule", f"{signal.strategy} enters {hours} only"
         if self.situation.superseded:
             return "superseded", "another instance has taken over"
         if self.situation.second_sender:
