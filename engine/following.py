@@ -54,24 +54,31 @@ class Following:
             # not before: what came in between is a hole then, and filled like any other
             self._p.feed.follow(list(fresh))
 
-    async def take_on(self, symbols: Sequence[str]) -> None:
-        """Follow symbols that are chosen from now on, and have the strategies decide there too."""
+    async def take_on(self, symbols: Sequence[str]) -> list[str]:
+        """Follow symbols that are chosen from now on, and have the strategies decide there too; return them.
+
+        One of which some timeframe has no bars is left out, as if nobody had asked: strategies would decide on
+        nothing there.
+        """
         p = self._p
         series = [Series(symbol, timeframe) for symbol in symbols for timeframe in self._needs]
         fresh = {one: self._needs[one.timeframe] for one in series if one not in p.wanted}
-        p.wanted.update(fresh)
         p.windows.follow(fresh)
-        try:
-            await p.candles.run(fresh)
-            self.show(fresh)
-            for symbol in symbols:
-                # where only a position was followed, strategies may do more than leave from now on
-                p.trader.decisions.leaving.discard(symbol)
-                p.trader.warm_up(symbol, TIME_MAX)
-                await asyncio.sleep(0)
-        finally:
-            p.feed.follow(list(fresh))
-        self.chosen = sorted({*self.chosen, *symbols})
+        await p.candles.run(fresh)
+        lacking = {one.symbol for one in fresh if not len(p.windows.bars(one))}
+        # what has come to be followed meanwhile, for a position, is streamed already
+        loaded = {one: count for one, count in fresh.items() if one.symbol not in lacking and one not in p.wanted}
+        p.wanted.update(loaded)
+        self.show(loaded)
+        taken = [symbol for symbol in symbols if symbol not in lacking]
+        for symbol in taken:
+            # where only a position was followed, strategies may do more than leave from now on
+            p.trader.decisions.leaving.discard(symbol)
+            p.trader.warm_up(symbol, TIME_MAX)
+            await asyncio.sleep(0)
+        p.feed.follow(list(loaded))
+        self.chosen = sorted({*self.chosen, *taken})
+        return taken
 
     def _extend(self) -> dict[Series, int]:
         """Make room for what is held and not followed; return which series that adds, and how many bars of each."""

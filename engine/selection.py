@@ -42,6 +42,10 @@ class Removal(NamedTuple):
     reason: str
 
 
+FULL = Removal("followed", f"{FOLLOWED_MAX} symbols are followed already; the next start takes it")
+LACKING = Removal("followed", "its candles could not be loaded; the next refresh tries again")
+
+
 @dataclass(frozen=True, slots=True)
 class Universe:
     """What the pairlists said at a market time (UTC ms): the symbols kept, in order, and why the others were not."""
@@ -85,6 +89,8 @@ class Selection:
         try:
             async with asyncio.timeout(REFRESH_S):
                 for pairlist in self.pairlists:
+                    # some look at hundreds of symbols: the loop must breathe between them
+                    await asyncio.sleep(0)
                     daily = await self._bars(pairlist, kept, rules)
                     kept, gone = pairlist.sift(kept, replace(facts, daily=daily))
                     removed |= {symbol: Removal(type(pairlist).__name__, why) for symbol, why in gone.items()}
@@ -176,15 +182,15 @@ class SelectionWatch:
         """Have what is new followed, as far as there is room."""
         new = [symbol for symbol in universe.kept if symbol not in following.chosen]
         room = max(0, FOLLOWED_MAX - len(following.chosen))
-        taken, waiting = new[:room], new[room:]
-        if taken:
+        waiting = dict.fromkeys(new[room:], FULL)
+        if wanted := new[:room]:
             async with asyncio.timeout(REFRESH_S):
-                await self._learn(taken)
-                await following.take_on(taken)
+                await self._learn(wanted)
+                taken = await following.take_on(wanted)
+            waiting |= {symbol: LACKING for symbol in wanted if symbol not in taken}
             log.info("universe: symbols taken on", symbols=taken)
-        full = Removal("followed", f"{FOLLOWED_MAX} symbols are followed already; the next start takes it")
         kept = tuple(symbol for symbol in universe.kept if symbol not in waiting)
-        return replace(universe, kept=kept, removed={**universe.removed, **dict.fromkeys(waiting, full)})
+        return replace(universe, kept=kept, removed={**universe.removed, **waiting})
 
     def report(self) -> dict[str, Any]:
         """Return what is kept and what is not, for people; ``former`` says why that is of a while ago."""

@@ -120,6 +120,7 @@ class World:
         wanted = {Series(symbol, "3m"): 50 for symbol in (A, B)}
         self.streams: list[Series] = []
         self.loaded: list[Series] = []
+        self.barren: set[str] = set()
         self.parts = SimpleNamespace(
             wanted=wanted, looked_at=frozenset(), finest="3m", windows=Frames(dict(wanted)), trader=self.trader,
             candles=SimpleNamespace(run=self._load), broker=SimpleNamespace(on_bars=lambda *_: None),
@@ -134,6 +135,9 @@ class World:
 
     async def _load(self, wanted) -> None:
         self.loaded += wanted
+        for series in wanted:
+            if series.symbol not in self.barren:
+                self.parts.windows.seed(series, Bars.of([(0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)]))
 
     async def _instruments(self):
         if self.error is not None:
@@ -203,12 +207,24 @@ async def test_what_is_let_in_is_followed_and_decided_on():
     assert [one["symbol"] for one in report["removed"]] == [B]
 
 
+async def test_what_has_no_candles_is_not_taken_on_and_tried_again():
+    world = World((VolumePairList(3),), A=3, B=2, C=1)
+    world.barren = {C}
+    await world.refresh()
+    assert (world.watch.universe.kept, world.streams, world.following.chosen) == ((A, B), [], [A, B])
+    assert world.watch.universe.removed[C] == module.LACKING
+    assert Series(C, "3m") not in world.parts.wanted
+    world.barren = set()
+    await world.refresh()
+    assert (world.watch.universe.kept, world.streams) == ((A, B, C), [Series(C, "3m")])
+
+
 async def test_there_is_a_bound_to_what_is_followed(monkeypatch):
     monkeypatch.setattr(module, "FOLLOWED_MAX", 2)
     world = World((VolumePairList(3),), A=3, B=2, C=1)
     await world.refresh()
     assert (world.watch.universe.kept, world.streams) == ((A, B), [])
-    assert world.watch.universe.removed[C].reason == "2 symbols are followed already; the next start takes it"
+    assert world.watch.universe.removed[C] == module.FULL
 
 
 @pytest.mark.parametrize("error", [Unavailable("no answer"), Rejected("busy")])
