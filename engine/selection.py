@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from domain.candle import Bars, Series
 from domain.errors import Rejected, Unavailable
 from domain.pairlists import DAILY, Facts
+from engine.threads import beside
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -84,15 +86,14 @@ class Selection:
         Raises:
             Unavailable: when the facts were not to be had in time; nothing can be said then.
         """
-        kept, removed = self.candidates(rules), dict[str, Removal]()
-        facts = Facts(now, rules, closed=closed)
+        removed, facts = dict[str, Removal](), Facts(now, rules, closed=closed)
         try:
             async with asyncio.timeout(REFRESH_S):
+                # hundreds of symbols take tens of milliseconds, for which no bar is to wait
+                kept = await beside(partial(self.candidates, rules))
                 for pairlist in self.pairlists:
-                    # some look at hundreds of symbols: the loop must breathe between them
-                    await asyncio.sleep(0)
                     daily = await self._bars(pairlist, kept, rules)
-                    kept, gone = pairlist.sift(kept, replace(facts, daily=daily))
+                    kept, gone = await beside(partial(pairlist.sift, kept, replace(facts, daily=daily)))
                     removed |= {symbol: Removal(type(pairlist).__name__, why) for symbol, why in gone.items()}
         except TimeoutError:
             raise Unavailable(f"the facts that the pairlists need were not there within {REFRESH_S:g} s") from None
