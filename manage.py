@@ -21,7 +21,7 @@ from rich.console import Console
 
 from bootstrap.place import refuse_if_held
 from commands import completion as completing
-from commands import demo, fleet, init, outcome, reconciling, running, summary
+from commands import demo, fleet, init, outcome, reconciling, running, summary, universe
 from commands.deferred import deferred
 from commands.shared import DEGRADED, FAILED, OK, SYMBOLS, AsJson, Config, Version, load, show
 from commands.times import Days
@@ -71,6 +71,7 @@ app.add_typer(sandbox_app, name="sandbox")
 app.command("demo")(demo.demo)
 app.command("init")(init.init)
 app.command("fleet")(fleet.fleet)
+app.command("symbols")(universe.symbols)
 
 Reason = Annotated[str, typer.Option(help="Kept with the change.")]
 

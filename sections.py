@@ -25,6 +25,7 @@ from domain.coverage import known_timeframe
 from domain.dates import moment
 from domain.errors import BadData
 from domain.source import Source
+from domain.trading_hours import TradingHours
 
 ACCOUNT = re.compile(r"([a-z0-9][a-z0-9_]{0,23})?")
 """What an account may be called: it becomes part of file names and of keys."""
@@ -191,6 +192,32 @@ class Exits(Section):
             raise BadData(f"its {'.'.join(map(str, ('exits', *first['loc'])))}: {first['msg']}") from error
 
 
+class StrategySchedule(Section):
+    """When a strategy may enter, in UTC; its positions are managed at any time.
+
+    Attributes:
+        days: days of the week (mon, tue, ... or mon-fri); empty for every day.
+        hours: hours of the day, such as 07:00-16:00, past midnight 22:00-02:00; empty for the whole day.
+    """
+
+    days: tuple[str, ...] = ()
+    hours: tuple[str, ...] = ()
+
+    @field_validator("days", "hours")
+    @classmethod
+    def _can_be_read(cls, value: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        try:
+            TradingHours.written(**{"days": (), "hours": (), str(info.field_name): value})
+        except BadData as error:
+            raise ValueError(str(error)) from error
+        return value
+
+    @property
+    def read(self) -> TradingHours:
+        """What it means."""
+        return TradingHours.written(self.days, self.hours)
+
+
 class StrategyChoice(Section):
     """One strategy: whether it runs, where, at which risk, its own parameters, its exits.
 
@@ -201,6 +228,7 @@ class StrategyChoice(Section):
         blacklist: symbols that it does not take, written in the same ways.
         risk_percent: its risk per trade in percent of the equity instead of ``risk.percent``.
         leverage: the highest leverage of its positions, below ``trading.leverage``.
+        schedule: when it may enter.
     """
 
     enabled: bool = True
@@ -209,6 +237,7 @@ class StrategyChoice(Section):
     blacklist: tuple[str, ...] = ()
     risk_percent: Decimal | None = Field(None, gt=0, le=10)
     leverage: Decimal | None = Field(None, ge=1)
+    schedule: StrategySchedule = StrategySchedule()
     parameters: dict[str, Any] = {}
     exits: Exits = Exits()
 

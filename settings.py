@@ -36,6 +36,7 @@ from sections import (
     Trading,
     listed,
 )
+from universe_section import Pairlist
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -85,6 +86,7 @@ class Settings(Section):
     backup_key: SecretStr = SecretStr("")
     live_confirm: str = ""
     trading: Trading = Trading()
+    pairlists: tuple[Pairlist, ...] = ()
     risk: Risk = Risk()
     strategies: dict[str, StrategyChoice] = Field(default_factory=dict)
     strategies_folder: Path = Path("user/strategies")
@@ -112,6 +114,13 @@ class Settings(Section):
         twice = next((name for name in names if names.count(name) > 1), "")
         if twice:
             raise ValueError(f"two are called {twice}: give each a name of its own")
+        return value
+
+    @field_validator("pairlists")
+    @classmethod
+    def _begins_with_a_list(cls, value: tuple[Pairlist, ...]) -> tuple[Pairlist, ...]:
+        if value and value[0].method not in {"StaticPairList", "VolumePairList"}:
+            raise ValueError(f"the first is {value[0].method}: begin with StaticPairList or VolumePairList")
         return value
 
     @property

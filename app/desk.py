@@ -203,8 +203,13 @@ class Desk:
         await self._adjust(self._bot.trader.adjustments.with_unlocked(where, self._now()), reason)
 
     def symbols(self) -> list[str]:
-        """Return the symbols that are followed."""
-        return self._ground.symbols
+        """Return the symbols that are followed: those of the start, then those taken on since."""
+        first = self._ground.symbols
+        return [*first, *(one for one in self._bot.runtime.following.chosen if one not in first)]
+
+    def universe(self) -> dict[str, Any]:
+        """Return what the pairlists keep and why not the rest, nothing where there are none."""
+        return self._bot.universe.report() if self._bot.universe is not None else {}
 
     def timeframes(self) -> list[str]:
         """Return the timeframes of which bars are at hand."""

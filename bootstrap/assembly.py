@@ -42,7 +42,8 @@ from bootstrap.parts import (
     windows,
     with_others,
 )
-from bootstrap.polled import PolledMarket, SourceKlines
+from bootstrap.polled import PolledMarket
+from bootstrap.universe import first, followed, klines_of, selection_of
 from broker.bybit import public_messages
 from broker.bybit.api_key import KeyWatch
 from broker.bybit.klines import BybitKlines
@@ -65,6 +66,7 @@ from engine.recovery import CandleRecovery
 from engine.reports import Reporter, pulse, snapshot
 from engine.runtime import Runtime
 from engine.schedule import Schedule
+from engine.selection import SelectionWatch, outside
 from engine.threads import Tier, beside
 from engine.trader import Plan, Trader, TraderTerms
 from engine.watchdog import Watchdog
@@ -83,7 +85,7 @@ from processes.job_process import JobProcess, job_book
 from processes.trainer import TrainingProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from broker.bybit import BybitBroker
@@ -91,6 +93,7 @@ if TYPE_CHECKING:
     from domain.instrument import Instrument
     from domain.ports import Broker, Klines
     from domain.schedule import Job
+    from engine.selection import Selection, Universe
     from ml.judge import Judge
     from ml.school import School
     from persistence.database import Database
@@ -116,6 +119,8 @@ class Ground:
     symbols: list[str]
     who: Identity
     known: Mapping[str, Instrument]
+    selection: Selection | None = None
+    universe: Universe | None = None
 
     @property
     def blacklist(self) -> list[str]:
@@ -139,6 +144,7 @@ class Bot:
     parts: Parts
     client: BybitClient | None
     key: KeyWatch | None
+    universe: SelectionWatch | None
 
     def snapshot(self) -> dict[str, Any]:
         """Return the figures of the moment, with what the feed has counted."""
@@ -175,13 +181,19 @@ async def stand(settings: Settings, stack: contextlib.AsyncExitStack, stopping: 
         return None
     known = keep_rules(settings, instruments)
     symbols = symbols_of(settings, instruments, known)
+    selection, chosen = selection_of(settings, venue, instruments, known), None
+    if selection is not None:
+        chosen = await _patiently(functools.partial(first, selection, instruments), stopping)
+        if chosen is None:
+            return None
+        symbols = followed(selection, chosen, instruments, settings.trading.top)
     if not isinstance(exchange, PolledMarket):
         instruments |= await exchange.learn_tiers(symbols)
         known = keep_rules(settings, instruments)
     who = await _patiently(lambda: _owner(settings, exchange, symbols), stopping)
     if who is None:
         return None
-    return Ground(settings, stack, main, venue, exchange, instruments, symbols, who, known)
+    return Ground(settings, stack, main, venue, exchange, instruments, symbols, who, known, selection, chosen)
 
 
 def assemble(ground: Ground) -> Bot:
@@ -194,14 +206,13 @@ def assemble(ground: Ground) -> Bot:
     journal, ledger = ledger_of(settings, who, ground.main, redis)
     stack.callback(journal.close)
     used, others = _strategies(ground)
-    strategy_plans = used.plans
     looked_at = frozenset(others.values()).difference(ground.symbols)
-    wanted = _wanted(settings, [*ground.symbols, *sorted(looked_at)], strategy_plans, venue.base_ms)
+    wanted = _wanted(settings, [*ground.symbols, *sorted(looked_at)], used.plans, venue.base_ms)
     finest = min((series.timeframe for series in wanted), key=timeframe_ms)
     frames = _frames(ground, wanted)
     # phantoms of symbols that are followed no more are still to be shown their bars
-    klines = _klines(ground)
-    judge = judge_of(settings, strategy_plans, frames.bars, wanted)
+    klines = klines_of(ground.venue, ground.instruments)
+    judge = judge_of(settings, used.plans, frames.bars, wanted)
     trader = Trader(_terms(ground, used, others, klines), ground.instruments, frames.bars, judge)
     tiers = _tiers(stack)
     state = state_database(settings)
@@ -211,10 +222,9 @@ def assemble(ground: Ground) -> Bot:
         venue.client.guard = fence.check
     storage = candle_storage(settings, ground.main)
     writer = _writer(settings, storage, tiers.candles, frames)
-    reporter = Reporter()
+    reporter, watchdog = Reporter(), Watchdog(settings.health.watchdog_s)
     feed = _feed(ground, frames, klines)
-    watchdog = Watchdog(settings.health.watchdog_s)
-    phantoms = _phantoms(ground, strategy_plans, trader, judge, phantom_state(settings, who, redis, state))
+    phantoms = _phantoms(ground, used.plans, trader, judge, phantom_state(settings, who, redis, state))
     parts = Parts(
         trader=trader,
         broker=_broker(ground, finest),
@@ -232,7 +242,7 @@ def assemble(ground: Ground) -> Bot:
         latches=Latches(ground.main, who),
         phantoms=phantoms,
         learning=_learning(
-            settings, school(settings, strategy_plans, judge, ground.main, state, redis), tiers.learning, phantoms
+            settings, school(settings, used.plans, judge, ground.main, state, redis), tiers.learning, phantoms
         ),
         delivery=_delivery_terms(settings),
         reconcile=_reconcile_terms(settings, finest),
@@ -243,7 +253,22 @@ def assemble(ground: Ground) -> Bot:
     runtime = Runtime(parts)
     schedule = Schedule(_regular(settings), job_book(ground.main), tiers.learning, JobProcess(reporter.told))
     hands, key = Operations(runtime, trader), _key(ground)
-    return Bot(runtime, trader, writer, reporter, feed, frames, schedule, watchdog, hands, parts, venue.client, key)
+    return Bot(runtime, trader, writer, reporter, feed, frames, schedule, watchdog, hands, parts, venue.client, key,
+               _universe(ground, parts))  # fmt: skip
+
+
+def _universe(ground: Ground, parts: Parts) -> SelectionWatch | None:
+    """Return what keeps the symbols up to date: nothing where no pairlists choose them."""
+    if ground.selection is None or ground.universe is None:
+        return None
+    exchange, trader = ground.exchange, parts.trader
+    trader.situation.outside = outside(ground.universe, ground.symbols)
+
+    async def learn(symbols: Sequence[str]) -> None:
+        if not isinstance(exchange, PolledMarket):
+            ground.instruments.update(await exchange.learn_tiers(symbols))
+
+    return SelectionWatch(ground.selection, ground.universe, trader, parts.broker.instruments, learn)
 
 
 def _learning(settings: Settings, models: School, tier: Tier, phantoms: Phantoms) -> Learning:
@@ -351,12 +376,6 @@ def _frames(ground: Ground, wanted: Mapping[Series, int]) -> Frames:
         # the market of a practice exchange may go any number of times faster than clocks
         return Frames(wanted, now=lambda: int(time.time() * 1000), listed=listed)
     return Frames(wanted, HOUR_MS, client.clock_ms, listed)
-
-
-def _klines(ground: Ground) -> Klines:
-    if ground.venue.client is None:
-        return SourceKlines(ground.venue.source)
-    return BybitKlines(ground.venue.client, {symbol: rules.venue_id for symbol, rules in ground.instruments.items()})
 
 
 def _feed(ground: Ground, frames: Frames, klines: Klines) -> Feed | PollingFeed:

@@ -212,7 +212,7 @@ def in_use(settings: Settings, finest_ms: int = 0, *, source: Source | None = No
             continue
         found.plans[name] = Plan(
             strategy, _exit_plan(exits_of(strategy, choice), step), choice.symbols, choice.blacklist,
-            choice.risk_percent, choice.leverage,
+            choice.risk_percent, choice.leverage, choice.schedule.read,
         )  # fmt: skip
     if not found.plans:
         told = f"strategies: none is enabled on {market}; enable one in config.yaml (enabled, markets)"

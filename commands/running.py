@@ -26,7 +26,7 @@ ASK_S, ORDER_S = 15.0, 30.0
 """How long a busy bot may take to answer a question, and to do what it is told."""
 NEEDED = {
     "/status": ("ready", "open", "pending", "tiers", "ledger", "candles_waiting", "unsettled"),
-    "/models": ("strategies",),
+    "/models": ("strategies",), "/symbols": ("symbols",),
     "/switch": ("switch",), "/forceexit": ("outcomes",), "/panic": ("outcomes",), "/reconcile": ("ghosts",),
     "/link": ("key",),
 }  # fmt: skip

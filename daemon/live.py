@@ -115,6 +115,8 @@ async def _trade(
         await bot.operations.resume()
         greet()
         tasks.start("jobs", bot.schedule.run, vital=False)
+        if (watch := bot.universe) is not None:
+            tasks.start("universe", lambda: watch.run(bot.runtime.following), vital=False)
         if telling is not None:
             telling.watch(tasks)
         tasks.start("summary", lambda: bot.reporter.summarise(bot.runtime, bot.trader, bot.writer, SUMMARY_S))

@@ -181,6 +181,10 @@ class StoredDesk:
         """Return the symbols of which bars are stored."""
         return sorted({symbol for symbol, _ in self._series})
 
+    def universe(self) -> dict[str, Any]:
+        """Return nothing: nothing is traded."""
+        return {}
+
     def symbol(self, text: str) -> str:
         """Return the symbol that somebody means. Raises BadData."""
         return nearest(text, self.symbols())

@@ -43,6 +43,10 @@ class Desk(CommonDesk, Protocol):
         """Return what changes by the second: money, positions with their prices, tiers, feed."""
         ...
 
+    def universe(self) -> dict[str, Any]:
+        """Return what the pairlists keep and why not the rest; nothing where there are none."""
+        ...
+
     async def trades(self, days: int | None = None) -> list[Trade]:
         """Return the closed trades in the order of their exits."""
         ...

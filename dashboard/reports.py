@@ -159,10 +159,11 @@ async def model_runs(services: Held) -> list[dict[str, Any]]:
 
 
 @router.get("/symbols")
-async def symbols(services: Held) -> dict[str, list[str]]:
-    """Return the symbols and timeframes that are followed, and the strategies in use."""
+async def symbols(services: Held) -> dict[str, Any]:
+    """Return the symbols and timeframes that are followed, the strategies in use, and what the pairlists say."""
     desk = services.desk
-    return {"symbols": desk.symbols(), "timeframes": desk.timeframes(), "strategies": desk.strategies()}
+    return {"symbols": desk.symbols(), "timeframes": desk.timeframes(), "strategies": desk.strategies(),
+            "universe": desk.universe()}  # fmt: skip
 
 
 @router.get("/chart", response_model=models.ChartData)

@@ -28,6 +28,15 @@ class RiskTier:
 
 
 @dataclass(frozen=True, slots=True)
+class Quote:
+    """What the exchange quoted of a symbol when its rules were asked for: last price, best bid and ask; 0 for none."""
+
+    last: Decimal
+    bid: Decimal = Decimal(0)
+    ask: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
 class Instrument:
     """Trading rules of one symbol; prices in quote units, quantities in base units.
 
@@ -36,7 +45,7 @@ class Instrument:
     no coin (``stock``, ``commodity``), or ``innovation``; ``pre_listing`` marks a contract that is not fully listed;
     ``listed_at`` is since when it is traded (UTC ms), 0 where nobody says so; ``delivery_time`` is when it will be
     delisted and settled (UTC ms), 0 for never. ``tiers`` are its margin rules, smallest positions first; empty when
-    they are not known. ``assumed`` rules follow the price: nobody reported them.
+    they are not known. ``assumed`` rules follow the price: nobody reported them. ``quote`` came with them.
     """
 
     symbol: str
@@ -57,6 +66,7 @@ class Instrument:
     tiers: tuple[RiskTier, ...] = ()
     listed_at: int = 0
     assumed: bool = False
+    quote: Quote | None = None
 
     def __post_init__(self) -> None:
         """Raise BadData for rules that no order could be made by."""

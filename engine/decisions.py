@@ -13,6 +13,7 @@ from domain.holding import managed
 from domain.leaves import Leaves
 from domain.signal import Leave, Signal, given, leave_in
 from domain.symbols import Symbols
+from domain.trading_hours import ALWAYS
 from engine.columns import columns_of, newest_of
 from engine.commands import SwitchedOff
 from engine.foreign_code import Failure, attempt
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from domain.candle import ClosedBar, Times
     from domain.holding import Adjust, Holding, Manage
+    from domain.trading_hours import TradingHours
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,7 @@ class Plan:
     """One strategy in use: how it decides, and how its positions are managed.
 
     ``symbols`` are those that it takes, patterns too, all when it names none; ``blacklist`` those that it does not.
-    ``risk_percent`` and ``leverage`` are limits of its own, None for those of all.
+    ``risk_percent`` and ``leverage`` are limits of its own, None for those of all; ``hours`` are when it may enter.
     """
 
     strategy: Any
@@ -39,6 +41,7 @@ class Plan:
     blacklist: tuple[str, ...] = ()
     risk_percent: Decimal | None = None
     leverage: Decimal | None = None
+    hours: TradingHours = ALWAYS
 
     def takes(self, symbol: str) -> bool:
         """Return whether its signals on a symbol count."""

@@ -1,7 +1,8 @@
-"""Which symbols are followed: those chosen, and others as long as something is held there."""
+"""Which symbols are followed: those chosen, at the start or since, and others as long as something is held there."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import structlog
@@ -9,7 +10,7 @@ import structlog
 from domain.candle import TIME_MAX, Series, decimal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from engine.parts import Parts
 
@@ -52,6 +53,32 @@ class Following:
         finally:
             # not before: what came in between is a hole then, and filled like any other
             self._p.feed.follow(list(fresh))
+
+    async def take_on(self, symbols: Sequence[str]) -> list[str]:
+        """Follow symbols that are chosen from now on, and have the strategies decide there too; return them.
+
+        One of which some timeframe has no bars is left out, as if nobody had asked: strategies would decide on
+        nothing there.
+        """
+        p = self._p
+        series = [Series(symbol, timeframe) for symbol in symbols for timeframe in self._needs]
+        fresh = {one: self._needs[one.timeframe] for one in series if one not in p.wanted}
+        p.windows.follow(fresh)
+        await p.candles.run(fresh)
+        lacking = {one.symbol for one in fresh if not len(p.windows.bars(one))}
+        # what has come to be followed meanwhile, for a position, is streamed already
+        loaded = {one: count for one, count in fresh.items() if one.symbol not in lacking and one not in p.wanted}
+        p.wanted.update(loaded)
+        self.show(loaded)
+        taken = [symbol for symbol in symbols if symbol not in lacking]
+        for symbol in taken:
+            # where only a position was followed, strategies may do more than leave from now on
+            p.trader.decisions.leaving.discard(symbol)
+            p.trader.warm_up(symbol, TIME_MAX)
+            await asyncio.sleep(0)
+        p.feed.follow(list(loaded))
+        self.chosen = sorted({*self.chosen, *taken})
+        return taken
 
     def _extend(self) -> dict[Series, int]:
         """Make room for what is held and not followed; return which series that adds, and how many bars of each."""

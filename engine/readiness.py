@@ -56,6 +56,8 @@ def notes(parts: Parts, progress: Progress) -> list[str]:
     if refused:
         names = [f"{series.symbol} {series.timeframe}" for series in refused]
         found.append(f"the exchange refuses to stream {_listed(names)}: {next(iter(refused.values()))}")
+    if parts.trader.situation.former:
+        found.append(f"the pairlists could not be asked again, what they said stays: {parts.trader.situation.former}")
     off = parts.trader.decisions.off
     found += [f"strategy {name} is switched off: {reason}" for name, reason in off.items()]
     doubtful = parts.trader.situation.doubtful

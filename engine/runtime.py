@@ -96,7 +96,7 @@ class Runtime:
         self._lookup = recovery.OrderLookup(self.orders.find_out)
         self._batch_at = self._settled_at = 0.0
         self._consuming, self._leaving, self._recording = False, False, True
-        self._recall, self._following = Recall(parts), Following(parts)
+        self._recall, self.following = Recall(parts), Following(parts)
         self._upkeep = Upkeep(parts, self.progress, self.rules, self.orders.in_flight, self)
         self.refusals = Refusals(parts.trader, self, self.reconciler, self._upkeep.ask_balance, parts.told)
 
@@ -111,14 +111,14 @@ class Runtime:
         gc.disable()  # hundreds of thousands of records come into being now, none of them garbage
         past = await self._recall.run()
         await p.learning.begin()
-        self._following.begin()
+        self.following.begin()
         report = await p.candles.run(p.wanted)
         self.progress.stored, self.progress.fetched = report.stored, report.fetched
         until = self.market_time()
         p.trader.situation.market_time = until
-        self._following.show(p.wanted)
+        self.following.show(p.wanted)
         await self._upkeep.ask_balance()
-        chosen = self._following.chosen
+        chosen = self.following.chosen
         missed = await recovery.warm_up(p.trader, p.windows, chosen, recovery.last_lived(p.wanted, past.until))
         p.phantoms.missed(missed)
         self.progress.missed_signals = len(missed)
@@ -132,7 +132,7 @@ class Runtime:
         forgotten = await self._executions.unknown(fills)
         await self.reconciler.restore_closed([*fills, *forgotten] if lost or not past.until else forgotten)
         await self.reconciler.compare()
-        await self._following.keep_up()
+        await self.following.keep_up()
         await self.intake.finish_flat()
         self._funding.recall(until)
         if lost:
@@ -446,7 +446,7 @@ class Runtime:
         if not self._p.fence.superseded:
             await self.reconciler.compare(asked)
             self._p.trader.situation.superseded = False
-        await self._following.keep_up()
+        await self.following.keep_up()
 
     def _undecided(self) -> bool:
         """Return whether something waits for an answer of the exchange: then it is asked again within seconds."""

@@ -21,7 +21,8 @@ class Situation:
     ``remembered`` what the last day of an earlier life began with.
     ``second_sender`` says that another instance, which the fence cannot see, sends orders too, empty when none does.
     ``barred`` says why the exchange takes no entry of ours at all; ``doubtful`` and ``refusing`` why none is made in a
-    symbol: something there was not understood, or the exchange would refuse it.
+    symbol: something there was not understood, or the exchange would refuse it. ``outside`` says the same of symbols
+    that are followed and that the pairlists leave out, ``former`` why these are the pairlists' words of a while ago.
     """
 
     equity: Decimal = ZERO
@@ -36,6 +37,8 @@ class Situation:
     barred: str = ""
     doubtful: dict[str, str] = field(default_factory=dict)
     refusing: dict[str, str] = field(default_factory=dict)
+    outside: dict[str, str] = field(default_factory=dict)
+    former: str = ""
     switch: SwitchState = SwitchState.RUNNING
     stale: frozenset[str] = frozenset()
     foreign: dict[str, Decimal] = field(default_factory=dict)
@@ -43,6 +46,16 @@ class Situation:
     prices: dict[str, Decimal] = field(default_factory=dict)
     market_time: int = 0
     _turned: bool = False
+
+    def refusal(self, symbol: str) -> tuple[str, str] | None:
+        """Return gate and reason when no entry may be made in a symbol, whoever asks for one."""
+        if symbol in self.refusing:
+            return "exchange_refuses", self.refusing[symbol]
+        if symbol in self.doubtful:
+            return "not_understood", self.doubtful[symbol]
+        if symbol in self.outside:
+            return "universe", self.outside[symbol]
+        return None
 
     def turn(self, state: SwitchState) -> None:
         """Turn the switch: from now on no record of an earlier life turns it back."""

@@ -388,6 +388,8 @@ class Trader:
         """Return gate and reason when no signal of its kind may be traded now, whatever it says."""
         if self.situation.market_time - signal.time > timeframe_ms(signal.timeframe) // 2:
             return "late", "the market has moved on"
+        if not (hours := self._terms.plans[signal.strategy].hours).open(signal.time):
+            return "schedule", f"{signal.strategy} enters {hours} only"
         if self.situation.superseded:
             return "superseded", "another instance has taken over"
         if self.situation.second_sender:
@@ -396,10 +398,8 @@ class Trader:
             return "equity_doubted", self.situation.equity_doubt
         if self.situation.barred:
             return "exchange_access", self.situation.barred
-        if signal.symbol in self.situation.refusing:
-            return "exchange_refuses", self.situation.refusing[signal.symbol]
-        if signal.symbol in self.situation.doubtful:
-            return "not_understood", self.situation.doubtful[signal.symbol]
+        if refused := self.situation.refusal(signal.symbol):
+            return refused
         if self.adjustments.refuses(signal.symbol):
             return "blacklist", "the operator wants no entries there"
         if signal.symbol in self.situation.stale:

@@ -47,6 +47,23 @@ def choose(
     return left
 
 
+def candidates(
+    instruments: Mapping[str, Instrument], listed: Sequence[str], blacklist: Collection[str],
+    allow: Collection[str] = USUAL,
+) -> list[str]:  # fmt: skip
+    """Return the symbols that pairlists choose from: those listed, in that order, or without a list all by turnover.
+
+    Only what is traded, and without a list only what may be entered; what an entry of the list means by now counts.
+    """
+    if listed:
+        names = _names(instruments)
+        chosen = [symbol for entry in listed for symbol in names.listed(entry)]
+    else:
+        ranked = sorted(instruments.values(), key=lambda held: (-held.turnover_24h, held.symbol))
+        chosen = [held.symbol for held in ranked if admission.refusal(held, allow) is None]
+    return [one for one in dict.fromkeys(chosen) if instruments[one].trading and one not in blacklist]
+
+
 def banned(
     known: Mapping[str, Instrument], blacklist: Iterable[str], where: str = "trading.blacklist"
 ) -> list[str]:  # fmt: skip

@@ -59,5 +59,5 @@ class RulesArchive:
 
 
 def _plain(rules: Instrument) -> Instrument:
-    """Return rules without the turnover, which is never twice the same."""
-    return replace(rules, turnover_24h=Decimal(0))
+    """Return rules without turnover and quote, which are never twice the same."""
+    return replace(rules, turnover_24h=Decimal(0), quote=None)

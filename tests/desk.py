@@ -70,6 +70,7 @@ class FakeDesk:
             Lock("*", "MaxDrawdown", 1_790_000_000_000),
             Lock("ETH/USDT:USDT", "CooldownPeriod", 1_790_000_000_000),
         ]
+        self.pairlists: dict[str, Any] = {}
         self.fresh: Any = ("settings", ["risk.percent: 0.5 → 1"], ["feed.stale_s: 75 → 60"])
         self.loudness = dict(USUAL)
         self.mode = "SYNTHETIC"
@@ -150,6 +151,9 @@ class FakeDesk:
 
     def symbols(self):
         return SYMBOLS
+
+    def universe(self):
+        return self.pairlists
 
     def symbol(self, text):
         return nearest(text, SYMBOLS)

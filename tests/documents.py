@@ -19,6 +19,7 @@ import manage
 import notice_sections
 import page_section
 import sections
+import universe_section
 from settings import ENVIRONMENT, Settings
 
 ROOT = Path(__file__).parents[1]
@@ -65,14 +66,16 @@ def configuration() -> str:
         "",
         "`enabled`, `markets` (practice, real or all), `symbols` and `blacklist` (of the traded symbols), `risk_percent`",
         "(> 0, ≤ 10, instead of `risk.percent`), `leverage` (≥ 1, below `trading.leverage`), `parameters`",
-        "(docs/strategies.md), and `exits`:",
+        "(docs/strategies.md), `schedule` (`days` such as mon-fri and `hours` such as 07:00-16:00, UTC, outside of which it",
+        "makes no entries), and `exits`:",
         "",
         *_head(),
     ]
     lines += _section(exits, ("strategies", "NAME", "exits"), names)
-    own = {"enabled", "markets", "symbols", "blacklist", "risk_percent", "leverage"}
+    own = {"enabled", "markets", "symbols", "blacklist", "risk_percent", "leverage", "schedule"}
     assert set(choice.model_fields) == own | {"parameters", "exits"}
     for title, kind in (
+        ("pairlists, each", universe_section.Pairlist),
         ("risk.protections, each", sections.Protection),
         ("history.pinned, each", sections.Pin),
         ("webhooks, each", notice_sections.Webhook),

@@ -11,7 +11,7 @@ import structlog
 
 from broker.bybit.api_key import ends
 from broker.bybit.errors import CANCEL, CREATE, SET_LEVERAGE, TRADING_STOP
-from broker.bybit.instruments import instrument, risk_tiers
+from broker.bybit.instruments import instrument, quote, risk_tiers
 from broker.bybit.messages import (
     COIN,
     ISOLATED,
@@ -82,16 +82,17 @@ class BybitBroker(Rows):
         self._stream: PrivateStream | None = None
 
     async def instruments(self) -> dict[str, Instrument]:
-        """Return the rules of every USDT perpetual, with its turnover of the last 24 hours."""
+        """Return the rules of every USDT perpetual, with its turnover of the last 24 hours and what is quoted."""
         tickers = page_of("tickers", await self._client.get("v5/market/tickers", {"category": "linear"}))
         with reading("tickers"):
             turnover = {row["symbol"]: number(row, "turnover24h") for row in tickers}
+            quotes = {row["symbol"]: quote(row) for row in tickers}
         by_symbol: dict[str, Instrument] = {}
         async for page in self._client.pages("v5/market/instruments-info", {"category": "linear", "limit": 1000}):
             for row in page:
                 try:
                     name = row.get("symbol", "")
-                    rules = instrument(row, turnover.get(name, ZERO), self._tiers.get(name, ()))
+                    rules = instrument(row, turnover.get(name, ZERO), self._tiers.get(name, ()), quotes.get(name))
                 except (*UNREADABLE, BadData) as error:
                     self.malformed += 1
                     log.warning("trading rules cannot be read: symbol left out",

@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from broker.bybit.messages import COIN, number
-from domain.instrument import Instrument, RiskTier, unified_symbol
+from domain.instrument import Instrument, Quote, RiskTier, unified_symbol
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,14 @@ PERCENT_FROM = 10
 """An initial margin times the highest leverage is 1 as fractions, and 100 where rates are in percent."""
 
 
-def instrument(row: dict[str, Any], turnover: Decimal, tiers: tuple[RiskTier, ...] = ()) -> Instrument | None:
+def quote(ticker: dict[str, Any]) -> Quote:
+    """Return what a ticker quotes, 0 for what it does not; raise a ValueError or such when unreadable."""
+    return Quote(number(ticker, "lastPrice"), number(ticker, "bid1Price"), number(ticker, "ask1Price"))
+
+
+def instrument(
+    row: dict[str, Any], turnover: Decimal, tiers: tuple[RiskTier, ...] = (), quoted: Quote | None = None
+) -> Instrument | None:
     """Return a row's contract, None for one that is no USDT perpetual; raise a ValueError or such when unreadable."""
     if row.get("contractType") != PERPETUAL or row.get("settleCoin") != COIN:
         return None
@@ -32,7 +39,7 @@ def instrument(row: dict[str, Any], turnover: Decimal, tiers: tuple[RiskTier, ..
         trading=listed, turnover_24h=turnover, funding_interval_ms=int(row.get("fundingInterval") or 480) * 60_000,
         category=str(row.get("symbolType") or ""), pre_listing=row.get("isPreListing") in TRUE,
         delivery_time=int(row.get("deliveryTime") or 0), tiers=tiers,
-        listed_at=int(row.get("launchTime") or 0),
+        listed_at=int(row.get("launchTime") or 0), quote=quoted,
     )  # fmt: skip
 
 

@@ -283,9 +283,11 @@ async def monthly(services: Held, timescale: Scale = 3) -> dict[str, Any]:
 
 @router.get("/whitelist")
 async def whitelist(services: Held) -> dict[str, Any]:
-    """Return the symbols that are followed."""
+    """Return the symbols that are traded: those that the pairlists keep, or all that are followed."""
     held = services.desk.symbols()
-    return {"whitelist": held, "length": len(held), "method": ["StaticPairList"]}
+    universe = services.desk.universe()
+    kept = universe.get("kept", held)
+    return {"whitelist": kept, "length": len(kept), "method": universe.get("pairlists", ["StaticPairList"])}
 
 
 @router.get("/blacklist")

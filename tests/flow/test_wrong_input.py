@@ -87,6 +87,7 @@ WRONG = {
     "stats": ["--by nonsense", "--days -3"],
     "status": [""],
     "stop": [""],
+    "symbols": ["-c /nowhere.yaml", "-c {made}"],
     "strategies check": ["nosuch", "{made}", ""],
     "strategies list": ["-c /nowhere.yaml"],
     "strategies new": ["scalp", "../x", ""],
@@ -101,7 +102,7 @@ WRONG = {
 
 REPORTS = {"doctor", "status", "data import", "audit verify", "data export", "data download"}
 """Commands whose report says itself what failed."""
-UNASKED = {"backtest list", "show-config", "phantom-stats", "dashboard", "data symbols", "strategies list"}
+UNASKED = {"backtest list", "show-config", "phantom-stats", "dashboard", "data symbols", "strategies list", "symbols"}
 """Commands that need no database for what they are asked here."""
 
 

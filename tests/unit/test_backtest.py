@@ -24,6 +24,7 @@ from domain.fills import Costs
 from domain.ids import Identity
 from domain.rule_history import RuleHistory
 from domain.signal import Signal
+from domain.trading_hours import ALWAYS, TradingHours
 from engine.risk import RiskLimits
 from engine.trader import Plan, Trader, TraderTerms
 from sandbox.tape import GeneratedTape
@@ -78,7 +79,17 @@ def market(seed: int, symbols: int, days: int, finest: str = "3m") -> tuple[dict
 
 
 def played(
-    kind: type[Runner], bars, instruments, since, until, finest="3m", exits=None, limited=False, days=None, names=THREE
+    kind: type[Runner],
+    bars,
+    instruments,
+    since,
+    until,
+    finest="3m",
+    exits=None,
+    limited=False,
+    days=None,
+    names=THREE,
+    hours=ALWAYS,
 ) -> Outcome:
     tape = Tape(bars, dict.fromkeys(bars, WINDOW))
     step = 15 * MINUTE
@@ -104,7 +115,7 @@ def played(
                     times[symbol].add(one.time)
                 else:
                     leaves[name, symbol].append(start + timeframe_ms(plan.strategy.timeframes[0]))
-        known_plans[name] = Plan(replayed(plan.strategy, known, tape, WINDOW), exits or plan.exits)
+        known_plans[name] = Plan(replayed(plan.strategy, known, tape, WINDOW), exits or plan.exits, hours=hours)
     terms = TraderTerms(WHO, LIMITS, known_plans, paper=True, unfilled_timeout_ms=30 * MINUTE, limit_entries=limited)
     trader = Diary(terms, dict(instruments), tape.bars)
     trader.days = days if days is not None else []
@@ -127,6 +138,18 @@ def test_positions_that_nothing_moves_are_not_told_of_bars_and_nothing_is_differ
     assert dict(quick.equity) == dict(slow.equity)
     assert any(open_pnl for _, _, open_pnl in days)
     assert days == every_day
+
+
+def test_a_backtest_enters_in_the_hours_of_a_strategy_only():
+    bars, instruments = market(11, 2, 14)
+    since, until = START // DAY * DAY + 12 * DAY, START // DAY * DAY + 14 * DAY
+    hours = TradingHours.written([], ["08:00-20:00"])
+    outcome = played(Runner, bars, instruments, since, until, hours=hours)
+    refused = [one for one in outcome.decisions if one.gate == "schedule"]
+    assert refused
+    assert [one for one in refused if hours.open(one.signal.time)] == []
+    assert [one for one in outcome.decisions if one.gate != "schedule" and not hours.open(one.signal.time)] == []
+    assert [one for one in outcome.decisions if one.gate != "schedule"]
 
 
 def test_without_target_and_timeout_a_position_lasts_until_its_stop_has_trailed_to_the_price():
