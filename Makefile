@@ -40,7 +40,7 @@ demo: $(VENV)/.runtime
 # WITHOUT=proof leaves that out, where make torture follows
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not alone and not proof" --durations 40
-	$(BIN)/python -m pytest -m "(alone or proof) $(if $(WITHOUT),and not $(WITHOUT))"
+	$(BIN)/python -m pytest -m "(alone or proof) $(if $(WITHOUT),and not $(WITHOUT))" $$(grep -rlE 'mark\.(alone|proof)' tests --include='test_*.py')
 
 # everything that can die, dies; QUICK=1 takes minutes, the full set hours; ONLY="kills storm" runs parts of it; UNTIL
 # (seconds since 1970) begins no part after that time

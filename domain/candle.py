@@ -95,16 +95,17 @@ def check_bar(bar: Bar, step_ms: int) -> None:
     prices = bar[1:5]
     if not 0 <= bar.open_time < TIME_MAX:
         raise BadData(f"bar {str(bar.open_time)[:40]}: no time in milliseconds since 1970")
-    if not all(math.isfinite(value) for value in bar[1:]):
+    if not all(map(math.isfinite, bar[1:])):
         raise BadData(f"bar {bar.open_time}: a value is not a finite number")
-    if min(prices) <= 0:
+    lowest, highest = min(prices), max(prices)
+    if lowest <= 0:
         raise BadData(f"bar {bar.open_time}: a price is zero or negative")
-    if bar.high < max(prices) or bar.low > min(prices):
+    if bar.high < highest or bar.low > lowest:
         raise BadData(
             f"bar {bar.open_time}: high {bar.high} and low {bar.low} do not enclose "
             f"open {bar.open} and close {bar.close}"
         )
-    if max(prices) > PRICE_MAX or max(bar.volume, bar.turnover) > VOLUME_MAX:
+    if highest > PRICE_MAX or max(bar.volume, bar.turnover) > VOLUME_MAX:
         raise BadData(f"bar {bar.open_time}: a price or volume that no market has")
     if bar.volume < 0 or bar.turnover < 0:
         raise BadData(f"bar {bar.open_time}: negative volume or turnover")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
+import itertools
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,14 +45,8 @@ class Lags:
 
 def quantile_ms(share: float, *held: Lags) -> int:
     """Return the delay that ``share`` of all the delays counted do not exceed, 0 when there are none."""
-    counts = [sum(each) for each in zip(*(one.counts() for one in held), strict=True)]
-    total = sum(counts)
-    left = share * total
-    for milliseconds, count in enumerate(counts):
-        left -= count
-        if left <= 0:
-            return milliseconds if total else 0
-    return BUCKETS
+    up_to = list(itertools.accumulate(map(sum, zip(*(one.counts() for one in held), strict=True))))
+    return min(BUCKETS, bisect.bisect_left(up_to, share * up_to[-1]))
 
 
 class LoopLag:

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import sklearn
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
@@ -66,8 +67,10 @@ def fit(lessons: Lessons, weights: Floats, seed: int) -> Fitted:
         ),
         "linear": LogisticRegression(C=0.05, max_iter=1_000),
     }  # fmt: skip
-    for head in heads.values():
-        head.fit(scaled, won, sample_weight=weights)
+    # what they are given is checked already, once: each of hundreds of trees would check it again
+    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+        for head in heads.values():
+            head.fit(scaled, won, sample_weight=weights)
     return Fitted(np.asarray(scaler.mean_), np.asarray(scaler.scale_), heads)
 
 

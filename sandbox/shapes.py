@@ -48,8 +48,13 @@ def margin_mode(state: AccountState) -> str:
 
 def text(value: Decimal | float) -> str:
     """Return a number as Bybit writes it: plain digits, no exponent."""
-    exact = value if isinstance(value, Decimal) else Decimal(repr(float(value)))
-    return format(exact.normalize() if exact else Decimal(0), "f")
+    if not isinstance(value, Decimal):
+        digits = repr(float(value))
+        # most numbers of a candle are plain already, and a start asks for hundreds of thousands
+        if value and "e" not in digits:
+            return digits.removesuffix(".0")
+        value = Decimal(digits)
+    return format(value.normalize() if value else Decimal(0), "f")
 
 
 def order(held: VenueOrder, venue_id: str) -> dict[str, Any]:

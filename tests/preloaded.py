@@ -86,7 +86,11 @@ def _context() -> ForkServerContext:
     late = [f"commands.{name}" for name in ("backtest", "backup", "data", "ml", "sources", "strategies")]
     parts = ["live_bot", *(f"app.{name}" for name in cases), *(f"persistence.{name}" for name in stores),
              "bootstrap.inspection", *late, "manage"]  # fmt: skip
-    context.set_forkserver_preload([__name__, *parts, "broker.bybit", "persistence.migration"])
+    # what a bot loads late too: the exchange's client, the migrations of a new database, the page's server
+    own = ("broker.bybit.access", "broker.bybit.rest", "persistence.migration")
+    theirs = ("alembic.command", "alembic.runtime.environment", "anyio._backends._asyncio", "sqlalchemy.ext.compiler",
+              "uvicorn.lifespan.off", "uvicorn.protocols.http.auto")  # fmt: skip
+    context.set_forkserver_preload([__name__, *parts, *own, *theirs])
     return context
 
 

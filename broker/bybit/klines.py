@@ -80,7 +80,7 @@ class BybitKlines:
             raise Unavailable(f"candles of {series.symbol}: unreadable answer {str(result)[:120]}")
         for row in listed:
             try:
-                bar = Bar(int(row[0]), *(float(value) for value in row[1:7]))
+                bar = Bar(int(row[0]), *map(float, row[1:7]))
                 check_bar(bar, step)
             except (BadData, ValueError, TypeError, LookupError, ArithmeticError):
                 # an impossible row is as good as none: the hole stays visible

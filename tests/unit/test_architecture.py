@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -162,7 +163,12 @@ def sources() -> list[Path]:
 
 
 FILES = sources()
-TREES = {path: ast.parse(path.read_text()) for path in FILES}
+
+
+@cache
+def trees() -> dict[Path, ast.Module]:
+    """Parse all files, once, and not where they are only collected."""
+    return {path: ast.parse(path.read_text()) for path in FILES}
 
 
 def package(path: Path) -> str:
@@ -210,7 +216,7 @@ def test_one_folder_knows_the_venue():
 def test_timeframes_have_names():
     """A strategy names the bars it reads, a table lists what there is; all else means FAST or MAIN_TIMEFRAME."""
     wrong = []
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         if package(path) in {"strategies", "sandbox"} or path == ROOT / "domain/candle.py":
             continue
         tables = (node for node in ast.walk(tree) if isinstance(node, ast.Tuple | ast.List | ast.Dict))
@@ -236,7 +242,7 @@ def test_imports_point_one_way():
     graphlib.TopologicalSorter({name: needs for name, needs in MAY_IMPORT.items()}).prepare()
     wrong = [
         f"{path.relative_to(ROOT)} imports {name}"
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for name in {module.split(".")[0] for module in imported(tree)} & set(MAY_IMPORT)
         if name != package(path) and name not in MAY_IMPORT[package(path)]
     ]
@@ -245,14 +251,14 @@ def test_imports_point_one_way():
 
 def test_no_two_modules_import_each_other():
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in FILES}
-    graph = {name: imported(TREES[path]) & set(modules) - {name} for name, path in modules.items()}
+    graph = {name: imported(trees()[path]) & set(modules) - {name} for name, path in modules.items()}
     assert len(list(graphlib.TopologicalSorter(graph).static_order())) == len(modules)
 
 
 def test_drivers_have_one_home():
     wrong = [
         f"{path.relative_to(ROOT)} imports {name}"
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for name in {module.split(".")[0] for module in imported(tree)} & set(HOME)
         if package(path) not in HOME[name]
     ]
@@ -268,7 +274,7 @@ def test_the_daemon_never_loads_what_others_need():
 def test_what_decides_is_pure():
     wrong = [
         f"{path.relative_to(ROOT)} imports {name}"
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for name in {module.split(".")[0] for module in imported(tree)} & IMPURE
         if str(path.relative_to(ROOT)).startswith(PURE)
     ]
@@ -287,7 +293,7 @@ def test_tasks_have_owners():
     allowed = {"engine/tasks.py", "sandbox/server.py", "sandbox/stream.py"}
     users = {
         str(path.relative_to(ROOT))
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
@@ -299,7 +305,7 @@ def test_tasks_have_owners():
 
 def test_no_state_at_module_level():
     wrong = []
-    for path, tree in TREES.items():
+    for path, tree in trees().items():
         assert not any(isinstance(node, ast.Global) for node in ast.walk(tree)), path
         for node in tree.body:
             targets = (
@@ -334,7 +340,7 @@ def test_catch_all_handlers_are_where_every_failure_ends():
     }
     wrong = [
         f"{path.relative_to(ROOT)}:{node.lineno}"
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.ExceptHandler)
         and (node.type is None or getattr(node.type, "id", "") in {"Exception", "BaseException"})
@@ -352,7 +358,7 @@ def test_files_and_functions_stay_readable():
     long_files = [f"{path.relative_to(ROOT)}: {n}" for path in FILES if (n := path.read_text().count("\n")) > LINES_MAX]
     long_functions = [
         f"{path.relative_to(ROOT)} {node.name}: {n}"
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for node in ast.walk(tree)
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and (n := node.end_lineno - node.lineno + 1) > FUNCTION_MAX
@@ -364,7 +370,7 @@ def test_files_and_functions_stay_readable():
 def test_every_module_begins_with_a_sentence():
     wrong = [
         str(path)
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         if not (ast.get_docstring(tree) or "").split("\n")[0].endswith((".", "?", ":"))
     ]
     assert wrong == []

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import ast
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
-TREES = {path: ast.parse(path.read_text()) for path in TESTS.rglob("*.py")}
 ASSERTING = {"raises", "warns", "fail", "expect", "call_and_validate", "assert_array_equal", "assert_allclose"}
 """Calls of libraries that fail the test by themselves."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+@cache
+def trees() -> dict[Path, ast.Module]:
+    return {path: ast.parse(path.read_text()) for path in TESTS.rglob("*.py")}
 
 
 def functions(tree: ast.AST) -> list[Function]:
@@ -30,7 +35,7 @@ def asserts(function: Function) -> bool:
 def checking_helpers() -> set[str]:
     """Return the names of helpers that check, themselves or through other helpers."""
     helpers = defaultdict[str, list[Function]](list)
-    for tree in TREES.values():
+    for tree in trees().values():
         for function in functions(tree):
             if not function.name.startswith("test_"):
                 helpers[function.name].append(function)
@@ -46,7 +51,7 @@ def test_every_test_checks_something():
     checking = checking_helpers()
     idle = [
         f"{path.relative_to(TESTS)}:{function.lineno} {function.name}"
-        for path, tree in TREES.items()
+        for path, tree in trees().items()
         for function in functions(tree)
         if function.name.startswith("test_") and not asserts(function) and not calls(function) & checking
     ]

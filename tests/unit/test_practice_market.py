@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from domain.candle import Bars, resample
 from domain.errors import ConfigError
 from sandbox.mark import mark_bars, marks
 from sandbox.market import Market
 from sandbox.replay import replay
+from sandbox.shapes import text
 from sandbox.silence import quieten
 from sandbox.store import SandboxStore
 from sandbox.tape import GeneratedTape, ReplayTape
@@ -39,6 +42,15 @@ def store(tmp_path):
     held = SandboxStore(tmp_path / "x.sqlite")
     yield held
     held.close()
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.decimals(allow_nan=False, allow_infinity=False, places=8))
+def test_a_number_is_written_in_plain_digits_and_nothing_of_it_is_lost(value):
+    written = text(value)
+    exact = value if isinstance(value, D) else D(repr(value))
+    assert D(written) == (exact.normalize() or D(0))
+    assert set(written) <= set("-.0123456789")
+    assert written == "0" or "." not in written or not written.endswith(("0", "."))
 
 
 def test_a_seed_gives_the_prices_that_it_always_gave():

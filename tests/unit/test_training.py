@@ -236,8 +236,8 @@ def test_the_past_helps_to_learn_but_nothing_is_tried_on_it():
 
 def test_a_past_of_other_times_does_not_make_a_model_look_good():
     # where gains were rare once, the base rate of then would be easy to beat
-    past = of_the_past(market(1_500, edge=0.0, seed=4))
-    past.r[:] = np.where(np.arange(1_500) % 10 == 0, 1.8, -1.1)
+    past = of_the_past(market(500, edge=0.0, seed=4))
+    past.r[:] = np.where(np.arange(500) % 10 == 0, 1.8, -1.1)
     verdicts = [training.train(market(200, seed=seed).after(past), TERMS, NOW) for seed in range(6)]
     assert [one.verdict for one in verdicts].count(PROMOTED) == 0
     for one in verdicts:
