@@ -12,6 +12,7 @@ from domain.candle import timeframe_ms
 from domain.errors import BadData
 from domain.order import Side
 from domain.signal import Leave, Signal
+from strategies.freqtrade.hooks import Hooks, tag_of
 from strategies.freqtrade.informative import MARK, beside
 from strategies.freqtrade.parameters import OpenParameter
 from strategies.freqtrade.provider import PLACEHOLDER, Provider, Wallets, frame_of
@@ -80,8 +81,10 @@ class Adapted:
         self.timeframes = tuple(dict.fromkeys((held.timeframe, *self._further())))
         self.warmup_bars = dict.fromkeys(self.timeframes, max(1, held.startup_candle_count))
         self.newest_bars = {one: bars + SPARE for one, bars in self.warmup_bars.items()}
-        self.exits = _exits(held, self._fee)
-        self.stoploss, self._first_gain = held.stoploss, _first_gain(held)
+        self._hooks = hooks = Hooks(held, self._dp, self._fee)
+        self.manage = hooks.manage if hooks.wanted else None
+        self.exits = _exits(held, self._fee, hooks)
+        self.stoploss, self._first_gain = held.stoploss, 0.0 if hooks.gains else _first_gain(held)
         self._confirms = callable(getattr(held, "confirm_trade_entry", None))
 
     def start(self, symbol: str) -> str:
@@ -115,9 +118,10 @@ class Adapted:
         """Decide on a bar by its four columns, as freqtrade reads them: what contradicts itself means nothing."""
         held = self._held
         enters_long, enters_short, exits_long, exits_short = (bool(columns[name][i]) for name in SIGNALS)
+        heard = held.use_exit_signal and not self._hooks.leaves
         leaves = {
-            Side.LONG: held.use_exit_signal and exits_long and not enters_long,
-            Side.SHORT: held.use_exit_signal and exits_short and not enters_short,
+            Side.LONG: heard and exits_long and not enters_long,
+            Side.SHORT: heard and exits_short and not enters_short,
         }
         side = None
         if enters_long and not (exits_long or enters_short):
@@ -135,10 +139,10 @@ class Adapted:
         # the first row is a resting order, unless a later one asks for more
         gain = _before_fees(self._first_gain, self._fee, side)
         target = close * (1 + side.sign * gain) if self._first_gain and 0 < gain < 1 else 0.0
-        tag = _tag(columns.rows, i)
+        tag, stop = tag_of(columns.rows, i), self._hooks.first_stop(symbol, side, i, columns)
         return Signal(
             self.name, symbol, timeframe, opened, opened + timeframe_ms(timeframe), side, close,
-            close * (1 + side.sign * self.stoploss), target, {f"enter_tag {tag}": 1.0} if tag else {}, turns=turns,
+            stop, target, {f"enter_tag {tag}": 1.0} if tag else {}, turns=turns,
         )  # fmt: skip
 
     def _confirmed(self, i: int, columns: Analyzed, symbol: str, side: Side) -> bool:
@@ -150,7 +154,7 @@ class Adapted:
             self._held.confirm_trade_entry(
                 pair=symbol, order_type="market", amount=float("nan"), rate=columns["close"].item(i),
                 time_in_force="GTC", current_time=datetime.fromtimestamp(closes / 1000, UTC),
-                entry_tag=_tag(columns.rows, i) or None, side="long" if side is Side.LONG else "short",
+                entry_tag=tag_of(columns.rows, i) or None, side="long" if side is Side.LONG else "short",
             )
         )  # fmt: skip
 
@@ -223,25 +227,25 @@ def _choose(held: Any, chosen: Mapping[str, Any]) -> None:
         setattr(held, name, copied)
 
 
-def _exits(held: Any, fee: float) -> dict[str, Any]:
+def _exits(held: Any, fee: float, hooks: Hooks) -> dict[str, Any]:
     """Return stop, gains and signals to leave as exits of ours; gains are of the price, before fees.
 
-    They are the same for both sides, those of a long: a short's are smaller by the fee of what is gained.
+    They are the same for both sides, those of a long: a short's are smaller by the fee of what is gained. What the
+    strategy is asked about position by position is left out.
     """
 
     def before_fees(gain: float) -> float:
         return _before_fees(gain, fee, Side.LONG)
 
+    gains = {} if hooks.gains else held.minimal_roi
     made: dict[str, Any] = {
-        "minimal_roi": {
-            int(minute): min(before_fees(float(gain)), GAIN_MAX) for minute, gain in held.minimal_roi.items()
-        }
+        "minimal_roi": {int(minute): min(before_fees(float(gain)), GAIN_MAX) for minute, gain in gains.items()}
     }
     if held.trailing_stop:
         offset, positive = before_fees(held.trailing_stop_positive_offset), held.trailing_stop_positive
         always = {} if held.trailing_only_offset_is_reached else {0.0: -held.stoploss}
         made["trailing"] = {**always, offset: -held.stoploss if positive is None else positive}
-    if held.exit_profit_only:
+    if held.exit_profit_only and not hooks.leaves:
         made["least_gain"] = before_fees(held.exit_profit_offset)
     return made
 
@@ -256,8 +260,3 @@ def _first_gain(held: Any) -> float:
     """Return the gain that is enough from the start on, 0 where a later row asks for more."""
     rows = {int(minute): float(gain) for minute, gain in held.minimal_roi.items()}
     return rows.get(0, 0.0) if rows and rows.get(0, 0.0) >= max(rows.values()) else 0.0
-
-
-def _tag(rows: pd.DataFrame, i: int) -> str:
-    told = rows["enter_tag"].iloc[i] if "enter_tag" in rows.columns else None
-    return told if isinstance(told, str) else ""

@@ -71,7 +71,7 @@ class Provider:
 
     def show_analyzed(self, pair: str, rows: pd.DataFrame) -> None:
         """Offer what has been computed up to a bar."""
-        self._pair, self._analyzed = pair, rows
+        self._pair, self._bars, self._analyzed = pair, {}, rows
 
     def current_whitelist(self) -> list[str]:
         """Return the symbol that is computed."""

@@ -7,7 +7,7 @@ we do, and both walks have to end where the two programs did.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -57,13 +57,17 @@ class Trade:
 @dataclass(frozen=True, slots=True)
 class Exits:
     """How a strategy leaves, as fractions: first stop; gains and distances of a stop that trails; gains by age in ms; the
-    gain above which signals to leave count.
+    gain above which signals to leave count; the gain from which on the stop stands at another, both after fees; whether
+    the first gain is a resting order; bars on which gains do not count.
     """
 
     stop: float
     trailing: Sequence[tuple[float, float]] = ()
     gains: Sequence[tuple[int, float]] = ()
     least: float | None = None
+    secured: tuple[float, float] | None = None
+    resting: bool = True
+    ignored: frozenset[int] = frozenset()
 
 
 @dataclass(slots=True)
@@ -85,7 +89,7 @@ class Found:
 
 def compare(known: Sequence[Trade], made: Sequence[Trade], bars: Bars, exits: Exits, fee: float) -> Found:
     """Compare trades by their bar of entry and their side."""
-    road = _Road(bars, exits)
+    road = _Road(bars, exits, fee)
     found = Found(
         len(known), len(made), sums=(sum(one.ratio(fee) for one in known), sum(one.ratio(fee) for one in made))
     )
@@ -120,8 +124,8 @@ def _note(found: Found, rule: str, one: Trade | None, own: Trade | None) -> None
 class _Road:
     """The bars that trades ran along."""
 
-    def __init__(self, bars: Bars, exits: Exits) -> None:
-        self._bars, self._exits = bars, exits
+    def __init__(self, bars: Bars, exits: Exits, fee: float) -> None:
+        self._bars, self._exits, self._fee = bars, exits, fee
         self._step = int(bars.open_time[1] - bars.open_time[0])
         self._first = int(bars.open_time[0])
 
@@ -146,7 +150,7 @@ class _Road:
     def rule(self, one: Trade, own: Trade) -> str:
         """Return which rule explains that a trade ended in two ways, "" when none does."""
         trailed = "trailing_stop_loss" in (one.reason, own.reason) or own.reason == "trailing_stop"
-        if self._exits.trailing and trailed:
+        if (self._exits.trailing or self._exits.secured) and trailed:
             walked = ((one, self._stopped(one, at_once=True)), (own, self._stopped(own, at_once=False)))
             # whoever left for another reason did so before its stop was met
             borne_out = [
@@ -156,7 +160,7 @@ class _Road:
             return TRAILED if all(borne_out) else ""
         if self._exits.least is not None and one.short and one.reason == "exit_signal":
             return EDGE if abs(one.sign * (one.exit / one.entry - 1) - self._exits.least) < BETWEEN else ""
-        later = [age for age, _ in self._exits.gains[1:]]
+        later = [age for age, _ in self._exits.gains[self._exits.resting :]]
         if one.reason == "roi" and later and own.left > one.left - self._step:
             aged = (self.bar(one.left) + 1 - self.bar(one.entered)) * self._step >= later[0]
             return GAINED if aged and not any(self._enough_before(own)) else ""
@@ -182,12 +186,19 @@ class _Road:
         gain = trade.sign * (best / trade.entry - 1)
         reached = [behind for least, behind in self._exits.trailing if gain >= least]
         wanted = best * (1 - trade.sign * reached[-1]) if reached else stop
+        if self._exits.secured and replace(trade, exit=best).ratio(self._fee) >= self._exits.secured[0]:
+            wanted = trade.entry * (1 + trade.sign * self._before_fees(trade, self._exits.secured[1]))
         return max(stop, wanted) if not trade.short else min(stop, wanted)
+
+    def _before_fees(self, trade: Trade, gain: float) -> float:
+        """Return the change of the price that leaves a gain after fees."""
+        paid = (1 - self._fee) / (1 + self._fee)
+        return (1 + gain) / paid - 1 if trade.sign > 0 else 1 - (1 - gain) * paid
 
     def _enough_before(self, own: Trade) -> Iterator[bool]:
         """Yield of each bar that closed before our trade's last whether it gained what was enough by then."""
         begun = self.bar(own.entered)
         for row in range(begun, self.bar(own.left) - 1):
             age = (row + 1 - begun) * self._step
-            asked = [gain for since, gain in self._exits.gains if age >= since]
+            asked = [gain for since, gain in self._exits.gains if age >= since and row not in self._exits.ignored]
             yield bool(asked) and own.sign * (self._bars.close.item(row) / own.entry - 1) >= asked[-1] * (1 + 1e-9)

@@ -38,13 +38,17 @@ BEGIN, MARK = "<!-- made by make freqtrade-strategies -->", "<!-- until here -->
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A strategy, the market it trades on, its timeframe, and days as freqtrade and we are told them."""
+    """A strategy, the market it trades on, its timeframe, and days as freqtrade and we are told them.
+
+    ``secured`` is the gain from which on its own method sets the stop to another.
+    """
 
     name: str
     pair: str = PERPETUAL
     timeframe: str = "1h"
     since: str = "2024-02-01"
     until: str = "2025-02-01"
+    secured: tuple[float, float] | None = None
 
     @property
     def source(self) -> str:
@@ -54,7 +58,8 @@ class Case:
 CASES = [
     Case("Averages"), Case("BothSides"), Case("OneGain", timeframe="15m"), Case("Gains"), Case("Trailing"),
     Case("TrailingLater"), Case("TrailingTwice"), Case("Longer"), Case("Merged", timeframe="15m"), Case("InProfit"),
-    Case("Chosen"), Case("Confirmed"), Case("Reversing"),
+    Case("Chosen"), Case("Confirmed"), Case("Reversing"), Case("OwnStop"), Case("Secured", secured=(0.02, 0.01)), Case("OwnExit"),
+    Case("Refusing"), Case("Staying"),
     Case("SampleStrategy", SPOT, "5m", "2025-01-15", "2026-01-15"),
 ]  # fmt: skip
 SETTINGS = """
@@ -160,10 +165,18 @@ def exits_of(case: Case, folder: Path) -> agreement.Exits:
     """Return how a strategy leaves, as the adapter reads it."""
     choice = StrategyChoice(parameters={"fee": FEE})
     strategy = built(case.name, kind_of(folder / "strategies", case.name), choice)
-    gains = sorted((minutes * 60_000, gain) for minutes, gain in strategy.exits["minimal_roi"].items())
+    gains, ignored = strategy.exits["minimal_roi"], frozenset[int]()
+    resting = not strategy.theirs.ignore_roi_if_entry_signal
+    if not resting:
+        paid = (1 - FEE) / (1 + FEE)
+        gains = {int(minute): (1 + gain) / paid - 1 for minute, gain in strategy.theirs.minimal_roi.items()}
+        columns = strategy.columns_of(case.pair, {case.timeframe: bars(case)})
+        ignored = frozenset(columns["enter_long"].nonzero()[0].tolist())
     return agreement.Exits(
-        -strategy.stoploss, sorted(strategy.exits.get("trailing", {}).items()), gains, strategy.exits.get("least_gain")
-    )
+        -strategy.stoploss, sorted(strategy.exits.get("trailing", {}).items()),
+        sorted((minutes * 60_000, gain) for minutes, gain in gains.items()), strategy.exits.get("least_gain"),
+        case.secured, resting, ignored,
+    )  # fmt: skip
 
 
 def table(results: dict[Case, Found], version: str) -> str:

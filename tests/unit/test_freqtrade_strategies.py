@@ -162,8 +162,6 @@ def test_what_is_not_offered_is_refused_at_load_by_name(folder, name):
 
 
 @pytest.mark.parametrize(("name", "off", "on"), [
-    ("custom_stoploss", "use_custom_stoploss = False", "use_custom_stoploss = True"),
-    ("custom_exit", "use_exit_signal = False", "use_exit_signal = True"),
     ("custom_roi", "use_custom_roi = False", "use_custom_roi = True"),
     ("adjust_trade_position", "position_adjustment_enable = False", "position_adjustment_enable = True"),
 ])  # fmt: skip
@@ -178,7 +176,6 @@ def test_what_a_switch_turns_off_does_not_matter(folder, name, off, on):
 
 WRONG = {
     "INTERFACE_VERSION 2": method("INTERFACE_VERSION = 2"),
-    "ignore_roi_if_entry_signal": method("ignore_roi_if_entry_signal = True"),
     "informative_pairs asks for ETH/USDT 1h": method('def informative_pairs(self):\n    return [("ETH/USDT", "1h")]'),
     "@informative asks for BTC/{stake}": method('@informative("4h", "BTC/{stake}")\ndef other(self, dataframe, metadata):\n    return dataframe'),
     "stoploss is -1": method("stoploss = -1"),
