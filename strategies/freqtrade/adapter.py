@@ -10,12 +10,13 @@ import numpy as np
 
 from domain.candle import timeframe_ms
 from domain.errors import BadData
+from domain.informative import key
 from domain.order import Side
 from domain.signal import Leave, Signal
 from strategies.freqtrade.hooks import Hooks, tag_of
 from strategies.freqtrade.informative import MARK, beside
 from strategies.freqtrade.parameters import OpenParameter
-from strategies.freqtrade.provider import PLACEHOLDER, Provider, Wallets, frame_of
+from strategies.freqtrade.provider import PLACEHOLDER, TRADED, Provider, Wallets, frame_of
 from strategies.freqtrade.records import Unsupported
 from strategies.freqtrade.refusals import misfit, need_whole
 from strategies.strategy import Parameters
@@ -58,7 +59,8 @@ class Adapted:
         theirs: the class that the file holds.
         chosen: what the file of parameters beside it says, by group.
         stoploss: where the first stop lies, as a fraction of the price, below zero.
-        newest_bars: how many bars of each timeframe are computed live.
+        informative: other symbols whose bars it asks for.
+        newest_bars: how many bars of each timeframe are computed live, and of each other symbol.
     """
 
     name: ClassVar[str]
@@ -78,9 +80,12 @@ class Adapted:
         held.wallets = Wallets()
         held.bot_start()
         self._asking = [getattr(held, name) for name in dir(type(held)) if hasattr(getattr(type(held), name), MARK)]
-        self.timeframes = tuple(dict.fromkeys((held.timeframe, *self._further())))
+        wanted = list(self._further())
+        self.timeframes = tuple(dict.fromkeys((held.timeframe, *(timeframe for _, timeframe in wanted))))
+        self.informative = tuple(dict.fromkeys(symbol for symbol, _ in wanted if symbol))
         self.warmup_bars = dict.fromkeys(self.timeframes, max(1, held.startup_candle_count))
-        self.newest_bars = {one: bars + SPARE for one, bars in self.warmup_bars.items()}
+        others = [key(symbol, timeframe) for symbol in self.informative for timeframe in self.timeframes]
+        self.newest_bars = dict.fromkeys((*self.timeframes, *others), max(1, held.startup_candle_count) + SPARE)
         self._hooks = hooks = Hooks(held, self._dp, self._fee)
         self.manage = hooks.manage if hooks.wanted else None
         self.exits = _exits(held, self._fee, hooks)
@@ -158,29 +163,32 @@ class Adapted:
             )
         )  # fmt: skip
 
-    def _further(self) -> Iterator[str]:
-        """Yield the other timeframes that are asked for. Raises Unsupported for bars of another symbol."""
-        for one in self._held.informative_pairs():
-            if one[0] != PLACEHOLDER:
-                raise Unsupported(f"{self.name}: informative_pairs asks for {one[0]} {one[1]}; only {OWN}")
-            yield str(one[1])
+    def _further(self) -> Iterator[tuple[str, str]]:
+        """Yield the other bars that are asked for, by symbol ("" for its own) and timeframe.
+
+        Raises Unsupported for candles of another kind.
+        """
+        for symbol, timeframe, *kinds in self._held.informative_pairs():
+            if any(str(kind) not in TRADED for kind in kinds):
+                raise Unsupported(f"{self.name}: informative_pairs asks for {kinds[0]} candles; there are none")
+            yield "" if symbol == PLACEHOLDER else str(symbol), str(timeframe)
         for method in self._asking:
             for asked in getattr(method, MARK):
-                if asked.asset:
-                    raise Unsupported(f"{self.name}: @informative asks for {asked.asset} {asked.timeframe}; only {OWN}")
-                yield asked.timeframe
+                if str(asked.candle_type or "") not in TRADED:
+                    raise Unsupported(f"{self.name}: @informative asks for {asked.candle_type} candles; there are none")
+                yield asked.of(self._held.stake_currency), asked.timeframe
 
     def _with_informative(self, rows: pd.DataFrame, symbol: str, bars: Mapping[str, Bars]) -> pd.DataFrame:
         for method in self._asking:
             for asked in getattr(method, MARK):
-                other = method(frame_of(bars[asked.timeframe]), {"pair": symbol})
-                other = other.rename(columns={name: asked.named(name, symbol) for name in other.columns})
-                date = asked.named("date", symbol)
+                whose = asked.of(self._held.stake_currency)
+                held = bars[key(whose, asked.timeframe) if whose else asked.timeframe]
+                pair = whose or symbol
+                other = method(frame_of(held), {"pair": pair, "timeframe": asked.timeframe})
+                other = other.rename(columns={name: asked.named(name, pair) for name in other.columns})
+                date = asked.named("date", pair)
                 rows = beside(rows, other, self.timeframes[0], asked.timeframe, date, ffill=asked.ffill)
         return rows
-
-
-OWN = "bars of a strategy's own symbol are offered"
 
 
 def adapted(kind: type[Any], chosen: Mapping[str, Any]) -> type[Adapted]:

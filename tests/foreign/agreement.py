@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from domain.candle import Bars
 
-TRAILED, GAINED, TURNED, EDGE, BUSY = "trailed", "gained", "turned", "edge", "busy"
+TRAILED, GAINED, TURNED, EDGE, BUSY, BEHIND = "trailed", "gained", "turned", "edge", "busy", "behind"
 RULES = {
     TRAILED: "inside of a bar freqtrade first moves a trailing stop to the bar's best price and then looks whether its worst "
     "price meets it; ours moves as the bar closes, as a live bot's does, and counts from the next bar",
@@ -26,6 +26,8 @@ RULES = {
     EDGE: "what a gain has to be before fees is reckoned for a long and holds for both sides; a short's would be less by the "
     "fees of what is gained, and a gain lay between the two",
     BUSY: "the other program was still in a position that one of these rules left it in",
+    BEHIND: "freqtrade asks `custom_stoploss` inside of the next bar, and not at all where that bar meets the old stop; ours asks "
+    "as the bar closes, so the next bar meets the new stop",
 }
 BETWEEN = 3e-5
 """As far as a short's gain may lie from a long's: twice the fee of a side, of some percent."""
@@ -58,7 +60,7 @@ class Trade:
 class Exits:
     """How a strategy leaves, as fractions: first stop; gains and distances of a stop that trails; gains by age in ms; the
     gain above which signals to leave count; the gain from which on the stop stands at another, both after fees; whether
-    the first gain is a resting order; bars on which gains do not count.
+    the first gain is a resting order; bars on which gains do not count; whether a method of its own moves the stop.
     """
 
     stop: float
@@ -68,6 +70,7 @@ class Exits:
     secured: tuple[float, float] | None = None
     resting: bool = True
     ignored: frozenset[int] = frozenset()
+    own_stop: bool = False
 
 
 @dataclass(slots=True)
@@ -158,6 +161,8 @@ class _Road:
                 for trade, end in walked
             ]
             return TRAILED if all(borne_out) else ""
+        if self._exits.own_stop and trailed and self._met_old_stop(one, own):
+            return BEHIND
         if self._exits.least is not None and one.short and one.reason == "exit_signal":
             return EDGE if abs(one.sign * (one.exit / one.entry - 1) - self._exits.least) < BETWEEN else ""
         later = [age for age, _ in self._exits.gains[self._exits.resting :]]
@@ -165,6 +170,12 @@ class _Road:
             aged = (self.bar(one.left) + 1 - self.bar(one.entered)) * self._step >= later[0]
             return GAINED if aged and not any(self._enough_before(own)) else ""
         return ""
+
+    def _met_old_stop(self, one: Trade, own: Trade) -> bool:
+        """Whether one bar met both stops: freqtrade's, which was the old one, and ours, which was closer."""
+        row = self.bar(one.left)
+        worst = (self._bars.high if one.short else self._bars.low).item(row)
+        return row == self.bar(own.left) and one.sign * (own.exit - one.exit) > 0 >= one.sign * (worst - one.exit)
 
     def _stopped(self, trade: Trade, *, at_once: bool) -> int:
         """Return the bar in which the stop is met that a trade has, moved ``at_once`` inside of a bar or as it closes."""

@@ -175,7 +175,7 @@ def exits_of(case: Case, folder: Path) -> agreement.Exits:
     return agreement.Exits(
         -strategy.stoploss, sorted(strategy.exits.get("trailing", {}).items()),
         sorted((minutes * 60_000, gain) for minutes, gain in gains.items()), strategy.exits.get("least_gain"),
-        case.secured, resting, ignored,
+        case.secured, resting, ignored, strategy.theirs.use_custom_stoploss,
     )  # fmt: skip
 
 
