@@ -12,6 +12,7 @@ from domain.durations import MINUTE_MS
 from domain.holding import Adjust, Holding
 from domain.order import Side
 from domain.signal import Leave
+from strategies.freqtrade.records import refuse
 from strategies.freqtrade.refusals import has
 from strategies.freqtrade.trades import OpenTrade
 
@@ -53,6 +54,7 @@ class Hooks:
         self._confirm = theirs.confirm_trade_exit if confirms else None
         self.moves_stop = bool(theirs.use_custom_stoploss)
         self._asks_after_fill = self.moves_stop and "after_fill" in signature(theirs.custom_stoploss).parameters
+        self._adjusts = bool(theirs.position_adjustment_enable) and has(kind, "adjust_trade_position")
         self.leaves = self._custom_exit is not None or confirms
         self.gains = confirms or bool(theirs.ignore_roi_if_entry_signal)
         self._roi = sorted((int(minute), float(gain)) for minute, gain in theirs.minimal_roi.items())
@@ -60,7 +62,7 @@ class Hooks:
     @property
     def wanted(self) -> bool:
         """Whether the strategy has anything to say of its positions."""
-        return self.moves_stop or self.leaves or self.gains
+        return self.moves_stop or self.leaves or self.gains or self._adjusts
 
     def first_stop(self, symbol: str, side: Side, i: int, columns: Rows) -> float:
         """Return where the stop of a position stands that is entered as bar i closes."""
@@ -80,11 +82,36 @@ class Hooks:
         for reason in self._reasons(position, trade, i, columns, now):
             if self._confirmed(trade, position.close, reason, now):
                 return Leave(position.side)
-        if not self.moves_stop:
+        keep = self._keep(trade, position, now) if self._adjusts else None
+        if keep is not None and keep <= 0:
+            return Leave(position.side)
+        stop = None
+        if self.moves_stop:
+            best = columns["high" if position.side is Side.LONG else "low"].item(i)
+            moved = self._stop(position, trade, best, now, filled=False)
+            stop = moved if moved != position.stop else None
+        return Adjust(stop, keep) if stop is not None or keep is not None else None
+
+    def _keep(self, trade: OpenTrade, position: Holding, now: datetime) -> float | None:
+        """Return which share of what was opened is to stay, None where nothing is taken off.
+
+        Raises:
+            Unsupported: when the strategy wants to add to the position.
+        """
+        rate, profit = position.close, trade.calc_profit_ratio(position.close)
+        said = self._theirs.adjust_trade_position(
+            trade=trade, current_time=now, current_rate=rate, current_profit=profit, min_stake=None,
+            max_stake=trade.stake_amount, current_entry_rate=rate, current_exit_rate=rate, current_entry_profit=profit,
+            current_exit_profit=profit,
+        )  # fmt: skip
+        stake = said[0] if isinstance(said, tuple) else said
+        if stake is None or not stake:
             return None
-        best = columns["high" if position.side is Side.LONG else "low"].item(i)
-        stop = self._stop(position, trade, best, now, filled=False)
-        return Adjust(stop=stop) if stop != position.stop else None
+        if not stake < 0:
+            refuse(
+                f"adjust_trade_position, which returns {stake}", "nothing is added to a position; parts are taken off"
+            )
+        return float(position.remaining * (1 + stake / trade.stake_amount))
 
     def _reasons(self, position: Holding, trade: OpenTrade, i: int, columns: Rows, now: datetime) -> Iterator[str]:
         """Yield why the position is to be left, in freqtrade's order."""

@@ -66,6 +66,9 @@ class IStrategy:
         """Return whether a position may be left."""
         return True
 
+    def adjust_trade_position(self, **kwargs: Any) -> float | tuple[float, str] | None:
+        """Return by how much a position shall change, in the quote currency; less than nothing takes a part off."""
+
     def bot_start(self, **kwargs: Any) -> None:
         """Get ready, once."""
 

@@ -16,7 +16,6 @@ ORDERS = "orders follow from the section trading of the settings"
 METHODS: Mapping[str, str] = {
     "custom_roi": "minimal_roi and custom_exit are",
     "custom_sell": "interface version 3 calls it custom_exit",
-    "adjust_trade_position": "positions are neither added to nor taken off in parts",
     "order_filled": "a strategy is asked about positions as bars close, and not about orders",
     "bot_loop_start": "nothing goes round between bars",
     "custom_stake_amount": SIZES,
@@ -43,7 +42,6 @@ METHODS: Mapping[str, str] = {
 
 IDLE: Mapping[str, Callable[[type[Any]], bool]] = {
     "custom_roi": lambda kind: not kind.use_custom_roi,
-    "adjust_trade_position": lambda kind: not kind.position_adjustment_enable,
 }
 """Members that freqtrade does not call while a switch is off."""
 

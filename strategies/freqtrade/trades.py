@@ -43,6 +43,7 @@ class OpenTrade(Trade):
         self.date_entry_fill_utc = self.date_last_filled_utc = self.open_date
         self.amount, self.stake_amount = position.remaining, position.entry * position.remaining
         self.max_stake_amount = position.entry
+        self.nr_of_successful_exits = position.parts
         self.max_rate, self.min_rate = sorted((position.best, position.worst), reverse=True)
         self.stop_loss, self.initial_stop_loss = position.stop, position.first_stop
         self.enter_tag = self.buy_tag = tag

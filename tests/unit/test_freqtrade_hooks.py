@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from decimal import Decimal as D
 
+import msgspec
 import pytest
 
 from domain.errors import BadData
@@ -215,3 +216,56 @@ def test_a_phantom_is_moved_and_left_by_the_same_methods(folder):
         follow(phantom, bars.row(later), BTC, costs, manage=lambda held, at=later: strategy.manage(held, at, columns))
     assert (phantom.exit_reason, phantom.exit_time) == ("exit_signal", bars.open_time.item(row) + 7 * HOUR)
     assert phantom.side.sign * (phantom.bracket.stop - first) >= 0
+
+
+def parts_hook(body: str) -> str:
+    return method(
+        f"position_adjustment_enable = True\ndef adjust_trade_position(self, trade, current_profit, **kwargs):\n    {body}"
+    )
+
+
+@pytest.mark.parametrize(("said", "remaining", "expected"), [
+    ("-trade.stake_amount / 2", 1.0, Adjust(keep=0.5)), ("(-trade.stake_amount / 2, 'why')", 0.5, Adjust(keep=0.25)),
+    ("-trade.stake_amount", 0.5, Leave(Side.LONG)), ("None", 1.0, None), ("(None, '')", 1.0, None), ("0", 1.0, None),
+    ("-trade.stake_amount / 2 if trade.nr_of_successful_exits == 0 else None", 0.5, None),
+])  # fmt: skip
+def test_a_stake_below_zero_takes_that_part_of_what_is_open_off(folder, said, remaining, expected):
+    strategy = made(folder, more=parts_hook(f"return {said}"))
+    columns = quiet(strategy.columns_of(SYMBOL, frames()))
+    position = msgspec.structs.replace(holding(columns, remaining=remaining), parts=int(remaining < 1))
+    assert strategy.manage(position, ROW, columns) == expected
+
+
+@pytest.mark.parametrize("said", ["10", "(10.5, 'more')", "float('nan')"])
+def test_an_addition_is_refused_by_name_when_it_is_asked_for(folder, said):
+    strategy = made(folder, more=parts_hook(f"return {said}"))
+    columns = quiet(strategy.columns_of(SYMBOL, frames()))
+    with pytest.raises(BadData, match=r"adjust_trade_position, which returns .* is not offered"):
+        strategy.manage(holding(columns), ROW, columns)
+
+
+def test_without_its_switch_nobody_asks_for_parts(folder):
+    more = parts_hook("return 10") + method("position_adjustment_enable = False")
+    assert made(folder, more=more).manage is None
+
+
+def test_a_phantom_counts_the_parts_that_were_taken_off(folder):
+    strategy = made(
+        folder, more=parts_hook("return -trade.stake_amount / 2 if trade.nr_of_successful_exits < 2 else None")
+    )
+    columns = strategy.columns_of(SYMBOL, frames())
+    bars = frames()["1h"]
+    row = next(row for row in range(100, 800) if isinstance(strategy.step(row, columns, SYMBOL), Signal))
+    phantom = open_phantom(
+        strategy.step(row, columns, SYMBOL),
+        ExitPlan(),
+        BTC,
+        Costs(),
+        phantom_id="a",
+        gate="",
+        score=None,
+        features=None,
+    )
+    for later in range(row + 1, row + 5):
+        follow(phantom, bars.row(later), BTC, Costs(), manage=lambda held, at=later: strategy.manage(held, at, columns))
+    assert (phantom.parts, phantom.rest, phantom.outcome) == (2, D("0.25"), "")

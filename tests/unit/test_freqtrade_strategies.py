@@ -163,7 +163,6 @@ def test_what_is_not_offered_is_refused_at_load_by_name(folder, name):
 
 @pytest.mark.parametrize(("name", "off", "on"), [
     ("custom_roi", "use_custom_roi = False", "use_custom_roi = True"),
-    ("adjust_trade_position", "position_adjustment_enable = False", "position_adjustment_enable = True"),
 ])  # fmt: skip
 def test_what_a_switch_turns_off_does_not_matter(folder, name, off, on):
     body = method(f"def {name}(self, *args, **kwargs):\n    return None")
