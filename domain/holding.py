@@ -35,6 +35,7 @@ class Holding(msgspec.Struct, frozen=True):
         best, worst: the most and the least favourable price since the entry, this bar included.
         remaining: share of the position that is still open, 1 until something is taken off.
         bars: bars that have closed since the one that gave the signal; 1 on the first.
+        parts: how often a part of it has been taken off because its strategy said so.
     """
 
     symbol: str
@@ -48,6 +49,7 @@ class Holding(msgspec.Struct, frozen=True):
     worst: float
     remaining: float
     bars: int
+    parts: int = 0
 
     @property
     def risk(self) -> float:
@@ -81,12 +83,12 @@ if TYPE_CHECKING:
     """Asks a strategy what is to become of a position of its own on a bar."""
 
 
-def holding_of(symbol: str, bracket: Bracket, close: float, remaining: Decimal, bars: int) -> Holding:
+def holding_of(symbol: str, bracket: Bracket, close: float, remaining: Decimal, bars: int, parts: int) -> Holding:
     """Return what a strategy sees of a position with a bracket."""
     held = bracket
     return Holding(
         symbol, held.side, float(held.entry), float(held.first_stop), float(held.stop), float(held.target), close,
-        float(held.best), float(held.worst), float(remaining), bars,
+        float(held.best), float(held.worst), float(remaining), bars, parts,
     )  # fmt: skip
 
 

@@ -41,6 +41,7 @@ class PhantomTrade(msgspec.Struct):
         next_open: open time of the bar that has to be shown next (UTC ms).
         rest: share of the position that is still open.
         made: profit so far in quote units for one unit, fees included.
+        parts: how often its strategy has taken a part off.
         tp1_time: when the partial target was reached (UTC ms), 0 if never.
         outcome: win, loss or timeout; empty while it is open.
         realized_rr: profit in R after fees; pnl_percent is the same in percent of the entry.
@@ -67,6 +68,7 @@ class PhantomTrade(msgspec.Struct):
     pnl_percent: Decimal = ZERO
     schema: str = ""
     scored_by: str = ""
+    parts: int = 0
 
     @property
     def was_executed(self) -> bool:
@@ -199,7 +201,7 @@ def _manage(
 
 def _asked(phantom: PhantomTrade, manage: Manage, close: float, now: int) -> Adjust | Leave | None:
     bars = (now - phantom.signal_time) // timeframe_ms(phantom.timeframe)
-    return manage(holding_of(phantom.symbol, phantom.bracket, close, phantom.rest, bars))
+    return manage(holding_of(phantom.symbol, phantom.bracket, close, phantom.rest, bars, phantom.parts))
 
 
 def _tightened(bracket: Bracket, said: Adjust, instrument: Instrument) -> Bracket:
@@ -216,6 +218,7 @@ def _take_off(phantom: PhantomTrade, part: Decimal, price: Decimal, costs: Costs
         gain = phantom.side.sign * (price - phantom.bracket.entry)
         phantom.made += part * gain - costs.fee(part, price, maker=False)
         phantom.rest -= part
+        phantom.parts += 1
 
 
 def _end(phantom: PhantomTrade, price: Decimal, cause: Cause, time: int) -> None:

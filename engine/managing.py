@@ -85,7 +85,7 @@ class Managing:
     def _ask(self, held: Position, bracket: Bracket, bar: Bar) -> tuple[bool, list[Command]]:
         series, step = Series(held.symbol, held.opening.timeframe), timeframe_ms(held.opening.timeframe)
         now, bars = bar.open_time + step, (bar.open_time - held.opening.bar_start) // step
-        holding = holding_of(held.symbol, bracket, bar.close, held.remaining(now), bars)
+        holding = holding_of(held.symbol, bracket, bar.close, held.remaining(now), bars, held.parts_taken(now))
         said = self._decisions.manage(held.opening.strategy, series, bar.open_time, holding)
         if isinstance(said, Leave):
             return said.means(held.opening.side), []

@@ -134,6 +134,10 @@ class Position:
         closed = sum([f.qty for f in self._trades() if not self.opens(f) and f.time < until], ZERO)
         return (self.opened - closed) / self.opened if self.opened else ZERO
 
+    def parts_taken(self, until: int) -> int:
+        """Return how many orders for parts that its strategy takes off had filled by a market time (UTC ms)."""
+        return len({f.order_id for f in self._trades() if _by_strategy(f) and f.time < until})
+
     @property
     def decided_until(self) -> int:
         """Market time up to which its bars have been acted on, as far as the records tell (UTC ms)."""

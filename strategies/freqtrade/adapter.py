@@ -10,11 +10,13 @@ import numpy as np
 
 from domain.candle import timeframe_ms
 from domain.errors import BadData
+from domain.informative import key
 from domain.order import Side
 from domain.signal import Leave, Signal
+from strategies.freqtrade.hooks import Hooks, tag_of
 from strategies.freqtrade.informative import MARK, beside
 from strategies.freqtrade.parameters import OpenParameter
-from strategies.freqtrade.provider import PLACEHOLDER, Provider, Wallets, frame_of
+from strategies.freqtrade.provider import PLACEHOLDER, TRADED, Provider, Wallets, frame_of
 from strategies.freqtrade.records import Unsupported
 from strategies.freqtrade.refusals import misfit, need_whole
 from strategies.strategy import Parameters
@@ -57,7 +59,8 @@ class Adapted:
         theirs: the class that the file holds.
         chosen: what the file of parameters beside it says, by group.
         stoploss: where the first stop lies, as a fraction of the price, below zero.
-        newest_bars: how many bars of each timeframe are computed live.
+        informative: other symbols whose bars it asks for.
+        newest_bars: how many bars of each timeframe are computed live, and of each other symbol.
     """
 
     name: ClassVar[str]
@@ -77,11 +80,16 @@ class Adapted:
         held.wallets = Wallets()
         held.bot_start()
         self._asking = [getattr(held, name) for name in dir(type(held)) if hasattr(getattr(type(held), name), MARK)]
-        self.timeframes = tuple(dict.fromkeys((held.timeframe, *self._further())))
+        wanted = list(self._further())
+        self.timeframes = tuple(dict.fromkeys((held.timeframe, *(timeframe for _, timeframe in wanted))))
+        self.informative = tuple(dict.fromkeys(symbol for symbol, _ in wanted if symbol))
         self.warmup_bars = dict.fromkeys(self.timeframes, max(1, held.startup_candle_count))
-        self.newest_bars = {one: bars + SPARE for one, bars in self.warmup_bars.items()}
-        self.exits = _exits(held, self._fee)
-        self.stoploss, self._first_gain = held.stoploss, _first_gain(held)
+        others = [key(symbol, timeframe) for symbol in self.informative for timeframe in self.timeframes]
+        self.newest_bars = dict.fromkeys((*self.timeframes, *others), max(1, held.startup_candle_count) + SPARE)
+        self._hooks = hooks = Hooks(held, self._dp, self._fee)
+        self.manage = hooks.manage if hooks.wanted else None
+        self.exits = _exits(held, self._fee, hooks)
+        self.stoploss, self._first_gain = held.stoploss, 0.0 if hooks.gains else _first_gain(held)
         self._confirms = callable(getattr(held, "confirm_trade_entry", None))
 
     def start(self, symbol: str) -> str:
@@ -115,9 +123,10 @@ class Adapted:
         """Decide on a bar by its four columns, as freqtrade reads them: what contradicts itself means nothing."""
         held = self._held
         enters_long, enters_short, exits_long, exits_short = (bool(columns[name][i]) for name in SIGNALS)
+        heard = held.use_exit_signal and not self._hooks.leaves
         leaves = {
-            Side.LONG: held.use_exit_signal and exits_long and not enters_long,
-            Side.SHORT: held.use_exit_signal and exits_short and not enters_short,
+            Side.LONG: heard and exits_long and not enters_long,
+            Side.SHORT: heard and exits_short and not enters_short,
         }
         side = None
         if enters_long and not (exits_long or enters_short):
@@ -135,10 +144,10 @@ class Adapted:
         # the first row is a resting order, unless a later one asks for more
         gain = _before_fees(self._first_gain, self._fee, side)
         target = close * (1 + side.sign * gain) if self._first_gain and 0 < gain < 1 else 0.0
-        tag = _tag(columns.rows, i)
+        tag, stop = tag_of(columns.rows, i), self._hooks.first_stop(symbol, side, i, columns)
         return Signal(
             self.name, symbol, timeframe, opened, opened + timeframe_ms(timeframe), side, close,
-            close * (1 + side.sign * self.stoploss), target, {f"enter_tag {tag}": 1.0} if tag else {}, turns=turns,
+            stop, target, {f"enter_tag {tag}": 1.0} if tag else {}, turns=turns,
         )  # fmt: skip
 
     def _confirmed(self, i: int, columns: Analyzed, symbol: str, side: Side) -> bool:
@@ -150,33 +159,36 @@ class Adapted:
             self._held.confirm_trade_entry(
                 pair=symbol, order_type="market", amount=float("nan"), rate=columns["close"].item(i),
                 time_in_force="GTC", current_time=datetime.fromtimestamp(closes / 1000, UTC),
-                entry_tag=_tag(columns.rows, i) or None, side="long" if side is Side.LONG else "short",
+                entry_tag=tag_of(columns.rows, i) or None, side="long" if side is Side.LONG else "short",
             )
         )  # fmt: skip
 
-    def _further(self) -> Iterator[str]:
-        """Yield the other timeframes that are asked for. Raises Unsupported for bars of another symbol."""
-        for one in self._held.informative_pairs():
-            if one[0] != PLACEHOLDER:
-                raise Unsupported(f"{self.name}: informative_pairs asks for {one[0]} {one[1]}; only {OWN}")
-            yield str(one[1])
+    def _further(self) -> Iterator[tuple[str, str]]:
+        """Yield the other bars that are asked for, by symbol ("" for its own) and timeframe.
+
+        Raises Unsupported for candles of another kind.
+        """
+        for symbol, timeframe, *kinds in self._held.informative_pairs():
+            if any(str(kind) not in TRADED for kind in kinds):
+                raise Unsupported(f"{self.name}: informative_pairs asks for {kinds[0]} candles; there are none")
+            yield "" if symbol == PLACEHOLDER else str(symbol), str(timeframe)
         for method in self._asking:
             for asked in getattr(method, MARK):
-                if asked.asset:
-                    raise Unsupported(f"{self.name}: @informative asks for {asked.asset} {asked.timeframe}; only {OWN}")
-                yield asked.timeframe
+                if str(asked.candle_type or "") not in TRADED:
+                    raise Unsupported(f"{self.name}: @informative asks for {asked.candle_type} candles; there are none")
+                yield asked.of(self._held.stake_currency), asked.timeframe
 
     def _with_informative(self, rows: pd.DataFrame, symbol: str, bars: Mapping[str, Bars]) -> pd.DataFrame:
         for method in self._asking:
             for asked in getattr(method, MARK):
-                other = method(frame_of(bars[asked.timeframe]), {"pair": symbol})
-                other = other.rename(columns={name: asked.named(name, symbol) for name in other.columns})
-                date = asked.named("date", symbol)
+                whose = asked.of(self._held.stake_currency)
+                held = bars[key(whose, asked.timeframe) if whose else asked.timeframe]
+                pair = whose or symbol
+                other = method(frame_of(held), {"pair": pair, "timeframe": asked.timeframe})
+                other = other.rename(columns={name: asked.named(name, pair) for name in other.columns})
+                date = asked.named("date", pair)
                 rows = beside(rows, other, self.timeframes[0], asked.timeframe, date, ffill=asked.ffill)
         return rows
-
-
-OWN = "bars of a strategy's own symbol are offered"
 
 
 def adapted(kind: type[Any], chosen: Mapping[str, Any]) -> type[Adapted]:
@@ -223,25 +235,25 @@ def _choose(held: Any, chosen: Mapping[str, Any]) -> None:
         setattr(held, name, copied)
 
 
-def _exits(held: Any, fee: float) -> dict[str, Any]:
+def _exits(held: Any, fee: float, hooks: Hooks) -> dict[str, Any]:
     """Return stop, gains and signals to leave as exits of ours; gains are of the price, before fees.
 
-    They are the same for both sides, those of a long: a short's are smaller by the fee of what is gained.
+    They are the same for both sides, those of a long: a short's are smaller by the fee of what is gained. What the
+    strategy is asked about position by position is left out.
     """
 
     def before_fees(gain: float) -> float:
         return _before_fees(gain, fee, Side.LONG)
 
+    gains = {} if hooks.gains else held.minimal_roi
     made: dict[str, Any] = {
-        "minimal_roi": {
-            int(minute): min(before_fees(float(gain)), GAIN_MAX) for minute, gain in held.minimal_roi.items()
-        }
+        "minimal_roi": {int(minute): min(before_fees(float(gain)), GAIN_MAX) for minute, gain in gains.items()}
     }
     if held.trailing_stop:
         offset, positive = before_fees(held.trailing_stop_positive_offset), held.trailing_stop_positive
         always = {} if held.trailing_only_offset_is_reached else {0.0: -held.stoploss}
         made["trailing"] = {**always, offset: -held.stoploss if positive is None else positive}
-    if held.exit_profit_only:
+    if held.exit_profit_only and not hooks.leaves:
         made["least_gain"] = before_fees(held.exit_profit_offset)
     return made
 
@@ -256,8 +268,3 @@ def _first_gain(held: Any) -> float:
     """Return the gain that is enough from the start on, 0 where a later row asks for more."""
     rows = {int(minute): float(gain) for minute, gain in held.minimal_roi.items()}
     return rows.get(0, 0.0) if rows and rows.get(0, 0.0) >= max(rows.values()) else 0.0
-
-
-def _tag(rows: pd.DataFrame, i: int) -> str:
-    told = rows["enter_tag"].iloc[i] if "enter_tag" in rows.columns else None
-    return told if isinstance(told, str) else ""

@@ -9,6 +9,7 @@ import pandas as pd
 
 from domain.candle import timeframe_ms
 from domain.errors import BadData
+from strategies.freqtrade.records import Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,13 +37,27 @@ class Asked:
         }  # fmt: skip
         if callable(self.fmt):
             return str(self.fmt(**told))
-        return str(self.fmt or "{column}_{timeframe}").format(**told)
+        usual = "{base}_{quote}_{column}_{timeframe}" if self.asset else "{column}_{timeframe}"
+        return str(self.fmt or usual).format(**told)
+
+    def of(self, stake: str) -> str:
+        """Return the symbol whose bars are asked for, "" for the strategy's own.
+
+        Raises:
+            Unsupported: when it depends on the strategy's own, which is not known before.
+        """
+        try:
+            return self.asset.format(stake=stake, stake_currency=stake).upper()
+        except (KeyError, IndexError) as error:
+            raise Unsupported(
+                f"@informative asks for {self.asset} {self.timeframe}: only {{stake}} is known before"
+            ) from error
 
 
 def informative(
-    timeframe: str, asset: str = "", fmt: Any = None, *, candle_type: Any = None, ffill: bool = True
+    timeframe: str, asset: str = "", fmt: Any = None, *, candle_type: Any = None, ffill: bool = True, **_: Any
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Return what marks a method as one that computes indicators on bars of another timeframe."""
+    """Return what marks a method as one that computes indicators on bars of another timeframe, or of another symbol."""
 
     def marked(method: Any) -> Callable[..., Any]:
         told = Asked(timeframe, asset, fmt, candle_type, ffill)
@@ -76,6 +91,8 @@ def beside(
 ) -> pd.DataFrame:  # fmt: skip
     """Return rows with those of another frame, named already, that had closed as each of them did."""
     own, longer = timeframe_ms(timeframe), timeframe_ms(timeframe_inf)
+    if date_column in dataframe.columns:
+        raise BadData(f"two informative methods give a column {date_column}: their fmt has to tell them apart")
     if longer < own:
         raise BadData(f"bars of {timeframe_inf} cannot be laid beside longer ones of {timeframe}")
     known = "_known_from"

@@ -55,6 +55,20 @@ class IStrategy:
         """Return the bars with ``exit_long`` and ``exit_short``."""
         return dataframe
 
+    def custom_stoploss(self, **kwargs: Any) -> float | None:
+        """Return how far from the price the stop shall be, as a fraction, None for where it is."""
+        return self.stoploss
+
+    def custom_exit(self, **kwargs: Any) -> str | bool | None:
+        """Return whether to leave a position, or why."""
+
+    def confirm_trade_exit(self, **kwargs: Any) -> bool:
+        """Return whether a position may be left."""
+        return True
+
+    def adjust_trade_position(self, **kwargs: Any) -> float | tuple[float, str] | None:
+        """Return by how much a position shall change, in the quote currency; less than nothing takes a part off."""
+
     def bot_start(self, **kwargs: Any) -> None:
         """Get ready, once."""
 

@@ -1,4 +1,4 @@
-"""What a strategy may ask while it computes: bars of its own symbol; everything else is refused by name."""
+"""What a strategy may ask while it computes: bars that it has named; everything else is refused by name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Never
 
 import pandas as pd
 
+from domain.informative import key
 from strategies.freqtrade.records import refuse
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from domain.candle import Bars
 
+TRADED = frozenset({"", "None", "spot", "futures"})
+"""How candles of the traded market are called."""
 PLACEHOLDER = "OWN/USDT:USDT"
 """Stands for whatever symbol a strategy will run on while it is asked which bars it needs."""
 
@@ -66,12 +69,12 @@ class Provider:
         self._analyzed: pd.DataFrame | None = None
 
     def show(self, pair: str, bars: Mapping[str, Bars]) -> None:
-        """Offer a symbol's bars, by timeframe; nothing has been analyzed of them yet."""
+        """Offer a symbol's bars by timeframe, and others by symbol and timeframe; nothing is analyzed of them yet."""
         self._pair, self._bars, self._analyzed = pair, bars, None
 
     def show_analyzed(self, pair: str, rows: pd.DataFrame) -> None:
         """Offer what has been computed up to a bar."""
-        self._pair, self._analyzed = pair, rows
+        self._pair, self._bars, self._analyzed = pair, {}, rows
 
     def current_whitelist(self) -> list[str]:
         """Return the symbol that is computed."""
@@ -80,31 +83,29 @@ class Provider:
     def get_pair_dataframe(
         self, pair: str, timeframe: str | None = None, candle_type: Any = "", **_: Any
     ) -> pd.DataFrame:
-        """Return the bars of the symbol that is computed in one of the strategy's timeframes."""
+        """Return the bars of a symbol in a timeframe: the one that is computed, or one of ``informative_pairs``."""
         wanted = timeframe or self._timeframe
-        self._need(f"dp.get_pair_dataframe({pair!r}, {wanted!r})", pair, candle_type)
-        if wanted not in self._bars:
-            refuse(f"dp.get_pair_dataframe({pair!r}, {wanted!r})", "informative_pairs has to name its bars")
-        return frame_of(self._bars[wanted])
+        what = f"dp.get_pair_dataframe({pair!r}, {wanted!r})"
+        if str(candle_type) not in TRADED:
+            refuse(what, f"there are no {candle_type} candles")
+        held = wanted if pair == self._pair and wanted in self._bars else key(pair, wanted)
+        if held not in self._bars:
+            refuse(what, "informative_pairs has to name its bars, and they are there while columns are computed")
+        return frame_of(self._bars[held])
 
     historic_ohlcv = ohlcv = get_pair_dataframe
 
     def get_analyzed_dataframe(self, pair: str, timeframe: str | None = None) -> tuple[pd.DataFrame, datetime]:
         """Return what has been computed up to the bar that is decided on, and when that bar opened."""
         what = f"dp.get_analyzed_dataframe({pair!r}, {timeframe!r})"
-        self._need(what, pair, "")
+        if pair != self._pair:
+            refuse(what, f"only {self._pair} is analyzed now")
         if self._analyzed is None or timeframe not in {None, self._timeframe}:
             refuse(what, f"there is one for {self._timeframe}, when a bar is decided on")
         return self._analyzed, self._analyzed["date"].iloc[-1].to_pydatetime()
 
     def send_msg(self, *_: Any, **__: Any) -> None:
         """Say nothing: what a strategy sees is in its signals' notes."""
-
-    def _need(self, what: str, pair: str, candle_type: Any) -> None:
-        if pair != self._pair:
-            refuse(what, f"a strategy sees bars of its own symbol alone, which is {self._pair}")
-        if str(candle_type) not in {"", "None", "spot", "futures"}:
-            refuse(what, f"there are no {candle_type} candles")
 
     def __getattr__(self, name: str) -> Never:
         if name.startswith("__"):

@@ -11,17 +11,12 @@ from strategies.freqtrade.interface import IStrategy
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-BARS_ALONE = "a strategy decides on bars alone, and knows of no position"
 SIZES = "sizes follow from the section risk of the settings"
 ORDERS = "orders follow from the section trading of the settings"
 METHODS: Mapping[str, str] = {
-    "custom_stoploss": f"{BARS_ALONE}; stoploss and trailing_stop move the stop",
-    "custom_roi": f"{BARS_ALONE}; minimal_roi is",
-    "custom_exit": f"{BARS_ALONE}; populate_exit_trend is",
-    "custom_sell": f"{BARS_ALONE}; populate_exit_trend is",
-    "confirm_trade_exit": BARS_ALONE,
-    "adjust_trade_position": BARS_ALONE,
-    "order_filled": BARS_ALONE,
+    "custom_roi": "minimal_roi and custom_exit are",
+    "custom_sell": "interface version 3 calls it custom_exit",
+    "order_filled": "a strategy is asked about positions as bars close, and not about orders",
     "bot_loop_start": "nothing goes round between bars",
     "custom_stake_amount": SIZES,
     "leverage": f"{SIZES}, and so does leverage",
@@ -46,10 +41,7 @@ METHODS: Mapping[str, str] = {
 """Members that are refused where a strategy has them, and why."""
 
 IDLE: Mapping[str, Callable[[type[Any]], bool]] = {
-    "custom_stoploss": lambda kind: not kind.use_custom_stoploss,
     "custom_roi": lambda kind: not kind.use_custom_roi,
-    "custom_exit": lambda kind: not kind.use_exit_signal,
-    "adjust_trade_position": lambda kind: not kind.position_adjustment_enable,
 }
 """Members that freqtrade does not call while a switch is off."""
 
@@ -58,12 +50,10 @@ def refused(kind: type[Any]) -> list[str]:
     """Return what a class uses that is not offered, each with the reason; nothing for one that can run."""
     found = [
         f"{name} ({why})" for name, why in METHODS.items()
-        if _has(kind, name) and not IDLE.get(name, _never)(kind)
+        if has(kind, name) and not IDLE.get(name, _never)(kind)
     ]  # fmt: skip
     if kind.INTERFACE_VERSION != IStrategy.INTERFACE_VERSION:
         found.append(f"INTERFACE_VERSION {kind.INTERFACE_VERSION!r} (version {IStrategy.INTERFACE_VERSION} is offered)")
-    if kind.ignore_roi_if_entry_signal:
-        found.append("ignore_roi_if_entry_signal (a gain that is enough is taken whatever else a bar says)")
     return found
 
 
@@ -99,7 +89,8 @@ def _number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _has(kind: type[Any], name: str) -> bool:
+def has(kind: type[Any], name: str) -> bool:
+    """Return whether a strategy has a member of its own, and not just what every one has."""
     return any(name in vars(one) for one in kind.__mro__ if one not in {IStrategy, object})
 
 

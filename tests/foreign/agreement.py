@@ -7,7 +7,7 @@ we do, and both walks have to end where the two programs did.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from domain.candle import Bars
 
-TRAILED, GAINED, TURNED, EDGE, BUSY = "trailed", "gained", "turned", "edge", "busy"
+TRAILED, GAINED, TURNED, EDGE, BUSY, BEHIND = "trailed", "gained", "turned", "edge", "busy", "behind"
 RULES = {
     TRAILED: "inside of a bar freqtrade first moves a trailing stop to the bar's best price and then looks whether its worst "
     "price meets it; ours moves as the bar closes, as a live bot's does, and counts from the next bar",
@@ -26,6 +26,8 @@ RULES = {
     EDGE: "what a gain has to be before fees is reckoned for a long and holds for both sides; a short's would be less by the "
     "fees of what is gained, and a gain lay between the two",
     BUSY: "the other program was still in a position that one of these rules left it in",
+    BEHIND: "freqtrade asks `custom_stoploss` inside of the next bar, and not at all where that bar meets the old stop; ours asks "
+    "as the bar closes, so the next bar meets the new stop",
 }
 BETWEEN = 3e-5
 """As far as a short's gain may lie from a long's: twice the fee of a side, of some percent."""
@@ -57,13 +59,18 @@ class Trade:
 @dataclass(frozen=True, slots=True)
 class Exits:
     """How a strategy leaves, as fractions: first stop; gains and distances of a stop that trails; gains by age in ms; the
-    gain above which signals to leave count.
+    gain above which signals to leave count; the gain from which on the stop stands at another, both after fees; whether
+    the first gain is a resting order; bars on which gains do not count; whether a method of its own moves the stop.
     """
 
     stop: float
     trailing: Sequence[tuple[float, float]] = ()
     gains: Sequence[tuple[int, float]] = ()
     least: float | None = None
+    secured: tuple[float, float] | None = None
+    resting: bool = True
+    ignored: frozenset[int] = frozenset()
+    own_stop: bool = False
 
 
 @dataclass(slots=True)
@@ -85,7 +92,7 @@ class Found:
 
 def compare(known: Sequence[Trade], made: Sequence[Trade], bars: Bars, exits: Exits, fee: float) -> Found:
     """Compare trades by their bar of entry and their side."""
-    road = _Road(bars, exits)
+    road = _Road(bars, exits, fee)
     found = Found(
         len(known), len(made), sums=(sum(one.ratio(fee) for one in known), sum(one.ratio(fee) for one in made))
     )
@@ -120,8 +127,8 @@ def _note(found: Found, rule: str, one: Trade | None, own: Trade | None) -> None
 class _Road:
     """The bars that trades ran along."""
 
-    def __init__(self, bars: Bars, exits: Exits) -> None:
-        self._bars, self._exits = bars, exits
+    def __init__(self, bars: Bars, exits: Exits, fee: float) -> None:
+        self._bars, self._exits, self._fee = bars, exits, fee
         self._step = int(bars.open_time[1] - bars.open_time[0])
         self._first = int(bars.open_time[0])
 
@@ -146,7 +153,7 @@ class _Road:
     def rule(self, one: Trade, own: Trade) -> str:
         """Return which rule explains that a trade ended in two ways, "" when none does."""
         trailed = "trailing_stop_loss" in (one.reason, own.reason) or own.reason == "trailing_stop"
-        if self._exits.trailing and trailed:
+        if (self._exits.trailing or self._exits.secured) and trailed:
             walked = ((one, self._stopped(one, at_once=True)), (own, self._stopped(own, at_once=False)))
             # whoever left for another reason did so before its stop was met
             borne_out = [
@@ -154,13 +161,21 @@ class _Road:
                 for trade, end in walked
             ]
             return TRAILED if all(borne_out) else ""
+        if self._exits.own_stop and trailed and self._met_old_stop(one, own):
+            return BEHIND
         if self._exits.least is not None and one.short and one.reason == "exit_signal":
             return EDGE if abs(one.sign * (one.exit / one.entry - 1) - self._exits.least) < BETWEEN else ""
-        later = [age for age, _ in self._exits.gains[1:]]
+        later = [age for age, _ in self._exits.gains[self._exits.resting :]]
         if one.reason == "roi" and later and own.left > one.left - self._step:
             aged = (self.bar(one.left) + 1 - self.bar(one.entered)) * self._step >= later[0]
             return GAINED if aged and not any(self._enough_before(own)) else ""
         return ""
+
+    def _met_old_stop(self, one: Trade, own: Trade) -> bool:
+        """Whether one bar met both stops: freqtrade's, which was the old one, and ours, which was closer."""
+        row = self.bar(one.left)
+        worst = (self._bars.high if one.short else self._bars.low).item(row)
+        return row == self.bar(own.left) and one.sign * (own.exit - one.exit) > 0 >= one.sign * (worst - one.exit)
 
     def _stopped(self, trade: Trade, *, at_once: bool) -> int:
         """Return the bar in which the stop is met that a trade has, moved ``at_once`` inside of a bar or as it closes."""
@@ -182,12 +197,19 @@ class _Road:
         gain = trade.sign * (best / trade.entry - 1)
         reached = [behind for least, behind in self._exits.trailing if gain >= least]
         wanted = best * (1 - trade.sign * reached[-1]) if reached else stop
+        if self._exits.secured and replace(trade, exit=best).ratio(self._fee) >= self._exits.secured[0]:
+            wanted = trade.entry * (1 + trade.sign * self._before_fees(trade, self._exits.secured[1]))
         return max(stop, wanted) if not trade.short else min(stop, wanted)
+
+    def _before_fees(self, trade: Trade, gain: float) -> float:
+        """Return the change of the price that leaves a gain after fees."""
+        paid = (1 - self._fee) / (1 + self._fee)
+        return (1 + gain) / paid - 1 if trade.sign > 0 else 1 - (1 - gain) * paid
 
     def _enough_before(self, own: Trade) -> Iterator[bool]:
         """Yield of each bar that closed before our trade's last whether it gained what was enough by then."""
         begun = self.bar(own.entered)
         for row in range(begun, self.bar(own.left) - 1):
             age = (row + 1 - begun) * self._step
-            asked = [gain for since, gain in self._exits.gains if age >= since]
+            asked = [gain for since, gain in self._exits.gains if age >= since and row not in self._exits.ignored]
             yield bool(asked) and own.sign * (self._bars.close.item(row) / own.entry - 1) >= asked[-1] * (1 + 1e-9)

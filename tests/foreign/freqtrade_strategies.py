@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal as D
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -32,19 +33,24 @@ from tests.foreign.freqtrade_live import HERE, environment
 DATA = ROOT.parent / "shared" / "data"
 STRATEGIES = HERE / "strategies"
 FEE = 0.00055
-PERPETUAL, SPOT = "BTC/USDT:USDT", "BTC/USDT"
+PERPETUAL, SPOT, OTHER = "BTC/USDT:USDT", "BTC/USDT", "ETH/USDT"
 BEGIN, MARK = "<!-- made by make freqtrade-strategies -->", "<!-- until here -->"
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A strategy, the market it trades on, its timeframe, and days as freqtrade and we are told them."""
+    """A strategy, the market it trades on, its timeframe, and days as freqtrade and we are told them.
+
+    ``secured`` is the gain from which on its own method sets the stop to another, ``stake`` what freqtrade spends.
+    """
 
     name: str
     pair: str = PERPETUAL
     timeframe: str = "1h"
     since: str = "2024-02-01"
     until: str = "2025-02-01"
+    secured: tuple[float, float] | None = None
+    stake: int = 100
 
     @property
     def source(self) -> str:
@@ -54,7 +60,9 @@ class Case:
 CASES = [
     Case("Averages"), Case("BothSides"), Case("OneGain", timeframe="15m"), Case("Gains"), Case("Trailing"),
     Case("TrailingLater"), Case("TrailingTwice"), Case("Longer"), Case("Merged", timeframe="15m"), Case("InProfit"),
-    Case("Chosen"), Case("Confirmed"), Case("Reversing"),
+    Case("Chosen"), Case("Confirmed"), Case("Reversing"), Case("OwnStop"), Case("Secured", secured=(0.02, 0.01)), Case("OwnExit"),
+    Case("Refusing"), Case("Staying"), Case("Halves", stake=50_000),
+    Case("Neighbour", OTHER, "1h", "2024-11-15", "2025-09-15"),
     Case("SampleStrategy", SPOT, "5m", "2025-01-15", "2026-01-15"),
 ]  # fmt: skip
 SETTINGS = """
@@ -72,10 +80,17 @@ def stored(folder: Path, program: Path) -> Commands:
     for file in sorted((DATA / "candles_bybit_perp").glob("BTC_*.feather")):
         _done(held, "data", "import", "-s", "bybit", str(file))
     _done(held, "data", "import", "-s", "binance", str(DATA / "candles_binance_spot" / "BTC_USDT-5m.feather"))
+    for base in ("BTC", "ETH"):
+        days = DATA / "candles_long" / f"binance_spot_{base}_USDT-1d_2020_2025.feather"
+        _done(held, "data", "import", "-s", "binance", "-p", f"{base}/USDT", "-t", "1d", str(days))
+        _done(held, "data", "import", "-s", "binance", str(DATA / "candles_binance_spot" / f"{base}_USDT-1h.feather"))
     out = ("--out", str(folder / "out"))
     span = ("--since", "2023-12-18", "--until", "2025-02-03")
     _done(held, "data", "export", "-s", "bybit", "-p", PERPETUAL, "--trading-mode", "futures", *span, *out)
     _done(held, "data", "export", "-s", "binance", "-p", SPOT, "-t", "5m", *out)
+    for timeframe in ("1h", "1d"):
+        span = ("--since", "2024-09-15", "--until", "2025-09-17")
+        _done(held, "data", "export", "-s", "binance", "-p", f"{SPOT},{OTHER}", "-t", timeframe, *span, *out)
     _without_funding(folder / "out" / "bybit" / "futures" / "BTC_USDT_USDT-1h-funding_rate.feather")
     shutil.copytree(STRATEGIES, folder / "strategies", ignore=shutil.ignore_patterns("__pycache__"))
     # its text is freqtrade's: read where it is installed, and never kept
@@ -104,18 +119,28 @@ def theirs(case: Case, folder: Path, program: Path) -> list[Trade]:
     home = folder / "theirs" / case.name
     shutil.copytree(folder / "strategies", home / "strategies")
     futures = {"trading_mode": "futures", "margin_mode": "isolated"} if case.pair == PERPETUAL else {}
-    market = freqtrade_backtest.perpetual("BTC") if futures else freqtrade_backtest.spot("BTC")
+    markets = (
+        [freqtrade_backtest.perpetual("BTC")] if futures else [freqtrade_backtest.spot(one) for one in ("BTC", "ETH")]
+    )
     days = f"{case.since}-{case.until}".replace("-", "")
     found = freqtrade_backtest.backtest(
-        home, folder / "out" / case.source, case.name, [market], [case.pair], f"{days[:8]}-{days[8:]}", program,
-        fee=FEE, max_open_trades=1, **futures,
+        home, folder / "out" / case.source, case.name, markets, [case.pair], f"{days[:8]}-{days[8:]}", program,
+        fee=FEE, max_open_trades=1, stake_amount=case.stake, dry_run_wallet=10 * case.stake, **futures,
     )  # fmt: skip
     return [
         Trade(
-            one["open_timestamp"], one["close_timestamp"], one["is_short"], one["open_rate"], one["close_rate"],
+            one["open_timestamp"], one["close_timestamp"], one["is_short"], one["open_rate"], _left_at(one),
             one["exit_reason"],
         ) for one in found["trades"] if one["exit_reason"] != "force_exit"
     ]  # fmt: skip
+
+
+def _left_at(trade: dict[str, Any]) -> float:
+    """Return freqtrade's price of leaving: the mean, where a position was left in parts."""
+    parts = [(one["amount"], one["safe_price"]) for one in trade["orders"] if not one["ft_is_entry"]]
+    if len(parts) < 2:
+        return float(trade["close_rate"])
+    return float(sum(amount * price for amount, price in parts) / sum(amount for amount, _ in parts))
 
 
 def ours(case: Case, folder: Path, commands: Commands) -> list[Trade]:
@@ -138,8 +163,8 @@ def _ms(text: str) -> int:
 
 def bars(case: Case) -> Bars:
     """Return the bars that a strategy decides on."""
-    if case.pair == SPOT:
-        return candles.read(DATA / "candles_binance_spot" / "BTC_USDT-5m.feather")
+    if case.pair != PERPETUAL:
+        return candles.read(DATA / "candles_binance_spot" / f"{case.pair.replace('/', '_')}-{case.timeframe}.feather")
     return candles.read(DATA / "candles_bybit_perp" / f"BTC_USDT_USDT-{case.timeframe}-futures.feather")
 
 
@@ -160,10 +185,18 @@ def exits_of(case: Case, folder: Path) -> agreement.Exits:
     """Return how a strategy leaves, as the adapter reads it."""
     choice = StrategyChoice(parameters={"fee": FEE})
     strategy = built(case.name, kind_of(folder / "strategies", case.name), choice)
-    gains = sorted((minutes * 60_000, gain) for minutes, gain in strategy.exits["minimal_roi"].items())
+    gains, ignored = strategy.exits["minimal_roi"], frozenset[int]()
+    resting = not strategy.theirs.ignore_roi_if_entry_signal
+    if not resting:
+        paid = (1 - FEE) / (1 + FEE)
+        gains = {int(minute): (1 + gain) / paid - 1 for minute, gain in strategy.theirs.minimal_roi.items()}
+        columns = strategy.columns_of(case.pair, {case.timeframe: bars(case)})
+        ignored = frozenset(columns["enter_long"].nonzero()[0].tolist())
     return agreement.Exits(
-        -strategy.stoploss, sorted(strategy.exits.get("trailing", {}).items()), gains, strategy.exits.get("least_gain")
-    )
+        -strategy.stoploss, sorted(strategy.exits.get("trailing", {}).items()),
+        sorted((minutes * 60_000, gain) for minutes, gain in gains.items()), strategy.exits.get("least_gain"),
+        case.secured, resting, ignored, strategy.theirs.use_custom_stoploss,
+    )  # fmt: skip
 
 
 def table(results: dict[Case, Found], version: str) -> str:
@@ -176,7 +209,8 @@ def table(results: dict[Case, Found], version: str) -> str:
         "|---|---|" + "---|" * (6 + len(short)),
     ]  # fmt: skip
     for case, found in results.items():
-        where = f"{'Bybit' if case.pair == PERPETUAL else 'Binance spot'} BTC {case.timeframe}, {case.since} to {case.until}"
+        market = f"{'Bybit' if case.pair == PERPETUAL else 'Binance spot'} {case.pair[:3]}"
+        where = f"{market} {case.timeframe}, {case.since} to {case.until}"
         counts = " | ".join(str(found.rules[rule]) for rule in short)
         lines.append(
             f"| `{case.name}` | {where} | {found.theirs} | {found.ours} | {found.alike} | {counts} | "

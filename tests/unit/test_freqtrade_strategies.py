@@ -162,10 +162,7 @@ def test_what_is_not_offered_is_refused_at_load_by_name(folder, name):
 
 
 @pytest.mark.parametrize(("name", "off", "on"), [
-    ("custom_stoploss", "use_custom_stoploss = False", "use_custom_stoploss = True"),
-    ("custom_exit", "use_exit_signal = False", "use_exit_signal = True"),
     ("custom_roi", "use_custom_roi = False", "use_custom_roi = True"),
-    ("adjust_trade_position", "position_adjustment_enable = False", "position_adjustment_enable = True"),
 ])  # fmt: skip
 def test_what_a_switch_turns_off_does_not_matter(folder, name, off, on):
     body = method(f"def {name}(self, *args, **kwargs):\n    return None")
@@ -178,9 +175,9 @@ def test_what_a_switch_turns_off_does_not_matter(folder, name, off, on):
 
 WRONG = {
     "INTERFACE_VERSION 2": method("INTERFACE_VERSION = 2"),
-    "ignore_roi_if_entry_signal": method("ignore_roi_if_entry_signal = True"),
-    "informative_pairs asks for ETH/USDT 1h": method('def informative_pairs(self):\n    return [("ETH/USDT", "1h")]'),
-    "@informative asks for BTC/{stake}": method('@informative("4h", "BTC/{stake}")\ndef other(self, dataframe, metadata):\n    return dataframe'),
+    "informative_pairs asks for mark candles": method('def informative_pairs(self):\n    return [("ETH/USDT", "1h", "mark")]'),
+    "@informative asks for funding_rate candles": method('@informative("8h", candle_type="funding_rate")\ndef other(self, dataframe, metadata):\n    return dataframe'),
+    "@informative asks for {BASE}/BTC": method('@informative("4h", "{BASE}/BTC")\ndef other(self, dataframe, metadata):\n    return dataframe'),
     "stoploss is -1": method("stoploss = -1"),
     "stoploss is 0.1": method("stoploss = 0.1"),
     "'soon' is none": method('timeframe = "soon"'),
@@ -405,7 +402,7 @@ FAILING = {
     "raises": ("raise ValueError('no luck')", "ValueError: no luck"),
     "drops rows": ("return dataframe.dropna()", "populate_indicators gave"),
     "returns nothing": ("pass", "populate_indicators gave nothing for"),
-    "asks for other bars": ("return self.dp.get_pair_dataframe('ETH/USDT:USDT', '1h')", "a strategy sees bars of its own symbol alone"),
+    "asks for other bars": ("return self.dp.get_pair_dataframe('ETH/USDT:USDT', '1h')", "informative_pairs has to name its bars"),
     "asks for a timeframe": ("return self.dp.get_pair_dataframe(metadata['pair'], '1d')", "informative_pairs has to name its bars"),
 }  # fmt: skip
 
@@ -438,3 +435,62 @@ def test_pandas_is_not_loaded_while_no_such_strategy_is_named(folder, tmp_path):
             [sys.executable, "-c", seen.format(str(folder), load)], cwd=ROOT, capture_output=True, text=True, check=True
         )
         assert done.stdout.split() == [expected]
+
+
+OTHER = method("""
+@informative("4h", "ETH/{stake}:{stake}")
+def populate_other(self, dataframe, metadata):
+    assert metadata["pair"] == "ETH/USDT:USDT"
+    dataframe["top"] = dataframe["high"]
+    return dataframe
+
+def informative_pairs(self):
+    return [("SOL/USDT:USDT", "1h", "")]
+
+def populate_indicators(self, dataframe, metadata):
+    other = self.dp.get_pair_dataframe("SOL/USDT:USDT", "1h")
+    dataframe = merge_informative_pair(dataframe, other, self.timeframe, "1h", append_timeframe=False, suffix="sol")
+    dataframe["mean"] = dataframe["close"].rolling(14).mean()
+    return dataframe""")
+
+
+def test_bars_of_other_symbols_are_known_from_their_close_on(folder):
+    strategy = made(folder, more=OTHER)
+    assert set(strategy.informative) == {"ETH/USDT:USDT", "SOL/USDT:USDT"}
+    assert strategy.timeframes == ("1h", "4h")
+    bars = {}
+    for seed, symbol in enumerate(("", *strategy.informative), 1):
+        hours = walk(400, START, HOUR, seed)
+        bars |= {f"{symbol} 1h".strip(): hours, f"{symbol} 4h".strip(): resample(hours, 4 * HOUR, HOUR)}
+    columns = strategy.columns_of(SYMBOL, bars)
+    longer = bars["ETH/USDT:USDT 4h"]
+    for row in range(10, 400):
+        closed = bars["1h"].open_time.item(row) + HOUR
+        last = int(np.flatnonzero(longer.open_time + 4 * HOUR <= closed)[-1])
+        assert columns["eth_usdt_top_4h"][row] == longer.high[last]
+        assert columns["close_sol"][row] == bars["SOL/USDT:USDT 1h"].close[row]
+    # what later bars say changes nothing
+    cut = {name: held[: int(held.open_time.searchsorted(START + 300 * HOUR))] for name, held in bars.items()}
+    again = strategy.columns_of(SYMBOL, cut)
+    for name in ("eth_usdt_top_4h", "close_sol"):
+        np.testing.assert_array_equal(again[name], columns[name][:300])
+
+
+def test_a_strategy_that_looks_at_other_symbols_can_be_checked(folder):
+    sound = strategy_check.check_file(file(folder, more=OTHER))
+    assert sound.faults == []
+
+
+def test_two_methods_whose_columns_have_one_name_are_refused(folder):
+    twice = method("""
+@informative("4h", "ETH/USDT:USDT", fmt="{column}_{timeframe}")
+def populate_other(self, dataframe, metadata):
+    return dataframe
+
+@informative("4h")
+def populate_longer(self, dataframe, metadata):
+    return dataframe""")
+    strategy, hours = made(folder, more=twice), walk(400, START, HOUR)
+    longer = resample(hours, 4 * HOUR, HOUR)
+    with pytest.raises(BadData, match=r"two informative methods give a column date_4h"):
+        strategy.columns_of(SYMBOL, {"1h": hours, "4h": longer, "ETH/USDT:USDT 1h": hours, "ETH/USDT:USDT 4h": longer})
