@@ -16,6 +16,7 @@ from domain.trade import as_tree
 from persistence.files import AtomicFile
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from app.backtest import Result
@@ -92,6 +93,25 @@ def read(settings: Settings, name: str) -> dict[str, Any]:
         known = ", ".join(path.parent.name for path in folders[-10:]) or "none"
         raise BadData(f"backtest {name}: {'several of' if fits else 'none of'} that name; there are {known}")
     return _read(fits[0])
+
+
+def differing(bodies: Sequence[dict[str, Any]]) -> dict[str, list[Any]]:
+    """Return in what settings, requests and bars backtests differ, by dotted name."""
+    plain = [
+        _flat({**body["request"], "since": body["since"], "until": body["until"], "data_hash": body["data_hash"],
+               "settings": body["settings"]})
+        for body in bodies
+    ]  # fmt: skip
+    names = sorted({name for one in plain for name in one})
+    columns = {name: [one.get(name) for one in plain] for name in names}
+    return {name: values for name, values in columns.items() if any(value != values[0] for value in values)}
+
+
+def _flat(held: dict[str, Any], before: str = "") -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for name, value in held.items():
+        out |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
+    return out
 
 
 def write_trades(path: Path, trades: list[Trade]) -> None:

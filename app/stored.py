@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import cluster_view, jobs
+from app.asked_backtest import checked
+from app.kept_backtests import KeptBacktests, chart
 from app.strategy_columns import columns_of
 from bootstrap import inspection
 from bootstrap.history import History
@@ -26,7 +28,7 @@ from persistence.candles import PostgresCandleStorage
 from persistence.deeds import Deeds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from domain.candle import Bars
     from persistence.history import CandleHistory, Entry
@@ -52,11 +54,14 @@ class StoredData:
         self._settings, self._watched = settings, watched
         # strategies are code that people bring: however long it takes, only other charts wait for it
         self._tier, self._strategies = Tier("stored", ASK_S), Tier("columns", ASK_S)
+        # a result of years takes a second to read: only the page of backtests waits for it
+        self._past, self._kept = Tier("backtests", ASK_S), KeptBacktests(settings)
         self._history: History | None = None
 
     def close(self) -> None:
         """Close the database once the thread has finished what it is doing."""
         self._strategies.close()
+        self._past.close()
         self._tier.close()
         if self._history is not None:
             self._history.close()
@@ -121,6 +126,35 @@ class StoredData:
     async def deeds(self, count: int) -> list[dict[str, Any]]:
         """Return what people had done lately, by page or chat, newest first."""
         return await self._tier.call(self._deeds, count)
+
+    async def backtests(self) -> list[dict[str, Any]]:
+        """Return the kept backtests with their figures, the newest first. Raises BadData, Unavailable."""
+        return await self._past.call(self._kept.rows)
+
+    async def backtest(self, name: str) -> dict[str, Any]:
+        """Return a kept backtest without its trades. Raises BadData, Unavailable."""
+        return await self._past.call(self._kept.one, name)
+
+    async def backtest_trades(self, name: str, symbol: str, offset: int, limit: int) -> dict[str, Any]:
+        """Return a page of a kept backtest's trades, the newest first. Raises BadData, Unavailable."""
+        return await self._past.call(self._kept.trades, name, symbol, offset, limit)
+
+    async def backtests_compared(self, names: list[str]) -> dict[str, list[Any]]:
+        """Return in what kept backtests were asked differently, by dotted name. Raises BadData, Unavailable."""
+        return await self._past.call(self._kept.compared, names)
+
+    async def backtest_file(self, name: str, kind: str) -> bytes:
+        """Return a kept backtest's report.html, trades.csv or result.json. Raises BadData, Unavailable."""
+        return await self._past.call(lambda: self._kept.file(name, kind).read_bytes())
+
+    async def backtest_chart(self, name: str, symbol: str, timeframe: str, before: int, count: int) -> dict[str, Any]:
+        """Return bars of a kept backtest with its trades, see ``models.BacktestChart``. Raises BadData, Unavailable."""
+        body = await self._past.call(self._kept.whole, name)
+        return await self._tier.call(lambda: chart(self._opened(), body, symbol, timeframe, before, count))
+
+    async def backtest_asked(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is asked of a backtest, names in full. Raises Rejected for what is wrong, Unavailable."""
+        return await self._strategies.call(checked, self._settings, asked)
 
     def _strategy(self, name: str) -> dict[str, str]:
         held = plans(self._settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from domain.candle import Floats
 
 WIDTH, LEFT, RIGHT, AXIS = 1080, 70, 10, 20
+LEVELS = 4
+"""Steps of an axis, at most."""
 
 STYLE = """
 body{font:14px/1.45 system-ui,sans-serif;margin:24px auto;max-width:1100px;color:#1c2430;background:#fff}
@@ -34,6 +37,16 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, raw: bool = Fal
         "<tr>" + "".join(f"<td>{value if raw else escape(value)}</td>" for value in row) + "</tr>" for row in rows
     )
     return f"<table><tr>{cells}</tr>{body}</table>"
+
+
+def levels(low: float, high: float) -> list[tuple[float, str]]:
+    """Return round levels between two values, and as text: steps of 1, 2 or 5 times a power of ten."""
+    rough = (high - low) / LEVELS
+    power = math.floor(math.log10(rough))
+    step = next(times * 10.0**power for times in (1, 2, 5, 10) if times * 10.0**power >= rough * (1 - 1e-9))
+    digits = max(0, -math.floor(math.log10(step) + 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [(place * step, f"{place * step:,.{digits}f}") for place in range(first, last + 1)]
 
 
 def day(time: float) -> str:
@@ -71,11 +84,10 @@ class Frame:
     def svg(self, content: str, labels: Sequence[str] = ()) -> str:
         """Return the chart with its axes: days below it, or the labels, each in the middle of its share."""
         out = [f'<svg viewBox="0 0 {WIDTH} {self._height}" role="img">']
-        for share in (0.0, 0.5, 1.0):
-            value = self._low + share * self._reach
+        for value, text in levels(self._low, self._low + self._reach):
             y = self.y(value)
             out.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#e3e7ec"/>')
-            out.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:,.6g}{self._unit}</text>')
+            out.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{text}{self._unit}</text>')
         wide = WIDTH - LEFT - RIGHT
         for place, label in enumerate(labels):
             x = LEFT + (place + 0.5) / len(labels) * wide

@@ -156,7 +156,9 @@ def monthly(equity: Sequence[tuple[int, Decimal]]) -> dict[str, float]:
     """Return the change of every month in percent, by its name (``2024-03``); the first and the last may be cut."""
     times = np.array([time for time, _ in equity], np.int64)
     values = np.array([float(value) for _, value in equity])
-    first, last_month = (np.datetime64(int(times[row]), "ms").astype("datetime64[M]") for row in (0, -1))
+    # what ends at midnight is of the month before
+    ends_at = max(int(times[0]), int(times[-1]) - 1)
+    first, last_month = (np.datetime64(time, "ms").astype("datetime64[M]") for time in (int(times[0]), ends_at))
     months = np.arange(first, last_month + 1)
     turns = months[1:].astype("datetime64[ms]").astype(np.int64)
     ends = np.r_[np.searchsorted(times, turns, side="right"), len(times)]

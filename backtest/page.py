@@ -12,6 +12,7 @@ from backtest.figures import Figures, Group, monthly
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
     from decimal import Decimal
 
     from domain.candle import Bars, Floats
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 CHARTS_MAX = 12
 """Symbols whose trades are drawn: those with the most trades."""
+WAYS_MAX = 60
+"""Trades on a price that can still be told apart."""
+ROWS_MAX, SHOWN_R = 1_000, (-3.0, 5.0)
 
 
 def page(
@@ -44,6 +48,7 @@ def page(
 <div class="side">{"".join(f"<div><h2>{name}</h2>{_groups(held)}</div>" for name, held in groups)}</div>
 <h2>Distribution of results, in R after costs</h2>{_distribution(trades)}
 {charts}{left_out}
+<h2>Trades</h2>{_table(trades) if trades else '<p class="dim">no trades</p>'}
 <h2>About this run</h2>{table(("", ""), [(name, str(value)) for name, value in facts.items()])}
 {"".join(f'<p class="dim">{escape(note)}</p>' for note in notes)}</html>
 """
@@ -79,40 +84,79 @@ def _drawdown(equity: Sequence[tuple[int, Decimal]]) -> str:
     times, values = _columns(equity)
     peaks = np.maximum.accumulate(values)
     falls = 100 * (values - peaks) / peaks
-    frame = Frame(int(times[0]), int(times[-1]), min(float(falls.min()), -1e-9), 0.0, 110, "%")
+    frame = Frame(int(times[0]), int(times[-1]), min(float(falls.min()), -1e-9), 0.0, 110, " %")
     path = frame.line(times, falls)
     return frame.svg(f'<path d="{path} L{frame.x(int(times[-1])):.1f},{frame.y(0):.1f} L{LEFT},{frame.y(0):.1f} Z" '
                      'fill="#f5c6c2" stroke="#b3261e" stroke-width="1"/>')  # fmt: skip
 
 
 def _prices(bars: Bars, trades: Sequence[Trade], start: int, end: int) -> str:
+    """Draw a price, ways from entries to exits where they can be told apart, and below it what each trade made."""
     if not len(bars):
         return '<p class="dim">no bars</p>'
     frame = Frame(start, end, float(bars.low.min()), float(bars.high.max()), 220)
-    marks = [f'<path d="{frame.line(bars.open_time, bars.close)}" fill="none" stroke="#8793a3" stroke-width="1"/>']
-    for trade in trades:
-        (x1, y1), (x2, y2) = (
-            (frame.x(int(at.timestamp() * 1000)), frame.y(float(price)))
-            for at, price in ((trade.entry_time, trade.entry_price), (trade.exit_time, trade.exit_price))
-        )
-        color, sign = ("#1b7f4b" if trade.pnl_usd > 0 else "#b3261e"), -1 if trade.side == "long" else 1
-        said = (
-            f"{trade.strategy_name} {trade.side}, {trade.exit_reason}: {trade.pnl_usd:+.2f} ({trade.r_multiple:+.2f} R)"
-        )
-        marks.append(
-            f'<g stroke="{color}" fill="{color}"><title>{escape(said)}</title>'
-            f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
-            f'<path d="M{x1 - 4:.1f},{y1 - 4 * sign:.1f} h8 l-4,{7 * sign} z"/>'
-            f'<circle cx="{x2:.1f}" cy="{y2:.1f}" r="2.2"/></g>'
-        )
-    return frame.svg("".join(marks))
+    price = f'<path d="{frame.line(bars.open_time, bars.close)}" fill="none" stroke="#8793a3" stroke-width="1"/>'
+    ways = "".join(_way(frame, one) for one in trades) if len(trades) <= WAYS_MAX else ""
+    return frame.svg(price + ways) + (_made(trades, start, end) if trades else "")
+
+
+def _way(frame: Frame, trade: Trade) -> str:
+    (x1, y1), (x2, y2) = (
+        (frame.x(_ms(at)), frame.y(float(price)))
+        for at, price in ((trade.entry_time, trade.entry_price), (trade.exit_time, trade.exit_price))
+    )
+    color, sign = _color(trade), -1 if trade.side == "long" else 1
+    return (
+        f'<g stroke="{color}" fill="{color}"><title>{escape(_words(trade))}</title>'
+        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"/>'
+        f'<path d="M{x1 - 4:.1f},{y1 - 4 * sign:.1f} h8 l-4,{7 * sign} z"/>'
+        f'<circle cx="{x2:.1f}" cy="{y2:.1f}" r="2.2"/></g>'
+    )
+
+
+def _made(trades: Sequence[Trade], start: int, end: int) -> str:
+    """Draw a stem for each trade at its exit: what it made in R, cut where one is far out."""
+    results = np.clip([float(one.r_multiple) for one in trades], *SHOWN_R)
+    frame = Frame(start, end, min(0.0, float(results.min())), max(0.0, float(results.max())), 90, " R")
+    stems = [_stem(frame, one, float(r)) for one, r in zip(trades, results, strict=True)]
+    return frame.svg("".join(stems))
+
+
+def _stem(frame: Frame, trade: Trade, r: float) -> str:
+    x, color = frame.x(_ms(trade.exit_time)), _color(trade)
+    place = f'x1="{x:.1f}" x2="{x:.1f}" y1="{frame.y(0):.1f}" y2="{frame.y(r):.1f}"'
+    return f'<line {place} stroke="{color}"><title>{escape(_words(trade))}</title></line>'
+
+
+def _table(trades: Sequence[Trade]) -> str:
+    newest = sorted(trades, key=lambda one: one.exit_time, reverse=True)[:ROWS_MAX]
+    rows = [
+        (one.symbol, one.strategy_name, str(one.side), day(_ms(one.entry_time)), day(_ms(one.exit_time)),
+         f"{one.entry_price:f}", f"{one.exit_price:f}", f"{one.pnl_usd:+,.2f}", f"{one.r_multiple:+.2f}",
+         str(one.exit_reason)) for one in newest
+    ]  # fmt: skip
+    left_out = f", the newest {ROWS_MAX:,} of {len(trades):,}; trades.csv has all" * (len(trades) > ROWS_MAX)
+    head = ("", "strategy", "side", "entry", "exit", "in at", "out at", "profit", "R", "why")
+    return f"<details><summary>{len(newest):,} trades{left_out}</summary>{table(head, rows)}</details>"
+
+
+def _words(trade: Trade) -> str:
+    return f"{trade.strategy_name} {trade.side}, {trade.exit_reason}: {trade.pnl_usd:+.2f} ({trade.r_multiple:+.2f} R)"
+
+
+def _color(trade: Trade) -> str:
+    return "#1b7f4b" if trade.pnl_usd > 0 else "#b3261e"
+
+
+def _ms(time: datetime) -> int:
+    return int(time.timestamp() * 1000)
 
 
 def _distribution(trades: Sequence[Trade]) -> str:
     if not trades:
         return '<p class="dim">no trades</p>'
-    results = np.clip([float(t.r_multiple) for t in trades], -3, 5)
-    counts, edges = np.histogram(results, bins=32, range=(-3, 5))
+    results = np.clip([float(t.r_multiple) for t in trades], *SHOWN_R)
+    counts, edges = np.histogram(results, bins=32, range=SHOWN_R)
     height, top = 160, int(counts.max())
     wide = (WIDTH - LEFT - RIGHT) / len(counts)
     out = []

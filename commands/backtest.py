@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -18,7 +19,6 @@ from commands.chosen import Symbols, several
 from commands.shared import DEGRADED, FAILED, OK, AsJson, Config, load, show, show_table
 from commands.times import Days, Since, Timerange, Until, told, window
 from domain.coverage import known_timeframe
-from domain.errors import ConfigError
 from domain.lean import lazily
 from domain.source import Source
 
@@ -26,23 +26,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import settings as settings_module
+    from app import asked_backtest as asking
     from app import backtest as building
-    from app import names as naming
     from app import parity as comparing
     from app import results
     from app import sweep as sweeping
-    from bootstrap import history as opening
-    from bootstrap.history import History
     from domain.coverage import Span
     from settings import Settings
 else:
     # --help of a group waits for none of these
+    asking = lazily("app.asked_backtest")
     building = lazily("app.backtest")
     comparing = lazily("app.parity")
     results = lazily("app.results")
     sweeping = lazily("app.sweep")
-    naming = lazily("app.names")
-    opening = lazily("bootstrap.history")
     settings_module = lazily("settings")
 
 WHOSE = "Whose bars; without it those of history.chain's first source, or of DATA_SOURCE where that is not in it."
@@ -82,6 +79,9 @@ def run(
     slippage: Slippage = "",
     wallet: Wallet = "",
     trades: Annotated[Path | None, typer.Option("--trades", help="Also write the trades into this csv file.")] = None,
+    progress_lines: Annotated[
+        bool, typer.Option("--progress-lines", help="Tell how far it is as lines, for programs that read them.")
+    ] = False,
 ) -> None:
     """Trade stored bars with the bot's own strategies, sizes, gates, exits and fees."""
     settings = _with_costs(load(config, trading=False), fee, slippage, wallet)
@@ -89,7 +89,7 @@ def run(
         raise typer.BadParameter(f"{ml}: write off, on or walk-forward", param_hint="--ml")
     request = request_of(settings, source, symbols, strategies, window(since, until, timerange, days))
     request = replace(request, fine=fine and known_timeframe(fine), ml=ml, allow_gaps=allow_gaps)
-    with work_shown(as_json) as progress:
+    with work_shown(as_json, lines=progress_lines) as progress:
         result = building.run(settings, request, progress, _scores(settings, request, progress))
     folder = results.keep(settings, result)
     if trades is not None:
@@ -205,7 +205,7 @@ def compare_kept(
     settings = load(config, trading=False)
     bodies = [results.read(settings, name) for name in names]
     rows = [_summary(body) for body in bodies]
-    differing = _differing(bodies)
+    differing = results.differing(bodies)
     if as_json:
         show({"backtests": rows, "differing": differing}, as_json)
         return
@@ -223,25 +223,6 @@ def _summary(body: dict[str, Any]) -> dict[str, Any]:
         "drawdown": f"{held['drawdown']['percent']:.2f} %", "Sharpe": _plain(held["sharpe"]),
         "profit factor": _plain(held["profit_factor"]), "a trade": f"{held['expectancy_r']:+.3f} R",
     }  # fmt: skip
-
-
-def _differing(bodies: list[dict[str, Any]]) -> dict[str, list[Any]]:
-    """Return in what settings, requests and bars differ, by dotted name."""
-    plain = [
-        _flat({**body["request"], "since": body["since"], "until": body["until"], "data_hash": body["data_hash"],
-               "settings": body["settings"]})
-        for body in bodies
-    ]  # fmt: skip
-    names = sorted({name for one in plain for name in one})
-    columns = {name: [one.get(name) for one in plain] for name in names}
-    return {name: values for name, values in columns.items() if any(value != values[0] for value in values)}
-
-
-def _flat(held: dict[str, Any], before: str = "") -> dict[str, Any]:
-    out: dict[str, Any] = {}
-    for name, value in held.items():
-        out |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
-    return out
 
 
 def _show(body: dict[str, Any], as_json: bool) -> None:
@@ -278,22 +259,6 @@ def check(
     raise typer.Exit(OK if all(one.good for one in found) else FAILED)
 
 
-def _default_source(settings: Settings) -> Source:
-    """Return whose bars are meant: of made-up markets, and of sources beside the chain, there are their own only."""
-    own, chain = settings.source, settings.history.chain
-    return own if own.practice or (own.polled and own not in chain) else chain[0]
-
-
-def _own(history: History, whose: Source) -> list[str]:
-    """Return the symbols that a bot without a list of them has stored. Raises ConfigError where there are none."""
-    own = history.settings.source
-    stored = sorted({one.series.symbol for one in history.candles.entries(whose) if one.rows}) if whose is own else []
-    if not stored:
-        hint = "; the bot stores bars while it runs (python live_bot.py)" if whose is own else f", or give -s {own}"
-        raise ConfigError(f"name symbols with --symbols BTC/USDT:USDT, or set trading.symbols in config.yaml{hint}")
-    return stored
-
-
 def _with_costs(settings: Settings, fee: str, slippage: str, wallet: str) -> Settings:
     given = {"paper.taker_fee": fee, "paper.slippage": slippage, "paper.wallet": wallet}
     return settings_module.with_values(settings, {name: text for name, text in given.items() if text})
@@ -304,12 +269,8 @@ def request_of(
     *, allow_gaps: bool = False,
 ) -> building.Request:  # fmt: skip
     """Return what is asked for; raises ConfigError when no symbol is named anywhere, or one that means nothing."""
-    written, where = several(symbols) or settings.trading.symbols, "--symbols" if symbols else "trading.symbols"
-    whose = source or _default_source(settings)
-    with opening.History(settings) as history:
-        written = written or _own(history, whose)
-        chosen = tuple(naming.to_read(history, whose, written, where))
-    return building.Request(whose, chosen, tuple(several(strategies)), span, allow_gaps=allow_gaps)
+    found = asking.requested(settings, source, several(symbols), several(strategies), span)
+    return replace(found, allow_gaps=allow_gaps)
 
 
 @app.command()
@@ -333,8 +294,11 @@ def parity(config: Config = None, as_json: AsJson = False) -> None:
 
 
 @contextmanager
-def work_shown(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """Show what is being done, and how far it is, unless ``quiet``."""
+def work_shown(quiet: bool, *, lines: bool = False) -> Iterator[Callable[[str, int, int], None]]:
+    """Show what is being done, and how far it is, unless ``quiet``; as ``lines`` for a program that reads them."""
+    if lines:
+        yield _each_percent()
+        return
     with Progress(console=Console(stderr=True), transient=True, disable=quiet) as bar:
         tasks: dict[str, Any] = {}
 
@@ -344,6 +308,19 @@ def work_shown(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
             bar.update(tasks[what], completed=done, total=of)
 
         yield told_of
+
+
+def _each_percent() -> Callable[[str, int, int], None]:
+    last = ("", -1)
+
+    def told_of(what: str, done: int, of: int) -> None:
+        nonlocal last
+        percent = 100 * done // of if of else 100
+        if (what, percent) != last:
+            last = (what, percent)
+            print(f"{what}: {percent} of 100", file=sys.stderr, flush=True)
+
+    return told_of
 
 
 def _tell(body: dict[str, Any]) -> None:

@@ -92,6 +92,14 @@ async def begin_work(services: Held, request: Request, work: models.NewWork) -> 
     return services.works.begin(work.kind, arguments)
 
 
+@router.post("/backtests", response_model=models.Work, status_code=201)
+async def begin_backtest(services: Held, request: Request, asked: models.NewBacktest) -> dict[str, Any]:
+    """Trade the past in a process of its own, one at a time; what it found is then among the kept backtests."""
+    wanted = await services.stored.backtest_asked(asked.model_dump())
+    await services.note(request, "backtest", **wanted)
+    return services.works.begin("backtest", wanted)
+
+
 @router.delete("/works/{number}", response_model=models.Work)
 async def end_work(services: Held, request: Request, number: int) -> dict[str, Any]:
     """End a work; what it has stored stays."""

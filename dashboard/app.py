@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from dashboard import actions, charts, data, market, metrics, reports, session
+from dashboard import actions, backtests, charts, data, market, metrics, reports, session
 from dashboard.freqtrade.app import build as build_freqtrade
 from dashboard.freqtrade.door import Door
 from dashboard.freqtrade.tokens import Tokens
@@ -54,7 +54,7 @@ def build(
         description="How the bot stands and what it did; and, for who has signed in, what it shall do.",
     )  # fmt: skip
     app.state.services, app.state.exposed = services, exposed
-    for one in (session, reports, charts, data, actions, market, metrics):
+    for one in (session, reports, charts, data, backtests, actions, market, metrics):
         app.include_router(one.router)
 
     @app.get("/", include_in_schema=False)

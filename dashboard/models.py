@@ -317,14 +317,73 @@ class Workers(Said):
 
 
 class Work(Said):
-    """Long work on stored data."""
+    """Long work on stored data; ``step`` and ``percent`` say how far it is, where it tells."""
 
     number: int
     kind: str
     state: Literal["running", "done", "degraded", "failed", "ended"]
     said: str
+    step: str = ""
+    percent: int = 0
     started_at: datetime
     ended_at: datetime | None
+
+
+class BacktestRow(Said):
+    """A kept backtest: what was asked (``request``), when it ran over, its figures; money in quote units."""
+
+    id: str
+    done_at: datetime
+    since: datetime
+    until: datetime
+    request: dict[str, Any]
+    figures: dict[str, Any]
+    bars: int
+    notes: list[str]
+
+
+class Backtest(BacktestRow):
+    """A kept backtest with its equity: (UTC ms, quote units), a thousand points or so. ``trades`` counts them."""
+
+    settings: dict[str, Any]
+    symbols: list[str]
+    trades: int
+    equity: list[tuple[int, Decimal]]
+
+
+class BacktestTrades(BaseModel):
+    """A page of a backtest's trades, the newest first; ``total`` counts all that were asked for."""
+
+    total: int
+    trades: list[TradeRow]
+
+
+class BacktestChart(BaseModel):
+    """Bars of a backtest's symbol with its trades; none where its bars are stored no more."""
+
+    symbol: str
+    timeframe: str
+    timeframes: list[str]
+    step_ms: int
+    bars: list[BarRow]
+    marks: list[Marked]
+
+
+class NewBacktest(BaseModel):
+    """What to trade the past with. Empty is as configured: all symbols and strategies, all that is stored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str = Field("", max_length=40)
+    symbols: list[str] = Field(default_factory=list, max_length=500)
+    strategies: list[str] = Field(default_factory=list, max_length=50)
+    since: str = Field("", max_length=40)
+    until: str = Field("", max_length=40)
+    ml: Literal["off", "on", "walk-forward"] = "off"
+    fee: str = Field("", max_length=20)
+    slippage: str = Field("", max_length=20)
+    wallet: str = Field("", max_length=20)
+    allow_gaps: StrictBool = False
 
 
 class NewWork(BaseModel):

@@ -119,6 +119,34 @@ class Stored(Protocol):
         """Return a strategy in use: name, timeframe that it decides on, and its code."""
         ...
 
+    async def backtests(self) -> list[dict[str, Any]]:
+        """Return the kept backtests with what was asked and their figures, the newest first."""
+        ...
+
+    async def backtest(self, name: str) -> dict[str, Any]:
+        """Return a kept backtest, see ``models.Backtest``."""
+        ...
+
+    async def backtest_trades(self, name: str, symbol: str, offset: int, limit: int) -> dict[str, Any]:
+        """Return a page of a kept backtest's trades, the newest first, of one symbol or ("") of all."""
+        ...
+
+    async def backtests_compared(self, names: list[str]) -> dict[str, list[Any]]:
+        """Return in what kept backtests were asked differently: by dotted name, a value for each."""
+        ...
+
+    async def backtest_file(self, name: str, kind: str) -> bytes:
+        """Return a file of a kept backtest: report.html, trades.csv or result.json."""
+        ...
+
+    async def backtest_chart(self, name: str, symbol: str, timeframe: str, before: int, count: int) -> dict[str, Any]:
+        """Return the newest bars of a kept backtest before a time (UTC ms), see ``models.BacktestChart``."""
+        ...
+
+    async def backtest_asked(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what is asked of a backtest, its names in full. Raises Rejected for what is wrong."""
+        ...
+
     async def workers(self) -> dict[str, Any]:
         """Return who works through Celery and what waits for them, see ``models.Workers``."""
         ...
@@ -144,7 +172,10 @@ class Works(Protocol):
     """Long work on stored data, in processes of its own."""
 
     def begin(self, kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Begin a download, fill-gaps, export or job. Raises BadData, and Unavailable when too many wait."""
+        """Begin a download, fill-gaps, export, job or (checked) backtest.
+
+        Raises BadData, and Unavailable when too many wait.
+        """
         ...
 
     def all(self) -> Sequence[Mapping[str, Any]]:

@@ -1,9 +1,10 @@
-"""Has downloads, the filling of gaps, exports and jobs done in processes of their own, one at a time, for the page."""
+"""Has downloads, the filling of gaps, exports, jobs and backtests done in processes, one at a time, for the page."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import shutil
 import sys
 from collections import deque
@@ -24,11 +25,18 @@ KEPT, WAITING_MAX = 50, 10
 LIMIT_S = 6 * 3600
 SAID_MAX, CHUNK = 2_000, 4_096
 ENDINGS = {0: "done", 3: "degraded"}
+STEP = re.compile(r"^(?P<step>[a-z][a-z ]*): (?P<percent>\d{1,3}) of 100\n", re.MULTILINE)
+"""A line that says how far a work is."""
+OPTIONS = {"since": "--since", "until": "--until", "source": "--source", "ml": "--ml", "fee": "--fee",
+           "slippage": "--slippage", "wallet": "--wallet"}  # fmt: skip
 
 
 @dataclass(slots=True)
 class Work:
-    """One work: its command, its state (running, done, degraded, failed or ended), and the last that it said."""
+    """One work: its command, its state (running, done, degraded, failed or ended), and the last that it said.
+
+    ``step`` and ``percent`` are how far it is, where it tells.
+    """
 
     number: int
     kind: str
@@ -36,6 +44,8 @@ class Work:
     started_at: datetime
     state: str = "running"
     said: str = "waits for its turn"
+    step: str = ""
+    percent: int = 0
     ended_at: datetime | None = None
     ending: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -50,7 +60,10 @@ class WorkProcesses:
         self._count = 0
 
     def begin(self, kind: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Begin a work, or let it wait for its turn. Raises BadData, Unavailable."""
+        """Begin a work, or let it wait for its turn. Raises BadData, Unavailable.
+
+        ``kind`` is download, fill-gaps, export, job, or backtest, whose arguments have been checked.
+        """
         command = self._command(kind, arguments)
         self._count += 1
         work = Work(self._count, kind, command, datetime.now(UTC))
@@ -112,10 +125,14 @@ class WorkProcesses:
         assert process.stdout is not None
         held = ""
         while chunk := await process.stdout.read(CHUNK):
-            held = (held + chunk.decode(errors="replace"))[-SAID_MAX:]
-            said = held.strip()
-            if said:
-                self._say(work, said)
+            held += chunk.decode(errors="replace")
+            for step in STEP.finditer(held):
+                work.step, work.percent = step["step"], int(step["percent"])
+            held = STEP.sub("", held)[-SAID_MAX:]
+            # a line that has not ended yet may be one of those
+            self._say(work, held[: held.rfind("\n") + 1].strip() or "has begun")
+        if held.strip():
+            self._say(work, held.strip())
 
     def _say(self, work: Work, said: str) -> None:
         work.said = said
@@ -130,6 +147,8 @@ class WorkProcesses:
             if named(asked["name"]) is None:
                 raise BadData(f"job {asked['name'][:40]!r}: there is none of that name")
             return ["data", "run", asked["name"]]
+        if kind == "backtest":
+            return _backtest(asked)
         if not asked["symbols"] and kind == "download":
             raise BadData("a download has to be told which symbols")
         for value in (*asked["symbols"], *asked["timeframes"], asked["source"]):
@@ -142,6 +161,14 @@ class WorkProcesses:
         return ["data", kind, *chosen, *(["--out", str(self._export_to)] if kind == "export" else [])]
 
 
+def _backtest(asked: Mapping[str, Any]) -> list[str]:
+    # with = no value can be taken for an option
+    given = [f"{option}={asked[name]}" for name, option in OPTIONS.items() if asked[name]]
+    given += [f"--symbols={name}" for name in asked["symbols"]]
+    given += [f"--strategy={name}" for name in asked["strategies"]]
+    return ["backtest", "run", "--progress-lines", *given, *(["--allow-gaps"] if asked["allow_gaps"] else [])]
+
+
 def _row(work: Work) -> dict[str, Any]:
-    names = ("number", "kind", "state", "said", "started_at", "ended_at")
+    names = ("number", "kind", "state", "said", "step", "percent", "started_at", "ended_at")
     return {**{name: getattr(work, name) for name in names}, "command": " ".join(work.arguments)}

@@ -17,13 +17,14 @@ from dashboard.others import Others
 from dashboard.services import Services
 from dashboard.stream import Hub
 from domain.candle import Bar, Bars
-from domain.errors import BadData, Unavailable
+from domain.errors import BadData, Rejected, Unavailable
 from domain.exits import Bracket, ExitPlan
 from domain.order import Side
 from domain.phantom import PhantomTrade
 from domain.picture import Mark
+from domain.trade import as_row
 from engine.operations import ExitOutcome
-from tests.desk import NOW, SYMBOLS, FakeDesk
+from tests.desk import NOW, SYMBOLS, FakeDesk, trade
 
 TOOK = {"p50": 1, "p99": 4, "max": 9.5}
 TIER = {"state": "ok", "waiting": 2, "parked": 0, "oldest_s": 0.4, "written": 12, "reason": ""}
@@ -102,7 +103,14 @@ class PageDesk(FakeDesk):
 
 
 class MadeUpStored:
-    """A database with one series."""
+    """A database with one series, and a backtest that was done."""
+
+    _past: dict[str, Any] = {
+        "id": "20261118-120000.000-0123abcd", "done_at": NOW.isoformat(), "since": "2024-01-01T00:00+00:00",
+        "until": "2025-01-01T00:00+00:00", "request": {"source": "bybit", "symbols": [SYMBOLS[0]], "strategies": ["scalp"]},
+        "figures": {"profit": "12.5", "profit_percent": 0.125}, "bars": 99, "notes": [], "settings": {"risk": {"percent": 1}},
+        "trades": [trade(1)], "equity": [[NOW_MS - 900_000, "10000"], [NOW_MS, "10012.5"]],
+    }  # fmt: skip
 
     async def tiers(self) -> dict[str, Any]:
         return {"database": "ok", "trades": 30}
@@ -144,6 +152,44 @@ class MadeUpStored:
         if name not in {"scalp", "trend_pullback"}:
             raise BadData(f"no strategy {name[:80]!r} is in use")
         return {"strategy": name, "timeframe": "15m", "code": f"class {name}: ..."}
+
+    async def backtests(self) -> list[dict[str, Any]]:
+        return [{name: self._past[name] for name in self._past if name not in {"trades", "equity", "settings"}}]
+
+    async def backtest(self, name: str) -> dict[str, Any]:
+        if name not in {self._past["id"], "last"}:
+            raise BadData(f"backtest {name}: none of that name; there are {self._past['id']}")
+        return {**self._past, "symbols": self._past["request"]["symbols"], "trades": 1}
+
+    async def backtest_trades(self, name: str, symbol: str, offset: int, limit: int) -> dict[str, Any]:
+        await self.backtest(name)
+        found = [as_row(one) for one in self._past["trades"] if symbol in {"", one.symbol}]
+        return {"total": len(found), "trades": found[offset : offset + limit]}
+
+    async def backtests_compared(self, names: list[str]) -> dict[str, list[Any]]:
+        for name in names:
+            await self.backtest(name)
+        return {}
+
+    async def backtest_file(self, name: str, kind: str) -> bytes:
+        await self.backtest(name)
+        return kind.encode()
+
+    async def backtest_chart(self, name: str, symbol: str, timeframe: str, before: int, count: int) -> dict[str, Any]:
+        await self.backtest(name)
+        return {
+            "symbol": symbol,
+            "timeframe": "15m",
+            "timeframes": ["15m"],
+            "step_ms": 900_000,
+            "bars": [],
+            "marks": [],
+        }
+
+    async def backtest_asked(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        if unknown := [name for name in asked["symbols"] if name not in SYMBOLS]:
+            raise Rejected(f"symbols: {unknown[0]!r} means none of {', '.join(SYMBOLS)}")
+        return dict(asked)
 
     async def workers(self) -> dict[str, Any]:
         return {"beat": {"name": "host:7", "seen_s": 4.0, "drift_s": -0.5}, "tasks": 3, "waiting": 2, "running": 1,

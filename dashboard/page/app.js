@@ -6,8 +6,8 @@ import * as live from "./live.js";
 import { Badge, Dialog, Trouble } from "./parts.js";
 
 const VIEWS = [
-  ["overview", "Overview"], ["charts", "Charts"], ["trades", "Trades"], ["performance", "Performance"], ["phantoms", "Phantoms"],
-  ["models", "Models"], ["data", "Data"], ["system", "System"], ["api", "API"],
+  ["overview", "Overview"], ["charts", "Charts"], ["trades", "Trades"], ["performance", "Performance"], ["backtests", "Backtests"],
+  ["phantoms", "Phantoms"], ["models", "Models"], ["data", "Data"], ["system", "System"], ["api", "API"],
 ];
 const THEMES = { auto: "Follow the system", light: "Light", dark: "Dark" };
 

@@ -67,6 +67,7 @@ class Ways {
 }
 
 export class Picture {
+  // ``data.past`` is the path that older bars come from, of a chart of what is over; a live one has none
   // ``said`` is told what the crosshair is on, as pairs of a name and a value; ``seen`` from when to when is shown (s)
   constructor(charts, box, data, said, seen) {
     Object.assign(this, { charts, data, said, bars: data.bars, older: [], now: null, whole: false, lines: [], drawn: [], asking: null, strategy: "" });
@@ -87,11 +88,12 @@ export class Picture {
     this.chart.subscribeCrosshairMove((at) => this.tell(at.time));
     const theme = new MutationObserver(() => this.paint());
     theme.observe(document.documentElement, { attributes: true, attributeFilter: ["data-theme"] });
-    this.stops = [
+    this.stops = [() => theme.disconnect(), () => this.chart.remove()];
+    // what is over stands still
+    if (!data.past) this.stops.push(
       listen("bars", (bars) => bars.filter((bar) => bar.symbol === data.symbol && bar.timeframe === data.timeframe).forEach((bar) => this.close(bar))),
       listen("pulse", (pulse) => pulse.prices[data.symbol] && this.forming(pulse.prices[data.symbol])),
-      () => theme.disconnect(), () => this.chart.remove(),
-    ];
+    );
   }
 
   end() {
@@ -157,8 +159,8 @@ export class Picture {
   // the page of bars before the oldest one; what it holds of trades is told to whoever lists them
   back() {
     if (this.whole || this.asking || this.older.length >= PAGE * PAGES_MAX) return this.asking || Promise.resolve();
-    const { symbol, timeframe } = this.data;
-    this.asking = get("/chart/older", { symbol, timeframe, before: this.all[0].time, count: PAGE }).then((found) => {
+    const { symbol, timeframe, past } = this.data;
+    this.asking = get(past || "/chart/older", { symbol, timeframe, before: this.all[0].time, count: PAGE }).then((found) => {
       this.whole = found.bars.length < PAGE;
       this.asking = null;
       if (this.ended || !found.bars.length) return;
@@ -191,6 +193,15 @@ export class Picture {
     }
     const range = scale.getVisibleLogicalRange();
     if (range) scale.setVisibleLogicalRange({ from: range.from + bars, to: range.to + bars });
+  }
+
+  // shows so many times more or fewer bars, around the middle
+  zoom(times) {
+    const scale = this.chart.timeScale();
+    const range = scale.getVisibleLogicalRange();
+    if (!range) return;
+    const [middle, half] = [(range.from + range.to) / 2, Math.max(5, (times * (range.to - range.from)) / 2)];
+    scale.setVisibleLogicalRange({ from: middle - half, to: middle + half });
   }
 
   show(data, phantoms) {

@@ -36,6 +36,7 @@ SHOWN = {
     "charts": ["Symbol", "What was done"],
     "trades": ["trades, net", "Export as CSV"],
     "performance": ["Win rate", "Profit factor", "Net profit by day"],
+    "backtests": ["New backtest", "Who has signed in to act can begin one here.", "manage.py backtest run"],
     "phantoms": ["Followed", "What the refused signals would have made"],
     "models": ["Lessons", "Reliability", "Training runs"],
     "data": ["Coverage", "Regular jobs", "retention", "Works"],
@@ -154,6 +155,13 @@ def test_no_part_of_the_chart_is_hidden_by_the_cell_that_it_is_drawn_in(looking,
     assert time_axis.bounding_box()["width"] <= page.locator(".chart").bounding_box()["width"]
 
 
+# whether the chart shows a moment
+SHOWS = """(began) => {
+    const ranges = [...document.querySelectorAll(".panel .row .quiet")].map((one) => one.textContent.split(" to "));
+    return ranges.some(([from, to]) => to && from.length === 16 && from <= began && began <= to);
+}"""
+
+
 def test_the_chart_goes_back_in_history_and_to_what_was_done(looking):
     page = looking.open("charts", "?timeframe=3m")
     expect(page.locator(".chart[data-ready] canvas").first).to_be_visible(timeout=WAIT_MS)
@@ -166,10 +174,7 @@ def test_the_chart_goes_back_in_history_and_to_what_was_done(looking):
     newest = page.locator("[aria-label='What was done on this chart'] tbody tr").first
     began = newest.locator("td[data-name=Entry]").inner_text()
     newest.get_by_role("button").click()
-    page.wait_for_function("""(began) => {
-        const [from, to] = [...document.querySelectorAll(".panel .row .quiet")].at(-1).textContent.split(" to ");
-        return from <= began && began <= to;
-    }""", arg=began)  # fmt: skip
+    page.wait_for_function(SHOWS, arg=began)
     assert faults(page) == []
     assert looking.said == []
 
@@ -311,6 +316,47 @@ def test_performance_is_told_by_every_way_of_grouping(looking):
         expect(trades).to_have_text(str(sum(4 + at for at, _ in enumerate(told))), timeout=WAIT_MS)
         expect(net).to_contain_text(f"{1.5 * len(told):.2f}", timeout=WAIT_MS)
     assert faults(page) == []
+    assert looking.said == []
+
+
+def test_a_backtest_is_begun_cancelled_begun_again_looked_at_and_compared(looking, bot):
+    page = looking.page
+    page.goto(json.loads(bot.manage("dashboard", "--json").stdout)["link"])
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible(timeout=WAIT_MS)
+    looking.open("backtests")
+    page.get_by_label("From", exact=True).fill("yesterday")
+    page.get_by_role("button", name="Begin").click()
+    expect(page.locator("form [role=alert]")).to_contain_text("'yesterday' is not a date", timeout=WAIT_MS)
+    looking.said.clear()
+    page.get_by_label("From", exact=True).fill("")
+    page.get_by_label("scalp").check()
+    begun = page.locator("[aria-label='Backtests begun here'] > li")
+    for count, wallet in ((1, "5000"), (2, "6000"), (3, "7000")):
+        page.get_by_label("Wallet").fill(wallet)
+        page.get_by_role("button", name="Begin").click()
+        expect(begun).to_have_count(count, timeout=WAIT_MS)
+    begun.first.get_by_role("button", name="Cancel").click()
+    expect(begun.first).to_contain_text("ended", timeout=WAIT_MS)
+    expect(begun.get_by_text("done")).to_have_count(2, timeout=4 * WAIT_MS)
+    rows = page.locator("[aria-label='Backtests that were done'] tbody tr")
+    expect(rows).to_have_count(2, timeout=WAIT_MS)
+    rows.first.get_by_role("link").first.click()
+    looking.shows("Max drawdown", "Profit and drawdown", "By strategy", "Moment of net profit")
+    expect(page.locator(".chart[data-ready] canvas").first).to_be_visible(timeout=WAIT_MS)
+    trade = page.locator("[aria-label='Trades of the backtest'] tbody tr").last
+    entry = trade.locator("td[data-name=Entry]").inner_text()
+    trade.get_by_role("button").click()
+    page.wait_for_function(SHOWS, arg=entry)
+    before = page.locator(".panel .row .quiet", has_text=" to ").first.inner_text()
+    page.get_by_role("button", name="Zoom in").click()
+    expect(page.locator(".panel .row .quiet", has_text=" to ").first).not_to_have_text(before, timeout=WAIT_MS)
+    page.wait_for_function(SHOWS, arg=entry)
+    assert faults(page) == []
+    page.get_by_role("link", name="Compare with").click()
+    looking.shows("Figures side by side", "settings.paper.wallet")
+    assert faults(page) == []
+    page.set_viewport_size(PHONE)
+    page.wait_for_function(f"() => !({SIDEWAYS})().length")
     assert looking.said == []
 
 

@@ -193,6 +193,8 @@ async def test_who_may_only_look_sees_everything_and_does_nothing():
         refused = await prometheus.post("/api/v1/switch", json=order)
         assert (refused.status_code, refused.json()["detail"]) == (403, "this password lets you look, and do nothing")
         assert (await prometheus.post("/api/v1/link")).status_code == 403
+        assert (await prometheus.post("/api/v1/backtests", json={})).status_code == 403
+        assert [one["figures"]["profit"] for one in (await prometheus.get("/api/v1/backtests")).json()] == ["12.5"]
     async with served.client() as browser:
         told = (await browser.post("/api/v1/session", json={"secret": viewer}, headers=LOCAL)).json()
         assert (told["signed_in"], told["may_read"], told["csrf"]) == (False, True, "")
@@ -288,6 +290,7 @@ OTHERS = (
     ("switch", {"confirm": True, "state": "running"}),
     ("train", {"confirm": True, "strategy": "scalp"}),
     ("works", {"kind": "job", "name": "update"}),
+    ("backtests", {}),
 )
 
 
@@ -311,6 +314,28 @@ async def test_what_the_audit_does_not_take_is_done_only_if_it_lowers_the_risk_a
         link = (await client.post("/api/v1/link")).json()
         assert link["unaudited"]
         await signed_in(client, link["key"])
+
+
+async def test_a_backtest_is_begun_as_a_work_and_what_is_wrong_is_said():
+    served = Served()
+    async with served.program() as client:
+        for body, code, said in (
+            ({"symbols": ["NOBODY"]}, 409, "'NOBODY' means none"), ({"ml": "maybe"}, 422, "body.ml"),
+            ({"more": 1}, 422, "body.more"),
+        ):  # fmt: skip
+            wrong = await client.post("/api/v1/backtests", json=body)
+            assert (wrong.status_code, said in wrong.text) == (code, True), wrong.text
+        assert (served.works.begun, served.deeds) == ([], [])
+        begun = (await client.post("/api/v1/backtests", json={"strategies": ["scalp"]})).json()
+        assert (begun["kind"], begun["state"]) == ("backtest", "running")
+        assert (served.deeds[0]["what"], served.deeds[0]["strategies"]) == ("backtest", ["scalp"])
+        ended = (await client.delete(f"/api/v1/works/{begun['number']}")).json()
+        assert ended["state"] == "ended"
+        name = (await client.get("/api/v1/backtests")).json()[0]["id"]
+        assert (await client.get(f"/api/v1/backtests/{name}/trades")).json()["total"] == 1
+        report = await client.get(f"/api/v1/backtests/{name}/report.html")
+        assert report.headers["content-disposition"] == "attachment; filename=report.html"
+        assert (await client.get("/api/v1/backtests/another")).status_code == 404
 
 
 async def test_where_no_bot_runs_nothing_can_be_done():

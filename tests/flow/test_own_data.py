@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
+import re
 import time
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.parity import _had
+from app.stored import StoredData, Watched
 from bootstrap.history import History
 from commands.backtest import request_of
+from dashboard.models import NewBacktest
 from domain.candle import Bars, Series, resample
 from domain.coverage import Span
-from domain.errors import ConfigError
+from domain.errors import BadData, ConfigError, Rejected
 from domain.source import Source
 from formats import candles
+from processes.works import WorkProcesses
 from settings import Settings, load
 from tests.commands import DAY, Commands, candle_files
 
@@ -45,6 +52,55 @@ def test_the_default_bots_own_bars_are_traded_without_a_word(commands):
     assert commands.run("backtest", "check")[0] == 0
     told = commands.json("ml", "evaluate", code=1)
     assert {one["strategy"] for one in told["strategies"]} >= {"scalp"}
+
+
+async def test_the_page_begins_a_backtest_follows_it_and_shows_what_was_kept(commands, monkeypatch):
+    for name, value in commands.environment.items():
+        monkeypatch.setenv(name, value)
+    settings = load(None, commands.environment, trading=False)
+    stored, told = StoredData(settings, Watched()), list[dict[str, Any]]()
+    asked = NewBacktest(strategies=["scalp"], wallet="5000").model_dump()
+    for wrong, said in (
+        ({"symbols": ["NOBODY"]}, "symbols: 'NOBODY'"), ({"strategies": ["none"]}, "strategy none"),
+        ({"since": "yesterday"}, "'yesterday' is not a date"), ({"since": "2024", "until": "2023"}, "reversed"),
+        ({"wallet": "much"}, "paper.wallet: 'much'"), ({"source": "nobody"}, "source: 'nobody'"),
+    ):  # fmt: skip
+        with pytest.raises(Rejected, match=re.escape(said)):
+            await stored.backtest_asked({**asked, **wrong})
+    ended = asyncio.Event()
+
+    def hear(work: dict[str, Any]) -> None:
+        told.append(work)
+        if work["ended_at"]:
+            ended.set()
+
+    works = WorkProcesses(settings.data_dir, hear)
+    works.begin("backtest", await stored.backtest_asked(asked))
+    running = asyncio.create_task(works.run())
+    await asyncio.wait_for(ended.wait(), 120)
+    running.cancel()
+    assert works.all()[0]["state"] == "done", works.all()[0]["said"]
+    assert {"reading", "signals", "trading"} <= {one["step"] for one in told}
+    assert all("of 100" not in one["said"] for one in told)
+
+    newest = (await stored.backtests())[0]
+    one = await stored.backtest(newest["id"])
+    trades = await stored.backtest_trades(newest["id"], "", 0, 500)
+    assert (one["settings"]["paper"]["wallet"], one["request"]["strategies"]) == ("5000", ["scalp"])
+    assert one["trades"] == trades["total"] == newest["figures"]["total"]["trades"] > 0
+    assert Decimal(one["equity"][-1][1]) - 5000 == Decimal(newest["figures"]["profit"])
+    symbol = trades["trades"][0]["symbol"]
+    drawn = await stored.backtest_chart(newest["id"], symbol, "", 10**13, 5_000)
+    assert drawn["timeframe"] == trades["trades"][0]["timeframe"]
+    assert {bar["time"] % drawn["step_ms"] for bar in drawn["bars"]} == {0}
+    assert len(drawn["marks"]) == sum(one["symbol"] == symbol for one in trades["trades"])
+    other = commands.json("backtest", "run", "--strategy", "scalp")
+    apart = await stored.backtests_compared([newest["id"], other["id"]])
+    assert apart == {"settings.paper.wallet": ["5000", str(other["settings"]["paper"]["wallet"])]}
+    assert b"<h2>Trades</h2>" in await stored.backtest_file(newest["id"], "report.html")
+    with pytest.raises(BadData, match="none of that name"):
+        await stored.backtest("../../etc")
+    stored.close()
 
 
 def test_a_bot_on_an_exchange_is_told_what_to_name(tmp_path):

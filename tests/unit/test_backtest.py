@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from datetime import UTC, datetime
 from decimal import Decimal as D
 
 import msgspec
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from backtest.causality import examine
-from backtest.figures import daily_returns, drawdown, figures
+from backtest.charts import LEVELS, levels
+from backtest.figures import daily_returns, drawdown, figures, monthly
 from backtest.outcome import Funding, Outcome
 from backtest.past import phantoms
 from backtest.runner import Lane, Runner
@@ -371,6 +375,24 @@ def test_figures_by_hand():
     assert found.cagr == pytest.approx(100 * (0.9 ** (365 / 4) - 1))
     assert found.calmar == pytest.approx(found.cagr / 25)
     assert (found.total.trades, found.profit_factor, found.exposure) == (0, None, 0)
+
+
+def test_a_time_that_ends_with_a_year_has_no_month_of_the_next():
+    begin, new_year = (
+        int(datetime(year, month, 1, tzinfo=UTC).timestamp() * 1000) for year, month in ((2024, 11), (2025, 1))
+    )
+    found = monthly([(begin, D(100)), (begin + 30 * DAY, D(110)), (new_year, D(99))])
+    assert found == pytest.approx({"2024-11": 10, "2024-12": -10})
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))
+def test_an_axis_has_a_few_round_levels_inside_of_it(low, reach):
+    found = levels(low, low + reach)
+    assert len(found) <= LEVELS + 1
+    assert all(low - 1e-6 * reach <= value <= low + reach * (1 + 1e-6) for value, _ in found)
+    assert len({text for _, text in found}) == len(found)
+    # figures that count, zeros at the end left out
+    assert [text for _, text in levels(-26.0006, 0.0)] == ["-20", "-10", "0"]
 
 
 def test_a_quiet_time_has_no_ratios():

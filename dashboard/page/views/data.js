@@ -1,8 +1,8 @@
 // What is stored, what lacks, how sources agree, what is done about it.
 
-import { Act, Badge, Dialog, Panel, Select, Shown, Table, Trouble, html, useData, useEffect, useState } from "../parts.js";
+import { Act, Badge, Dialog, Panel, Select, Shown, Table, Trouble, html, useData, useState } from "../parts.js";
 import { post, remove } from "../api.js";
-import { listen } from "../live.js";
+import { TONES, useWorks } from "../works.js";
 import { DASH, coin, moment, percent, whole, words } from "../format.js";
 
 export function View({ session }) {
@@ -87,13 +87,8 @@ function Jobs({ session }) {
   return html`<${Panel} title="Regular jobs" wide><${Shown} of=${held} empty="There is no job.">${(rows) => html`<${Table} columns=${columns} rows=${rows} label="Regular jobs" keyOf=${(one) => one.job} />`}</${Shown}></${Panel}>`;
 }
 
-const TONES = { running: "warn", done: "good", degraded: "warn", failed: "bad", ended: "" };
-
 function Works({ session }) {
-  const held = useData("/works", {}, { everyS: 60 });
-  const [fresh, setFresh] = useState({});
-  useEffect(() => listen("work", (work) => setFresh((before) => ({ ...before, [work.number]: work }))), []);
-  const rows = held.data && [...Object.values(fresh).filter((one) => !held.data.some((old) => old.number === one.number)), ...held.data.map((one) => fresh[one.number] || one)].sort((a, b) => b.number - a.number);
+  const { held, rows } = useWorks();
   return html`<${Panel} title="Works" wide>
     ${session.signed_in ? html`<${NewWork} begun=${held.reload} />` : html`<p class="quiet">Who has signed in can download, fill gaps and export here.</p>`}
     ${held.error && html`<${Trouble} error=${held.error} retry=${held.reload} />`}
