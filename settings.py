@@ -17,6 +17,7 @@ from chat_section import Telegram
 from domain.candle import timeframe_ms
 from domain.errors import BadData, ConfigError, of_system
 from domain.source import Source
+from history_section import History
 from notice_sections import Email, Webhook
 from page_section import Dashboard
 from sections import (
@@ -25,7 +26,6 @@ from sections import (
     Feed,
     Health,
     Heartbeat,
-    History,
     Ml,
     Paper,
     Risk,

@@ -15,6 +15,7 @@ import click
 import typer
 from pydantic import BaseModel, SecretStr
 
+import history_section
 import manage
 import notice_sections
 import page_section
@@ -77,7 +78,7 @@ def configuration() -> str:
     for title, kind in (
         ("pairlists, each", universe_section.Pairlist),
         ("risk.protections, each", sections.Protection),
-        ("history.pinned, each", sections.Pin),
+        ("history.pinned, each", history_section.Pin),
         ("webhooks, each", notice_sections.Webhook),
         ("dashboard.bots, each", page_section.OtherBot),
     ):
