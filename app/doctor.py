@@ -13,6 +13,7 @@ import settings as settings_module
 from app import going_live
 from bootstrap.parts import database, exchange_of, in_use, known_rules, open_venue, symbols_of
 from bootstrap.polled import PolledMarket
+from bootstrap.universe import first, selection_of
 from domain.candle import Bars, Series
 from domain.coverage import Span, missing
 from domain.durations import HOUR_MS
@@ -163,8 +164,12 @@ async def _check_exchange(settings: Settings, *, live_too: bool) -> list[Finding
             state = State.OK if abs(offset) < CLOCK_WARN_S else State.WARN
             findings.append(Finding("clock", state, f"{offset * 1000:+.0f} ms against the exchange"))
             known = known_rules(settings, settings.source)
-            symbols = symbols_of(settings, await exchange.instruments(), known)
-            findings.append(Finding("exchange", State.OK, f"{len(symbols)} symbols can be traded"))
+            instruments = await exchange.instruments()
+            symbols = symbols_of(settings, instruments, known)
+            if (selection := selection_of(settings, venue, instruments, known)) is not None:
+                symbols = list((await first(selection, instruments)).kept)
+            state = State.OK if symbols else State.WARN
+            findings.append(Finding("exchange", state, f"{len(symbols)} symbols can be traded"))
             if live_too:
                 findings += await _check_account(settings, exchange, symbols)
         except ConfigError as error:
