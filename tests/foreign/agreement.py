@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 TRAILED, GAINED, TURNED, EDGE, BUSY, BEHIND = "trailed", "gained", "turned", "edge", "busy", "behind"
 RULES = {
-    TRAILED: "inside of a bar freqtrade first moves a trailing stop to the bar's best price and then looks whether its worst "
-    "price meets it; ours moves as the bar closes, as a live bot's does, and counts from the next bar",
-    GAINED: "the first row of `minimal_roi` is a resting order in both; later rows are looked at inside of a bar by freqtrade, "
-    "as it closes by us",
-    TURNED: "where one bar ends a position and begins one on the other side freqtrade does both at once; ours leaves, and "
-    "enters on the next bar that says so",
-    EDGE: "what a gain has to be before fees is reckoned for a long and holds for both sides; a short's would be less by the "
-    "fees of what is gained, and a gain lay between the two",
-    BUSY: "the other program was still in a position that one of these rules left it in",
-    BEHIND: "freqtrade asks `custom_stoploss` inside of the next bar, and not at all where that bar meets the old stop; ours asks "
-    "as the bar closes, so the next bar meets the new stop",
+    TRAILED: "freqtrade moves a stop to the best price of a bar and then checks it against the worst price of the same bar; we "
+    "move it when the bar closes, as a live bot does, and the new stop counts from the next bar",
+    GAINED: "freqtrade checks every row of `minimal_roi` within the bar; here the first row is a resting order, and later rows "
+    "(all rows with `ignore_roi_if_entry_signal`) are checked when the bar closes",
+    TURNED: "when one bar ends a position and starts one on the other side, freqtrade does both at once; we close first and "
+    "enter on the next bar that says so",
+    EDGE: "we convert a gain after fees into a price change as for a long, and use it for both sides; a short would need "
+    "slightly less, and this gain fell in between",
+    BUSY: "one program could not enter because an earlier difference had left it in a position",
+    BEHIND: "freqtrade calls `custom_stoploss` within the next bar, and skips it if that bar has already hit the old stop; we "
+    "call it when the bar closes, so the next bar meets the new stop",
 }
 BETWEEN = 3e-5
 """As far as a short's gain may lie from a long's: twice the fee of a side, of some percent."""

@@ -41,7 +41,8 @@ BEGIN, MARK = "<!-- made by make freqtrade-strategies -->", "<!-- until here -->
 class Case:
     """A strategy, the market it trades on, its timeframe, and days as freqtrade and we are told them.
 
-    ``secured`` is the gain from which on its own method sets the stop to another, ``stake`` what freqtrade spends.
+    ``secured`` is the gain from which on its own method sets the stop to another, ``parts`` says that positions
+    are left in parts, which freqtrade must be able to halve without rounding.
     """
 
     name: str
@@ -50,7 +51,7 @@ class Case:
     since: str = "2024-02-01"
     until: str = "2025-02-01"
     secured: tuple[float, float] | None = None
-    stake: int = 100
+    parts: bool = False
 
     @property
     def source(self) -> str:
@@ -61,7 +62,7 @@ CASES = [
     Case("Averages"), Case("BothSides"), Case("OneGain", timeframe="15m"), Case("Gains"), Case("Trailing"),
     Case("TrailingLater"), Case("TrailingTwice"), Case("Longer"), Case("Merged", timeframe="15m"), Case("InProfit"),
     Case("Chosen"), Case("Confirmed"), Case("Reversing"), Case("OwnStop"), Case("Secured", secured=(0.02, 0.01)), Case("OwnExit"),
-    Case("Refusing"), Case("Staying"), Case("Halves", stake=50_000),
+    Case("Refusing"), Case("Staying"), Case("Halves", parts=True),
     Case("Neighbour", OTHER, "1h", "2024-11-15", "2025-09-15"),
     Case("SampleStrategy", SPOT, "5m", "2025-01-15", "2026-01-15"),
 ]  # fmt: skip
@@ -122,10 +123,12 @@ def theirs(case: Case, folder: Path, program: Path) -> list[Trade]:
     markets = (
         [freqtrade_backtest.perpetual("BTC")] if futures else [freqtrade_backtest.spot(one) for one in ("BTC", "ETH")]
     )
+    if case.parts:
+        markets[0]["lotSizeFilter"] |= {"minOrderQty": "0.00000001", "qtyStep": "0.00000001"}
     days = f"{case.since}-{case.until}".replace("-", "")
     found = freqtrade_backtest.backtest(
         home, folder / "out" / case.source, case.name, markets, [case.pair], f"{days[:8]}-{days[8:]}", program,
-        fee=FEE, max_open_trades=1, stake_amount=case.stake, dry_run_wallet=10 * case.stake, **futures,
+        fee=FEE, max_open_trades=1, **futures,
     )  # fmt: skip
     return [
         Trade(
@@ -218,8 +221,8 @@ def table(results: dict[Case, Found], version: str) -> str:
         )
     worst = max((one.worst for one in results.values()), default=0.0)
     lines += [
-        "", f"Alike are trades with the same bars and sides, and rates that differ by no more than a tick's rounding "
-        f"({agreement.TICKS:.0e}); the largest difference of their profit ratios is {worst:.1e}. The rules:", "",
+        "", f"Trades are alike when they enter and leave on the same bars, on the same side, at prices that differ by no more than "
+        f"rounding to a tick ({agreement.TICKS:.0e}); their profit ratios differ by {worst:.1e} at most. The rules:", "",
         *(f"{short[rule]}. {why[0].upper()}{why[1:]}." for rule, why in agreement.RULES.items()), "", MARK,
     ]  # fmt: skip
     return "\n".join(lines)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from domain.candle import Bars
-from tests.foreign.agreement import GAINED, TRAILED, TURNED, Exits, Trade, compare
+from tests.foreign.agreement import BEHIND, GAINED, TRAILED, TURNED, Exits, Trade, compare
 
 HOUR = 3_600_000
 # up to 110, then down: with a distance of 5 % the bar of 110 reaches its own new stop, which is 104.5
@@ -50,3 +50,25 @@ def test_a_trade_that_one_program_lacks_needs_a_rule_too(short, explained):
     assert rules([first, second], [replace(first, entered=4 * HOUR, left=4 * HOUR)]) == {
         **explained, "unexplained": explained["unexplained"] + 1,
     }  # fmt: skip
+
+
+def test_a_stop_that_a_method_secured_is_walked_both_ways_too():
+    exits = Exits(0.05, secured=(0.09, 0.045))
+    assert rules([THEIRS], [OURS], exits) == {TRAILED: 1}
+    assert rules([THEIRS], [replace(OURS, left=3 * HOUR - 1)], exits) == {"unexplained": 1}
+
+
+def test_an_old_stop_explains_a_difference_only_where_the_bar_met_it():
+    exits, own = Exits(0.05, own_stop=True), replace(OURS, left=2 * HOUR - 1, exit=106.0)
+    assert rules([THEIRS], [own], exits) == {BEHIND: 1}
+    assert rules([THEIRS], [own], EXITS) == {"unexplained": 1}
+    assert rules([replace(THEIRS, exit=103.0)], [own], exits) == {"unexplained": 1}
+    assert rules([THEIRS], [replace(own, exit=104.2)], exits) == {"unexplained": 1}
+
+
+def test_gains_that_do_not_rest_are_not_expected_on_bars_with_a_signal():
+    known = Trade(0, HOUR, False, 100.0, 106.0, "roi")
+    late = Trade(0, 4 * HOUR, False, 100.0, 91.0, "exit_signal")
+    for ignored, expected in (({1, 2}, GAINED), ({1}, "unexplained")):
+        exits = Exits(0.2, gains=[(0, 0.04)], resting=False, ignored=frozenset(ignored))
+        assert rules([known], [late], exits) == {expected: 1}

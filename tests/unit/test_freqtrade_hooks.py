@@ -8,6 +8,7 @@ from decimal import Decimal as D
 import msgspec
 import pytest
 
+from domain.candle import ClosedBar, Series
 from domain.errors import BadData
 from domain.exits import ExitPlan
 from domain.fills import Costs
@@ -16,6 +17,7 @@ from domain.instrument import Instrument
 from domain.order import Side
 from domain.phantom import follow, open_phantom
 from domain.signal import Leave, Signal
+from engine.decisions import Decisions, Plan
 from strategies.freqtrade import stops
 from strategies.freqtrade.trades import OpenTrade
 from tests.unit.test_freqtrade_strategies import HOUR, SYMBOL, folder, frames, made, method
@@ -269,3 +271,18 @@ def test_a_phantom_counts_the_parts_that_were_taken_off(folder):
     for later in range(row + 1, row + 5):
         follow(phantom, bars.row(later), BTC, Costs(), manage=lambda held, at=later: strategy.manage(held, at, columns))
     assert (phantom.parts, phantom.rest, phantom.outcome) == (2, D("0.25"), "")
+
+
+def test_a_live_bot_asks_it_as_its_bar_closes_and_switches_it_off_when_it_adds(folder):
+    strategy, bars = made(folder, more=stop_hook("return -0.02") + parts_hook("return self.more")), frames()["1h"]
+    strategy._held.more = None
+    series = Series(SYMBOL, "1h")
+    decisions = Decisions({"Mine": Plan(strategy, ExitPlan())}, lambda _: bars[: ROW + 1], {}, 0.0)
+    decisions.warm_up(SYMBOL, 0)
+    decisions.step("Mine", ClosedBar(series, bars.row(ROW)))
+    position = holding(strategy.columns_of(SYMBOL, {"1h": bars}))
+    start = bars.open_time.item(ROW)
+    assert decisions.manage("Mine", series, start, position) == Adjust(stop=bars.high.item(ROW) * 0.98)
+    strategy._held.more = 10.0
+    assert decisions.manage("Mine", series, start, position) is None
+    assert "adjust_trade_position, which returns 10.0" in decisions.off["Mine"]

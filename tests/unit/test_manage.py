@@ -151,7 +151,7 @@ def test_a_part_goes_at_the_market_and_saying_so_again_takes_no_more():
     assert placed(world.bar()) == []
     filled(world.trader, part, "t0", "101")
     assert [placed(world.bar()) for _ in range(2)] == [[], []]
-    assert world.strategy.shown[-1][1].remaining == 0.5
+    assert [(one.remaining, one.parts) for _, one in world.strategy.shown[1:]] == [(1.0, 0), (0.5, 1), (0.5, 1)]
     (rest,) = placed(world.bar())
     assert rest.request.qty == whole / 4
     assert world.held.partial_filled == 0
@@ -371,8 +371,8 @@ def test_a_phantom_is_managed_as_a_position_would_be():
     show(103.0)
     (ended,) = show(104.0)
     assert (ended.exit_reason, ended.realized_rr) == ("exit_signal", D("1.5"))
-    assert [(bar, one.bars, one.stop, one.remaining) for bar, one in strategy.shown] == [
-        (1, 1, 98.0, 1.0), (2, 2, 99.0, 1.0), (3, 3, 99.0, 0.5), (4, 4, 99.0, 0.5),
+    assert [(bar, one.bars, one.stop, one.remaining, one.parts) for bar, one in strategy.shown] == [
+        (1, 1, 98.0, 1.0, 0), (2, 2, 99.0, 1.0, 0), (3, 3, 99.0, 0.5, 1), (4, 4, 99.0, 0.5, 1),
     ]  # fmt: skip
 
 
