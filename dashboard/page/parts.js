@@ -156,7 +156,7 @@ export function Intervals({ rows, label, unit = "", digits = 1, empty = "Nothing
       <span class="dot" style=${{ left: `${at(row.value)}%` }}></span></span>
     <span class="value">${signed(row.value, digits)}${unit}${row.low !== null && html` <span class="quiet">(${signed(row.low, digits)} to ${signed(row.high, digits)})</span>`}<small>${row.note}</small></span>
   </li>`)}</ul>
-  <p class="scale" aria-hidden="true"><span>${signed(-most, digits)}${unit}</span><span>0</span><span>${signed(most, digits)}${unit}</span></p>`;
+  <p class="scale" aria-hidden="true"><span></span><span class="ends"><span>${signed(-most, digits)}${unit}</span><span>0</span><span>${signed(most, digits)}${unit}</span></span></p>`;
 }
 
 // How well probabilities came true: a dot per group on the diagonal of perfect ones.
@@ -165,7 +165,7 @@ export function Reliability({ groups }) {
   const at = (v) => 100 * v;
   const ticks = [0, 25, 50, 75, 100];
   return html`<figure class="square"><div class="ticked">
-    ${ticks.map((one) => html`<span class="across" aria-hidden="true" style=${{ left: `${one}%` }}>${one}</span><span class="up" aria-hidden="true" style=${{ bottom: `${one}%` }}>${one}</span>`)}
+    ${ticks.map((one) => html`<span class="across" aria-hidden="true" style=${{ "--at": one / 100 }}>${one}</span><span class="up" aria-hidden="true" style=${{ "--at": one / 100 }}>${one}</span>`)}
     <svg viewBox="0 0 100 100" role="img" aria-label="Reliability: predicted against what came true">
       ${ticks.map((one) => html`<line x1=${one} x2=${one} y1="0" y2="100" class="grid-line" /><line x1="0" x2="100" y1=${one} y2=${one} class="grid-line" />`)}
       <line x1="0" y1="100" x2="100" y2="0" class="axis" /><rect x="0" y="0" width="100" height="100" class="frame" />

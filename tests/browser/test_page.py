@@ -379,8 +379,10 @@ def test_what_a_view_has_to_say_comes_first_in_a_sentence(looking):
              cost("cooldown", 3, -9, 15, "not told from chance"), cost("news", 1, None, None, "too few days")]  # fmt: skip
     changed(looking, "phantoms", lambda told: {**told, "by_gate": gates, "by_strategy": gates[:1]})
     worth = {"scored_by": "model", "signals": 400, "value": 0.31, "low": 0.1, "high": 0.52, "days": 40}
+    run = {"folds": [], "trained_at": 1_795_980_000_000, "verdict": "promoted", "reason": "better", "importance": {"rsi": 0.1},
+           "calibration": {"groups": [{"predicted": 0.98, "came_true": 0.99, "n": 40}]}}  # fmt: skip
     changed(looking, "models", lambda told: {
-        **told, "strategies": {name: {**one, "worth": worth} for name, one in told["strategies"].items()}
+        **told, "strategies": {name: {**one, "worth": worth, "last_result": run} for name, one in told["strategies"].items()}
     })  # fmt: skip
     changed(looking, "coverage", lambda told: [{**told[0], "missing": 90, "completeness": 91.5}, *told[1:]])
     workers = [{"name": f"celery@{host}.example", "processes": 4, "seen_s": age, "lost": age > 60}
