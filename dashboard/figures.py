@@ -6,6 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Any
 
+from dashboard.intervals import mean_interval, worth
 from domain.score_bins import score_bins
 from domain.sheet import cell
 from domain.trade import FIELDS, ZERO
@@ -57,6 +58,44 @@ def costs(phantoms: Iterable[PhantomTrade], key: Callable[[PhantomTrade], str]) 
         for name, made in groups.items()
     ]  # fmt: skip
     return sorted(rows, key=lambda row: (-abs(row["net_r"]), row["name"]))
+
+
+def judged_costs(
+    phantoms: Sequence[PhantomTrade], key: Callable[[PhantomTrade], str]
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return the same with a 95 % interval of ``net_r`` (``low_r``, ``high_r``, None with fewer than eight days)."""
+    groups: dict[str, list[PhantomTrade]] = {}
+    for one in phantoms:
+        if one.gate and one.outcome:
+            groups.setdefault(key(one), []).append(one)
+    rows = costs(phantoms, key)
+    for row in rows:
+        held = groups[row["name"]]
+        found = mean_interval([one.signal_time for one in held], [float(one.realized_rr) for one in held])
+        low, high = (None if end is None else len(held) * end for end in (found.low, found.high))
+        row |= {"low_r": low, "high_r": high, "days": found.days, "verdict": _verdict(low, high)}
+    return rows
+
+
+def _verdict(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return "too few days"
+    return "cost" if low > 0 else "saved" if high < 0 else "not told from chance"
+
+
+def score_worth(phantoms: Iterable[PhantomTrade]) -> dict[str, Any]:
+    """Return what a strategy's score is worth: mean R of the better half of its scored signals above the other half's.
+
+    Only signals that have ended count, scored by what scored the newest one: a model, or the rule. Each was scored
+    before anybody knew how it would end.
+    """
+    ended = [one for one in phantoms if one.outcome and one.ml_score is not None]
+    by = max(ended, key=lambda one: one.signal_time).scored_by if ended else ""
+    held = [one for one in ended if one.scored_by == by]
+    scores = [one.ml_score for one in held if one.ml_score is not None]
+    found = worth([one.signal_time for one in held], scores, [float(one.realized_rr) for one in held])
+    told = {"scored_by": by, "signals": len(held), "value": None, "low": None, "high": None, "days": 0}
+    return told | found._asdict() if found is not None else told
 
 
 def deciles(phantoms: Iterable[PhantomTrade]) -> list[dict[str, Any]]:

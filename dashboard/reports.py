@@ -117,16 +117,23 @@ def _symbol_of_phantoms(services: Services, text: str) -> str | None:
 
 @router.get("/phantoms")
 async def phantoms(services: Held, symbol: Name = "", strategy: Name = "") -> dict[str, Any]:
-    """Return what became of every signal, and what refusing cost or saved: per gate, strategy and symbol."""
+    """Return what became of every signal, and what refusing cost or saved: per gate, strategy and symbol.
+
+    Gates and strategies have a 95 % interval of ``net_r``: ``low_r`` to ``high_r``, null with fewer than eight days.
+    """
     wanted = _symbol_of_phantoms(services, symbol)
     found = services.desk.phantom_stats(wanted, strategy or None)
     held = [one for one in services.desk.phantoms()
             if wanted in {None, one.symbol} and strategy in {"", one.strategy_name}]  # fmt: skip
-    return {
-        **found, "by_gate": figures.costs(held, lambda one: one.gate),
-        "by_strategy": figures.costs(held, lambda one: one.strategy_name),
-        "by_symbol": figures.costs(held, lambda one: one.symbol),
-    }  # fmt: skip
+
+    def judged() -> dict[str, Any]:
+        return {
+            **found, "by_gate": figures.judged_costs(held, lambda one: one.gate),
+            "by_strategy": figures.judged_costs(held, lambda one: one.strategy_name),
+            "by_symbol": figures.costs(held, lambda one: one.symbol),
+        }  # fmt: skip
+
+    return await asyncio.to_thread(judged)
 
 
 @router.get("/phantoms/list", response_model=list[models.PhantomRow])
@@ -143,13 +150,20 @@ async def phantom_list(
 
 @router.get("/models")
 async def model_states(services: Held) -> dict[str, Any]:
-    """Return how each strategy's model stands, how its scores ranked signals, and what scores are held against."""
-    held = list(services.desk.phantoms())
-    told = {
-        name: {**state, "deciles": figures.deciles(one for one in held if one.strategy_name == name)}
-        for name, state in services.desk.ml_stats().items()
-    }
-    return {"strategies": told, "judging": services.desk.judging()}
+    """Return how each strategy's model stands, how its scores ranked signals, and what scores are held against.
+
+    ``worth`` is by how much (mean R, with its 95 % interval) the better scored half of signals made more.
+    """
+    stats, held = services.desk.ml_stats(), list(services.desk.phantoms())
+
+    def judged() -> dict[str, Any]:
+        mine = {name: [one for one in held if one.strategy_name == name] for name in stats}
+        return {
+            name: {**state, "deciles": figures.deciles(mine[name]), "worth": figures.score_worth(mine[name])}
+            for name, state in stats.items()
+        }
+
+    return {"strategies": await asyncio.to_thread(judged), "judging": services.desk.judging()}
 
 
 @router.get("/models/runs")

@@ -144,16 +144,34 @@ export function Bars({ rows, label, digits = 2, unit = "", empty = "Nothing yet.
   </li>`)}</ul>`;
 }
 
+// Figures with their intervals around zero: a dot within a band, on one scale; every row says it in words as well.
+// rows: [{name, value, low, high, verdict, tone, note}]
+export function Intervals({ rows, label, unit = "", digits = 1, empty = "Nothing yet." }) {
+  if (!rows.length) return html`<p class="quiet empty">${empty}</p>`;
+  const most = Math.max(...rows.flatMap((row) => [row.value, row.low, row.high]).map((one) => Math.abs(Number(one) || 0)), 1e-9);
+  const at = (value) => 50 + (50 * value) / most;
+  return html`<ul class="intervals" aria-label=${label}>${rows.map((row) => html`<li key=${row.name}>
+    <span class="name">${row.name}<${Badge} tone=${row.tone}>${row.verdict}</${Badge}></span>
+    <span class="track" aria-hidden="true">${row.low !== null && html`<span class="band" style=${{ left: `${at(row.low)}%`, width: `${at(row.high) - at(row.low)}%` }}></span>`}
+      <span class="dot" style=${{ left: `${at(row.value)}%` }}></span></span>
+    <span class="value">${signed(row.value, digits)}${unit}${row.low !== null && html` <span class="quiet">(${signed(row.low, digits)} to ${signed(row.high, digits)})</span>`}<small>${row.note}</small></span>
+  </li>`)}</ul>
+  <p class="scale" aria-hidden="true"><span></span><span class="ends"><span>${signed(-most, digits)}${unit}</span><span>0</span><span>${signed(most, digits)}${unit}</span></span></p>`;
+}
+
 // How well probabilities came true: a dot per group on the diagonal of perfect ones.
 export function Reliability({ groups }) {
   if (!groups.length) return html`<p class="quiet empty">No fold has been judged yet.</p>`;
   const at = (v) => 100 * v;
-  return html`<figure class="square">
-    <svg viewBox="-4 -4 108 108" role="img" aria-label="Reliability: predicted against what came true">
+  const ticks = [0, 25, 50, 75, 100];
+  return html`<figure class="square"><div class="ticked">
+    ${ticks.map((one) => html`<span class="across" aria-hidden="true" style=${{ "--at": one / 100 }}>${one}</span><span class="up" aria-hidden="true" style=${{ "--at": one / 100 }}>${one}</span>`)}
+    <svg viewBox="0 0 100 100" role="img" aria-label="Reliability: predicted against what came true">
+      ${ticks.map((one) => html`<line x1=${one} x2=${one} y1="0" y2="100" class="grid-line" /><line x1="0" x2="100" y1=${one} y2=${one} class="grid-line" />`)}
       <line x1="0" y1="100" x2="100" y2="0" class="axis" /><rect x="0" y="0" width="100" height="100" class="frame" />
       ${groups.map((one) => html`<circle cx=${at(one.predicted)} cy=${100 - at(one.came_true)} r=${1.5 + Math.sqrt(one.n) / 6}><title>${whole(100 * one.predicted)} % predicted, ${whole(100 * one.came_true)} % came true, ${one.n} signals</title></circle>`)}
-    </svg>
-    <figcaption>predicted → · came true ↑ · on the line: as promised</figcaption>
+    </svg></div>
+    <figcaption>→ predicted, ↑ came true, both in percent; on the line: as promised</figcaption>
   </figure>`;
 }
 

@@ -37,10 +37,10 @@ SHOWN = {
     "trades": ["trades, net", "Export as CSV"],
     "performance": ["Win rate", "Profit factor", "Net profit by day"],
     "backtests": ["New backtest", "Who has signed in to act can begin one here.", "manage.py backtest run"],
-    "phantoms": ["Followed", "What the refused signals would have made"],
+    "phantoms": ["Followed", "What the refused signals would have made", "What each gate saved or cost"],
     "models": ["Lessons", "Reliability", "Training runs"],
-    "data": ["Coverage", "Regular jobs", "retention", "Works"],
-    "system": ["Loop lag p99", "How long their threads take", "Newest lines of the log", "dashboard.port"],
+    "data": ["Problems", "Coverage", "Regular jobs", "retention", "Works"],
+    "system": ["State of the components", "Newest lines of the log", "Workers", "Counters", "Settings in force"],
     "api": ["/api/v1/trades", "/api/market-summary", "/metrics"],
 }
 
@@ -357,6 +357,60 @@ def test_a_backtest_is_begun_cancelled_begun_again_looked_at_and_compared(lookin
     assert faults(page) == []
     page.set_viewport_size(PHONE)
     page.wait_for_function(f"() => !({SIDEWAYS})().length")
+    assert looking.said == []
+
+
+def cost(name: str, net: float, low: float | None, high: float | None, verdict: str) -> dict[str, Any]:
+    return {"name": name, "refused": 30, "would_have_won": 12, "missed_r": "14", "avoided_r": "20", "net_r": str(net),
+            "low_r": low, "high_r": high, "days": 20 if low is not None else 3, "verdict": verdict}  # fmt: skip
+
+
+def changed(looking: Looking, path: str, change: Any) -> None:
+    """Have an answer of the bot changed on its way to the page."""
+
+    def answer(route: Any) -> None:
+        route.fulfill(body=json.dumps(change(route.fetch().json())))
+
+    looking.page.route(re.compile(f"/api/v1/{path}([?].*)?$"), answer)
+
+
+def test_what_a_view_has_to_say_comes_first_in_a_sentence(looking):
+    gates = [cost("spread", -40, -60, -20, "saved"), cost("score", 25, 5, 45, "cost"),
+             cost("cooldown", 3, -9, 15, "not told from chance"), cost("news", 1, None, None, "too few days")]  # fmt: skip
+    changed(looking, "phantoms", lambda told: {**told, "by_gate": gates, "by_strategy": gates[:1]})
+    worth = {"scored_by": "model", "signals": 400, "value": 0.31, "low": 0.1, "high": 0.52, "days": 40}
+    run = {"folds": [], "trained_at": 1_795_980_000_000, "verdict": "promoted", "reason": "better", "importance": {"rsi": 0.1},
+           "calibration": {"groups": [{"predicted": 0.98, "came_true": 0.99, "n": 40}]}}  # fmt: skip
+    changed(looking, "models", lambda told: {
+        **told, "strategies": {name: {**one, "worth": worth, "last_result": run} for name, one in told["strategies"].items()}
+    })  # fmt: skip
+    changed(looking, "coverage", lambda told: [{**told[0], "missing": 90, "completeness": 91.5}, *told[1:]])
+    workers = [{"name": f"celery@{host}.example", "processes": 4, "seen_s": age, "lost": age > 60}
+               for host, age in (("first", 4.0), ("second", 700.0))]  # fmt: skip
+    changed(looking, "workers", lambda _: {
+        "beat": {"name": "host:7", "seen_s": 4.0, "drift_s": -0.5}, "workers": workers, "tasks": 3, "waiting": 2,
+        "running": 1, "oldest_s": 40.0, "reason": "",
+    })  # fmt: skip
+    for view, said in (
+        ("phantoms", "By their intervals spread saved; score cost; of the others chance could have made as much."),
+        ("models", "The score ranks signals: the better scored half of 400 signals made +0.31 R a signal"),
+        ("data", "1 of "), ("system", "components are well."),
+    ):  # fmt: skip
+        page = looking.open(view)
+        expect(page.locator(".verdict").first).to_contain_text(said, timeout=WAIT_MS)
+        if view == "system":
+            rows = page.locator("[aria-label='Workers'] tbody tr")
+            expect(rows.nth(1).locator("td[data-name=State]")).to_contain_text("lost", timeout=WAIT_MS)
+            page.get_by_text("Counters", exact=True).press("Enter")
+            looking.shows("Loop lag p99", "How long threads take")
+            page.get_by_text("Settings in force", exact=True).press("Enter")
+            looking.shows("dashboard.port")
+            page.get_by_label("Level").select_option("errors")
+            expect(page.get_by_text(re.compile("^0 of the newest"))).to_be_visible(timeout=WAIT_MS)
+        page.set_viewport_size(PHONE)
+        page.wait_for_function(f"() => !({SIDEWAYS})().length")
+        assert faults(page) == [], view
+        page.set_viewport_size(WIDE)
     assert looking.said == []
 
 

@@ -418,7 +418,8 @@ async def test_what_refusing_cost_adds_up_per_gate_strategy_and_symbol():
         rows = (await client.get("/api/v1/phantoms/list?gate=score")).json()
     by_gate = {row["name"]: row for row in told["by_gate"]}
     assert by_gate["score"] | {"name": ""} == {
-        "name": "", "refused": 2, "would_have_won": 1, "missed_r": "2", "avoided_r": "1", "net_r": "1"
+        "name": "", "refused": 2, "would_have_won": 1, "missed_r": "2", "avoided_r": "1", "net_r": "1",
+        "low_r": None, "high_r": None, "days": 1, "verdict": "too few days",
     }  # fmt: skip
     assert by_gate["cooldown"]["net_r"] == "-0.5"
     for view in ("by_strategy", "by_symbol"):

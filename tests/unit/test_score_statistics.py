@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from sklearn.calibration import calibration_curve
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss, log_loss, roc_auc_score
 
 from app.evaluation_page import told
-from dashboard.figures import deciles
+from dashboard.figures import deciles, judged_costs
+from dashboard.intervals import mean_interval, worth
 from domain.score_bins import score_bins
 from ml.evaluation import Seen, evaluate
 from ml.scores import auc, brier, calibration_error, log_losses, reliability
@@ -181,3 +183,64 @@ def test_a_gate_that_opens_in_few_weeks_shows_no_edge():
     assert (found.skill, found.edge) == (True, False)
     assert not np.isfinite(found.mean_r_passed.low)
     assert any("from 3 weeks only" in note for note in found.notes)
+
+
+def signal_days(count: int, each: int = 1) -> list[int]:
+    return [DAY * day + 60_000 * place for day in range(count) for place in range(each)]
+
+
+def test_an_interval_of_days_is_as_wide_as_students_t_makes_it():
+    made = np.random.default_rng(4).normal(0.3, 1.0, 60)
+    found = mean_interval(signal_days(60), made.tolist())
+    low, high = stats.t.interval(0.95, 59, made.mean(), stats.sem(made))
+    assert (found.value, found.days) == (pytest.approx(made.mean()), 60)
+    assert (found.low, found.high) == (pytest.approx(low, abs=0.05), pytest.approx(high, abs=0.05))
+
+
+def test_signals_of_one_day_are_no_more_than_their_day():
+    made = np.random.default_rng(5).normal(0.0, 1.0, 20)
+    one, many = (mean_interval(signal_days(20, each), np.repeat(made, each).tolist()) for each in (1, 30))
+    assert one.low is not None
+    assert many.low == pytest.approx(one.low)
+    assert many.high == pytest.approx(one.high)
+
+
+@pytest.mark.parametrize("days", [0, 1, 7])
+def test_of_too_few_days_there_is_no_interval(days):
+    times = signal_days(days, 100)
+    found = mean_interval(times, [1.0] * len(times))
+    assert (found.low, found.high, found.days) == (None, None, days)
+
+
+def test_what_a_score_is_worth_is_told_from_chance_or_is_not():
+    rng = np.random.default_rng(6)
+    times, r = signal_days(40, 5), rng.normal(0.0, 1.0, 200)
+    by = worth(times, (r + rng.normal(0.0, 1.0, 200)).tolist(), r.tolist())
+    assert by is not None
+    assert by.low > 0
+    turned = worth(times, (-r).tolist(), r.tolist())
+    assert turned is not None
+    assert turned.high < 0
+    none = worth(times, rng.normal(0.0, 1.0, 200).tolist(), r.tolist())
+    assert none is not None
+    assert none.low < 0 < none.high
+    assert worth(times, [50.0] * 200, r.tolist()) is None
+
+
+def test_a_gate_is_said_to_save_or_to_cost_only_where_chance_would_not_have_done():
+    def of(gate, results):
+        return [replace_time(phantom(n, gate, r), n) for n, r in enumerate(results)]
+
+    rng = np.random.default_rng(7)
+    held = [*of("spread", ["-1"] * 20), *of("score", ["2"] * 20), *of("cooldown", map(str, rng.normal(0, 1, 20).round(2))),
+            *of("news", ["-1"] * 3)]  # fmt: skip
+    rows = {row["name"]: row for row in judged_costs(held, lambda one: one.gate)}
+    assert {name: row["verdict"] for name, row in rows.items()} == {
+        "spread": "saved", "score": "cost", "cooldown": "not told from chance", "news": "too few days",
+    }  # fmt: skip
+    assert rows["spread"]["low_r"] == pytest.approx(float(rows["spread"]["net_r"]))
+
+
+def replace_time(one, day):
+    one.signal_time = DAY * (20_000 + day)
+    return one

@@ -236,7 +236,7 @@ function Begun({ one, session, ended }) {
     <div class="row wrap"><${Badge} tone=${TONES[one.state]}>${one.state}</${Badge}><span>begun ${moment(one.started_at)}${one.state === "running" ? `, ${one.step || one.said}` : ""}</span><span class="space"></span>
       ${one.state === "running" && session.signed_in && html`<button type="button" onClick=${cancel}>Cancel</button>`}</div>
     ${one.state === "running" && html`<progress max="100" value=${one.step ? one.percent : undefined} aria-label=${`How far ${one.step || "it"} is`}></progress>`}
-    ${["failed", "ended"].includes(one.state) && html`<pre tabindex="0" aria-label="What it said">${one.said}</pre>`}
+    ${["failed", "ended"].includes(one.state) && html`<pre role="group" tabindex="0" aria-label="What it said">${one.said}</pre>`}
     ${error && html`<${Trouble} error=${error} />`}</li>`;
 }
 

@@ -14,8 +14,37 @@ export function View({ session }) {
 
 const length = (name) => ({ m: 1, h: 60, d: 1440, w: 10080, M: 43200 })[name.slice(-1)] * Number(name.slice(0, -1));
 
+const STOPPED_MS = 48 * 3600 * 1000;
+const ENOUGH = 99;
+const WORST = 50;
+const ILL = ["FAILED", "LOST", "PARTIAL"];
+
+// what somebody should see to, the worst first: what lacks, what is told of no more, jobs that fail
+function Problems({ rows, jobs, open }) {
+  const newest = new Map();
+  for (const one of rows) newest.set(one.source, Math.max(newest.get(one.source) || 0, one.end));
+  const behind = (one) => newest.get(one.source) - one.end;
+  const ill = rows.filter((one) => one.completeness < ENOUGH || behind(one) > STOPPED_MS)
+    .map((one) => ({ ...one, key: `${one.source} ${one.symbol} ${one.timeframe}`, what: [one.completeness < ENOUGH && `${percent(one.completeness, 2)} there, ${whole(one.missing)} bars missing`, behind(one) > STOPPED_MS && `nothing since ${moment(one.end)}`].filter(Boolean).join("; ") }))
+    .sort((a, b) => a.completeness - b.completeness);
+  const failing = (jobs || []).filter((one) => ILL.includes(one.status)).map((one) => ({ key: one.job, job: one, what: `${one.status.toLowerCase()}: ${one.said}` }));
+  const columns = [
+    { name: "Of", lead: true, of: (one) => (one.job ? `job ${words(one.job.job)}` : `${coin(one.symbol)} ${one.timeframe}, ${one.source}`) },
+    { name: "What is wrong", full: true, wrap: true, of: (one) => one.what },
+    { name: "More", of: (one) => (one.job ? DASH : html`<button type="button" aria-label=${`Gaps of ${coin(one.symbol)} ${one.timeframe} from ${one.source}`} onClick=${() => open(one)}>Gaps</button>`) },
+  ];
+  const all = [...failing, ...ill];
+  const said = all.length ? `${whole(ill.length)} of ${whole(rows.length)} series and ${failing.length} jobs want attention.` : `None of ${whole(rows.length)} series is below ${ENOUGH} % or has stopped, and no job failed.`;
+  return html`<${Panel} title="Problems" wide aside=${all.length ? html`<${Badge} tone="warn">${all.length}</${Badge}>` : html`<${Badge} tone="good">none</${Badge}>`}>
+    <p class="verdict">${said}</p>
+    ${all.length > 0 && html`<${Table} columns=${columns} rows=${all.slice(0, WORST)} label="Problems of stored data" keyOf=${(one) => one.key} />`}
+    ${all.length > WORST && html`<p class="quiet">${whole(all.length - WORST)} more: <code>python manage.py data quality</code></p>`}
+  </${Panel}>`;
+}
+
 function Coverage({ session }) {
   const held = useData("/coverage", {}, { everyS: 30, events: ["work"] });
+  const jobs = useData("/jobs", {}, { everyS: 30, events: ["work"] });
   const [source, setSource] = useState("");
   const [opened, open] = useState(null);
   return html`<${Shown} of=${held} empty=${html`Nothing is stored yet. Bars of the live feed come by themselves; for history: <code>python manage.py data download -p BTC/USDT:USDT</code>`}>${(rows) => {
@@ -25,7 +54,8 @@ function Coverage({ session }) {
     const frames = [...new Set(mine.map((one) => one.timeframe))].sort((a, b) => length(a) - length(b));
     const symbols = [...new Set(mine.map((one) => one.symbol))].sort();
     const at = new Map(mine.map((one) => [`${one.symbol} ${one.timeframe}`, one]));
-    return html`<${Panel} title="Coverage" wide aside=${html`<${Select} label="Source" value=${chosen} options=${sources} onChange=${setSource} />`}>
+    return html`<div class="stack"><${Problems} rows=${rows} jobs=${jobs.data} open=${open} />
+    <${Panel} title="Coverage" wide aside=${html`<${Select} label="Source" value=${chosen} options=${sources} onChange=${setSource} />`}>
       <p class="quiet">Share of bars that are there between a series' first and last. Press a cell for its gaps and other sources.</p>
       <div class="scroll" tabindex="0" role="region" aria-label="Coverage by symbol and timeframe">
         <table class="sheet heat"><caption class="unseen">Coverage by symbol and timeframe</caption>
@@ -33,7 +63,7 @@ function Coverage({ session }) {
           <tbody>${symbols.map((name) => html`<tr key=${name}><th scope="row">${coin(name)}</th>${frames.map((frame) => html`<${Cell} one=${at.get(`${name} ${frame}`)} open=${open} />`)}</tr>`)}</tbody>
         </table></div>
       ${opened && html`<${Series} one=${opened} session=${session} close=${() => open(null)} />`}
-    </${Panel}>`;
+    </${Panel}></div>`;
   }}</${Shown}>`;
 }
 
@@ -95,7 +125,7 @@ function Works({ session }) {
     ${rows && (rows.length ? html`<ul class="works">${rows.map((one) => html`<li key=${one.number}>
       <div class="row wrap"><${Badge} tone=${TONES[one.state]}>${one.state}</${Badge}><code>${one.command}</code><span class="space"></span>
         ${one.state === "running" && session.signed_in && html`<button type="button" onClick=${() => remove(`/works/${one.number}`).then(held.reload)}>End</button>`}</div>
-      <pre tabindex="0" aria-label=${`What work ${one.number} says`}>${one.said.split("\n").slice(-8).join("\n")}</pre></li>`)}</ul>` : html`<p class="quiet empty">Nothing has been begun here.</p>`)}
+      <pre role="group" tabindex="0" aria-label=${`What work ${one.number} says`}>${one.said.split("\n").slice(-8).join("\n")}</pre></li>`)}</ul>` : html`<p class="quiet empty">Nothing has been begun here.</p>`)}
   </${Panel}>`;
 }
 

@@ -2,7 +2,7 @@
 
 import { Act, Badge, Bars, Figure, Panel, Reliability, Shown, Table, html, useData } from "../parts.js";
 import { order } from "../api.js";
-import { DASH, moment, number, percent, spoken, whole, words } from "../format.js";
+import { DASH, moment, number, percent, signed, spoken, whole, words } from "../format.js";
 
 export function View({ session }) {
   const held = useData("/models", {}, { events: ["trade"], everyS: 20 });
@@ -19,6 +19,7 @@ function Strategy({ name, state, judging, session }) {
   const badge = state.training ? html`<${Badge} tone="warn">training now</${Badge}>` : ready ? html`<${Badge} tone="good">model in use</${Badge}>` : html`<${Badge}>judged by the rule</${Badge}>`;
   const have = state.completed;
   return html`<${Panel} title=${words(name)} wide aside=${badge}>
+    <p class="verdict">${verdict(state.worth)}</p>
     <dl class="figures">
       <${Figure} name="Lessons" value=${whole(have)} note=${`${state.executed} taken, ${state.phantom} phantoms`} />
       <${Figure} name="Next training" value=${state.trades_until_next_retrain ? `after ${state.trades_until_next_retrain} more` : "due now"} />
@@ -40,6 +41,17 @@ function Strategy({ name, state, judging, session }) {
     ${session.signed_in && session.running && html`<div class="row end"><${Act} name="Train" title=${`Train ${words(name)}`} what="It is trained now, in another process; a model is put to use only when it is better than the one in use."
       act=${() => order("/train", { strategy: name }).then((told) => { const done = told[name].last_result; return done ? `${spoken(done.verdict, told[name].is_ml_ready)}: ${done.reason}` : "It has been tried."; })} disabled=${state.training} /></div>`}
   </${Panel}>`;
+}
+
+// what the score is worth, in a sentence: nothing is claimed that chance could have made
+function verdict(worth) {
+  if (!worth.signals) return "Nothing can be said of the score yet: no scored signal has ended.";
+  const by = worth.scored_by === "rule" ? "The rule" : "The model";
+  if (worth.value === null) return `${by} ranks nothing: all ${whole(worth.signals)} signals that ended have the same.`;
+  const made = `the better scored half of ${whole(worth.signals)} signals made ${signed(worth.value)} R a signal beside the other half`;
+  if (worth.low === null) return `Too short to say what the score is worth: ${made}, but all within ${worth.days} ${worth.days === 1 ? "day" : "days"}; an interval takes eight.`;
+  const range = `(95 %: ${signed(worth.low)} to ${signed(worth.high)}, ${worth.days} days)`;
+  return worth.low > 0 ? `The score ranks signals: ${made} ${range}.` : worth.high < 0 ? `The score ranks signals the wrong way round: ${made} ${range}.` : `The score is not shown to be worth anything: ${made} ${range}, which chance could have made.`;
 }
 
 function Runs() {

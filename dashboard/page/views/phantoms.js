@@ -1,6 +1,6 @@
 // What became of every signal, and what refusing cost or saved.
 
-import { Amount, Bars, Figure, Panel, Select, Shown, Table, html, useData, useState } from "../parts.js";
+import { Amount, Bars, Figure, Intervals, Panel, Select, Shown, Table, html, useData, useState } from "../parts.js";
 import { DASH, coin, moment, number, percent, price, words } from "../format.js";
 
 export function View() {
@@ -22,7 +22,12 @@ function Figures({ data }) {
   const refused = data.rejection_stats;
   const judged = data.ml_accuracy;
   return html`<div class="grid">
-    <${Panel} title="Signals">
+    <${Panel} title="What each gate saved or cost" wide>
+      <p class="verdict">${verdict(data.by_gate)}</p>
+      <p class="quiet">What the refused signals would have made, in R after fees, with 95 % intervals from their days. Right of zero refusing cost, left of it saved.</p>
+      <${Judged} rows=${data.by_gate} label="What each gate saved or cost" />
+    </${Panel}>
+    <${Panel} title="Signals" wide>
       <dl class="figures">
         <${Figure} name="Followed" value=${data.total} note=${`${data.active} open`} />
         <${Figure} name="Taken" value=${data.executed} />
@@ -33,21 +38,28 @@ function Figures({ data }) {
         <${Figure} name="The score was right" value=${judged.accuracy_pct === null ? DASH : percent(judged.accuracy_pct)} note="of those it judged" />
       </dl>
     </${Panel}>
-    <${Costs} title="By gate" rows=${data.by_gate} />
-    <${Costs} title="By strategy" rows=${data.by_strategy} />
-    <${Costs} title="By symbol" rows=${data.by_symbol.slice(0, 15)} short />
+    <${Panel} title="By strategy"><${Judged} rows=${data.by_strategy} label="What refusing saved or cost by strategy" /></${Panel}>
+    <${Panel} title="By symbol"><${Bars} rows=${data.by_symbol.slice(0, 15).map((one) => ({ name: coin(one.name), value: Number(one.net_r), note: what(one) }))}
+      label="What refusing saved or cost by symbol" unit=" R" digits=${1} empty="No refused signal has ended yet." /></${Panel}>
   </div>`;
 }
 
-function Costs({ title, rows, short }) {
-  const bars = rows.map((one) => ({
-    name: short ? coin(one.name) : words(one.name), value: Number(one.net_r),
-    note: `${one.refused} refused, ${one.would_have_won} would have won; missed ${number(one.missed_r, 1)} R, avoided ${number(one.avoided_r, 1)} R`,
-  }));
-  return html`<${Panel} title=${title}>
-    <p class="quiet">What the refused signals would have made. Above zero refusing cost, below it saved.</p>
-    <${Bars} rows=${bars} label=${`What refusing cost or saved, ${title.toLowerCase()}`} unit=" R" digits=${1} empty="No refused signal has ended yet." />
-  </${Panel}>`;
+const TONES = { cost: "bad", saved: "good" };
+const what = (one) => `${one.refused} refused, ${one.would_have_won} would have won; missed ${number(one.missed_r, 1)} R, avoided ${number(one.avoided_r, 1)} R`;
+const listed = (rows) => rows.map((one) => words(one.name)).join(", ");
+
+// in a sentence: only what is told from chance is said to have saved or cost
+function verdict(rows) {
+  if (!rows.length) return "No refused signal has ended yet.";
+  const [saved, cost, few] = ["saved", "cost", "too few days"].map((name) => rows.filter((one) => one.verdict === name));
+  const said = [saved.length && `${listed(saved)} saved`, cost.length && `${listed(cost)} cost`].filter(Boolean);
+  if (said.length) return `By their intervals ${said.join("; ")}${saved.length + cost.length < rows.length ? "; of the others chance could have made as much" : ""}.`;
+  return few.length === rows.length ? "Too few days to say what any gate saved or cost: an interval takes eight." : "No gate is shown to save or to cost: chance could have made as much.";
+}
+
+function Judged({ rows, label }) {
+  const shown = rows.map((one) => ({ name: words(one.name), value: Number(one.net_r), low: one.low_r, high: one.high_r, verdict: one.verdict, tone: TONES[one.verdict], note: what(one) }));
+  return html`<${Intervals} rows=${shown} label=${label} unit=" R" empty="No refused signal has ended yet." />`;
 }
 
 function Newest({ symbol, strategy, gates }) {
