@@ -68,7 +68,10 @@ def test_a_backtest_is_done_kept_shown_and_done_again(commands, tmp_path):
     assert both["differing"]["strategies"] == [[], ["trend", "mr"]]
     assert "data_hash" in both["differing"]
     page = Path(dearer["report"]).read_text()
-    assert page.count("<svg") == 3 + 3
+    # each price has below it what its trades made, and a table has them all
+    assert page.count("<svg") == 3 + 3 + len({trade["symbol"] for trade in dearer["trades"]})
+    listed = page.partition("<details>")[2].partition("</details>")[0]
+    assert listed.count("<tr>") == 1 + len(dearer["trades"])
     assert "<script" not in page
     assert "http" not in page.replace("http://www.w3.org", "")
     for gate in dearer["figures"]["refused"]:
