@@ -12,6 +12,7 @@ from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from ml.model import Calibrator
 
@@ -67,8 +68,9 @@ def fit(lessons: Lessons, weights: Floats, seed: int) -> Fitted:
         ),
         "linear": LogisticRegression(C=0.05, max_iter=1_000),
     }  # fmt: skip
-    # what they are given is checked already, once: each of hundreds of trees would check it again
-    with sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
+    # what they are given is checked already: each of hundreds of trees would check it again; and threads that wait for
+    # each other cost more than such small sums
+    with threadpool_limits(1), sklearn.config_context(assume_finite=True, skip_parameter_validation=True):
         for head in heads.values():
             head.fit(scaled, won, sample_weight=weights)
     return Fitted(np.asarray(scaler.mean_), np.asarray(scaler.scale_), heads)
