@@ -170,7 +170,7 @@ class Postgres(Server):
     def command(self) -> list[str]:
         settings = {
             "port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": "", "fsync": "off",
-            "synchronous_commit": "on", "max_connections": 40, "shared_buffers": "64MB",
+            "synchronous_commit": "on", "max_connections": 100, "shared_buffers": "64MB",
         }  # fmt: skip
         flags = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [str(self.bin / "postgres"), "-D", str(self.folder / "data"), *flags]
