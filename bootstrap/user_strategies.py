@@ -81,7 +81,7 @@ def origin(folder: Path, name: str) -> str:
     """Return where a strategy comes from, "" when there is none of that name."""
     if name in TABLE:
         return OURS
-    paths = _files_of(folder, name)
+    paths = files_of(folder, name)
     if paths:
         return " and ".join(map(str, paths))
     found = next((one for one in _announced() if one.name == name), None)
@@ -97,7 +97,7 @@ def kind_of(folder: Path, name: str) -> type[Any]:
     """
     if name in TABLE:
         return TABLE[name]
-    paths = _files_of(folder, name)
+    paths = files_of(folder, name)
     if len(paths) > 1:
         raise NotLoaded(f"{name} is in {' and in '.join(map(str, paths))}; take all but one away, or rename a class")
     if paths:
@@ -253,7 +253,8 @@ def _class_in(module: ModuleType, name: str) -> object:
     return called[name]
 
 
-def _files_of(folder: Path, name: str) -> list[Path]:
+def files_of(folder: Path, name: str) -> list[Path]:
+    """Return the files of the folder that hold a strategy of that name; more than one is a fault."""
     path = folder / f"{name}.py"
     own = [path] if path.is_file() and not freqtrade_files.classes(path) else []
     return [*own, *freqtrade_files.holders(folder, name)]

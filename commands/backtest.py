@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from app import asked_backtest as asking
     from app import backtest as building
     from app import parity as comparing
-    from app import results
+    from app import proof, results
     from app import sweep as sweeping
     from domain.coverage import Span
     from settings import Settings
@@ -38,6 +38,7 @@ else:
     asking = lazily("app.asked_backtest")
     building = lazily("app.backtest")
     comparing = lazily("app.parity")
+    proof = lazily("app.proof")
     results = lazily("app.results")
     sweeping = lazily("app.sweep")
     settings_module = lazily("settings")
@@ -95,6 +96,7 @@ def run(
     if trades is not None:
         results.write_trades(trades, result.outcome.trades)
     body = {"id": folder.name, "report": str(folder / "report.html"), **results.body_of(result)}
+    body["evaluations"] = [proof.as_row(settings, one) for one in proof.register(settings, result)]
     _show(json.loads(json.dumps(body, default=str)), as_json)
 
 
@@ -225,6 +227,28 @@ def _summary(body: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@app.command()
+def evaluations(config: Config = None, as_json: AsJson = False) -> None:
+    """What backtests have found for each strategy, the newest first, and whether that proves it."""
+    settings = load(config, trading=False)
+    rows, faults = proof.rows(settings)
+    show(rows if as_json else list(map(_evaluation, rows)), as_json)
+    for fault in faults:
+        typer.echo(fault, err=True)
+    raise typer.Exit(DEGRADED if faults else OK)
+
+
+def _evaluation(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what is kept of an evaluation as a row for people."""
+    ends = "-" if row["low"] is None else f"{row['low']:+.3f} to {row['high']:+.3f}"
+    return {
+        "strategy": row["strategy"], "bars": row["source"], "symbols": len(row["symbols"]), "since": told(row["since"]),
+        "until": told(row["until"]), "signals": row["signals"], "mean R": f"{row['mean_r']:+.3f}", "95 %": ends,
+        "as it runs now": "yes" if row["current"] else "no", "proven": "yes" if row["proven"] else "no",
+        "reason": row["reason"],
+    }  # fmt: skip
+
+
 def _show(body: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(body, indent=2))
@@ -336,6 +360,8 @@ def _tell(body: dict[str, Any]) -> None:
         print("refused: " + ", ".join(f"{gate} {count}" for gate, count in held["refused"].items()))
     for note in body["notes"]:
         print(f"note: {note}")
+    if body.get("evaluations"):
+        show_table(list(map(_evaluation, body["evaluations"])))
     print(f"result_hash {body['result_hash']} (settings {body['config_hash']}, bars {body['data_hash']})")
     if "report" in body:
         print(f"report {body['report']}")

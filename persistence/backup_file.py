@@ -46,7 +46,7 @@ _IN_FOLDER = (
     r"(revenant|spill|state)\.sqlite", r"model\.key", r"(trade_history|telegram|coins)\.json",
     rf"(owner|rules)-{_STEM}\.json", rf"(page|telegram)-audit(-{_STEM})?\.jsonl", rf"past/{_NAME}\.npz",
     rf"journal/{_NAME}/((archive/)?\d+\.jsonl|quarantine/{_NAME}|lock|reserve|(audit-head|paper-account)\.json)",
-    rf"backtests/{_NAME}/(report\.html|trades\.csv|(summary|result)\.json)", rf"evaluations/{_NAME}\.html",
+    rf"backtests/{_NAME}/(report\.html|trades\.csv|(summary|result)\.json)", rf"evaluations/{_NAME}\.(html|json)",
     rf"practice-{_STEM}/(exchange\.sqlite|arguments\.json|lock|practice-exchange\.log)",
 )  # fmt: skip
 _WRITTEN = re.compile(rf"database/({_DATABASE})|data/({'|'.join(_IN_FOLDER)})|{STRATEGIES}/{_STEM}\.py", re.ASCII)

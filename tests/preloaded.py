@@ -81,7 +81,7 @@ class Started:
 def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     # what manage.py would load late comes before it
-    cases = ("backtest", "cluster_view", "control", "jobs", "names", "parity", "results", "scaffold", "sweep")
+    cases = ("backtest", "cluster_view", "control", "jobs", "names", "parity", "proof", "results", "scaffold", "sweep")
     stores = ("backup", "candle_reader", "cluster_state", "rules", "sources")
     late = [f"commands.{name}" for name in ("backtest", "backup", "data", "ml", "sources", "strategies")]
     parts = ["live_bot", *(f"app.{name}" for name in cases), *(f"persistence.{name}" for name in stores),

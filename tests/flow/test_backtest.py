@@ -56,6 +56,19 @@ def test_a_backtest_is_done_kept_shown_and_done_again(commands, tmp_path):
     assert dearer["result_hash"] != first["result_hash"]
     assert fee_rate(dearer) > 2 * fee_rate(first)
 
+    # what was found for each strategy is kept once, however often the same is done
+    evaluated = told(commands, "evaluations")
+    assert sorted(one["strategy"] for one in evaluated) == sorted(
+        [*(one["strategy"] for one in first["evaluations"]), "trend_pullback", "mean_reversion"]
+    )
+    assert {one["strategy"]: one["signals"] for one in first["evaluations"]} == {
+        name: group["trades"] for name, group in first["figures"]["by_strategy"].items()
+    }
+    # whoever reckons with another fee has not evaluated what runs
+    assert [one["current"] for one in first["evaluations"]] == [True] * 3
+    assert [one["current"] for one in evaluated].count(True) == 3
+    assert {one["reason"] for one in evaluated} == {"its bars are no real market's"}
+
     held = told(commands, "list")
     assert held[0]["id"] == dearer["id"]
     assert held[0]["figures"] == dearer["figures"]

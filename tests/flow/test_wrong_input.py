@@ -18,6 +18,7 @@ WRONG = {
     "audit verify": [""],
     "backtest check": ["", "-p NOSUCH", "-p BTC --strategy nosuch", "-p BTC -s nosuch"],
     "backtest compare": ["nosuch last"],
+    "backtest evaluations": ["-c /nowhere.yaml"],
     "backtest list": ["-c /nowhere.yaml"],
     "backtest parity": [""],
     "backtest run": [
@@ -102,7 +103,16 @@ WRONG = {
 
 REPORTS = {"doctor", "status", "data import", "audit verify", "data export", "data download"}
 """Commands whose report says itself what failed."""
-UNASKED = {"backtest list", "show-config", "phantom-stats", "dashboard", "data symbols", "strategies list", "symbols"}
+UNASKED = {
+    "backtest evaluations",
+    "backtest list",
+    "show-config",
+    "phantom-stats",
+    "dashboard",
+    "data symbols",
+    "strategies list",
+    "symbols",
+}
 """Commands that need no database for what they are asked here."""
 
 
