@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from app.permissions import permissions
 from bootstrap.parts import plans
 from broker.bybit.api_key import NOTICE_DAYS
 from broker.bybit.preflight import arm, key_checks
@@ -45,7 +46,7 @@ def of_settings(settings: Settings) -> list[Finding]:
               State.WARN),
         _step("live risk", settings.risk.percent <= PRUDENT_PERCENT, f"{settings.risk.percent} % of the equity",
               f"risk.percent is {settings.risk.percent}: begin with 0.1, at most {PRUDENT_PERCENT}", State.WARN),
-        of_strategies(settings),
+        of_strategies(settings), *of_proof(settings),
         _step("live watched", bool(settings.heartbeat.url.get_secret_value()), "a heartbeat is sent",
               "nobody outside notices when the bot dies: set HEARTBEAT_URL", State.WARN),
         _step("live in hand", bool(told.token.get_secret_value() and told.chat_ids), "obeys in Telegram",
@@ -62,6 +63,14 @@ def of_strategies(settings: Settings) -> Finding:
     rest = [name for name in used if name not in TABLE]
     told += [f"of {', '.join(rest)} nothing is known here; manage.py backtest run measures it"] if rest else []
     return Finding("live strategies", State.WARN, ". ".join(told))
+
+
+def of_proof(settings: Settings) -> list[Finding]:
+    """Return of each strategy in use whether backtests prove it as it runs now."""
+    return [
+        Finding(f"proof of {one.strategy}", State.OK if one.proven else State.WARN, one.reason)
+        for one in permissions(settings, plans(settings))
+    ]
 
 
 async def of_account(settings: Settings, exchange: BybitBroker, symbols: Sequence[str]) -> list[Finding]:

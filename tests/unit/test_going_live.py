@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import msgspec
+
 import settings
-from app import going_live
+from app import going_live, proof
 from domain.finding import State
+from persistence.evaluations import Evaluations
+from tests.unit.test_proof import result
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,6 +42,35 @@ def test_of_one_that_somebody_brought_nothing_is_claimed(tmp_path):
     found = going_live.of_strategies(load(tmp_path, f"strategies: {{folder: {tmp_path}, mine: {{}}}}"))
     assert found.detail.startswith("in use: mine. ")
     assert found.detail.endswith("of mine nothing is known here; manage.py backtest run measures it")
+
+
+def test_each_strategy_in_use_is_proven_by_an_evaluation_of_what_runs_now_or_not(tmp_path):
+    chosen = (
+        f"data_dir: {tmp_path}\nstrategies: {{breakout: {{enabled: true}}, scalp: {{enabled: true}}}}\nsource: bybit\n"
+    )
+    held = load(tmp_path, chosen)
+    enough = {"signals": 400, "mean_r": 0.2, "low": 0.05, "high": 0.35, "proven": True, "reason": "above zero"}
+    few = {"signals": 30, "mean_r": 0.9, "low": None, "high": None, "proven": False, "reason": "300 are needed"}
+
+    def kept(name, **changes):
+        (found,) = proof.evaluations_of(held, result([], names=(name,)))
+        Evaluations(tmp_path).keep(msgspec.structs.replace(found, **changes))
+
+    def told():
+        return {one.name: (one.state, one.detail) for one in going_live.of_settings(held)}
+
+    state, detail = told()["proof of breakout"]
+    assert (state, "no backtest has evaluated it; manage.py backtest run --strategy breakout" in detail) == (
+        State.WARN, True,
+    )  # fmt: skip
+    kept("breakout", **enough)
+    kept("breakout", **few, made_at=2**50)
+    kept("breakout", **{**few, "signals": 900}, code_hash="of another day")
+    kept("scalp", **few)
+    assert told()["proof of breakout"] == (State.OK, "400 signals on bybit, mean +0.200 R (95 %: +0.050 to +0.350)")
+    assert told()["proof of scalp"] == (State.WARN, "30 signals on bybit, mean +0.900 R: 300 are needed")
+    held = load(tmp_path, chosen + "paper: {taker_fee: 0.001}\n")
+    assert "of other code, parameters, exits or costs" in told()["proof of breakout"][1]
 
 
 def test_the_documents_say_the_same_figures():
