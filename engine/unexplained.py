@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 WAIT_S = 2.0
 """Executions asked for so long after a difference was first seen would explain it: their list is late by less."""
 
+MISSING_S = 3.0
+"""So long, where less is there than ours: two late lists in a row may not show yet what an entry has just got."""
+
 LATE_S = 1.5
 """By how much a list of positions may be older than the executions that are known."""
 
@@ -98,7 +101,7 @@ class Unexplained:
         loop = asyncio.get_running_loop()
         if amount and amount not in clocks:
             clocks[amount] = Clock(loop.time(), loop.time())
-            loop.call_later(WAIT_S, self._end, symbol)
+            loop.call_later(self._wait_s(symbol, amount), self._end, symbol)
         if len(clocks) > AMOUNTS_MAX:
             del clocks[next(iter(clocks))]
 
@@ -108,7 +111,7 @@ class Unexplained:
         asked = max(asked, self._asked.get(there.symbol, asked))
         if clock is None or clock.listed is None or asyncio.get_running_loop().time() - clock.last > UNSEEN_S:
             return False
-        return asked >= max(clock.first + WAIT_S, clock.listed + LISTED_S)
+        return asked >= max(clock.first + self._wait_s(there.symbol, self.of(there)), clock.listed + LISTED_S)
 
     def due(self) -> list[str]:
         """Return the symbols that have differed for so long that their executions have to be asked for."""
@@ -143,6 +146,12 @@ class Unexplained:
             clock.explained |= bool(executed) and ZERO < amount / executed <= 1
         self._known[symbol] = digest or before, net
         return clocks
+
+    def _wait_s(self, symbol: str, amount: Decimal) -> float:
+        """Return how long an amount has to stay unexplained."""
+        net = self._book.net(symbol)
+        missing = bool(net) and ZERO <= -amount / net <= 1
+        return MISSING_S if missing else WAIT_S
 
     def _end(self, symbol: str) -> None:
         # most have long been explained by then

@@ -12,7 +12,7 @@ from domain.records import Touch
 from engine.attribution import RACE_MS
 from engine.flattening import AGAIN_S
 from engine.reconciliation import Policy, Reconciler, ReconcileTerms
-from engine.unexplained import LATE_S, WAIT_S
+from engine.unexplained import LATE_S, MISSING_S, WAIT_S
 from tests.torture.virtual import run_virtually
 from tests.unit.test_reconciliation import BUY, SELL, A, Case, fill, opened
 from tests.unit.test_trader import World
@@ -62,8 +62,8 @@ def test_while_an_entry_may_still_be_filling_what_is_more_is_waited_for_as_long(
     assert compared(filling("2"), WAIT_S).foreign == [A]
 
 
-@pytest.mark.parametrize("more", ["2", "-0.5"])
-def test_it_is_compared_again_in_the_moment_in_which_the_wait_is_over(more):
+@pytest.mark.parametrize(("more", "seconds"), [("2", WAIT_S), ("-0.5", MISSING_S)])
+def test_it_is_compared_again_in_the_moment_in_which_the_wait_is_over(more, seconds):
     """Seen: the next of the regular comparisons came two seconds later."""
     case = beside(more)
 
@@ -72,7 +72,7 @@ def test_it_is_compared_again_in_the_moment_in_which_the_wait_is_over(more):
         await asyncio.sleep(10)
 
     run_virtually(once)
-    assert case.shell.nudges == [WAIT_S]
+    assert case.shell.nudges == [seconds]
 
 
 def test_what_is_more_than_executions_explain_is_somebody_elses():
@@ -110,7 +110,8 @@ def test_an_execution_that_a_list_does_not_show_yet_does_not_begin_the_wait_anew
         await asyncio.sleep(late_s)
         await case.reconciler.compare()
         case.exchange.reports = [dataclasses.replace(late[0], qty=late[0].qty - 7)]
-        await asyncio.sleep(WAIT_S - 1 - late_s)
+        await case.reconciler.compare()
+        await asyncio.sleep(MISSING_S - 1 - late_s)
         await case.reconciler.compare()
 
     run_virtually(rounds)

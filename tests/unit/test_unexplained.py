@@ -10,7 +10,7 @@ from domain.errors import Unavailable
 from domain.order import Cause, PositionReport
 from domain.records import Touch
 from engine.reconciliation import Policy
-from engine.unexplained import AMOUNTS_MAX, LATE_S, UNSEEN_S, WAIT_S, Unexplained
+from engine.unexplained import AMOUNTS_MAX, LATE_S, MISSING_S, UNSEEN_S, WAIT_S, Unexplained
 from tests.torture.virtual import run_virtually
 from tests.unit.test_beside import beside
 from tests.unit.test_lookout import Watched
@@ -66,6 +66,13 @@ def change(qty, digest="ours"):
         book.qty, book.digest = D(qty), digest
 
     return step
+
+
+@pytest.mark.parametrize(("qty", "wait_s"), [("13", WAIT_S), ("-3", WAIT_S), ("4", MISSING_S), ("0", MISSING_S)])
+def test_what_is_missing_is_waited_for_longer_than_what_is_there(qty, wait_s):
+    """Seen: after two late lists, what an entry had just filled was told as reduced by a hand."""
+    assert lasting((0, see(qty)), qty=qty, until=wait_s)
+    assert not lasting((0, see(qty)), qty=qty, until=wait_s - 0.1)
 
 
 def test_the_wait_begins_with_what_the_private_stream_tells():
@@ -158,7 +165,7 @@ def test_of_many_amounts_few_are_remembered():
     assert run_virtually(live) <= AMOUNTS_MAX
 
 
-def proved(case, *, listed=(), away=False):
+def proved(case, *, listed=(), away=False, wait_s=WAIT_S):
     """See the difference twice and have its executions asked for; return what is somebody else's then."""
 
     async def fills_since(*_):
@@ -169,7 +176,7 @@ def proved(case, *, listed=(), away=False):
     async def live(_):
         case.exchange.fills_since = fills_since
         case.reconciler.see(case.exchange.reports[0])
-        await asyncio.sleep(WAIT_S)
+        await asyncio.sleep(wait_s)
         case.reconciler.see(case.exchange.reports[0])
         assert case.reconciler.unexplained.due() == [A]
         await case.reconciler.prove(A)
@@ -188,7 +195,7 @@ def test_what_is_more_is_somebody_elses_before_any_comparison_and_the_policy_is_
 
 def test_what_is_less_is_told_as_a_hands_before_any_comparison():
     case = beside("-0.5")
-    assert proved(case) == ([], [])
+    assert proved(case, wait_s=MISSING_S) == ([], [])
     assert [one.touch for one in case.shell.touches] == [Touch.REDUCED]
 
 
